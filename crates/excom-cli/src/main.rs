@@ -1,0 +1,3 @@
+//! The `excom` command.
+
+fn main() {}

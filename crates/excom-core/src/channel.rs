@@ -1,0 +1,57 @@
+//! What a task sees of the engine.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::answer::Answer;
+use crate::engine::{Receipt, TaskAnswer};
+use crate::value::Payload;
+use crate::{Result, SequenceKey, Slice, XComKey};
+
+/// The small contract between a task and the engine, wherever the engine is: in the same process,
+/// behind HTTP, or behind Airflow's supervisor.
+///
+/// The channel knows which attempt it serves; a task cannot speak as another.
+#[async_trait]
+pub trait TaskChannel: Send + Sync + fmt::Debug {
+    /// Pulls any number of XComs in one call; the answers are in the order asked.
+    ///
+    /// # Errors
+    /// When the channel as a whole fails; what concerns one XCom is in its answer.
+    async fn pull(&self, keys: &[XComKey], options: PullOptions) -> Result<Vec<Answer>>;
+
+    /// Pulls everything that tasks produced under a key: one value, or a mapped task's sequence.
+    ///
+    /// # Errors
+    /// As [`TaskChannel::pull`].
+    async fn pull_tasks(&self, keys: &[SequenceKey], options: PullOptions) -> Result<Vec<TaskAnswer>>;
+
+    /// Pushes a value.
+    ///
+    /// # Errors
+    /// Refusals by name, size, fence or access, and whatever the store or database reports.
+    async fn push(&self, key: &XComKey, value: Payload) -> Result<Receipt>;
+
+    /// The number of elements of a mapped task's sequence.
+    ///
+    /// # Errors
+    /// When the channel fails.
+    async fn count(&self, key: &SequenceKey) -> Result<u64>;
+
+    /// Elements of a mapped task's sequence, each with its real map index.
+    ///
+    /// # Errors
+    /// When the channel fails, or the step is zero.
+    async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<(i32, Answer)>>;
+
+    /// Writes a line into the task's log.
+    fn log(&self, line: &str);
+}
+
+/// How a pull looks for values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PullOptions {
+    /// When the run named has no value, take the newest of an earlier run (by logical date).
+    pub include_prior_dates: bool,
+}

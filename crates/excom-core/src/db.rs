@@ -1,0 +1,467 @@
+//! The contract of metadata databases: entries, attempts, history and the ledger.
+//!
+//! Each method is atomic: it happens as a whole or not at all, also when the process dies in the
+//! middle. Rules that need an atomic check (the fence, the idempotency token, the intent) are part of
+//! the writing method itself. Everything else, such as access and limits, is the engine's.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::attempt::{Attempt, AttemptId, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
+use crate::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
+use crate::json::Shape;
+use crate::value::ContentHash;
+use crate::{Error, ErrorKind, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
+
+/// A DAG run, as far as XComs need it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DagRun {
+    /// The DAG's id.
+    pub dag_id: Arc<str>,
+    /// The run's id.
+    pub run_id: Arc<str>,
+    /// The date that it is for, if any.
+    pub logical_date: Option<Timestamp>,
+    /// When it was due.
+    pub run_after: Timestamp,
+}
+
+impl DagRun {
+    /// What orders runs by date: the logical date, or else when the run was due.
+    pub fn date(&self) -> Timestamp {
+        self.logical_date.unwrap_or(self.run_after)
+    }
+}
+
+/// A push, checked and stored, to be made the entry.
+#[derive(Debug, Clone)]
+pub struct Push {
+    /// Which XCom.
+    pub key: XComKey,
+    /// The new version, which is also the idempotency token.
+    pub version: Version,
+    /// Who pushes. An attempt is fenced.
+    pub caller: Caller,
+    /// Size of the value's JSON text in bytes.
+    pub size: u64,
+    /// Checksum of the value's JSON text.
+    pub hash: ContentHash,
+    /// What kind of value it is.
+    pub shape: Shape,
+    /// The beginning of an offloaded value's text; an inline value brings its own.
+    pub preview: String,
+    /// The bytes, or where they are.
+    pub stored: Stored,
+    /// When it happens.
+    pub at: Timestamp,
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is the entry now.
+    Written,
+    /// The same version was pushed before; nothing changed.
+    Already,
+}
+
+/// How an attempt starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartMode {
+    /// A new try: the task instance's XComs are cleared first.
+    Fresh,
+    /// The same attempt goes on after a deferral or a poke: nothing is cleared.
+    Resume,
+}
+
+/// What starting an attempt did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// The attempt's place among the task instance's attempts, from 1.
+    pub number: u32,
+    /// How many XComs were cleared.
+    pub cleared: u64,
+}
+
+/// What is removed or cleared together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// One XCom.
+    Key(XComKey),
+    /// All XComs of one task instance (one map index).
+    TaskInstance(TaskInstanceKey),
+}
+
+impl Scope {
+    /// The task instance that it concerns.
+    pub fn ti(&self) -> &TaskInstanceKey {
+        match self {
+            Self::Key(key) => &key.ti,
+            Self::TaskInstance(ti) => ti,
+        }
+    }
+}
+
+/// An element of a sequence: an entry at its real map index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The map index, which identifies the element.
+    pub map_index: i32,
+    /// The entry.
+    pub entry: Entry,
+}
+
+/// All that is known about a task when the whole of it is pulled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Produced {
+    /// Not mapped: its one entry, if there is one.
+    Single(Option<Entry>),
+    /// Mapped: the entries in order of map index, and how many task instances it has.
+    Mapped {
+        /// The entries that exist, without those of removed task instances.
+        items: Vec<Item>,
+        /// One more than the highest map index of a task instance that was not removed.
+        length: u64,
+    },
+}
+
+/// Which entries a list shows. Absent parts match everything.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// Exact DAG id.
+    pub dag_id: Option<Arc<str>>,
+    /// Exact run id.
+    pub run_id: Option<Arc<str>>,
+    /// Exact task id.
+    pub task_id: Option<Arc<str>>,
+    /// Exact map index.
+    pub map_index: Option<i32>,
+    /// Exact key.
+    pub key: Option<Arc<str>>,
+}
+
+/// A page of a list, in order of DAG, run, task, map index and key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Where the next page begins behind; none at the end.
+    pub next: Option<XComKey>,
+}
+
+/// What the metadata database knows around an XCom that has no entry.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Surroundings {
+    /// Its task instance.
+    pub ti: Option<TaskInstanceInfo>,
+    /// The last version that ended.
+    pub last: Option<PastEntry>,
+    /// Keys of the same task instance.
+    pub keys: Vec<Arc<str>>,
+    /// Map indexes of the same task that have the key.
+    pub map_indexes: Vec<i32>,
+    /// Tasks of the same run with the keys that each pushed.
+    pub tasks: Vec<(Arc<str>, Vec<Arc<str>>)>,
+    /// Runs of the same DAG, newest first; empty when the run is known.
+    pub runs: Vec<Arc<str>>,
+    /// DAGs; empty when the DAG is known.
+    pub dags: Vec<Arc<str>>,
+}
+
+/// What a read was of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadTarget {
+    /// One version of one XCom.
+    Entry(XComKey, Version),
+    /// A whole sequence, or part of it.
+    Sequence(SequenceKey),
+}
+
+/// Reads of one target by one reader, to be added to the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reads {
+    /// Who read.
+    pub reader: Caller,
+    /// What.
+    pub target: ReadTarget,
+    /// How many times.
+    pub count: u64,
+    /// The first time.
+    pub first: Timestamp,
+    /// The last time.
+    pub last: Timestamp,
+}
+
+/// A row of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LedgerRow {
+    /// Who read, such as `task d/r/t` or `user ana`.
+    pub reader: String,
+    /// The number of the reading attempt, when it was one.
+    pub attempt: Option<u32>,
+    /// What was read.
+    pub target: ReadTarget,
+    /// How many times.
+    pub count: u64,
+    /// The first time.
+    pub first: Timestamp,
+    /// The last time.
+    pub last: Timestamp,
+}
+
+/// An object without an entry: being written, or to be purged.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LooseObject {
+    /// Which XCom it belongs or belonged to.
+    pub key: XComKey,
+    /// Which version.
+    pub version: Version,
+    /// Which store.
+    pub store: Arc<str>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What a retention step removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Removed {
+    /// Entries that became expired.
+    pub entries: u64,
+    /// Earlier versions whose bytes went.
+    pub past_bytes: u64,
+    /// Earlier versions that were forgotten.
+    pub past_entries: u64,
+    /// Ledger rows.
+    pub reads: u64,
+    /// Runs without any entry or history, with their task instances.
+    pub runs: u64,
+}
+
+impl Removed {
+    /// Whether nothing was left to remove.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The moments before which retention removes things.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cutoffs {
+    /// Entries pushed before expire; none keeps them.
+    pub entries: Option<Timestamp>,
+    /// The rule's text for the answer `Expired`.
+    pub rule: String,
+    /// Bytes of versions that ended before go.
+    pub past_bytes: Timestamp,
+    /// Versions that ended before are forgotten.
+    pub past_entries: Timestamp,
+    /// Ledger rows last used before go.
+    pub reads: Timestamp,
+    /// Now.
+    pub at: Timestamp,
+    /// The most rows of each kind that one step removes.
+    pub limit: u32,
+}
+
+/// How a metadata database is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// Kind and place, safe to show.
+    pub identity: String,
+    /// The schema's version.
+    pub schema: u32,
+    /// Entries, as far as they can be counted quickly.
+    pub entries: u64,
+    /// Bytes of all its files or tables.
+    pub bytes: u64,
+    /// What is wrong, if anything.
+    pub problems: Vec<String>,
+}
+
+/// Where entries, attempts, history and the ledger live: SQLite, PostgreSQL, MySQL, memory.
+///
+/// Every implementation passes [`conformance`](crate::conformance) (feature `conformance`).
+#[async_trait]
+pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
+    // ---- runs, task instances, attempts
+
+    /// Makes a run known, or updates its dates.
+    async fn register_run(&self, run: &DagRun) -> Result<()>;
+
+    /// A run.
+    async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<DagRun>>;
+
+    /// Sets states of task instances outside any attempt: scheduled, skipped, removed. Runs that are
+    /// not known become known.
+    async fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()>;
+
+    /// A task instance.
+    async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>>;
+
+    /// All attempts of a task instance, oldest first.
+    async fn attempts(&self, ti: &TaskInstanceKey) -> Result<Vec<AttemptInfo>>;
+
+    /// Starts an attempt. It supersedes the one before, from now on and for good; a fresh one clears
+    /// the task instance's XComs in the same step. Starting the current attempt again changes nothing
+    /// but the state.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`] when a later attempt has started; [`ErrorKind::NotStarted`] when an
+    /// attempt resumes that never started.
+    async fn start_attempt(
+        &self,
+        attempt: &Attempt,
+        try_number: u32,
+        mode: StartMode,
+        at: Timestamp,
+    ) -> Result<Started>;
+
+    /// Tells how an attempt stands or ended. It may write until another starts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`].
+    async fn set_attempt_state(&self, attempt: &Attempt, state: TaskState, at: Timestamp) -> Result<()>;
+
+    // ---- entries
+
+    /// Makes a push the entry, and the entry before it history, unless the caller's attempt is
+    /// superseded. An offloaded push takes its intent away in the same step.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`]; [`ErrorKind::Unavailable`] when the
+    /// intent of an offloaded push is gone, because it was taken for abandoned.
+    async fn push(&self, push: &Push) -> Result<Pushed>;
+
+    /// The entries of XComs, in the order asked.
+    async fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>>;
+
+    /// Everything that tasks produced under a key, in the order asked.
+    async fn produced(&self, keys: &[SequenceKey]) -> Result<Vec<Produced>>;
+
+    /// The newest run, up to and including the one named by date, in which the task has the key (at
+    /// the map index, or at any).
+    async fn prior_run(&self, key: &SequenceKey, map_index: Option<i32>) -> Result<Option<Arc<str>>>;
+
+    /// What is known around an XCom without an entry.
+    async fn surroundings(&self, key: &XComKey) -> Result<Surroundings>;
+
+    /// The number of elements of a sequence.
+    async fn count(&self, key: &SequenceKey) -> Result<u64>;
+
+    /// The elements at the positions of a slice, in the slice's order.
+    async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<Item>>;
+
+    /// The elements behind a map index, in order, at most so many.
+    async fn page(&self, key: &SequenceKey, after: Option<i32>, limit: u32) -> Result<Vec<Item>>;
+
+    /// Entries without their values.
+    async fn list(&self, filter: &Filter, after: Option<&XComKey>, limit: u32) -> Result<Page<EntryInfo>>;
+
+    /// Earlier versions, newest first, at most so many.
+    async fn history(&self, key: &XComKey, limit: u32) -> Result<Vec<PastEntry>>;
+
+    /// What an earlier version stored, while its bytes are kept.
+    async fn past(&self, key: &XComKey, version: Version) -> Result<Option<Entry>>;
+
+    /// Moves entries to the history; the caller's attempt is fenced. Returns how many.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`].
+    async fn clear(&self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64>;
+
+    /// Removes entries, their history and their reads. Offloaded bytes become loose objects that may
+    /// go at once. Returns how many entries and versions there were.
+    async fn delete(&self, scope: &Scope, at: Timestamp) -> Result<u64>;
+
+    // ---- the ledger
+
+    /// Adds reads to the ledger.
+    async fn note_reads(&self, reads: &[Reads]) -> Result<()>;
+
+    /// Ledger rows of an XCom's versions and of the sequence it is part of, oldest first.
+    async fn readers(&self, key: &XComKey) -> Result<Vec<LedgerRow>>;
+
+    // ---- stored bytes and retention
+
+    /// Notes that an object is about to be written.
+    async fn note_intent(&self, object: &LooseObject) -> Result<()>;
+
+    /// Takes over loose objects for removal: those to be purged, and intents from before a moment,
+    /// whose pushes can then no longer succeed. At most so many.
+    async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>>;
+
+    /// Forgets loose objects that are gone.
+    async fn forget_loose(&self, objects: &[LooseObject]) -> Result<()>;
+
+    /// The versions in a store that entries, history or loose objects know; for finding orphans.
+    async fn knows_object(&self, object: &crate::ObjectName, version: Version) -> Result<bool>;
+
+    /// One step of retention.
+    async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed>;
+
+    // ---- the database itself
+
+    /// A remembered setting, such as the fingerprint of the seal key.
+    async fn mark(&self, name: &str) -> Result<Option<String>>;
+
+    /// Remembers a setting unless it is there, and returns the one that is there then.
+    async fn set_mark(&self, name: &str, value: &str) -> Result<String>;
+
+    /// How it is.
+    ///
+    /// # Errors
+    /// The reason why it cannot be used.
+    async fn health(&self) -> Result<Health>;
+}
+
+/// The refusal of a write by an attempt that was replaced.
+pub fn superseded(attempt: &Attempt, current: &AttemptInfo) -> Error {
+    Error::new(
+        ErrorKind::Superseded,
+        format!(
+            "attempt {} of {} was superseded: try {} started at {:.0}; nothing was written",
+            attempt.id, attempt.ti, current.try_number, current.started_at
+        ),
+    )
+    .hint("this process belongs to an earlier try and should end")
+}
+
+/// The refusal of a write by an attempt that never started.
+pub fn not_started(attempt: &Attempt) -> Error {
+    Error::new(
+        ErrorKind::NotStarted,
+        format!("attempt {} of {} has not started; nothing was written", attempt.id, attempt.ti),
+    )
+    .hint("start the attempt before it pushes")
+}
+
+/// The refusal of an offloaded push whose intent was collected as abandoned.
+pub fn intent_gone(key: &XComKey, version: Version) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("the push of {key} (version {version}) took so long that it was taken for abandoned"),
+    )
+    .hint("push again; the setting is [xcom] abandoned_after")
+}
+
+/// How a clear by a caller is told in the history.
+pub fn cleared_by(caller: &Caller, ti: &TaskInstanceKey, new_try: Option<u32>) -> String {
+    match (caller, new_try) {
+        (_, Some(number)) => format!("the start of try {number}"),
+        (Caller::Attempt(attempt), None) if attempt.ti == *ti => "its own task".to_owned(),
+        (caller, None) => caller.to_string(),
+    }
+}
+
+/// The id of an attempt, if a caller is one.
+pub fn attempt_of(caller: &Caller) -> Option<(&TaskInstanceKey, AttemptId)> {
+    match caller {
+        Caller::Attempt(attempt) => Some((&attempt.ti, attempt.id)),
+        _ => None,
+    }
+}

@@ -1,0 +1,182 @@
+//! The ledger's write side: reads are gathered and written together, or written before the answer.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3Builder;
+
+use super::Engine;
+use crate::Result;
+use crate::attempt::Caller;
+use crate::clock::Clock;
+use crate::db::{ReadTarget, Reads};
+
+/// How reads are noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ledger {
+    /// Gathered in memory and written about once a second; a crash loses the last of them.
+    #[default]
+    Batched,
+    /// Written before the read is answered.
+    Strict,
+    /// Not noted.
+    Off,
+}
+
+/// How long gathered reads wait at most, while something drives [`Engine::maintain`].
+pub(super) const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+/// Distinct (reader, target) pairs gathered before the next read writes them itself.
+const FLUSH_AT: usize = 4096;
+
+/// Reads that wait to be written.
+pub(super) struct Buffer {
+    reads: Mutex<Gathered>,
+}
+
+struct Gathered {
+    /// Keyed by hash first, so that a repeated read compares but clones nothing.
+    rows: HashMap<u64, Vec<Reads>, Xxh3Builder>,
+    distinct: usize,
+    hasher: Xxh3Builder,
+}
+
+impl Buffer {
+    pub(super) fn new(clock: &dyn Clock) -> Self {
+        let hasher = Xxh3Builder::new().with_seed(clock.random());
+        let rows = HashMap::with_hasher(hasher);
+        Self { reads: Mutex::new(Gathered { rows, distinct: 0, hasher }) }
+    }
+
+    /// Adds one read; tells whether it is time to write.
+    fn add(&self, reader: &Caller, target: &TargetRef<'_>, at: Timestamp) -> bool {
+        use std::hash::BuildHasher;
+        let mut gathered = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        let hash = gathered.hasher.hash_one((reader, target));
+        let rows = match gathered.rows.entry(hash) {
+            Slot::Occupied(rows) => rows.into_mut(),
+            Slot::Vacant(slot) => slot.insert(Vec::with_capacity(1)),
+        };
+        if let Some(row) = rows.iter_mut().find(|row| row.reader == *reader && target.is(&row.target)) {
+            row.count += 1;
+            row.last = at;
+            return false;
+        }
+        rows.push(Reads {
+            reader: reader.clone(),
+            target: target.to_owned(),
+            count: 1,
+            first: at,
+            last: at,
+        });
+        gathered.distinct += 1;
+        gathered.distinct >= FLUSH_AT
+    }
+
+    fn take(&self) -> Vec<Reads> {
+        let mut gathered = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        gathered.distinct = 0;
+        gathered.rows.drain().flat_map(|(_, rows)| rows).collect()
+    }
+
+    /// Puts back what could not be written.
+    fn put_back(&self, reads: Vec<Reads>) {
+        use std::hash::BuildHasher;
+        let mut gathered = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        for read in reads {
+            let hash = gathered.hasher.hash_one((&read.reader, TargetRef::from(&read.target)));
+            gathered.rows.entry(hash).or_default().push(read);
+            gathered.distinct += 1;
+        }
+    }
+}
+
+/// A read target by reference, hashed and compared like the owned one.
+#[derive(Hash)]
+pub(super) enum TargetRef<'a> {
+    Entry(&'a crate::XComKey, crate::Version),
+    Sequence(&'a crate::SequenceKey),
+}
+
+impl TargetRef<'_> {
+    fn is(&self, target: &ReadTarget) -> bool {
+        match (self, target) {
+            (Self::Entry(key, version), ReadTarget::Entry(k, v)) => version == v && **key == *k,
+            (Self::Sequence(key), ReadTarget::Sequence(k)) => **key == *k,
+            _ => false,
+        }
+    }
+
+    fn to_owned(&self) -> ReadTarget {
+        match self {
+            Self::Entry(key, version) => ReadTarget::Entry((*key).clone(), *version),
+            Self::Sequence(key) => ReadTarget::Sequence((*key).clone()),
+        }
+    }
+}
+
+impl<'a> From<&'a ReadTarget> for TargetRef<'a> {
+    fn from(target: &'a ReadTarget) -> Self {
+        match target {
+            ReadTarget::Entry(key, version) => Self::Entry(key, *version),
+            ReadTarget::Sequence(key) => Self::Sequence(key),
+        }
+    }
+}
+
+impl Engine {
+    /// Notes reads: gathered, or written before this returns.
+    pub(super) async fn note<'a>(
+        &self,
+        reader: &Caller,
+        targets: impl Iterator<Item = TargetRef<'a>>,
+    ) -> Result<()> {
+        let at = self.0.clock.now();
+        match self.0.settings.ledger {
+            Ledger::Off => Ok(()),
+            Ledger::Batched => {
+                let mut full = false;
+                for target in targets {
+                    full |= self.0.reads.add(reader, &target, at);
+                }
+                // A ledger that cannot be written now must not take the answer away; the reads stay
+                // gathered, and whoever maintains the engine is told.
+                if full { drop(self.flush_reads().await) }
+                Ok(())
+            }
+            Ledger::Strict => {
+                let reads: Vec<Reads> = targets
+                    .map(|target| Reads {
+                        reader: reader.clone(),
+                        target: target.to_owned(),
+                        count: 1,
+                        first: at,
+                        last: at,
+                    })
+                    .collect();
+                if reads.is_empty() { Ok(()) } else { self.0.db.note_reads(&reads).await }
+            }
+        }
+    }
+
+    /// Writes the gathered reads.
+    ///
+    /// # Errors
+    /// When the database cannot be written; the reads stay gathered.
+    pub async fn flush_reads(&self) -> Result<()> {
+        let reads = self.0.reads.take();
+        if reads.is_empty() {
+            return Ok(());
+        }
+        let result = self.0.db.note_reads(&reads).await;
+        if result.is_err() {
+            self.0.reads.put_back(reads);
+        }
+        result
+    }
+}

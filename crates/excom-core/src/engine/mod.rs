@@ -1,0 +1,317 @@
+//! The engine: every rule of push, pull, clear, delete and retention, once.
+//!
+//! Doors (a task, an HTTP route, a command) only translate. The engine spawns nothing; background work
+//! is [`Engine::maintain`], a future that the host drives.
+
+mod access;
+mod ledger;
+mod pull;
+mod push;
+mod retention;
+mod sequence;
+mod session;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use access::{Access, Reads, Writes};
+pub use ledger::Ledger;
+pub use pull::TaskAnswer;
+pub use push::Receipt;
+pub use retention::Retention;
+pub use session::Session;
+
+use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
+use crate::backend::{Database, XComBackend};
+use crate::clock::Clock;
+use crate::db::{
+    DagRun, Filter, Health, LedgerRow, MetadataDb, Page, Scope, StartMode, Started,
+};
+use crate::entry::{EntryInfo, PastEntry};
+use crate::seal::SealKeys;
+use crate::{Result, TaskInstanceKey, XComKey};
+
+/// The hard limit of values in the metadata database, in bytes, unless set otherwise: 1 MiB.
+pub const INLINE_HARD_LIMIT: u64 = 1 << 20;
+
+/// What the engine is set to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// A push over this many bytes is accepted, with a warning in its receipt.
+    pub soft_limit: u64,
+    /// A push over this many bytes is refused.
+    pub hard_limit: u64,
+    /// Who may read and write what.
+    pub access: Access,
+    /// How reads are noted.
+    pub ledger: Ledger,
+    /// How long things are kept.
+    pub retention: Retention,
+    /// An offloaded push that has not finished after this time counts as abandoned.
+    pub abandoned_after: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            soft_limit: 16 << 20,
+            hard_limit: 1 << 30,
+            access: Access::default(),
+            ledger: Ledger::default(),
+            retention: Retention::default(),
+            abandoned_after: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// The XCom engine. Cheap to clone; clones are one engine.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    db: Arc<dyn MetadataDb>,
+    backend: Arc<dyn XComBackend>,
+    clock: Arc<dyn Clock>,
+    keys: SealKeys,
+    settings: Settings,
+    reads: ledger::Buffer,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Engine({} on {})", self.0.backend, self.0.db)
+    }
+}
+
+/// Puts an engine together.
+#[must_use]
+pub struct Builder {
+    db: Arc<dyn MetadataDb>,
+    clock: Arc<dyn Clock>,
+    backend: Option<Arc<dyn XComBackend>>,
+    keys: Option<SealKeys>,
+    settings: Settings,
+}
+
+impl Builder {
+    /// The backend; [`Database`] with [`INLINE_HARD_LIMIT`] unless told.
+    pub fn backend(mut self, backend: Arc<dyn XComBackend>) -> Self {
+        self.backend = Some(backend);
+        self
+    }
+
+    /// The keys that seal what leaves the database. Without, a random key that lives as long as the
+    /// engine does, which is right only for values that do not leave it.
+    pub fn keys(mut self, keys: SealKeys) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// The settings.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// The engine.
+    pub fn build(self) -> Engine {
+        let keys = self.keys.unwrap_or_else(|| {
+            let mut secret = [0; 32];
+            for part in secret.chunks_mut(8) {
+                part.copy_from_slice(&self.clock.random().to_le_bytes());
+            }
+            SealKeys::new("ephemeral", secret)
+        });
+        Engine(Arc::new(Inner {
+            backend: self.backend.unwrap_or_else(|| Arc::new(Database::new(INLINE_HARD_LIMIT))),
+            reads: ledger::Buffer::new(&*self.clock),
+            db: self.db,
+            clock: self.clock,
+            keys,
+            settings: self.settings,
+        }))
+    }
+}
+
+impl Engine {
+    /// Puts an engine together over a metadata database.
+    pub fn builder(db: Arc<dyn MetadataDb>, clock: Arc<dyn Clock>) -> Builder {
+        Builder { db, clock, backend: None, keys: None, settings: Settings::default() }
+    }
+
+    /// The metadata database, for what needs no rule.
+    pub fn db(&self) -> &Arc<dyn MetadataDb> {
+        &self.0.db
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> &Arc<dyn XComBackend> {
+        &self.0.backend
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Makes a run known, or updates its dates.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn register_run(&self, run: &DagRun) -> Result<()> {
+        self.0.db.register_run(run).await
+    }
+
+    /// Sets states of task instances outside any attempt: scheduled, skipped, removed.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn set_states(&self, states: &[(TaskInstanceKey, TaskState)]) -> Result<()> {
+        self.0.db.set_states(states, self.0.clock.now()).await
+    }
+
+    /// A task instance, if known.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {
+        self.0.db.task_instance(ti).await
+    }
+
+    /// All attempts of a task instance, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn attempts(&self, ti: &TaskInstanceKey) -> Result<Vec<AttemptInfo>> {
+        self.0.db.attempts(ti).await
+    }
+
+    /// Starts a new attempt with an id of its own. A fresh try clears the task instance's XComs (only
+    /// its own map index) in the same step, and supersedes the attempt before.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn start(&self, ti: &TaskInstanceKey, try_number: u32) -> Result<Attempt> {
+        let attempt = Attempt { ti: ti.clone(), id: self.0.clock.attempt_id() };
+        self.start_attempt(&attempt, try_number, StartMode::Fresh).await?;
+        Ok(attempt)
+    }
+
+    /// Starts or resumes an attempt whose id was given elsewhere.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`](crate::ErrorKind::Superseded) when a later attempt has started;
+    /// [`ErrorKind::NotStarted`](crate::ErrorKind::NotStarted) when one resumes that never started.
+    pub async fn start_attempt(
+        &self,
+        attempt: &Attempt,
+        try_number: u32,
+        mode: StartMode,
+    ) -> Result<Started> {
+        let started = self.0.db.start_attempt(attempt, try_number, mode, self.0.clock.now()).await?;
+        if started.cleared > 0 {
+            self.0.backend.clear(&attempt.ti).await?;
+        }
+        Ok(started)
+    }
+
+    /// Tells how an attempt stands or ended. It may still write until another starts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`](crate::ErrorKind::Superseded),
+    /// [`ErrorKind::NotStarted`](crate::ErrorKind::NotStarted).
+    pub async fn set_attempt_state(&self, attempt: &Attempt, state: TaskState) -> Result<()> {
+        self.0.db.set_attempt_state(attempt, state, self.0.clock.now()).await
+    }
+
+    /// Entries without their values, with the backend's stand-ins as previews.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<&XComKey>,
+        limit: u32,
+    ) -> Result<Page<EntryInfo>> {
+        let mut page = self.0.db.list(filter, after, limit).await?;
+        for info in &mut page.items {
+            info.preview = self.0.backend.orm_deserialize_value(info);
+        }
+        Ok(page)
+    }
+
+    /// Earlier versions of an XCom, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn history(&self, key: &XComKey, limit: u32) -> Result<Vec<PastEntry>> {
+        self.0.db.history(key, limit).await
+    }
+
+    /// Moves XComs to the history. An attempt may clear only its own task instance, and is fenced.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden), `Superseded`, `NotStarted`.
+    pub async fn clear(&self, caller: &Caller, scope: &Scope) -> Result<u64> {
+        access::may_remove(caller, scope)?;
+        let cleared = self.0.db.clear(caller, scope, self.0.clock.now()).await?;
+        if cleared > 0 {
+            self.0.backend.clear(scope.ti()).await?;
+        }
+        Ok(cleared)
+    }
+
+    /// Deletes XComs with their history and bytes: what was deleted is gone. Not for tasks, which
+    /// clear.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden) for an attempt; whatever the database
+    /// reports. The entries are gone when it returns; bytes that cannot be removed now go later.
+    pub async fn delete(&self, caller: &Caller, scope: &Scope) -> Result<u64> {
+        access::may_delete(caller, scope)?;
+        let deleted = self.0.db.delete(scope, self.0.clock.now()).await?;
+        if deleted > 0 {
+            self.purge_loose().await?;
+        }
+        Ok(deleted)
+    }
+
+    /// Who read the versions of an XCom, as far as the ledger has been written. Reads of this engine
+    /// that wait in its buffer are written first.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written.
+    pub async fn readers(&self, key: &XComKey) -> Result<Vec<LedgerRow>> {
+        self.flush_reads().await?;
+        self.0.db.readers(key).await
+    }
+
+    /// How the database is.
+    ///
+    /// # Errors
+    /// The reason why it, or the backend, cannot be used.
+    pub async fn health(&self) -> Result<Health> {
+        self.0.backend.check().await?;
+        self.0.db.health().await
+    }
+
+    /// What a task sees of this engine when it is in the same process.
+    pub fn session(&self, attempt: Attempt) -> Session {
+        Session::new(self.clone(), attempt)
+    }
+
+    /// Writes what is buffered. Call it before the program ends.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn close(&self) -> Result<()> {
+        self.flush_reads().await
+    }
+}

@@ -1,0 +1,409 @@
+//! Pull: any number of XComs in one call, an answer for each.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::Engine;
+use super::ledger::TargetRef;
+use crate::answer::{Answer, Damaged, Ended, Found, Missing, Near, NotYet};
+use crate::attempt::{Caller, TaskState};
+use crate::backend::Object;
+use crate::channel::PullOptions;
+use crate::db::{Produced, Surroundings};
+use crate::entry::{EndReason, Entry, Stored};
+use crate::value::{ByteStream, ContentHash, Payload, Value};
+use crate::{Error, ErrorKind, Result, SequenceKey, XComKey};
+
+/// What a task produced under a key.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum TaskAnswer {
+    /// The task is not mapped.
+    Single(Answer),
+    /// The task is mapped: always a sequence, also with one element or none.
+    Mapped {
+        /// The elements that exist, each with its real map index, in order.
+        items: Vec<(i32, Answer)>,
+        /// How many task instances it has; a gap is one that pushed nothing.
+        length: u64,
+    },
+}
+
+impl Engine {
+    /// Pulls XComs; the answers are in the order asked.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or (with a strict ledger) the reads not noted. What concerns
+    /// one XCom is in its answer.
+    pub async fn pull(
+        &self,
+        caller: &Caller,
+        keys: &[XComKey],
+        options: PullOptions,
+    ) -> Result<Vec<Answer>> {
+        if options.include_prior_dates {
+            let mut resolved = Vec::with_capacity(keys.len());
+            for key in keys {
+                resolved.push(self.prior(key, Some(key.ti.map_index)).await?);
+            }
+            return self.pull_keys(caller, &resolved, true).await;
+        }
+        self.pull_keys(caller, keys, false).await
+    }
+
+    async fn pull_keys(&self, caller: &Caller, keys: &[XComKey], prior: bool) -> Result<Vec<Answer>> {
+        let entries = self.0.db.entries(keys).await?;
+        let mut answers = Vec::with_capacity(keys.len());
+        for (key, entry) in keys.iter().zip(entries) {
+            answers.push(match self.0.settings.access.refuse_read(caller, key, prior) {
+                Some(refusal) => refusal,
+                None => self.answer(key, entry).await?,
+            });
+        }
+        let read = keys.iter().zip(&answers).filter_map(|(key, answer)| {
+            answer.found().map(|found| TargetRef::Entry(key, found.version))
+        });
+        self.note(caller, read).await?;
+        Ok(answers)
+    }
+
+    /// The same XCom in the newest run that has it, up to the run named.
+    async fn prior(&self, key: &XComKey, map_index: Option<i32>) -> Result<XComKey> {
+        let run = self.0.db.prior_run(&key.sequence(), map_index).await?;
+        let mut key = key.clone();
+        if let Some(run) = run {
+            key.ti.run_id = run;
+        }
+        Ok(key)
+    }
+
+    /// Pulls everything that tasks produced under a key: one value, or a mapped task's sequence.
+    ///
+    /// # Errors
+    /// As [`Engine::pull`].
+    pub async fn pull_tasks(
+        &self,
+        caller: &Caller,
+        keys: &[SequenceKey],
+        options: PullOptions,
+    ) -> Result<Vec<TaskAnswer>> {
+        let resolved: Vec<SequenceKey>;
+        let mut wanted = keys;
+        if options.include_prior_dates {
+            let mut all = Vec::with_capacity(keys.len());
+            for key in keys {
+                all.push(self.prior(&key.at(-1), None).await?.sequence());
+            }
+            resolved = all;
+            wanted = &resolved;
+        }
+        let produced = self.0.db.produced(wanted).await?;
+        let mut answers = Vec::with_capacity(wanted.len());
+        let mut read: Vec<(XComKey, crate::Version)> = Vec::new();
+        let mut sequences = Vec::new();
+        for (key, produced) in wanted.iter().zip(produced) {
+            let single = key.at(-1);
+            if let Some(refusal) =
+                self.0.settings.access.refuse_read(caller, &single, options.include_prior_dates)
+            {
+                answers.push(TaskAnswer::Single(refusal));
+                continue;
+            }
+            answers.push(match produced {
+                Produced::Single(entry) => {
+                    let answer = self.answer(&single, entry).await?;
+                    if let Some(found) = answer.found() {
+                        read.push((single, found.version));
+                    }
+                    TaskAnswer::Single(answer)
+                }
+                Produced::Mapped { items, length } => {
+                    sequences.push(key);
+                    let items = self.items(key, items).await?;
+                    TaskAnswer::Mapped { items, length }
+                }
+            });
+        }
+        let read = read.iter().map(|(key, version)| TargetRef::Entry(key, *version));
+        self.note(caller, read.chain(sequences.into_iter().map(TargetRef::Sequence))).await?;
+        Ok(answers)
+    }
+
+    /// An offloaded value as a verified stream, or any other value at once: for large ones.
+    ///
+    /// # Errors
+    /// As [`Engine::pull`]. `Ok(Err(answer))` when there is no value to stream.
+    pub async fn open(&self, caller: &Caller, key: &XComKey) -> Result<std::result::Result<ByteStream, Answer>> {
+        if let Some(refusal) = self.0.settings.access.refuse_read(caller, key, false) {
+            return Ok(Err(refusal));
+        }
+        let entry = self.0.db.entries(std::slice::from_ref(key)).await?.pop().flatten();
+        let Some(entry) = entry else {
+            return Ok(Err(self.explain(key).await?));
+        };
+        let version = entry.version;
+        let stream = match self.fetch(key, &entry).await {
+            Ok(Payload::Stream(stream)) => stream,
+            Ok(Payload::Value(value)) => Box::pin(Once(Some(Ok(value.bytes().clone())))),
+            Err(error) => return Ok(Err(damaged(key, &entry, &error)?)),
+        };
+        self.note(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
+        Ok(Ok(stream))
+    }
+
+    /// The value of an earlier version, while its bytes are kept.
+    ///
+    /// # Errors
+    /// When the database cannot be read; damage as an error.
+    pub async fn pull_past(&self, key: &XComKey, version: crate::Version) -> Result<Option<Value>> {
+        match self.0.db.past(key, version).await? {
+            None => Ok(None),
+            Some(entry) => match self.load(key, entry).await? {
+                Answer::Found(found) | Answer::Null(found) => Ok(Some(found.value)),
+                other => Err(other.into_error()),
+            },
+        }
+    }
+
+    /// Entries of a sequence as answers.
+    pub(super) async fn items(
+        &self,
+        key: &SequenceKey,
+        items: Vec<crate::db::Item>,
+    ) -> Result<Vec<(i32, Answer)>> {
+        let mut answers = Vec::with_capacity(items.len());
+        for item in items {
+            let key = key.at(item.map_index);
+            answers.push((item.map_index, self.answer(&key, Some(item.entry)).await?));
+        }
+        Ok(answers)
+    }
+
+    pub(super) async fn answer(&self, key: &XComKey, entry: Option<Entry>) -> Result<Answer> {
+        match entry {
+            Some(entry) => self.load(key, entry).await,
+            None => self.explain(key).await,
+        }
+    }
+
+    /// The bytes of an entry, verified. When the object is gone, the entry is read once more: it may
+    /// have been replaced in between.
+    async fn load(&self, key: &XComKey, entry: Entry) -> Result<Answer> {
+        let entry = match entry {
+            Entry { stored: Stored::Inline(value), version, writer, hash, .. } => {
+                return Ok(inline(key, Found { value, version, writer }, hash));
+            }
+            offloaded => offloaded,
+        };
+        match self.collect(key, &entry).await {
+            Ok(value) => Ok(found(Found { value, version: entry.version, writer: entry.writer })),
+            Err(error) if error.kind() == ErrorKind::Lost => {
+                let again = self.0.db.entries(std::slice::from_ref(key)).await?.pop().flatten();
+                match again {
+                    Some(again) if again.version != entry.version => match self.collect(key, &again).await {
+                        Ok(value) => {
+                            Ok(found(Found { value, version: again.version, writer: again.writer }))
+                        }
+                        Err(error) => damaged(key, &again, &error),
+                    },
+                    Some(_) => damaged(key, &entry, &error),
+                    None => self.explain(key).await,
+                }
+            }
+            Err(error) => damaged(key, &entry, &error),
+        }
+    }
+
+    async fn collect(&self, key: &XComKey, entry: &Entry) -> Result<Value> {
+        match self.fetch(key, entry).await? {
+            Payload::Value(value) => Ok(value),
+            Payload::Stream(mut stream) => {
+                let mut bytes = Vec::with_capacity(usize::try_from(entry.size).unwrap_or(0).min(1 << 30));
+                while let Some(piece) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+                    bytes.extend_from_slice(&piece?);
+                }
+                Ok(Value::trusted(bytes.into(), entry.shape))
+            }
+        }
+    }
+
+    /// The payload behind an entry: the reference is verified before anything is read, and size and
+    /// checksum at the end of the stream.
+    async fn fetch(&self, key: &XComKey, entry: &Entry) -> Result<Payload> {
+        let reference = match &entry.stored {
+            Stored::Inline(value) => {
+                check_inline(value, entry.hash)?;
+                return Ok(Payload::Value(value.clone()));
+            }
+            Stored::Offloaded(reference) => reference,
+        };
+        self.0.keys.verify(key, entry.version, entry.size, entry.hash, reference)?;
+        let object =
+            Object { key, version: entry.version, store: &reference.store, codec: &reference.codec };
+        let inner: ByteStream = match self.0.backend.deserialize_value(&object).await? {
+            Payload::Stream(stream) => stream,
+            Payload::Value(value) => Box::pin(Once(Some(Ok(value.bytes().clone())))),
+        };
+        Ok(Payload::Stream(Box::pin(Verified {
+            inner,
+            state: Some((Xxh3Default::new(), 0)),
+            size: entry.size,
+            hash: entry.hash,
+            name: object.name().to_string(),
+        })))
+    }
+
+    /// Why there is no entry.
+    async fn explain(&self, key: &XComKey) -> Result<Answer> {
+        let around = self.0.db.surroundings(key).await?;
+        let state = around.ti.as_ref().map(|ti| ti.state);
+        let earlier = around.last.as_ref().filter(|last| last.reason != EndReason::Replaced);
+        let answer = match (state, earlier) {
+            (Some(TaskState::Skipped), _) => Answer::Skipped(Box::new(key.clone())),
+            (Some(state), earlier) if !state.is_finished() => Answer::NotYet(Box::new(NotYet {
+                key: key.clone(),
+                state,
+                earlier: earlier.map(|last| (last.ended_at, last.reason)),
+            })),
+            (_, Some(last)) => {
+                let ended = Box::new(Ended {
+                    key: key.clone(),
+                    at: last.ended_at,
+                    by: last.by.clone(),
+                    last: last.clone(),
+                });
+                if last.reason == EndReason::Expired { Answer::Expired(ended) } else { Answer::Cleared(ended) }
+            }
+            _ => Answer::Missing(Box::new(Missing { key: key.clone(), state, near: nearest(key, around) })),
+        };
+        Ok(answer)
+    }
+}
+
+/// Size and checksum of a stored value are those of its entry.
+fn check_inline(value: &Value, hash: ContentHash) -> Result<()> {
+    let found = ContentHash::of(value.bytes());
+    if found == hash {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Corrupt,
+        format!("the value in the metadata database was altered: checksum {hash} expected, {found} found"),
+    ))
+}
+
+fn inline(key: &XComKey, found: Found, hash: ContentHash) -> Answer {
+    match check_inline(&found.value, hash) {
+        Ok(()) => self::found(found),
+        Err(error) => Answer::Corrupt(Box::new(Damaged {
+            key: key.clone(),
+            version: found.version,
+            writer: found.writer,
+            what: error.to_string(),
+        })),
+    }
+}
+
+fn found(found: Found) -> Answer {
+    if found.value.is_null() { Answer::Null(found) } else { Answer::Found(found) }
+}
+
+/// An error about one value's bytes as its answer; any other error as it is.
+fn damaged(key: &XComKey, entry: &Entry, error: &Error) -> Result<Answer> {
+    let damaged = Box::new(Damaged {
+        key: key.clone(),
+        version: entry.version,
+        writer: entry.writer.clone(),
+        what: error.to_string(),
+    });
+    Ok(match error.kind() {
+        ErrorKind::Lost => Answer::Lost(damaged),
+        ErrorKind::Corrupt | ErrorKind::InvalidValue => Answer::Corrupt(damaged),
+        _ => Answer::Unavailable(damaged),
+    })
+}
+
+/// What exists near an XCom, the most alike first.
+fn nearest(key: &XComKey, around: Surroundings) -> Near {
+    const ALIKE: f64 = 0.7;
+    const SHOWN: usize = 5;
+    let rank = |names: Vec<std::sync::Arc<str>>, wanted: &str, least: f64| {
+        let mut scored: Vec<(f64, std::sync::Arc<str>)> = names
+            .into_iter()
+            .map(|name| (strsim::jaro_winkler(&name, wanted), name))
+            .filter(|(score, _)| *score >= least)
+            .collect();
+        scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+        scored.into_iter().take(SHOWN).map(|(_, name)| name).collect::<Vec<_>>()
+    };
+    let mut tasks: Vec<_> = around
+        .tasks
+        .into_iter()
+        .filter(|(task, _)| *task != key.ti.task_id)
+        .map(|(task, keys)| (strsim::jaro_winkler(&task, &key.ti.task_id), task, keys))
+        .filter(|(score, ..)| *score >= ALIKE)
+        .collect();
+    tasks.sort_by(|a, b| b.0.total_cmp(&a.0));
+    Near {
+        keys: rank(around.keys, &key.key, 0.0),
+        map_indexes: around.map_indexes,
+        tasks: tasks.into_iter().take(2).map(|(_, task, keys)| (task, keys)).collect(),
+        runs: rank(around.runs, &key.ti.run_id, 0.0),
+        dags: rank(around.dags, &key.ti.dag_id, 0.0),
+    }
+}
+
+/// A stream of one piece.
+struct Once(Option<Result<Bytes>>);
+
+impl Stream for Once {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        Poll::Ready(self.0.take())
+    }
+}
+
+/// Checks size and checksum of a stream at its end.
+struct Verified {
+    inner: ByteStream,
+    state: Option<(Xxh3Default, u64)>,
+    size: u64,
+    hash: ContentHash,
+    name: String,
+}
+
+impl Stream for Verified {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let next = std::task::ready!(self.inner.as_mut().poll_next(cx));
+        Poll::Ready(match next {
+            Some(Ok(piece)) => {
+                if let Some((hasher, size)) = &mut self.state {
+                    hasher.update(&piece);
+                    *size += piece.len() as u64;
+                }
+                Some(Ok(piece))
+            }
+            Some(Err(error)) => Some(Err(error)),
+            None => self.state.take().and_then(|(hasher, size)| {
+                let hash = ContentHash(hasher.digest());
+                (size != self.size || hash != self.hash).then(|| {
+                    Err(Error::new(
+                        ErrorKind::Corrupt,
+                        format!(
+                            "object {}: {} bytes with checksum {} expected, {size} bytes with {hash} found",
+                            self.name, self.size, self.hash
+                        ),
+                    ))
+                })
+            }),
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! Retention and the removal of bytes that nothing refers to.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Engine, ledger};
+use crate::Result;
+use crate::backend::Object;
+use crate::db::{Cutoffs, Removed};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How many rows of a kind one step removes, so that no lock is held for long.
+const STEP: u32 = 1000;
+
+/// How long things are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// Entries; none keeps them for ever. `[xcom] retention`.
+    pub entries: Option<Duration>,
+    /// Bytes of earlier versions. `[xcom] history_bytes`.
+    pub history_bytes: Duration,
+    /// Size, checksum, time and writer of earlier versions. `[xcom] history`.
+    pub history: Duration,
+    /// Ledger rows. `[xcom] ledger_retention`.
+    pub ledger: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { entries: Some(90 * DAY), history_bytes: 7 * DAY, history: 30 * DAY, ledger: 90 * DAY }
+    }
+}
+
+impl Engine {
+    /// Removes everything that is past its time, step by step, and bytes that nothing refers to.
+    ///
+    /// # Errors
+    /// When the database cannot be written. What is done stays done; call again.
+    pub async fn prune(&self) -> Result<Removed> {
+        let mut total = Removed::default();
+        loop {
+            let removed = self.prune_step().await?;
+            if removed.is_empty() {
+                break;
+            }
+            total.entries += removed.entries;
+            total.past_bytes += removed.past_bytes;
+            total.past_entries += removed.past_entries;
+            total.reads += removed.reads;
+            total.runs += removed.runs;
+        }
+        self.purge_loose().await?;
+        Ok(total)
+    }
+
+    async fn prune_step(&self) -> Result<Removed> {
+        let now = self.0.clock.now();
+        let kept = &self.0.settings.retention;
+        self.0
+            .db
+            .retain(&Cutoffs {
+                entries: kept.entries.map(|age| before(now, age)),
+                rule: kept.entries.map_or(String::new(), |age| {
+                    format!("[xcom] retention = \"{}d\"", age.as_secs() / DAY.as_secs())
+                }),
+                past_bytes: before(now, kept.history_bytes),
+                past_entries: before(now, kept.history),
+                reads: before(now, kept.ledger),
+                at: now,
+                limit: STEP,
+            })
+            .await
+    }
+
+    /// Removes stored bytes that nothing refers to: purged versions, and what pushes left that were
+    /// interrupted longer than `abandoned_after` ago. Returns how many objects went.
+    ///
+    /// # Errors
+    /// When the database or the store cannot be written. What could not be removed stays noted.
+    pub async fn purge_loose(&self) -> Result<u64> {
+        self.collect_abandoned(self.0.settings.abandoned_after).await
+    }
+
+    /// As [`Engine::purge_loose`], taking pushes for abandoned that began longer ago than the age given:
+    /// zero only when no other process pushes.
+    ///
+    /// # Errors
+    /// As [`Engine::purge_loose`].
+    pub async fn collect_abandoned(&self, age: Duration) -> Result<u64> {
+        let mut removed = 0;
+        loop {
+            let cutoff = before(self.0.clock.now(), age);
+            let loose = self.0.db.claim_loose(cutoff, STEP).await?;
+            if loose.is_empty() {
+                return Ok(removed);
+            }
+            for object in &loose {
+                let stored = Object {
+                    key: &object.key,
+                    version: object.version,
+                    store: &object.store,
+                    codec: "",
+                };
+                self.0.backend.purge(&stored).await?;
+            }
+            self.0.db.forget_loose(&loose).await?;
+            removed += loose.len() as u64;
+        }
+    }
+
+    /// Background work, for ever: writes gathered reads each second, and prunes a step each minute.
+    /// The host drives it and drops it when it ends. Errors are given to `report` and tried again.
+    pub async fn maintain(&self, report: impl Fn(&crate::Error)) {
+        let mut last_prune: Option<Timestamp> = None;
+        loop {
+            if let Err(error) = self.flush_reads().await {
+                report(&error);
+            }
+            let now = self.0.clock.now();
+            let due = last_prune.is_none_or(|last| now.duration_since(last) >= SignedDuration::from_mins(1));
+            if due {
+                last_prune = Some(now);
+                let pruned = async {
+                    self.prune_step().await?;
+                    self.purge_loose().await
+                };
+                if let Err(error) = pruned.await {
+                    report(&error);
+                }
+            }
+            self.0.clock.sleep(ledger::FLUSH_EVERY).await;
+        }
+    }
+}
+
+fn before(now: Timestamp, age: Duration) -> Timestamp {
+    now.checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH)
+}

@@ -1,0 +1,84 @@
+//! Sequences: what a mapped task produced, by real map index.
+
+use super::Engine;
+use super::ledger::TargetRef;
+use crate::answer::Answer;
+use crate::attempt::Caller;
+use crate::{Result, SequenceKey, Slice};
+
+impl Engine {
+    /// The number of elements of a sequence (JSON null included, removed task instances not).
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn count(&self, caller: &Caller, key: &SequenceKey) -> Result<u64> {
+        self.readable(caller, key)?;
+        self.0.db.count(key).await
+    }
+
+    /// The element at a position, counted over the elements that exist; negative from the end.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn item(
+        &self,
+        caller: &Caller,
+        key: &SequenceKey,
+        position: i64,
+    ) -> Result<Option<(i32, Answer)>> {
+        Ok(self.slice(caller, key, Slice::item(position)).await?.pop())
+    }
+
+    /// The elements at the positions of a Python slice over those that exist, each with its real map
+    /// index.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) when the step is zero.
+    pub async fn slice(
+        &self,
+        caller: &Caller,
+        key: &SequenceKey,
+        slice: Slice,
+    ) -> Result<Vec<(i32, Answer)>> {
+        self.readable(caller, key)?;
+        let items = self.0.db.slice(key, slice).await?;
+        self.sequence_read(caller, key, items).await
+    }
+
+    /// The elements behind a map index, at most so many: one page of a stream over the sequence. Memory
+    /// is bounded by the page, however long the sequence.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn page(
+        &self,
+        caller: &Caller,
+        key: &SequenceKey,
+        after: Option<i32>,
+        limit: u32,
+    ) -> Result<Vec<(i32, Answer)>> {
+        self.readable(caller, key)?;
+        let items = self.0.db.page(key, after, limit).await?;
+        self.sequence_read(caller, key, items).await
+    }
+
+    async fn sequence_read(
+        &self,
+        caller: &Caller,
+        key: &SequenceKey,
+        items: Vec<crate::db::Item>,
+    ) -> Result<Vec<(i32, Answer)>> {
+        let answers = self.items(key, items).await?;
+        if !answers.is_empty() {
+            self.note(caller, std::iter::once(TargetRef::Sequence(key))).await?;
+        }
+        Ok(answers)
+    }
+
+    fn readable(&self, caller: &Caller, key: &SequenceKey) -> Result<()> {
+        match self.0.settings.access.refuse_read(caller, &key.at(-1), false) {
+            Some(refusal) => Err(refusal.into_error()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+#![doc = include_str!("../README.md")]
+
+pub mod answer;
+pub mod attempt;
+pub mod backend;
+pub mod channel;
+pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod db;
+pub mod engine;
+pub mod entry;
+mod error;
+mod finite;
+pub mod json;
+pub mod key;
+pub mod memory;
+pub mod seal;
+pub mod slice;
+pub mod store;
+pub mod value;
+
+pub use answer::Answer;
+pub use attempt::{Attempt, AttemptId, Caller, TaskState};
+pub use backend::XComBackend;
+pub use channel::{PullOptions, TaskChannel};
+pub use clock::Clock;
+pub use db::MetadataDb;
+pub use engine::Engine;
+pub use entry::{Entry, EntryInfo, Stored, Version};
+pub use error::{Error, ErrorKind, Result};
+pub use json::Shape;
+pub use key::{RETURN_VALUE, SequenceKey, TaskInstanceKey, UNMAPPED, XComKey};
+pub use slice::Slice;
+pub use store::{ObjectName, ValueStore};
+pub use value::{ByteStream, Payload, Value};

@@ -1,0 +1,657 @@
+//! A metadata database in memory: the contract's rules in their plainest form.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
+use crate::db::{
+    Cutoffs, DagRun, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced, Push,
+    Pushed, ReadTarget, Reads, Removed, Scope, StartMode, Started, Surroundings, cleared_by, intent_gone,
+    not_started, superseded,
+};
+use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
+use crate::value::preview;
+use crate::{ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
+
+/// A metadata database in memory.
+#[derive(Default)]
+pub struct Db(Mutex<Tables>);
+
+#[derive(Default)]
+struct Tables {
+    runs: BTreeMap<(Arc<str>, Arc<str>), DagRun>,
+    instances: BTreeMap<TaskInstanceKey, Instance>,
+    entries: BTreeMap<XComKey, Held>,
+    history: BTreeMap<XComKey, Vec<Past>>,
+    reads: HashMap<(String, Option<u32>, ReadTarget), (u64, Timestamp, Timestamp)>,
+    /// Objects without an entry; true when they are to be purged, false while they are being written.
+    loose: HashMap<(XComKey, Version), (LooseObject, bool)>,
+    marks: BTreeMap<String, String>,
+}
+
+struct Instance {
+    state: TaskState,
+    attempts: Vec<AttemptInfo>,
+}
+
+#[derive(Clone)]
+struct Held {
+    entry: Entry,
+    preview: String,
+}
+
+struct Past {
+    info: PastEntry,
+    entry: Option<Entry>,
+}
+
+impl Db {
+    /// An empty database.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl fmt::Display for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("memory()")
+    }
+}
+
+impl Tables {
+    fn ensure_run(&mut self, ti: &TaskInstanceKey, at: Timestamp) {
+        let key = (ti.dag_id.clone(), ti.run_id.clone());
+        self.runs.entry(key).or_insert_with(|| DagRun {
+            dag_id: ti.dag_id.clone(),
+            run_id: ti.run_id.clone(),
+            logical_date: None,
+            run_after: at,
+        });
+    }
+
+    /// The number of the caller's attempt (0 for others), unless the fence refuses it.
+    fn fence(&self, caller: &Caller) -> Result<u32> {
+        let Caller::Attempt(attempt) = caller else { return Ok(0) };
+        self.fence_attempt(attempt).map(|current| current.number)
+    }
+
+    fn fence_attempt(&self, attempt: &Attempt) -> Result<&AttemptInfo> {
+        let attempts = self.instances.get(&attempt.ti).map_or(&[][..], |i| &i.attempts);
+        match attempts.last() {
+            Some(current) if current.id == attempt.id => Ok(current),
+            Some(current) if attempts.iter().any(|past| past.id == attempt.id) => {
+                Err(superseded(attempt, current))
+            }
+            _ => Err(not_started(attempt)),
+        }
+    }
+
+    fn end(&mut self, key: &XComKey, reason: EndReason, by: &str, at: Timestamp) -> bool {
+        let Some(held) = self.entries.remove(key) else { return false };
+        let info = held.info(key);
+        let keep = reason != EndReason::Expired;
+        if !keep {
+            self.loosen(key, &held.entry, at);
+        }
+        let past = PastEntry { info, ended_at: at, reason, by: by.to_owned(), has_bytes: keep };
+        self.history
+            .entry(key.clone())
+            .or_default()
+            .push(Past { info: past, entry: keep.then_some(held.entry) });
+        true
+    }
+
+    fn loosen(&mut self, key: &XComKey, entry: &Entry, at: Timestamp) {
+        if let Stored::Offloaded(reference) = &entry.stored {
+            let object = LooseObject {
+                key: key.clone(),
+                version: entry.version,
+                store: reference.store.clone(),
+                since: at,
+            };
+            self.loose.insert((key.clone(), entry.version), (object, true));
+        }
+    }
+
+    fn clear(&mut self, scope: &Scope, by: &str, at: Timestamp) -> u64 {
+        let keys: Vec<XComKey> = self.in_scope(scope);
+        keys.iter().filter(|key| self.end(key, EndReason::Cleared, by, at)).count() as u64
+    }
+
+    fn in_scope(&self, scope: &Scope) -> Vec<XComKey> {
+        match scope {
+            Scope::Key(key) => self.entries.contains_key(key).then(|| key.clone()).into_iter().collect(),
+            Scope::TaskInstance(ti) => {
+                self.entries.keys().filter(|key| key.ti == *ti).cloned().collect()
+            }
+        }
+    }
+
+    fn sequence(&self, key: &SequenceKey) -> Vec<Item> {
+        self.entries
+            .range(key.at(0)..)
+            .take_while(|(k, _)| {
+                k.ti.dag_id == key.dag_id && k.ti.run_id == key.run_id && k.ti.task_id == key.task_id
+            })
+            .filter(|(k, _)| k.key == key.key)
+            .filter(|(k, _)| self.instances.get(&k.ti).is_none_or(|i| i.state != TaskState::Removed))
+            .map(|(k, held)| Item { map_index: k.ti.map_index, entry: held.entry.clone() })
+            .collect()
+    }
+
+    /// One more than the highest map index that the task has in the run.
+    fn length(&self, key: &SequenceKey) -> u64 {
+        let first = key.at(0).ti;
+        let same =
+            |ti: &TaskInstanceKey| ti.dag_id == key.dag_id && ti.run_id == key.run_id && ti.task_id == key.task_id;
+        let instances = self
+            .instances
+            .range(first.clone()..)
+            .take_while(|(ti, _)| same(ti))
+            .filter(|(_, instance)| instance.state != TaskState::Removed)
+            .map(|(ti, _)| ti.map_index);
+        let entries = self
+            .entries
+            .range(key.at(0)..)
+            .map(|(k, _)| &k.ti)
+            .take_while(|ti| same(ti))
+            .filter(|ti| self.instances.get(ti).is_none_or(|i| i.state != TaskState::Removed))
+            .map(|ti| ti.map_index);
+        instances.chain(entries).max().map_or(0, |last| last as u64 + 1)
+    }
+}
+
+impl Held {
+    fn info(&self, key: &XComKey) -> EntryInfo {
+        let entry = &self.entry;
+        EntryInfo {
+            key: key.clone(),
+            version: entry.version,
+            writer: entry.writer.clone(),
+            size: entry.size,
+            hash: entry.hash,
+            shape: entry.shape,
+            preview: self.preview.clone(),
+            offloaded: matches!(entry.stored, Stored::Offloaded(_)),
+        }
+    }
+}
+
+fn reader(caller: &Caller, tables: &Tables) -> (String, Option<u32>) {
+    let number = match caller {
+        Caller::Attempt(attempt) => tables
+            .instances
+            .get(&attempt.ti)
+            .and_then(|i| i.attempts.iter().find(|a| a.id == attempt.id))
+            .map(|a| a.number),
+        _ => None,
+    };
+    (caller.to_string(), number)
+}
+
+#[async_trait]
+impl MetadataDb for Db {
+    async fn register_run(&self, run: &DagRun) -> Result<()> {
+        self.lock().runs.insert((run.dag_id.clone(), run.run_id.clone()), run.clone());
+        Ok(())
+    }
+
+    async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<DagRun>> {
+        Ok(self.lock().runs.get(&(dag_id.into(), run_id.into())).cloned())
+    }
+
+    async fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {
+        let mut tables = self.lock();
+        for (ti, state) in states {
+            tables.ensure_run(ti, at);
+            let instance = tables
+                .instances
+                .entry(ti.clone())
+                .or_insert(Instance { state: *state, attempts: Vec::new() });
+            instance.state = *state;
+        }
+        Ok(())
+    }
+
+    async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {
+        Ok(self.lock().instances.get(ti).map(|instance| TaskInstanceInfo {
+            key: ti.clone(),
+            state: instance.state,
+            attempt: instance.attempts.last().cloned(),
+        }))
+    }
+
+    async fn attempts(&self, ti: &TaskInstanceKey) -> Result<Vec<AttemptInfo>> {
+        Ok(self.lock().instances.get(ti).map(|i| i.attempts.clone()).unwrap_or_default())
+    }
+
+    async fn start_attempt(
+        &self,
+        attempt: &Attempt,
+        try_number: u32,
+        mode: StartMode,
+        at: Timestamp,
+    ) -> Result<Started> {
+        let mut tables = self.lock();
+        let known = match tables.fence_attempt(attempt) {
+            Ok(current) => Some(current.number),
+            Err(e) if e.kind() == crate::ErrorKind::NotStarted && mode == StartMode::Fresh => None,
+            Err(e) => return Err(e),
+        };
+        tables.ensure_run(&attempt.ti, at);
+        let instance = tables
+            .instances
+            .entry(attempt.ti.clone())
+            .or_insert(Instance { state: TaskState::Running, attempts: Vec::new() });
+        instance.state = TaskState::Running;
+        if let Some(number) = known {
+            if let Some(current) = instance.attempts.last_mut() {
+                current.state = TaskState::Running;
+                current.ended_at = None;
+            }
+            return Ok(Started { number, cleared: 0 });
+        }
+        let number = instance.attempts.len() as u32 + 1;
+        instance.attempts.push(AttemptInfo {
+            number,
+            id: attempt.id,
+            try_number,
+            state: TaskState::Running,
+            started_at: at,
+            ended_at: None,
+        });
+        let by = cleared_by(&Caller::Attempt(attempt.clone()), &attempt.ti, Some(try_number));
+        let cleared = tables.clear(&Scope::TaskInstance(attempt.ti.clone()), &by, at);
+        Ok(Started { number, cleared })
+    }
+
+    async fn set_attempt_state(&self, attempt: &Attempt, state: TaskState, at: Timestamp) -> Result<()> {
+        let mut tables = self.lock();
+        tables.fence_attempt(attempt)?;
+        if let Some(instance) = tables.instances.get_mut(&attempt.ti) {
+            instance.state = state;
+            if let Some(current) = instance.attempts.last_mut() {
+                current.state = state;
+                let ended = state.is_finished() || state == TaskState::UpForRetry;
+                current.ended_at = ended.then_some(at);
+            }
+        }
+        Ok(())
+    }
+
+    async fn push(&self, push: &Push) -> Result<Pushed> {
+        let mut tables = self.lock();
+        let number = tables.fence(&push.caller)?;
+        let offloaded = matches!(push.stored, Stored::Offloaded(_));
+        let loose = (push.key.clone(), push.version);
+        let known = tables.entries.get(&push.key).is_some_and(|held| held.entry.version == push.version)
+            || tables
+                .history
+                .get(&push.key)
+                .is_some_and(|past| past.iter().any(|p| p.info.info.version == push.version));
+        if known {
+            // A repeated push wrote the same object again under the same name, or was refused doing so.
+            if offloaded {
+                tables.loose.remove(&loose);
+            }
+            return Ok(Pushed::Already);
+        }
+        if offloaded {
+            match tables.loose.get(&loose) {
+                Some((_, false)) => drop(tables.loose.remove(&loose)),
+                _ => return Err(intent_gone(&push.key, push.version)),
+            }
+        }
+        tables.ensure_run(&push.key.ti, push.at);
+        tables.end(&push.key, EndReason::Replaced, &push.caller.to_string(), push.at);
+        let preview = match &push.stored {
+            Stored::Inline(value) => preview(value.bytes()),
+            Stored::Offloaded(_) => push.preview.clone(),
+        };
+        let entry = Entry {
+            version: push.version,
+            writer: Writer::of(&push.caller, &push.key, number),
+            size: push.size,
+            hash: push.hash,
+            shape: push.shape,
+            stored: push.stored.clone(),
+        };
+        tables.entries.insert(push.key.clone(), Held { entry, preview });
+        Ok(Pushed::Written)
+    }
+
+    async fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {
+        let tables = self.lock();
+        Ok(keys.iter().map(|key| tables.entries.get(key).map(|held| held.entry.clone())).collect())
+    }
+
+    async fn produced(&self, keys: &[SequenceKey]) -> Result<Vec<Produced>> {
+        let tables = self.lock();
+        let produced = |key: &SequenceKey| match tables.length(key) {
+            0 => Produced::Single(tables.entries.get(&key.at(-1)).map(|held| held.entry.clone())),
+            length => Produced::Mapped { items: tables.sequence(key), length },
+        };
+        Ok(keys.iter().map(produced).collect())
+    }
+
+    async fn prior_run(&self, key: &SequenceKey, map_index: Option<i32>) -> Result<Option<Arc<str>>> {
+        let tables = self.lock();
+        let Some(limit) = tables.runs.get(&(key.dag_id.clone(), key.run_id.clone())).map(DagRun::date) else {
+            return Ok(None);
+        };
+        let mut runs: Vec<&DagRun> =
+            tables.runs.values().filter(|run| run.dag_id == key.dag_id && run.date() <= limit).collect();
+        runs.sort_by_key(|run| (run.date(), run.run_id == key.run_id, run.run_id.clone()));
+        let has = |run: &&&DagRun| {
+            tables.entries.keys().any(|k| {
+                k.ti.dag_id == key.dag_id
+                    && k.ti.run_id == run.run_id
+                    && k.ti.task_id == key.task_id
+                    && k.key == key.key
+                    && map_index.is_none_or(|i| k.ti.map_index == i)
+            })
+        };
+        Ok(runs.iter().rev().find(has).map(|run| run.run_id.clone()))
+    }
+
+    async fn surroundings(&self, key: &XComKey) -> Result<Surroundings> {
+        let tables = self.lock();
+        let ti = &key.ti;
+        let dag_known = tables.runs.keys().any(|(dag, _)| *dag == ti.dag_id);
+        let run_known = tables.runs.contains_key(&(ti.dag_id.clone(), ti.run_id.clone()));
+        let mut around = Surroundings {
+            ti: tables.instances.get(ti).map(|instance| TaskInstanceInfo {
+                key: ti.clone(),
+                state: instance.state,
+                attempt: instance.attempts.last().cloned(),
+            }),
+            last: tables.history.get(key).and_then(|past| past.last()).map(|past| past.info.clone()),
+            ..Surroundings::default()
+        };
+        let mut tasks: BTreeMap<Arc<str>, BTreeSet<Arc<str>>> = BTreeMap::new();
+        for other in tables.entries.keys() {
+            if other.ti.dag_id != ti.dag_id || other.ti.run_id != ti.run_id {
+                continue;
+            }
+            tasks.entry(other.ti.task_id.clone()).or_default().insert(other.key.clone());
+            if other.ti == *ti {
+                around.keys.push(other.key.clone());
+            } else if other.ti.task_id == ti.task_id && other.key == key.key {
+                around.map_indexes.push(other.ti.map_index);
+            }
+        }
+        around.tasks = tasks.into_iter().map(|(task, keys)| (task, keys.into_iter().collect())).collect();
+        if dag_known && !run_known {
+            let mut runs: Vec<&DagRun> =
+                tables.runs.values().filter(|run| run.dag_id == ti.dag_id).collect();
+            runs.sort_by_key(|run| std::cmp::Reverse(run.date()));
+            around.runs = runs.into_iter().map(|run| run.run_id.clone()).collect();
+        }
+        if !dag_known {
+            let dags: BTreeSet<Arc<str>> = tables.runs.keys().map(|(dag, _)| dag.clone()).collect();
+            around.dags = dags.into_iter().collect();
+        }
+        Ok(around)
+    }
+
+    async fn count(&self, key: &SequenceKey) -> Result<u64> {
+        Ok(self.lock().sequence(key).len() as u64)
+    }
+
+    async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<Item>> {
+        let items = self.lock().sequence(key);
+        Ok(slice.positions(items.len() as u64)?.map(|i| items[i as usize].clone()).collect())
+    }
+
+    async fn page(&self, key: &SequenceKey, after: Option<i32>, limit: u32) -> Result<Vec<Item>> {
+        let items = self.lock().sequence(key);
+        let behind = items.into_iter().filter(|item| after.is_none_or(|after| item.map_index > after));
+        Ok(behind.take(limit as usize).collect())
+    }
+
+    async fn list(&self, filter: &Filter, after: Option<&XComKey>, limit: u32) -> Result<Page<EntryInfo>> {
+        let tables = self.lock();
+        let fits = |key: &XComKey| {
+            let same = |wanted: &Option<Arc<str>>, is: &Arc<str>| wanted.as_ref().is_none_or(|w| w == is);
+            same(&filter.dag_id, &key.ti.dag_id)
+                && same(&filter.run_id, &key.ti.run_id)
+                && same(&filter.task_id, &key.ti.task_id)
+                && same(&filter.key, &key.key)
+                && filter.map_index.is_none_or(|i| i == key.ti.map_index)
+        };
+        let mut items: Vec<EntryInfo> = tables
+            .entries
+            .iter()
+            .filter(|(key, _)| fits(key) && after.is_none_or(|after| *key > after))
+            .take(limit as usize + 1)
+            .map(|(key, held)| held.info(key))
+            .collect();
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next = if more { items.last().map(|info| info.key.clone()) } else { None };
+        Ok(Page { items, next })
+    }
+
+    async fn history(&self, key: &XComKey, limit: u32) -> Result<Vec<PastEntry>> {
+        let tables = self.lock();
+        let past = tables.history.get(key).map_or(&[][..], Vec::as_slice);
+        Ok(past.iter().rev().take(limit as usize).map(|past| past.info.clone()).collect())
+    }
+
+    async fn past(&self, key: &XComKey, version: Version) -> Result<Option<Entry>> {
+        let tables = self.lock();
+        let past = tables.history.get(key).map_or(&[][..], Vec::as_slice);
+        Ok(past.iter().find(|p| p.info.info.version == version).and_then(|p| p.entry.clone()))
+    }
+
+    async fn clear(&self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64> {
+        let mut tables = self.lock();
+        tables.fence(caller)?;
+        let by = cleared_by(caller, scope.ti(), None);
+        Ok(tables.clear(scope, &by, at))
+    }
+
+    async fn delete(&self, scope: &Scope, at: Timestamp) -> Result<u64> {
+        let mut tables = self.lock();
+        let covers = |key: &XComKey| match scope {
+            Scope::Key(k) => k == key,
+            Scope::TaskInstance(ti) => *ti == key.ti,
+        };
+        let keys: Vec<XComKey> =
+            tables.entries.keys().chain(tables.history.keys()).filter(|key| covers(key)).cloned().collect();
+        let mut gone = 0;
+        for key in keys {
+            let past = tables.history.remove(&key).unwrap_or_default();
+            let entries = past.into_iter().map(|past| past.entry);
+            let current = tables.entries.remove(&key).map(|held| Some(held.entry));
+            for entry in entries.chain(current).collect::<Vec<_>>() {
+                gone += 1;
+                if let Some(entry) = entry {
+                    tables.loosen(&key, &entry, at);
+                }
+            }
+        }
+        tables.reads.retain(|(_, _, target), _| match target {
+            ReadTarget::Entry(key, _) => !covers(key),
+            ReadTarget::Sequence(_) => true,
+        });
+        Ok(gone)
+    }
+
+    async fn note_reads(&self, reads: &[Reads]) -> Result<()> {
+        let mut tables = self.lock();
+        for read in reads {
+            let (name, number) = reader(&read.reader, &tables);
+            let row = tables
+                .reads
+                .entry((name, number, read.target.clone()))
+                .or_insert((0, read.first, read.last));
+            row.0 += read.count;
+            row.1 = row.1.min(read.first);
+            row.2 = row.2.max(read.last);
+        }
+        Ok(())
+    }
+
+    async fn readers(&self, key: &XComKey) -> Result<Vec<LedgerRow>> {
+        let tables = self.lock();
+        let of = |target: &ReadTarget| match target {
+            ReadTarget::Entry(k, _) => k == key,
+            ReadTarget::Sequence(k) => key.ti.is_mapped() && *k == key.sequence(),
+        };
+        let mut rows: Vec<LedgerRow> = tables
+            .reads
+            .iter()
+            .filter(|((_, _, target), _)| of(target))
+            .map(|((reader, attempt, target), (count, first, last))| LedgerRow {
+                reader: reader.clone(),
+                attempt: *attempt,
+                target: target.clone(),
+                count: *count,
+                first: *first,
+                last: *last,
+            })
+            .collect();
+        rows.sort_by(|a, b| (a.first, &a.reader).cmp(&(b.first, &b.reader)));
+        Ok(rows)
+    }
+
+    async fn note_intent(&self, object: &LooseObject) -> Result<()> {
+        let mut tables = self.lock();
+        tables.loose.insert((object.key.clone(), object.version), (object.clone(), false));
+        Ok(())
+    }
+
+    async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
+        let mut tables = self.lock();
+        let mut claimed = Vec::new();
+        for (object, purge) in tables.loose.values_mut() {
+            if claimed.len() == limit as usize {
+                break;
+            }
+            if *purge || object.since <= intents_before {
+                *purge = true;
+                claimed.push(object.clone());
+            }
+        }
+        Ok(claimed)
+    }
+
+    async fn forget_loose(&self, objects: &[LooseObject]) -> Result<()> {
+        let mut tables = self.lock();
+        for object in objects {
+            tables.loose.remove(&(object.key.clone(), object.version));
+        }
+        Ok(())
+    }
+
+    async fn knows_object(&self, object: &ObjectName, version: Version) -> Result<bool> {
+        let tables = self.lock();
+        let entries = tables.entries.iter().map(|(key, held)| (key, Some(&held.entry)));
+        let history = tables
+            .history
+            .iter()
+            .flat_map(|(key, past)| past.iter().map(move |past| (key, past.entry.as_ref())));
+        let held = entries.chain(history).any(|(key, entry)| {
+            entry.is_some_and(|e| e.version == version && matches!(e.stored, Stored::Offloaded(_)))
+                && ObjectName::of(key, version) == *object
+        });
+        Ok(held || tables.loose.keys().any(|(key, v)| *v == version && ObjectName::of(key, *v) == *object))
+    }
+
+    async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {
+        let mut tables = self.lock();
+        let mut removed = Removed::default();
+        let limit = cutoffs.limit as usize;
+        if let Some(before) = cutoffs.entries {
+            let old: Vec<XComKey> = tables
+                .entries
+                .iter()
+                .filter(|(_, held)| held.entry.version.time() < before)
+                .map(|(key, _)| key.clone())
+                .take(limit)
+                .collect();
+            for key in old {
+                tables.end(&key, EndReason::Expired, &cutoffs.rule, cutoffs.at);
+                removed.entries += 1;
+            }
+        }
+        let mut loosened = Vec::new();
+        for (key, past) in &mut tables.history {
+            for past in past.iter_mut().filter(|past| past.info.ended_at < cutoffs.past_bytes) {
+                if removed.past_bytes < limit as u64
+                    && let Some(entry) = past.entry.take()
+                {
+                    past.info.has_bytes = false;
+                    removed.past_bytes += 1;
+                    loosened.push((key.clone(), entry));
+                }
+            }
+            let before = past.len();
+            past.retain(|past| past.info.ended_at >= cutoffs.past_entries || past.entry.is_some());
+            removed.past_entries += (before - past.len()) as u64;
+        }
+        tables.history.retain(|_, past| !past.is_empty());
+        for (key, entry) in loosened {
+            tables.loosen(&key, &entry, cutoffs.at);
+        }
+        let reads = tables.reads.len();
+        tables.reads.retain(|_, (_, _, last)| *last >= cutoffs.reads);
+        removed.reads = (reads - tables.reads.len()) as u64;
+        if let Some(before) = cutoffs.entries {
+            let used: HashSet<(Arc<str>, Arc<str>)> = tables
+                .entries
+                .keys()
+                .chain(tables.history.keys())
+                .map(|key| (key.ti.dag_id.clone(), key.ti.run_id.clone()))
+                .collect();
+            let idle = |instance: &Instance| instance.attempts.iter().all(|a| a.started_at < before);
+            let busy: HashSet<(Arc<str>, Arc<str>)> = tables
+                .instances
+                .iter()
+                .filter(|(_, instance)| !idle(instance))
+                .map(|(ti, _)| (ti.dag_id.clone(), ti.run_id.clone()))
+                .collect();
+            let gone: Vec<(Arc<str>, Arc<str>)> = tables
+                .runs
+                .iter()
+                .filter(|(key, run)| run.run_after < before && !used.contains(key) && !busy.contains(key))
+                .map(|(key, _)| key.clone())
+                .take(limit)
+                .collect();
+            for (dag, run) in &gone {
+                tables.runs.remove(&(dag.clone(), run.clone()));
+                tables.instances.retain(|ti, _| ti.dag_id != *dag || ti.run_id != *run);
+            }
+            removed.runs = gone.len() as u64;
+        }
+        Ok(removed)
+    }
+
+    async fn mark(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.lock().marks.get(name).cloned())
+    }
+
+    async fn set_mark(&self, name: &str, value: &str) -> Result<String> {
+        Ok(self.lock().marks.entry(name.to_owned()).or_insert_with(|| value.to_owned()).clone())
+    }
+
+    async fn health(&self) -> Result<Health> {
+        let entries = self.lock().entries.len() as u64;
+        Ok(Health { identity: self.to_string(), schema: 0, entries, bytes: 0, problems: Vec::new() })
+    }
+}

@@ -1,0 +1,261 @@
+//! Seals: keyed BLAKE3 over what leaves the metadata database, and over where it is.
+//!
+//! An offloaded entry keeps a [`Reference`]. It holds no location: that is derived from the entry's
+//! own XCom key and version, so a reference copied to another key leads nowhere. Its MAC covers XCom
+//! key, version, size, checksum, store and codec, so an altered one is found out before anything is
+//! read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::entry::Version;
+use crate::value::ContentHash;
+use crate::{Error, ErrorKind, Result, XComKey};
+
+/// What an entry keeps of bytes that are in a value store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// Which store: its id in the configuration.
+    pub store: Arc<str>,
+    /// How the bytes are laid out there, such as `frames-1`.
+    pub codec: Arc<str>,
+    /// Which key made the MAC.
+    pub key_id: Arc<str>,
+    /// The MAC, 64 hex digits.
+    pub mac: String,
+}
+
+/// The secret keys of a deployment, by id. New seals use the current one; old ones stay readable.
+///
+/// ```
+/// use excom_core::seal::SealKeys;
+///
+/// let keys = SealKeys::new("k1", [7; 32]);
+/// assert_eq!(keys.current_id(), "k1");
+/// assert_eq!(keys.fingerprint().len(), 16);
+/// ```
+#[derive(Clone)]
+pub struct SealKeys {
+    current: Arc<str>,
+    keys: BTreeMap<Arc<str>, [u8; 32]>,
+}
+
+/// What a MAC is for; each purpose has a key of its own, derived from the secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Over a reference.
+    Reference,
+    /// Over one frame of stored bytes.
+    Frame,
+    /// To name a key without telling it.
+    Fingerprint,
+}
+
+impl Purpose {
+    /// The context string of BLAKE3's key derivation: part of the stored format.
+    const fn context(self) -> &'static str {
+        match self {
+            Self::Reference => "excom 2026-11 reference mac",
+            Self::Frame => "excom 2026-11 frame mac",
+            Self::Fingerprint => "excom 2026-11 key fingerprint",
+        }
+    }
+}
+
+impl SealKeys {
+    /// One key, which is the current one.
+    pub fn new(id: impl Into<Arc<str>>, secret: [u8; 32]) -> Self {
+        let current = id.into();
+        Self { keys: BTreeMap::from([(current.clone(), secret)]), current }
+    }
+
+    /// The same keys with an older one that still opens what it sealed.
+    #[must_use]
+    pub fn with_old(mut self, id: impl Into<Arc<str>>, secret: [u8; 32]) -> Self {
+        self.keys.entry(id.into()).or_insert(secret);
+        self
+    }
+
+    /// The id of the key that makes new seals.
+    pub fn current_id(&self) -> &str {
+        &self.current
+    }
+
+    /// A public name for the current key: 16 hex digits that tell two keys apart.
+    pub fn fingerprint(&self) -> String {
+        let key = blake3::derive_key(Purpose::Fingerprint.context(), &self.keys[&self.current]);
+        hex(&key[..8])
+    }
+
+    /// A derived key for many MACs of one purpose; none when the key id is unknown.
+    pub fn derive(&self, key_id: &str, purpose: Purpose) -> Option<MacKey> {
+        self.keys.get(key_id).map(|secret| MacKey(blake3::derive_key(purpose.context(), secret)))
+    }
+
+    /// Seals where and what an offloaded value is.
+    pub fn seal(&self, key: &XComKey, what: &Sealed<'_>) -> Reference {
+        let mac = MacKey(blake3::derive_key(Purpose::Reference.context(), &self.keys[&self.current]));
+        Reference {
+            store: what.store.into(),
+            codec: what.codec.into(),
+            key_id: self.current.clone(),
+            mac: hex(mac.mac(&what.parts(key, &self.current)).as_bytes()),
+        }
+    }
+
+    /// Checks a reference against the entry that holds it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] when the key that sealed it is not here, naming its id;
+    /// [`ErrorKind::Corrupt`] when the reference, or the entry around it, was altered.
+    pub fn verify(
+        &self,
+        key: &XComKey,
+        version: Version,
+        size: u64,
+        hash: ContentHash,
+        reference: &Reference,
+    ) -> Result<()> {
+        let Some(mac) = self.derive(&reference.key_id, Purpose::Reference) else {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!("{key} is sealed with key `{}`, which is not loaded", reference.key_id),
+            )
+            .hint(format!("add key `{}` to the keys; loaded: {}", reference.key_id, self.ids())));
+        };
+        let what = Sealed { version, size, hash, store: &reference.store, codec: &reference.codec };
+        let expected = mac.mac(&what.parts(key, &reference.key_id));
+        let found = unhex(&reference.mac);
+        // blake3::Hash compares in constant time.
+        if found.is_some_and(|found| expected == blake3::Hash::from_bytes(found)) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("the reference of {key} (version {version}) was altered: its seal does not match"),
+        ))
+    }
+
+    fn ids(&self) -> String {
+        let ids: Vec<&str> = self.keys.keys().map(|id| &**id).collect();
+        ids.join(", ")
+    }
+}
+
+impl fmt::Debug for SealKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the secrets.
+        write!(f, "SealKeys(current {}, of {})", self.current, self.ids())
+    }
+}
+
+/// What a reference's MAC covers beside the XCom key.
+#[derive(Debug, Clone, Copy)]
+pub struct Sealed<'a> {
+    /// The version.
+    pub version: Version,
+    /// Size of the value in bytes.
+    pub size: u64,
+    /// Checksum of the value.
+    pub hash: ContentHash,
+    /// Which store.
+    pub store: &'a str,
+    /// How the bytes are laid out.
+    pub codec: &'a str,
+}
+
+impl Sealed<'_> {
+    fn parts(&self, key: &XComKey, key_id: &str) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(160);
+        scope(&mut bytes, key, self.version);
+        part(&mut bytes, &self.size.to_le_bytes());
+        part(&mut bytes, &self.hash.0.to_le_bytes());
+        part(&mut bytes, self.store.as_bytes());
+        part(&mut bytes, self.codec.as_bytes());
+        part(&mut bytes, key_id.as_bytes());
+        bytes
+    }
+}
+
+/// Appends XCom key and version, each part behind its length so that no two scopes read alike.
+pub fn scope(bytes: &mut Vec<u8>, key: &XComKey, version: Version) {
+    for text in [&key.ti.dag_id, &key.ti.run_id, &key.ti.task_id] {
+        part(bytes, text.as_bytes());
+    }
+    part(bytes, &key.ti.map_index.to_le_bytes());
+    part(bytes, key.key.as_bytes());
+    part(bytes, &version.to_code().to_le_bytes());
+}
+
+fn part(bytes: &mut Vec<u8>, part: &[u8]) {
+    bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(part);
+}
+
+/// A key for MACs of one purpose.
+#[derive(Clone)]
+pub struct MacKey([u8; 32]);
+
+impl MacKey {
+    /// The MAC of bytes.
+    pub fn mac(&self, bytes: &[u8]) -> blake3::Hash {
+        blake3::keyed_hash(&self.0, bytes)
+    }
+
+    /// A MAC over pieces.
+    pub fn hasher(&self) -> blake3::Hasher {
+        blake3::Hasher::new_keyed(&self.0)
+    }
+}
+
+impl fmt::Debug for MacKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MacKey(…)")
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    blake3::Hash::from_hex(text).ok().map(|hash| *hash.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(task: &str) -> XComKey {
+        XComKey::new("d", "r", task, -1, "k").unwrap()
+    }
+
+    #[test]
+    fn a_reference_holds_for_its_own_entry_only() {
+        let keys = SealKeys::new("k1", [1; 32]);
+        let version = Version::new("2026-11-21T10:00:00Z".parse().unwrap(), 1);
+        let (size, hash) = (10, ContentHash(5));
+        let what = Sealed { version, size, hash, store: "files", codec: "frames-1" };
+        let reference = keys.seal(&key("t"), &what);
+        assert!(keys.verify(&key("t"), version, size, hash, &reference).is_ok());
+
+        let altered = |result: Result<()>| assert_eq!(result.unwrap_err().kind(), ErrorKind::Corrupt);
+        altered(keys.verify(&key("u"), version, size, hash, &reference));
+        altered(keys.verify(&key("t"), version, 11, hash, &reference));
+        altered(keys.verify(&key("t"), version, size, ContentHash(6), &reference));
+        let moved = Reference { store: "other".into(), ..reference.clone() };
+        altered(keys.verify(&key("t"), version, size, hash, &moved));
+        let forged = Reference { mac: "zz".into(), ..reference.clone() };
+        altered(keys.verify(&key("t"), version, size, hash, &forged));
+
+        let rotated = SealKeys::new("k2", [2; 32]).with_old("k1", [1; 32]);
+        assert!(rotated.verify(&key("t"), version, size, hash, &reference).is_ok());
+        let other = SealKeys::new("k2", [2; 32]);
+        let error = other.verify(&key("t"), version, size, hash, &reference).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("`k1`"), "{error}");
+    }
+}

@@ -1,0 +1,164 @@
+//! The contract of value stores: immutable bytes by name.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::entry::Version;
+use crate::value::ByteStream;
+use crate::{Result, XComKey};
+
+/// Bytes by name, outside the metadata database: a folder, object storage, Redis, memory.
+///
+/// Objects are immutable: [`create`](ValueStore::create) never overwrites. A store knows nothing of
+/// XComs; names are derived by [`ObjectName`].
+#[async_trait]
+pub trait ValueStore: Send + Sync + fmt::Debug + fmt::Display {
+    /// Its id in the configuration, which references keep.
+    fn id(&self) -> &str;
+
+    /// Writes a new object. When it returns, the object is durable and whole; when it fails, or is
+    /// dropped half-way, no object of that name can be read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) when the name exists;
+    /// `Full`, `ReadOnly`, `Unavailable` as they happen; the stream's own error.
+    async fn create(&self, name: &ObjectName, body: ByteStream) -> Result<u64>;
+
+    /// The object's bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when there is none of that name.
+    async fn get(&self, name: &ObjectName) -> Result<ByteStream>;
+
+    /// Removes an object, and what an unfinished write of it left; `false` when there was neither.
+    ///
+    /// # Errors
+    /// As they happen; a missing object is none.
+    async fn delete(&self, name: &ObjectName) -> Result<bool>;
+
+    /// The names of objects behind a name, in order, at most so many.
+    ///
+    /// # Errors
+    /// As they happen.
+    async fn list(&self, after: Option<&ObjectName>, limit: usize) -> Result<Vec<ObjectName>>;
+
+    /// What answers slowest or not at all is told here, with the setting to look at.
+    ///
+    /// # Errors
+    /// The reason why the store cannot be used.
+    async fn check(&self) -> Result<()>;
+}
+
+/// The name of a stored object: `dag/run/task/map_index/key/version`, each part escaped.
+///
+/// The escaping is reversible: letters, digits, `_`, `-` and inner `.` stay, every other byte becomes
+/// `%XX`. A part over 200 bytes keeps its beginning and ends in `~` and a hash of the whole, as file
+/// names are limited; `~` never stays otherwise, so no two XCom keys share a name.
+///
+/// ```
+/// use excom_core::{ObjectName, Version, XComKey};
+///
+/// let key = XComKey::new("d", "manual__2026-11-21T10:00:00", "t", -1, "../k")?;
+/// let name = ObjectName::of(&key, "0123456789abcdef".parse()?);
+/// assert_eq!(name.as_str(), "d/manual__2026-11-21T10%3A00%3A00/t/-1/%2E.%2Fk/0123456789abcdef");
+/// # Ok::<(), excom_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName(Arc<str>);
+
+const LONGEST_PART: usize = 200;
+
+impl ObjectName {
+    /// The name of one version of an XCom.
+    pub fn of(key: &XComKey, version: Version) -> Self {
+        let mut name = String::with_capacity(96);
+        for part in [&key.ti.dag_id, &key.ti.run_id, &key.ti.task_id] {
+            escape(&mut name, part);
+            name.push('/');
+        }
+        name.push_str(&key.ti.map_index.to_string());
+        name.push('/');
+        escape(&mut name, &key.key);
+        name.push('/');
+        name.push_str(&version.to_string());
+        Self(name.into())
+    }
+
+    /// A name that a store found when it listed.
+    pub fn listed(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name as text, its parts separated by `/`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn escape(name: &mut String, part: &str) {
+    use std::fmt::Write as _;
+    let start = name.len();
+    for (i, byte) in part.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => name.push(byte as char),
+            b'.' if i > 0 => name.push('.'),
+            _ => {
+                let _ = write!(name, "%{byte:02X}");
+            }
+        }
+    }
+    if name.len() - start > LONGEST_PART {
+        let mut end = start + 150;
+        // Never cut an escape in two.
+        while name.as_bytes()[end - 1] == b'%' || name.as_bytes()[end - 2] == b'%' {
+            end -= 1;
+        }
+        name.truncate(end);
+        name.push('~');
+        name.push_str(&blake3::hash(part.as_bytes()).to_hex()[..32]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name(parts: &(String, String, String, i32, String)) -> ObjectName {
+        let key = XComKey::new(&*parts.0, &*parts.1, &*parts.2, parts.3, &*parts.4).unwrap();
+        ObjectName::of(&key, Version::from_code(1).unwrap())
+    }
+
+    fn part() -> impl Strategy<Value = String> {
+        prop_oneof![r"[a-b./%~:{} é]{1,4}", r"[a%/]{198,206}"]
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_keys_share_a_name(
+            a in (part(), part(), part(), -1..2i32, part()),
+            b in (part(), part(), part(), -1..2i32, part()),
+        ) {
+            prop_assert_eq!(name(&a) == name(&b), a == b, "{} {}", name(&a), name(&b));
+        }
+
+        #[test]
+        fn names_stay_inside_their_folder(a in (part(), part(), part(), -1..2i32, part())) {
+            let name = name(&a);
+            let parts: Vec<_> = name.as_str().split('/').collect();
+            prop_assert_eq!(parts.len(), 6);
+            for part in parts {
+                prop_assert!(!part.is_empty() && !part.starts_with('.') && part.len() <= 255, "{}", part);
+            }
+        }
+    }
+}

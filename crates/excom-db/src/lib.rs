@@ -1,0 +1,1 @@
+//! Metadata databases for Excom: SQLite.

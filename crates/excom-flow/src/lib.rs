@@ -1,0 +1,1 @@
+//! TaskFlow for Excom: DAGs, tasks, XComArgs, templates, operators and the local runner.

@@ -1,0 +1,1 @@
+//! The attribute macros of Excom: #[task], #[dag] and #[derive(Outputs)].

@@ -1,0 +1,1 @@
+//! The XCom engine: tasks of a DAG tell each other things, on one machine.
