@@ -30,7 +30,8 @@ pub struct Object<'a> {
     pub version: Version,
     /// The store's id.
     pub store: &'a str,
-    /// How the bytes are laid out; what [`XComBackend::serialize_value`] returned.
+    /// How the bytes are laid out: what [`XComBackend::serialize_value`] returned; empty where that is
+    /// not known yet, or does not matter.
     pub codec: &'a str,
 }
 
@@ -57,6 +58,11 @@ pub trait XComBackend: Send + Sync + fmt::Debug + fmt::Display {
     /// The largest value, in bytes, that [`placement`](XComBackend::placement) puts inline; how far
     /// the engine looks ahead into a stream.
     fn inline_limit(&self) -> u64;
+
+    /// The name of the layout in which it stores values now; empty when it never does.
+    fn codec(&self) -> &str {
+        ""
+    }
 
     /// Stores an offloaded value, durably, and tells its codec. The engine has noted the intent
     /// before, and writes the entry behind it.

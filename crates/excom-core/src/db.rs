@@ -388,8 +388,9 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
 
     // ---- stored bytes and retention
 
-    /// Notes that an object is about to be written.
-    async fn note_intent(&self, object: &LooseObject) -> Result<()>;
+    /// Notes that an object is about to be written; or tells that the version was pushed before, and
+    /// then notes nothing.
+    async fn note_intent(&self, object: &LooseObject) -> Result<Pushed>;
 
     /// Takes over loose objects for removal: those to be purged, and intents from before a moment,
     /// whose pushes can then no longer succeed. At most so many.

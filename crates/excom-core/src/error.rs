@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Full,
     /// The database or its folder cannot be written.
     ReadOnly,
+    /// An object of that name exists, and objects are never overwritten.
+    Exists,
     /// Stored bytes that an entry refers to are gone.
     Lost,
     /// Stored data was altered or damaged.
@@ -59,6 +61,7 @@ impl ErrorKind {
             Self::Unavailable => "unavailable",
             Self::Full => "full",
             Self::ReadOnly => "read_only",
+            Self::Exists => "exists",
             Self::Lost => "lost",
             Self::Corrupt => "corrupt",
             Self::Incompatible => "incompatible",

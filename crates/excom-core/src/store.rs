@@ -22,7 +22,7 @@ pub trait ValueStore: Send + Sync + fmt::Debug + fmt::Display {
     /// dropped half-way, no object of that name can be read.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) when the name exists;
+    /// [`ErrorKind::Exists`](crate::ErrorKind::Exists) when the name exists;
     /// `Full`, `ReadOnly`, `Unavailable` as they happen; the stream's own error.
     async fn create(&self, name: &ObjectName, body: ByteStream) -> Result<u64>;
 

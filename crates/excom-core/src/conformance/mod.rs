@@ -1,1 +1,220 @@
-//! The suite that every metadata database passes.
+//! The suite that every metadata database and every value store passes (feature `conformance`).
+//!
+//! An implementation's test file names a function that makes an empty one, and gets a test for each
+//! scenario:
+//!
+//! ```
+//! fn empty() -> excom_core::conformance::Empty {
+//!     std::sync::Arc::new(excom_core::memory::Db::new()).into()
+//! }
+//!
+//! excom_core::metadata_db_conformance!(empty);
+//! # fn main() {}
+//! ```
+//!
+//! The scenarios speak to an [`Engine`] over the database, with a store in memory, because the
+//! properties to hold are the engine's; [`histories`] runs random histories with a model beside it.
+
+mod attempts;
+mod entries;
+mod histories;
+mod kept;
+mod sequences;
+mod stores;
+
+use std::future::Future;
+use std::sync::Arc;
+
+pub use attempts::*;
+pub use entries::*;
+pub use histories::histories;
+pub use kept::*;
+pub use sequences::*;
+pub use stores::value_store;
+
+use crate::attempt::{Attempt, Caller};
+use crate::channel::PullOptions;
+use crate::engine::Settings;
+use crate::{Answer, Engine, ErrorKind, MetadataDb, TaskInstanceKey, Value, XComKey, memory};
+
+/// Values over so many bytes are offloaded in the suite.
+pub const THRESHOLD: u64 = 200;
+
+/// An empty database, and what must live as long as it: a folder, a server.
+pub struct Empty {
+    /// The database.
+    pub db: Arc<dyn MetadataDb>,
+    /// Dropped after the scenario, when the database is closed.
+    pub keep: Box<dyn std::any::Any>,
+}
+
+impl<D: MetadataDb + 'static> From<Arc<D>> for Empty {
+    fn from(db: Arc<D>) -> Self {
+        Self { db, keep: Box::new(()) }
+    }
+}
+
+/// An engine over the database under test, with clock and store in hand.
+pub struct Harness {
+    /// The engine.
+    pub engine: Engine,
+    /// Its clock.
+    pub clock: Arc<memory::Clock>,
+    /// Where offloaded values go.
+    pub store: Arc<memory::Store>,
+    // The database is closed before what it needs goes.
+    db: Arc<dyn MetadataDb>,
+    _keep: Box<dyn std::any::Any>,
+}
+
+impl Harness {
+    /// An engine over an empty database.
+    pub fn new(empty: Empty) -> Self {
+        let Empty { db, keep } = empty;
+        let clock = Arc::new(memory::Clock::new());
+        let store = Arc::new(memory::Store::new());
+        let engine = Self::assemble(&db, &clock, &store, Settings::default());
+        Self { engine, clock, store, db, _keep: keep }
+    }
+
+    fn assemble(
+        db: &Arc<dyn MetadataDb>,
+        clock: &Arc<memory::Clock>,
+        store: &Arc<memory::Store>,
+        settings: Settings,
+    ) -> Engine {
+        Engine::builder(db.clone(), clock.clone())
+            .backend(Arc::new(memory::Backend::new(store.clone(), THRESHOLD)))
+            .keys(crate::seal::SealKeys::new("k1", [7; 32]))
+            .settings(settings)
+            .build()
+    }
+
+    /// Another engine on the same database, as another process would have.
+    pub fn with(&self, settings: Settings) -> Engine {
+        Self::assemble(&self.db, &self.clock, &self.store, settings)
+    }
+
+    async fn pull(&self, key: &XComKey) -> Answer {
+        self.pull_as(&user(), key).await
+    }
+
+    async fn pull_as(&self, caller: &Caller, key: &XComKey) -> Answer {
+        let mut answers =
+            self.engine.pull(caller, std::slice::from_ref(key), PullOptions::default()).await.unwrap();
+        assert_eq!(answers.len(), 1);
+        answers.remove(0)
+    }
+
+    async fn push(&self, caller: &Caller, key: &XComKey, json: &str) {
+        self.engine.push(caller, key, value(json).into()).await.unwrap();
+    }
+
+    async fn start(&self, task: &str, map_index: i32) -> Caller {
+        Caller::Attempt(self.engine.start(&ti(task, map_index), 1).await.unwrap())
+    }
+}
+
+fn user() -> Caller {
+    Caller::user("ana")
+}
+
+fn ti(task: &str, map_index: i32) -> TaskInstanceKey {
+    TaskInstanceKey::new("d", "r", task, map_index).unwrap()
+}
+
+fn xcom(task: &str, key: &str) -> XComKey {
+    ti(task, -1).xcom(key).unwrap()
+}
+
+fn value(json: &str) -> Value {
+    Value::parse(json.to_owned()).unwrap()
+}
+
+/// A value that is offloaded, and tells its seed.
+fn large(seed: u64) -> String {
+    format!("\"{seed} {}\"", "x".repeat(THRESHOLD as usize))
+}
+
+fn attempt(caller: &Caller) -> &Attempt {
+    match caller {
+        Caller::Attempt(attempt) => attempt,
+        _ => panic!("{caller} is no attempt"),
+    }
+}
+
+fn text(answer: &Answer) -> &str {
+    answer.found().unwrap_or_else(|| panic!("no value: {answer}")).value.as_str()
+}
+
+fn refused<T: std::fmt::Debug>(result: crate::Result<T>, kind: ErrorKind) {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), kind, "{error:?}");
+}
+
+/// Runs a scenario to its end on this thread.
+pub fn run(scenario: impl Future<Output = ()>) {
+    pollster::block_on(scenario);
+}
+
+/// A test for each scenario that a metadata database must pass.
+#[macro_export]
+macro_rules! metadata_db_conformance {
+    ($make:path) => {
+        $crate::metadata_db_conformance!(@ $make;
+            a_value_comes_back_as_it_was_pushed
+            strange_keys_stay_apart
+            names_that_differ_little_stay_apart
+            pushing_the_same_version_twice_is_one_entry
+            a_late_repetition_does_not_undo_a_newer_push
+            an_interrupted_push_is_repeated
+            null_is_a_value
+            large_values_are_offloaded_and_streamed
+            damage_is_an_answer
+            a_replaced_object_is_read_again
+            many_are_pulled_in_one_call
+            lists_show_entries_in_order_and_pages
+            limits_are_told
+            a_missing_value_has_hints
+            access_rules_hold
+            a_zombie_writes_nothing
+            links_are_pushed_after_failure
+            a_deferral_keeps_everything
+            a_retry_begins_clear
+            a_mapped_instance_clears_only_itself
+            starting_twice_is_starting_once
+            an_unknown_attempt_writes_nothing
+            states_explain_absence
+            attempts_are_remembered
+            a_sequence_is_keyed_by_map_index
+            slices_are_pythons
+            pages_stream_a_sequence
+            removed_instances_leave_the_sequence
+            one_element_is_a_sequence
+            prior_dates_find_the_newest
+            a_clear_keeps_history
+            a_delete_leaves_nothing
+            history_tells_who_and_why
+            the_ledger_counts_reads
+            a_strict_ledger_is_written_first
+            retention_expires_and_forgets
+            abandoned_pushes_are_collected
+            marks_are_set_once
+        );
+
+        /// Random histories agree with a model.
+        #[test]
+        fn random_histories_agree_with_a_model() {
+            $crate::conformance::histories($make, 48, 60);
+        }
+    };
+    (@ $make:path; $($scenario:ident)*) => {
+        $(
+            #[test]
+            fn $scenario() {
+                let harness = $crate::conformance::Harness::new($make());
+                $crate::conformance::run($crate::conformance::$scenario(&harness));
+            }
+        )*
+    };
+}

@@ -1,18 +1,18 @@
 //! The ledger's write side: reads are gathered and written together, or written before the answer.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry as Slot;
+use std::hash::BuildHasher as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3Builder;
+
 
 use super::Engine;
 use crate::Result;
 use crate::attempt::Caller;
-use crate::clock::Clock;
 use crate::db::{ReadTarget, Reads};
 
 /// How reads are noted.
@@ -41,27 +41,23 @@ pub(super) struct Buffer {
 
 struct Gathered {
     /// Keyed by hash first, so that a repeated read compares but clones nothing.
-    rows: HashMap<u64, Vec<Reads>, Xxh3Builder>,
+    rows: HashMap<u64, Vec<Reads>, RandomState>,
     distinct: usize,
-    hasher: Xxh3Builder,
+    hasher: RandomState,
 }
 
 impl Buffer {
-    pub(super) fn new(clock: &dyn Clock) -> Self {
-        let hasher = Xxh3Builder::new().with_seed(clock.random());
-        let rows = HashMap::with_hasher(hasher);
-        Self { reads: Mutex::new(Gathered { rows, distinct: 0, hasher }) }
+    pub(super) fn new() -> Self {
+        let gathered =
+            Gathered { rows: HashMap::default(), distinct: 0, hasher: RandomState::default() };
+        Self { reads: Mutex::new(gathered) }
     }
 
     /// Adds one read; tells whether it is time to write.
     fn add(&self, reader: &Caller, target: &TargetRef<'_>, at: Timestamp) -> bool {
-        use std::hash::BuildHasher;
         let mut gathered = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
         let hash = gathered.hasher.hash_one((reader, target));
-        let rows = match gathered.rows.entry(hash) {
-            Slot::Occupied(rows) => rows.into_mut(),
-            Slot::Vacant(slot) => slot.insert(Vec::with_capacity(1)),
-        };
+        let rows = gathered.rows.entry(hash).or_default();
         if let Some(row) = rows.iter_mut().find(|row| row.reader == *reader && target.is(&row.target)) {
             row.count += 1;
             row.last = at;
@@ -86,7 +82,6 @@ impl Buffer {
 
     /// Puts back what could not be written.
     fn put_back(&self, reads: Vec<Reads>) {
-        use std::hash::BuildHasher;
         let mut gathered = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
         for read in reads {
             let hash = gathered.hasher.hash_one((&read.reader, TargetRef::from(&read.target)));

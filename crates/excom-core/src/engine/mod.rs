@@ -125,7 +125,7 @@ impl Builder {
         });
         Engine(Arc::new(Inner {
             backend: self.backend.unwrap_or_else(|| Arc::new(Database::new(INLINE_HARD_LIMIT))),
-            reads: ledger::Buffer::new(&*self.clock),
+            reads: ledger::Buffer::new(),
             db: self.db,
             clock: self.clock,
             keys,

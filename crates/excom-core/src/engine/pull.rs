@@ -184,7 +184,7 @@ impl Engine {
         Ok(answers)
     }
 
-    pub(super) async fn answer(&self, key: &XComKey, entry: Option<Entry>) -> Result<Answer> {
+    pub(crate) async fn answer(&self, key: &XComKey, entry: Option<Entry>) -> Result<Answer> {
         match entry {
             Some(entry) => self.load(key, entry).await,
             None => self.explain(key).await,

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::Engine;
 use crate::attempt::Caller;
-use crate::backend::{Object, Placement};
+use crate::backend::{self, Object, Placement};
 use crate::db::{LooseObject, Push, Pushed};
 use crate::entry::{Stored, Version};
 use crate::json::{Scanner, Shape};
@@ -106,37 +106,47 @@ impl Engine {
             }
             (Placement::Offload(store), sized) => {
                 let store = store.to_owned();
-                self.offload(&mut push, &store, sized).await?;
+                if self.offload(&mut push, &store, sized).await? == Pushed::Already {
+                    return Ok(self.receipt(&push, Pushed::Already));
+                }
             }
         }
         let pushed = self.0.db.push(&push).await?;
+        Ok(self.receipt(&push, pushed))
+    }
+
+    fn receipt(&self, push: &Push, pushed: Pushed) -> Receipt {
+        let soft_limit = self.0.settings.soft_limit;
         let mut warnings = Vec::new();
-        if push.size > settings.soft_limit {
+        if push.size > soft_limit {
             warnings.push(format!(
-                "{key} has {}, over the soft limit of {}; consider pushing a pointer to the data",
+                "{} has {}, over the soft limit of {}; consider pushing a pointer to the data",
+                push.key,
                 bytes(push.size),
-                bytes(settings.soft_limit)
+                bytes(soft_limit)
             ));
         }
-        Ok(Receipt {
-            version,
+        Receipt {
+            version: push.version,
             size: push.size,
             shape: push.shape,
             offloaded: matches!(push.stored, Stored::Offloaded(_)),
             already: pushed == Pushed::Already,
             warnings,
-        })
+        }
     }
 
     /// Intent, object, and then what the entry needs to know of it.
-    async fn offload(&self, push: &mut Push, store: &str, sized: Sized) -> Result<()> {
+    async fn offload(&self, push: &mut Push, store: &str, sized: Sized) -> Result<Pushed> {
         let intent = LooseObject {
             key: push.key.clone(),
             version: push.version,
             store: store.into(),
             since: push.at,
         };
-        self.0.db.note_intent(&intent).await?;
+        if self.0.db.note_intent(&intent).await? == Pushed::Already {
+            return Ok(Pushed::Already);
+        }
         let object = Object { key: &push.key, version: push.version, store, codec: "" };
         let (payload, seen) = match sized {
             Sized::Value(value) => {
@@ -151,7 +161,14 @@ impl Engine {
                 (Payload::Stream(Box::pin(stream)), Some(seen))
             }
         };
-        let codec = self.0.backend.serialize_value(&object, payload).await?;
+        let codec = match self.0.backend.serialize_value(&object, payload).await {
+            // An earlier try of this very push was interrupted behind the object: it is as good as
+            // written now, if it is the same.
+            Err(error) if error.kind() == ErrorKind::Exists && seen.is_none() => {
+                self.same_object(&object, push.size, push.hash).await?
+            }
+            other => other?,
+        };
         if let Some(seen) = seen {
             let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or_else(|| {
                 Error::new(ErrorKind::Other, "the backend did not read the value to its end")
@@ -163,7 +180,21 @@ impl Engine {
         }
         let what = Sealed { version: push.version, size: push.size, hash: push.hash, store, codec: &codec };
         push.stored = Stored::Offloaded(self.0.keys.seal(&push.key, &what));
-        Ok(())
+        Ok(Pushed::Written)
+    }
+
+    /// The codec of an object that exists, when it holds the value that is being pushed.
+    async fn same_object(&self, object: &Object<'_>, size: u64, hash: ContentHash) -> Result<String> {
+        let stored = self.0.backend.deserialize_value(object).await?;
+        let value = backend::collect(stored, size).await?;
+        if ContentHash::of(value.bytes()) == hash {
+            return Ok(self.0.backend.codec().to_owned());
+        }
+        Err(Error::new(
+            ErrorKind::Exists,
+            format!("version {} of {} was stored before with another value", object.version, object.key),
+        )
+        .hint("push without the version, or with a new one"))
     }
 
     /// Reads a stream as far as a value may be inline. What ends there is a value, what goes on is

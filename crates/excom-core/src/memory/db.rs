@@ -100,6 +100,14 @@ impl Tables {
         }
     }
 
+    fn knows_version(&self, key: &XComKey, version: Version) -> bool {
+        self.entries.get(key).is_some_and(|held| held.entry.version == version)
+            || self
+                .history
+                .get(key)
+                .is_some_and(|past| past.iter().any(|p| p.info.info.version == version))
+    }
+
     fn end(&mut self, key: &XComKey, reason: EndReason, by: &str, at: Timestamp) -> bool {
         let Some(held) = self.entries.remove(key) else { return false };
         let info = held.info(key);
@@ -298,16 +306,7 @@ impl MetadataDb for Db {
         let number = tables.fence(&push.caller)?;
         let offloaded = matches!(push.stored, Stored::Offloaded(_));
         let loose = (push.key.clone(), push.version);
-        let known = tables.entries.get(&push.key).is_some_and(|held| held.entry.version == push.version)
-            || tables
-                .history
-                .get(&push.key)
-                .is_some_and(|past| past.iter().any(|p| p.info.info.version == push.version));
-        if known {
-            // A repeated push wrote the same object again under the same name, or was refused doing so.
-            if offloaded {
-                tables.loose.remove(&loose);
-            }
+        if tables.knows_version(&push.key, push.version) {
             return Ok(Pushed::Already);
         }
         if offloaded {
@@ -530,10 +529,13 @@ impl MetadataDb for Db {
         Ok(rows)
     }
 
-    async fn note_intent(&self, object: &LooseObject) -> Result<()> {
+    async fn note_intent(&self, object: &LooseObject) -> Result<Pushed> {
         let mut tables = self.lock();
+        if tables.knows_version(&object.key, object.version) {
+            return Ok(Pushed::Already);
+        }
         tables.loose.insert((object.key.clone(), object.version), (object.clone(), false));
-        Ok(())
+        Ok(Pushed::Written)
     }
 
     async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {

@@ -1,5 +1,6 @@
 //! Every contract in memory, for tests and examples: nothing survives the process.
 
+mod backend;
 mod db;
 mod store;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use backend::{Backend, streamed};
 pub use db::Db;
 pub use store::Store;
 

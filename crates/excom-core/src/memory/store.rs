@@ -54,7 +54,7 @@ impl ValueStore for Store {
         }
         let mut objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if objects.contains_key(name) {
-            return Err(Error::new(ErrorKind::InvalidRequest, format!("the object {name} exists")));
+            return Err(Error::new(ErrorKind::Exists, format!("the object {name} exists")));
         }
         let size = bytes.len() as u64;
         objects.insert(name.clone(), bytes.into());
@@ -67,7 +67,7 @@ impl ValueStore for Store {
             .get(name)
             .cloned()
             .ok_or_else(|| Error::new(ErrorKind::Lost, format!("the object {name} is gone from {self}")))?;
-        Ok(Box::pin(Pieces(bytes)))
+        Ok(pieces(bytes))
     }
 
     async fn delete(&self, name: &ObjectName) -> Result<bool> {
@@ -83,6 +83,10 @@ impl ValueStore for Store {
     async fn check(&self) -> Result<()> {
         Ok(())
     }
+}
+
+pub(super) fn pieces(bytes: Bytes) -> ByteStream {
+    Box::pin(Pieces(bytes))
 }
 
 /// Bytes in pieces of at most 64 KiB, as a network would bring them.

@@ -1,0 +1,75 @@
+//! A backend that offloads to a store in memory, as plain bytes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::Store;
+use crate::backend::{Object, Placement};
+use crate::value::Payload;
+use crate::{Result, Value, ValueStore, XComBackend, XComKey};
+
+/// Values over a threshold go to a [`Store`].
+#[derive(Debug)]
+pub struct Backend {
+    store: Arc<Store>,
+    threshold: u64,
+}
+
+impl Backend {
+    /// A backend that keeps values of at most so many bytes inline.
+    pub fn new(store: Arc<Store>, threshold: u64) -> Self {
+        Self { store, threshold }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "memory(over {} bytes)", self.threshold)
+    }
+}
+
+#[async_trait]
+impl XComBackend for Backend {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn placement(&self, _: &XComKey, size: Option<u64>) -> Placement<'_> {
+        match size {
+            Some(size) if size <= self.threshold => Placement::Inline,
+            _ => Placement::Offload(self.store.id()),
+        }
+    }
+
+    fn inline_limit(&self) -> u64 {
+        self.threshold
+    }
+
+    fn codec(&self) -> &'static str {
+        "plain"
+    }
+
+    async fn serialize_value(&self, object: &Object<'_>, value: Payload) -> Result<String> {
+        let body = match value {
+            Payload::Stream(stream) => stream,
+            Payload::Value(value) => super::store::pieces(value.bytes().clone()),
+        };
+        self.store.create(&object.name(), body).await?;
+        Ok(self.codec().to_owned())
+    }
+
+    async fn deserialize_value(&self, object: &Object<'_>) -> Result<Payload> {
+        Ok(Payload::Stream(self.store.get(&object.name()).await?))
+    }
+
+    async fn purge(&self, object: &Object<'_>) -> Result<()> {
+        self.store.delete(&object.name()).await.map(drop)
+    }
+}
+
+/// A whole value as a payload of pieces, for tests of streams.
+pub fn streamed(value: &Value) -> Payload {
+    Payload::Stream(super::store::pieces(value.bytes().clone()))
+}

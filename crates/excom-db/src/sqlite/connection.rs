@@ -1,0 +1,158 @@
+//! Opening SQLite: pragmas, file modes, the pool of readers.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use excom_core::{Error, ErrorKind, Result};
+use rusqlite::{Connection, OpenFlags};
+
+use super::failure::told;
+
+/// What an acknowledged push survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// The end of the process at any moment (`synchronous=NORMAL`).
+    #[default]
+    Normal,
+    /// A power cut too: each commit waits for the disk (`synchronous=FULL`).
+    Full,
+}
+
+/// How a database is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// What an acknowledged push survives.
+    pub durability: Durability,
+    /// Only look: nothing is created, migrated or written.
+    pub read_only: bool,
+}
+
+/// 16 KiB: rows of about a kilobyte fill pages of this size well.
+const PAGE_SIZE: u32 = 16 << 10;
+
+/// How often a busy database is tried again before the caller hears of it: for about 30 s.
+const BUSY_TRIES: i32 = 30_000;
+
+const KEPT_READERS: usize = 16;
+
+pub(super) fn open(path: &Path, options: Options) -> Result<Connection> {
+    if !options.read_only {
+        create(path)?;
+    }
+    let access = if options.read_only {
+        OpenFlags::SQLITE_OPEN_READ_ONLY
+    } else {
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+    };
+    let mut connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|e| told(e, path))?;
+    configure(&mut connection, options).map_err(|e| told(e, path))?;
+    Ok(connection)
+}
+
+/// Creates the file before SQLite does, readable by its owner only; SQLite gives its WAL and shared
+/// memory the same mode.
+fn create(path: &Path) -> Result<()> {
+    let mut how = OpenOptions::new();
+    how.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut how, 0o600);
+    match how.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let kind = match error.kind() {
+                std::io::ErrorKind::StorageFull => ErrorKind::Full,
+                std::io::ErrorKind::NotFound => ErrorKind::Configuration,
+                _ => ErrorKind::ReadOnly,
+            };
+            Err(Error::new(kind, format!("the database {} cannot be opened for writing", path.display()))
+                .because(error)
+                .hint("check that its folder exists and that this user may write there"))
+        }
+    }
+}
+
+fn configure(connection: &mut Connection, options: Options) -> rusqlite::Result<()> {
+    connection.busy_handler(Some(wait))?;
+    connection.set_prepared_statement_cache_capacity(96);
+    connection.pragma_update(None, "cache_size", -32_768)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    if options.read_only {
+        return Ok(());
+    }
+    connection.pragma_update(None, "page_size", PAGE_SIZE)?;
+    let synchronous = match options.durability {
+        Durability::Normal => "normal",
+        Durability::Full => "full",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    // Turning WAL on needs the database alone; when two processes create it, one must wait.
+    for attempt in 0.. {
+        let mode: rusqlite::Result<String> =
+            connection.query_row("PRAGMA journal_mode = wal", [], |row| row.get(0));
+        match mode {
+            Ok(mode) if mode == "wal" => break,
+            Ok(_) | Err(_) if attempt < BUSY_TRIES && busy(&mode) => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(_) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn busy(mode: &rusqlite::Result<String>) -> bool {
+    match mode {
+        Ok(mode) => mode != "memory",
+        Err(error) => matches!(
+            error.sqlite_error_code(),
+            Some(rusqlite::ffi::ErrorCode::DatabaseBusy | rusqlite::ffi::ErrorCode::DatabaseLocked)
+        ),
+    }
+}
+
+/// SQLite's own waiting grows to 100 ms a step, far longer than our transactions take.
+fn wait(tries: i32) -> bool {
+    let pause = if tries < 20 { Duration::from_micros(100) } else { Duration::from_millis(1) };
+    std::thread::sleep(pause);
+    tries < BUSY_TRIES
+}
+
+/// Connections for reading, used inline by whoever polls.
+#[derive(Debug)]
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Runs a read on a connection of its own.
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, super::failure::Failure>,
+    ) -> Result<T> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => open(&self.path, Options { read_only: true, ..Options::default() })?,
+        };
+        let result = read(&connection).map_err(|failure| failure.into_error(&self.path));
+        // After an error the connection may be in the middle of a transaction; a new one is cheap.
+        if result.is_ok() {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < KEPT_READERS {
+                idle.push(connection);
+            }
+        }
+        result
+    }
+}

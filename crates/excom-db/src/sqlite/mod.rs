@@ -1,0 +1,274 @@
+//! The embedded metadata database: one SQLite file, for several processes at once.
+//!
+//! Reads run inline when polled, each on a connection of its own; writes go to one thread that commits
+//! what has gathered, together. WAL mode, so readers and the writer do not wait for each other.
+
+mod connection;
+mod failure;
+mod names;
+mod read;
+mod retain;
+mod row;
+mod schema;
+mod write;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
+use excom_core::db::{
+    Cutoffs, DagRun, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced, Push,
+    Pushed, Reads, Removed, Scope, StartMode, Started, Surroundings,
+};
+use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
+use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
+use jiff::Timestamp;
+
+pub use connection::{Durability, Options};
+use connection::Readers;
+use failure::Failure;
+use names::{Lookup, Names};
+use read::View;
+use writer::{Transaction, Writer};
+
+/// How often the whole ledger is read for rows past their time, in milliseconds: once an hour.
+const SWEEP_EVERY: i64 = 3_600_000;
+
+/// The metadata database in an SQLite file.
+///
+/// Several processes may have it open at once. Dropping it waits for what was given to the writer.
+pub struct Db {
+    path: PathBuf,
+    names: Names,
+    readers: Readers,
+    writer: Option<Writer>,
+    swept: AtomicI64,
+}
+
+impl Db {
+    /// Opens the file, creates it when it is missing (its folder must exist), and brings its schema up
+    /// to date.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Incompatible`] when it is another program's or newer; [`ErrorKind::Corrupt`],
+    /// [`ErrorKind::ReadOnly`], [`ErrorKind::Full`], [`ErrorKind::Unavailable`] with what to do.
+    pub fn open(path: &Path, options: Options) -> Result<Self> {
+        let mut connection = connection::open(path, options)?;
+        let writer = if options.read_only {
+            if schema::version(&connection, path)? < schema::VERSION {
+                return Err(Error::new(
+                    ErrorKind::Incompatible,
+                    format!("{} has an older schema than this Excom reads", path.display()),
+                )
+                .hint("open it once for writing, which brings it up to date"));
+            }
+            None
+        } else {
+            schema::migrate(&mut connection, path)?;
+            Some(Writer::start(connection, path)?)
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            names: Names::default(),
+            readers: Readers::new(path),
+            writer,
+            swept: AtomicI64::new(i64::MIN),
+        })
+    }
+
+    /// One read outside a transaction: a single statement.
+    fn read<T>(&self, read: impl FnOnce(&View<'_>) -> Result<T, Failure>) -> Result<T> {
+        self.readers.read(|connection| read(&View(Lookup { connection, names: &self.names })))
+    }
+
+    /// Several statements on one view of the database.
+    fn snapshot<T>(&self, read: impl FnOnce(&View<'_>) -> Result<T, Failure>) -> Result<T> {
+        self.readers.read(|connection| {
+            connection.prepare_cached("BEGIN")?.execute([])?;
+            let result = read(&View(Lookup { connection, names: &self.names }));
+            connection.prepare_cached("COMMIT")?.execute([])?;
+            result
+        })
+    }
+
+    async fn write<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+    {
+        match &self.writer {
+            Some(writer) => writer.write(work).await,
+            None => Err(Error::new(
+                ErrorKind::ReadOnly,
+                format!("{} was opened for reading only", self.path.display()),
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sqlite({})", self.path.display())
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[async_trait]
+impl MetadataDb for Db {
+    async fn register_run(&self, run: &DagRun) -> Result<()> {
+        let run = run.clone();
+        self.write(move |t| t.register_run(&run)).await
+    }
+
+    async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<DagRun>> {
+        self.snapshot(|view| view.run(dag_id, run_id))
+    }
+
+    async fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {
+        let states = states.to_vec();
+        self.write(move |t| t.set_states(&states, at)).await
+    }
+
+    async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {
+        self.snapshot(|view| view.task_instance(ti))
+    }
+
+    async fn attempts(&self, ti: &TaskInstanceKey) -> Result<Vec<AttemptInfo>> {
+        self.snapshot(|view| view.attempts(ti))
+    }
+
+    async fn start_attempt(
+        &self,
+        attempt: &Attempt,
+        try_number: u32,
+        mode: StartMode,
+        at: Timestamp,
+    ) -> Result<Started> {
+        let attempt = attempt.clone();
+        self.write(move |t| t.start_attempt(&attempt, try_number, mode, at)).await
+    }
+
+    async fn set_attempt_state(&self, attempt: &Attempt, state: TaskState, at: Timestamp) -> Result<()> {
+        let attempt = attempt.clone();
+        self.write(move |t| t.set_attempt_state(&attempt, state, at)).await
+    }
+
+    async fn push(&self, push: &Push) -> Result<Pushed> {
+        let packed = write::packed(push);
+        let push = push.clone();
+        self.write(move |t| t.push(&push, &packed)).await
+    }
+
+    async fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {
+        match keys {
+            [key] => self.read(|view| Ok(vec![view.entry(key)?])),
+            keys => self.snapshot(|view| keys.iter().map(|key| view.entry(key)).collect()),
+        }
+    }
+
+    async fn produced(&self, keys: &[SequenceKey]) -> Result<Vec<Produced>> {
+        self.snapshot(|view| keys.iter().map(|key| view.produced(key)).collect())
+    }
+
+    async fn prior_run(&self, key: &SequenceKey, map_index: Option<i32>) -> Result<Option<Arc<str>>> {
+        self.snapshot(|view| view.prior_run(key, map_index))
+    }
+
+    async fn surroundings(&self, key: &XComKey) -> Result<Surroundings> {
+        self.snapshot(|view| view.surroundings(key))
+    }
+
+    async fn count(&self, key: &SequenceKey) -> Result<u64> {
+        self.snapshot(|view| view.count(key))
+    }
+
+    async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<Item>> {
+        self.snapshot(|view| view.slice(key, slice))
+    }
+
+    async fn page(&self, key: &SequenceKey, after: Option<i32>, limit: u32) -> Result<Vec<Item>> {
+        self.snapshot(|view| view.page(key, after, limit))
+    }
+
+    async fn list(&self, filter: &Filter, after: Option<&XComKey>, limit: u32) -> Result<Page<EntryInfo>> {
+        self.snapshot(|view| view.list(filter, after, limit))
+    }
+
+    async fn history(&self, key: &XComKey, limit: u32) -> Result<Vec<PastEntry>> {
+        self.snapshot(|view| view.history(key, limit))
+    }
+
+    async fn past(&self, key: &XComKey, version: Version) -> Result<Option<Entry>> {
+        self.snapshot(|view| view.past(key, version))
+    }
+
+    async fn clear(&self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64> {
+        let (caller, scope) = (caller.clone(), scope.clone());
+        self.write(move |t| t.clear(&caller, &scope, at)).await
+    }
+
+    async fn delete(&self, scope: &Scope, at: Timestamp) -> Result<u64> {
+        let scope = scope.clone();
+        self.write(move |t| t.delete(&scope, at)).await
+    }
+
+    async fn note_reads(&self, reads: &[Reads]) -> Result<()> {
+        let reads = reads.to_vec();
+        self.write(move |t| t.note_reads(&reads)).await
+    }
+
+    async fn readers(&self, key: &XComKey) -> Result<Vec<LedgerRow>> {
+        self.snapshot(|view| view.readers(key))
+    }
+
+    async fn note_intent(&self, object: &LooseObject) -> Result<Pushed> {
+        let object = object.clone();
+        self.write(move |t| t.note_intent(&object)).await
+    }
+
+    async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
+        self.write(move |t| t.claim_loose(intents_before, limit)).await
+    }
+
+    async fn forget_loose(&self, objects: &[LooseObject]) -> Result<()> {
+        let objects = objects.to_vec();
+        self.write(move |t| t.forget_loose(&objects)).await
+    }
+
+    async fn knows_object(&self, object: &ObjectName, version: Version) -> Result<bool> {
+        self.snapshot(|view| view.knows_object(object, version))
+    }
+
+    async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {
+        let now = cutoffs.at.as_millisecond();
+        let sweep = now.saturating_sub(self.swept.load(Ordering::Relaxed)) >= SWEEP_EVERY;
+        let cutoffs = cutoffs.clone();
+        let removed = self.write(move |t| t.retain(&cutoffs, sweep)).await?;
+        if sweep {
+            self.swept.store(now, Ordering::Relaxed);
+        }
+        Ok(removed)
+    }
+
+    async fn mark(&self, name: &str) -> Result<Option<String>> {
+        self.read(|view| view.mark(name))
+    }
+
+    async fn set_mark(&self, name: &str, value: &str) -> Result<String> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.write(move |t| t.set_mark(&name, &value)).await
+    }
+
+    async fn health(&self) -> Result<Health> {
+        self.snapshot(|view| view.health(self.to_string(), schema::VERSION))
+    }
+}

@@ -1,0 +1,462 @@
+//! The statements that read. They run inline, on the thread that polls.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use excom_core::attempt::{AttemptInfo, TaskInstanceInfo, TaskState};
+use excom_core::db::{DagRun, Filter, Health, Item, LedgerRow, Page, Produced, ReadTarget, Surroundings};
+use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
+use excom_core::{ObjectName, SequenceKey, Slice, TaskInstanceKey, XComKey};
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::failure::Failure;
+use super::names::Lookup;
+use super::row;
+use super::write::{WHOLE, key};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// How many neighbours a pull without a value looks at.
+const NEIGHBOURS: u32 = 500;
+
+/// The rows of a sequence: those of task instances that were removed are not part of it.
+const NOT_REMOVED: &str = "NOT EXISTS (SELECT 1 FROM task_instance t
+    WHERE t.run = e.run AND t.task = e.task AND t.map_index = e.map_index AND t.state = 10)";
+
+/// One view of the database, for as many statements as a read needs.
+pub(super) struct View<'a>(pub(super) Lookup<'a>);
+
+impl View<'_> {
+    fn connection(&self) -> &Connection {
+        self.0.connection
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        mut of: impl FnMut(&Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut statement = self.connection().prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(of(row)?);
+        }
+        Ok(found)
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        of: impl FnOnce(&Row<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let mut statement = self.connection().prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        rows.next()?.map(of).transpose()
+    }
+
+    /// Run, task and key as numbers; none when one of them is not known.
+    fn numbers(&self, key: &SequenceKey) -> Result<Option<(i64, i64, i64)>> {
+        let run = self.0.fresh_run(&key.dag_id, &key.run_id)?;
+        Ok(match (run, self.0.name(&key.task_id)?, self.0.name(&key.key)?) {
+            (Some(run), Some(task), Some(key)) => Some((run, task, key)),
+            _ => None,
+        })
+    }
+
+    // ---- entries
+
+    pub(super) fn entry(&self, key: &XComKey) -> Result<Option<Entry>> {
+        let ti = &key.ti;
+        let Some(run) = self.0.run(&ti.dag_id, &ti.run_id)? else { return Ok(None) };
+        let found = self.entry_in(run, key)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        // The run may have been removed and made anew by another process since it was remembered.
+        match self.0.fresh_run(&ti.dag_id, &ti.run_id)? {
+            Some(fresh) if fresh != run => self.entry_in(fresh, key),
+            _ => Ok(None),
+        }
+    }
+
+    fn entry_in(&self, run: i64, key: &XComKey) -> Result<Option<Entry>> {
+        let (Some(task), Some(name)) = (self.0.name(&key.ti.task_id)?, self.0.name(&key.key)?) else {
+            return Ok(None);
+        };
+        self.one(
+            "SELECT version, writer, size, hash, shape, head, codec, body FROM entry
+             WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4",
+            (run, task, name, key.ti.map_index),
+            |found| row::entry(found, 0),
+        )
+    }
+
+    /// One more than the highest map index of a task in a run; 0 when it is not mapped.
+    fn length(&self, run: i64, task: i64) -> Result<u64> {
+        let highest: Option<i64> = self.connection().prepare_cached(
+            "SELECT max(map_index) FROM (
+                 SELECT map_index FROM task_instance
+                 WHERE run = ?1 AND task = ?2 AND map_index >= 0 AND state <> 10
+                 UNION ALL
+                 SELECT map_index FROM entry e
+                 WHERE run = ?1 AND task = ?2 AND map_index >= 0 AND NOT EXISTS
+                     (SELECT 1 FROM task_instance t
+                      WHERE t.run = e.run AND t.task = e.task AND t.map_index = e.map_index))",
+        )?.query_row((run, task), |row| row.get(0))?;
+        Ok(highest.map_or(0, |last| last as u64 + 1))
+    }
+
+    pub(super) fn produced(&self, key: &SequenceKey) -> Result<Produced> {
+        let (Some(run), Some(task)) =
+            (self.0.fresh_run(&key.dag_id, &key.run_id)?, self.0.name(&key.task_id)?)
+        else {
+            return Ok(Produced::Single(None));
+        };
+        Ok(match self.length(run, task)? {
+            0 => Produced::Single(self.entry_in(run, &key.at(-1))?),
+            length => Produced::Mapped { items: self.page(key, None, u32::MAX)?, length },
+        })
+    }
+
+    pub(super) fn count(&self, key: &SequenceKey) -> Result<u64> {
+        let Some(numbers) = self.numbers(key)? else { return Ok(0) };
+        let sql = format!(
+            "SELECT count(*) FROM entry e
+             WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index >= 0 AND {NOT_REMOVED}"
+        );
+        let count: i64 = self.connection().prepare_cached(&sql)?.query_row(numbers, |row| row.get(0))?;
+        Ok(count as u64)
+    }
+
+    pub(super) fn page(&self, key: &SequenceKey, after: Option<i32>, limit: u32) -> Result<Vec<Item>> {
+        let Some((run, task, name)) = self.numbers(key)? else { return Ok(Vec::new()) };
+        let sql = format!(
+            "SELECT map_index, {} FROM entry e
+             WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index > ?4 AND {NOT_REMOVED}
+             ORDER BY map_index LIMIT ?5",
+            row::ENTRY
+        );
+        let after = after.unwrap_or(-1).max(-1);
+        self.rows(&sql, (run, task, name, after, limit), |found| {
+            Ok(Item { map_index: found.get(0)?, entry: row::entry(found, 1)? })
+        })
+    }
+
+    pub(super) fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<Item>> {
+        // A zero step is refused even where there is nothing to slice.
+        slice.positions(0)?.for_each(drop);
+        let Some((run, task, name)) = self.numbers(key)? else { return Ok(Vec::new()) };
+        let sql = format!(
+            "SELECT map_index FROM entry e
+             WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index >= 0 AND {NOT_REMOVED}
+             ORDER BY map_index"
+        );
+        let indexes: Vec<i32> = self.rows(&sql, (run, task, name), |found| Ok(found.get(0)?))?;
+        let mut items = Vec::new();
+        for position in slice.positions(indexes.len() as u64)? {
+            let map_index = indexes[position as usize];
+            if let Some(entry) = self.entry_in(run, &key.at(map_index))? {
+                items.push(Item { map_index, entry });
+            }
+        }
+        Ok(items)
+    }
+
+    pub(super) fn prior_run(&self, key: &SequenceKey, map_index: Option<i32>) -> Result<Option<Arc<str>>> {
+        let (Some(dag), Some((run, task, name))) = (self.0.name(&key.dag_id)?, self.numbers(key)?) else {
+            return Ok(None);
+        };
+        self.one(
+            "SELECT r.run_id FROM dag_run r, (SELECT * FROM dag_run WHERE id = ?2) mine
+             WHERE r.dag = ?1
+               AND ifnull(r.logical_date, r.run_after) <= ifnull(mine.logical_date, mine.run_after)
+               AND EXISTS (SELECT 1 FROM entry e WHERE e.run = r.id AND e.task = ?3 AND e.key = ?4
+                           AND e.map_index = ifnull(?5, e.map_index))
+             ORDER BY ifnull(r.logical_date, r.run_after) DESC, r.id = ?2 DESC, r.run_id DESC LIMIT 1",
+            (dag, run, task, name, map_index),
+            |found| row::text(found, 0),
+        )
+    }
+
+    pub(super) fn list(&self, filter: &Filter, after: Option<&XComKey>, limit: u32) -> Result<Page<EntryInfo>> {
+        let number = |text: &Option<Arc<str>>| match text {
+            None => Ok::<_, Failure>(Some(None)),
+            Some(text) => Ok(self.0.name(text)?.map(Some)),
+        };
+        let nothing = Page { items: Vec::new(), next: None };
+        let (Some(dag), Some(task), Some(name)) =
+            (number(&filter.dag_id)?, number(&filter.task_id)?, number(&filter.key)?)
+        else {
+            return Ok(nothing);
+        };
+        let mut sql = format!(
+            "SELECT d.text, r.run_id, t.text, e.map_index, k.text, {}, codec = 2
+             FROM entry e JOIN dag_run r ON r.id = e.run JOIN name d ON d.id = r.dag
+                  JOIN name t ON t.id = e.task JOIN name k ON k.id = e.key WHERE 1",
+            row::INFO
+        );
+        let mut bound: Vec<Sql> = Vec::new();
+        let mut put = |sql: &mut String, condition: &str, value: Sql| {
+            bound.push(value);
+            sql.push_str(&condition.replace('?', &format!("?{}", bound.len())));
+        };
+        for (column, value) in [
+            (" AND r.dag = ?", dag.map(Sql::Integer)),
+            (" AND r.run_id = ?", filter.run_id.as_deref().map(|run| Sql::Text(run.to_owned()))),
+            (" AND e.task = ?", task.map(Sql::Integer)),
+            (" AND e.key = ?", name.map(Sql::Integer)),
+            (" AND e.map_index = ?", filter.map_index.map(|i| Sql::Integer(i.into()))),
+        ] {
+            if let Some(value) = value {
+                put(&mut sql, column, value);
+            }
+        }
+        if let Some(after) = after {
+            sql.push_str(" AND (d.text, r.run_id, t.text, e.map_index, k.text) > (");
+            for (i, value) in [
+                Sql::Text(after.ti.dag_id.to_string()),
+                Sql::Text(after.ti.run_id.to_string()),
+                Sql::Text(after.ti.task_id.to_string()),
+                Sql::Integer(after.ti.map_index.into()),
+                Sql::Text(after.key.to_string()),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                put(&mut sql, if i == 0 { "?" } else { ", ?" }, value);
+            }
+            sql.push(')');
+        }
+        put(&mut sql, " ORDER BY 1, 2, 3, 4, 5 LIMIT ?", Sql::Integer(i64::from(limit) + 1));
+        let mut items = self.rows(&sql, rusqlite::params_from_iter(bound), |found| {
+            row::info(found, 5, key(found)?, found.get(11)?)
+        })?;
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next = if more { items.last().map(|info| info.key.clone()) } else { None };
+        Ok(Page { items, next })
+    }
+
+    // ---- history
+
+    pub(super) fn history(&self, key: &XComKey, limit: u32) -> Result<Vec<PastEntry>> {
+        let Some((run, task, name)) = self.numbers(&key.sequence())? else { return Ok(Vec::new()) };
+        let sql = format!(
+            "SELECT {}, ended_at, reason, by, codec, offloaded FROM history
+             WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4 ORDER BY id DESC LIMIT ?5",
+            row::INFO
+        );
+        self.rows(&sql, (run, task, name, key.ti.map_index, limit), |found| row::past(found, 0, key.clone()))
+    }
+
+    pub(super) fn past(&self, key: &XComKey, version: Version) -> Result<Option<Entry>> {
+        let Some((run, task, name)) = self.numbers(&key.sequence())? else { return Ok(None) };
+        let sql = format!(
+            "SELECT {} FROM history WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4
+             AND version = ?5 AND codec IS NOT NULL",
+            row::ENTRY
+        );
+        self.one(&sql, (run, task, name, key.ti.map_index, version.to_code()), |found| row::entry(found, 0))
+    }
+
+    // ---- runs, task instances, attempts
+
+    pub(super) fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<DagRun>> {
+        let Some(id) = self.0.fresh_run(dag_id, run_id)? else { return Ok(None) };
+        self.one("SELECT logical_date, run_after FROM dag_run WHERE id = ?1", [id], |found| {
+            Ok(DagRun {
+                dag_id: dag_id.into(),
+                run_id: run_id.into(),
+                logical_date: found.get::<_, Option<i64>>(0)?.map(row::time),
+                run_after: row::time(found.get(1)?),
+            })
+        })
+    }
+
+    pub(super) fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {
+        let (Some(run), Some(task)) = (self.0.fresh_run(&ti.dag_id, &ti.run_id)?, self.0.name(&ti.task_id)?)
+        else {
+            return Ok(None);
+        };
+        self.one(
+            "SELECT number, attempt, try_number, state, started_at, took FROM task_instance
+             WHERE run = ?1 AND task = ?2 AND map_index = ?3",
+            (run, task, ti.map_index),
+            |found| {
+                Ok(TaskInstanceInfo {
+                    key: ti.clone(),
+                    state: row::state(found.get(3)?)?,
+                    attempt: row::attempt(found, 0)?,
+                })
+            },
+        )
+    }
+
+    pub(super) fn attempts(&self, ti: &TaskInstanceKey) -> Result<Vec<AttemptInfo>> {
+        let (Some(run), Some(task)) = (self.0.fresh_run(&ti.dag_id, &ti.run_id)?, self.0.name(&ti.task_id)?)
+        else {
+            return Ok(Vec::new());
+        };
+        let found = self.rows(
+            "SELECT number, attempt, try_number, state, started_at, took FROM attempt
+             WHERE run = ?1 AND task = ?2 AND map_index = ?3
+             UNION ALL
+             SELECT number, attempt, try_number, state, started_at, took FROM task_instance
+             WHERE run = ?1 AND task = ?2 AND map_index = ?3 ORDER BY number",
+            (run, task, ti.map_index),
+            |found| row::attempt(found, 0),
+        )?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    // ---- what is near
+
+    pub(super) fn surroundings(&self, key: &XComKey) -> Result<Surroundings> {
+        let ti = &key.ti;
+        let mut around = Surroundings::default();
+        let Some(dag) = self.known_dag(&ti.dag_id)? else {
+            around.dags = self.rows(
+                "SELECT DISTINCT d.text FROM dag_run r JOIN name d ON d.id = r.dag LIMIT ?1",
+                [NEIGHBOURS],
+                |found| row::text(found, 0),
+            )?;
+            return Ok(around);
+        };
+        let Some(run) = self.0.fresh_run(&ti.dag_id, &ti.run_id)? else {
+            around.runs = self.rows(
+                "SELECT run_id FROM dag_run WHERE dag = ?1
+                 ORDER BY ifnull(logical_date, run_after) DESC LIMIT ?2",
+                (dag, NEIGHBOURS),
+                |found| row::text(found, 0),
+            )?;
+            return Ok(around);
+        };
+        around.ti = self.task_instance(ti)?;
+        around.last = self.history(key, 1)?.pop();
+        let mut tasks: BTreeMap<Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
+        let pairs = self.rows(
+            "SELECT t.text, k.text FROM
+                 (SELECT DISTINCT task, key FROM entry WHERE run = ?1 LIMIT ?2) e
+             JOIN name t ON t.id = e.task JOIN name k ON k.id = e.key ORDER BY 1, 2",
+            (run, NEIGHBOURS),
+            |found| Ok((row::text(found, 0)?, row::text(found, 1)?)),
+        )?;
+        for (task, key) in pairs {
+            tasks.entry(task).or_default().push(key);
+        }
+        around.tasks = tasks.into_iter().collect();
+        if let Some(task) = self.0.name(&ti.task_id)? {
+            around.keys = self.rows(
+                "SELECT k.text FROM entry e JOIN name k ON k.id = e.key
+                 WHERE e.run = ?1 AND e.task = ?2 AND e.map_index = ?3 ORDER BY 1 LIMIT ?4",
+                (run, task, ti.map_index, NEIGHBOURS),
+                |found| row::text(found, 0),
+            )?;
+            if let Some(name) = self.0.name(&key.key)? {
+                around.map_indexes = self.rows(
+                    "SELECT map_index FROM entry
+                     WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index <> ?4
+                     ORDER BY map_index LIMIT ?5",
+                    (run, task, name, ti.map_index, NEIGHBOURS),
+                    |found| Ok(found.get(0)?),
+                )?;
+            }
+        }
+        Ok(around)
+    }
+
+    /// A DAG's number, when it has a run.
+    fn known_dag(&self, dag_id: &str) -> Result<Option<i64>> {
+        let Some(dag) = self.0.name(dag_id)? else { return Ok(None) };
+        let known =
+            self.connection().prepare_cached("SELECT 1 FROM dag_run WHERE dag = ?1")?.exists([dag])?;
+        Ok(known.then_some(dag))
+    }
+
+    // ---- the ledger
+
+    pub(super) fn readers(&self, key: &XComKey) -> Result<Vec<LedgerRow>> {
+        let Some((run, task, name)) = self.numbers(&key.sequence())? else { return Ok(Vec::new()) };
+        let whole = if key.ti.is_mapped() { WHOLE } else { i64::from(key.ti.map_index) };
+        self.rows(
+            "SELECT map_index, version, reader, reader_map, reader_attempt, count, first, last,
+                    d.text, r.run_id, t.text
+             FROM ledger l LEFT JOIN dag_run r ON r.id = l.reader_run LEFT JOIN name d ON d.id = r.dag
+                  LEFT JOIN name t ON t.id = l.reader AND l.reader_run > 0
+             WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index IN (?4, ?5)
+             ORDER BY first, reader",
+            (run, task, name, key.ti.map_index, whole),
+            |found| {
+                let target = if found.get::<_, i64>(0)? == WHOLE {
+                    ReadTarget::Sequence(key.sequence())
+                } else {
+                    ReadTarget::Entry(key.clone(), row::version(found.get(1)?)?)
+                };
+                let first: i64 = found.get(6)?;
+                let last: i64 = found.get(7)?;
+                let number: u32 = found.get(4)?;
+                Ok(LedgerRow {
+                    reader: reader(found)?,
+                    attempt: (number > 0).then_some(number),
+                    target,
+                    count: found.get::<_, i64>(5)? as u64,
+                    first: row::time(first),
+                    last: row::time(first + last),
+                })
+            },
+        )
+    }
+
+    // ---- stored bytes and the database itself
+
+    pub(super) fn knows_object(&self, object: &ObjectName, version: Version) -> Result<bool> {
+        let keys = self.rows(
+            "SELECT d.text, r.run_id, t.text, o.map_index, k.text FROM
+                 (SELECT run, task, map_index, key FROM entry WHERE version = ?1 AND codec = 2
+                  UNION ALL SELECT run, task, map_index, key FROM history WHERE version = ?1 AND codec = 2
+                  UNION ALL SELECT run, task, map_index, key FROM loose_object WHERE version = ?1) o
+             JOIN dag_run r ON r.id = o.run JOIN name d ON d.id = r.dag
+             JOIN name t ON t.id = o.task JOIN name k ON k.id = o.key",
+            [version.to_code()],
+            key,
+        )?;
+        Ok(keys.iter().any(|key| ObjectName::of(key, version) == *object))
+    }
+
+    pub(super) fn mark(&self, name: &str) -> Result<Option<String>> {
+        Ok(self
+            .connection()
+            .prepare_cached("SELECT value FROM mark WHERE name = ?1")?
+            .query_row([name], |row| row.get(0))
+            .optional()?)
+    }
+
+    pub(super) fn health(&self, identity: String, schema: u32) -> Result<Health> {
+        let entries: i64 = self.connection().query_row("SELECT count(*) FROM entry", [], |r| r.get(0))?;
+        let pages: i64 = self.connection().pragma_query_value(None, "page_count", |r| r.get(0))?;
+        let size: i64 = self.connection().pragma_query_value(None, "page_size", |r| r.get(0))?;
+        let mut problems = self.rows("PRAGMA quick_check(5)", [], |found| Ok(found.get::<_, String>(0)?))?;
+        problems.retain(|problem| problem != "ok");
+        Ok(Health { identity, schema, entries: entries as u64, bytes: (pages * size) as u64, problems })
+    }
+}
+
+fn reader(found: &Row<'_>) -> Result<String> {
+    if let Some(task) = found.get::<_, Option<String>>(10)? {
+        let (dag, run): (String, String) = (found.get(8)?, found.get(9)?);
+        let ti = TaskInstanceKey::new(dag, run, task, found.get(3)?)?;
+        return Ok(excom_core::Caller::attempt(ti, excom_core::AttemptId(uuid::Uuid::nil())).to_string());
+    }
+    match found.get(2)? {
+        Sql::Text(name) => Ok(name),
+        // The reading run is gone.
+        _ => Ok("task (removed)".to_owned()),
+    }
+}
+
+/// The states that a sequence leaves out, as the statements above spell it.
+const _: () = assert!(TaskState::Removed as i64 == 10);

@@ -1,0 +1,122 @@
+//! One step of retention. Rows lie in order of time, so what is old is found at the front.
+
+use excom_core::db::{Cutoffs, Removed};
+use excom_core::entry::EndReason;
+use rusqlite::params;
+
+use super::failure::Failure;
+use super::writer::Transaction;
+
+type Result<T> = std::result::Result<T, Failure>;
+
+impl Transaction<'_> {
+    pub(super) fn retain(&self, cutoffs: &Cutoffs, sweep_ledger: bool) -> Result<Removed> {
+        let mut removed = Removed::default();
+        if let Some(before) = cutoffs.entries {
+            // A version holds its time in the bits above the lowest 22.
+            let before = excom_core::Version::new(before, 0).to_code();
+            removed.entries = self.expire(cutoffs, before)?;
+        }
+        removed.past_bytes = self.strip(cutoffs)?;
+        removed.past_entries = self.forget(cutoffs)?;
+        if sweep_ledger {
+            removed.reads = self.sweep(cutoffs)?;
+        }
+        if let Some(before) = cutoffs.entries {
+            removed.runs = self.drop_runs(before.as_millisecond(), cutoffs.limit)?;
+        }
+        Ok(removed)
+    }
+
+    fn run(&self, sql: &'static str, params: impl rusqlite::Params) -> Result<u64> {
+        Ok(self.connection.prepare_cached(sql)?.execute(params)? as u64)
+    }
+
+    /// Old entries become history without bytes.
+    fn expire(&self, cutoffs: &Cutoffs, before: i64) -> Result<u64> {
+        let (at, limit) = (cutoffs.at.as_millisecond(), cutoffs.limit);
+        let last: Option<i64> = self
+            .connection
+            .prepare_cached(
+                "SELECT max(id) FROM
+                     (SELECT id FROM entry WHERE id IN (SELECT id FROM entry ORDER BY id LIMIT ?2)
+                      AND version < ?1)",
+            )?
+            .query_row((before, limit), |row| row.get(0))?;
+        let Some(last) = last else { return Ok(0) };
+        self.run(
+            "INSERT OR REPLACE INTO loose_object
+             SELECT version, run, task, key, map_index, body ->> 'store', ?3, 1 FROM entry
+             WHERE id <= ?1 AND version < ?2 AND codec = 2",
+            (last, before, at),
+        )?;
+        self.run(
+            "INSERT INTO history (run, task, key, map_index, version, writer, size, hash, shape, head,
+                                  codec, body, offloaded, ended_at, reason, by)
+             SELECT run, task, key, map_index, version, writer, size, hash, shape, head,
+                    NULL, NULL, codec = 2, ?3, ?4, ?5
+             FROM entry WHERE id <= ?1 AND version < ?2",
+            params![last, before, at, EndReason::Expired.to_code(), cutoffs.rule],
+        )?;
+        self.run("DELETE FROM entry WHERE id <= ?1 AND version < ?2", (last, before))
+    }
+
+    /// Bytes of versions that ended long ago go; what is known of them stays.
+    fn strip(&self, cutoffs: &Cutoffs) -> Result<u64> {
+        let (before, at) = (cutoffs.past_bytes.as_millisecond(), cutoffs.at.as_millisecond());
+        self.run(
+            "INSERT OR REPLACE INTO loose_object
+             SELECT version, run, task, key, map_index, body ->> 'store', ?2, 1 FROM history
+             WHERE codec = 2 AND id IN
+                 (SELECT id FROM history WHERE ended_at < ?1 AND codec IS NOT NULL
+                  ORDER BY ended_at LIMIT ?3)",
+            (before, at, cutoffs.limit),
+        )?;
+        self.run(
+            "UPDATE history SET codec = NULL, body = NULL WHERE id IN
+                 (SELECT id FROM history WHERE ended_at < ?1 AND codec IS NOT NULL
+                  ORDER BY ended_at LIMIT ?2)",
+            (before, cutoffs.limit),
+        )
+    }
+
+    fn forget(&self, cutoffs: &Cutoffs) -> Result<u64> {
+        self.run(
+            "DELETE FROM history
+             WHERE id IN (SELECT id FROM history ORDER BY id LIMIT ?2)
+             AND ended_at < ?1 AND codec IS NULL",
+            (cutoffs.past_entries.as_millisecond(), cutoffs.limit),
+        )
+    }
+
+    /// The ledger has no index on time, so this reads all of it; the caller does so rarely.
+    fn sweep(&self, cutoffs: &Cutoffs) -> Result<u64> {
+        self.run("DELETE FROM ledger WHERE first + last < ?1", [cutoffs.reads.as_millisecond()])
+    }
+
+    /// Runs that are old and hold nothing go, with their task instances, attempts and reads.
+    fn drop_runs(&self, before: i64, limit: u32) -> Result<u64> {
+        let runs: Vec<i64> = self
+            .connection
+            .prepare_cached(
+                "SELECT id FROM dag_run r WHERE run_after < ?1
+                 AND NOT EXISTS (SELECT 1 FROM entry WHERE run = r.id)
+                 AND NOT EXISTS (SELECT 1 FROM history WHERE run = r.id)
+                 AND NOT EXISTS (SELECT 1 FROM loose_object WHERE run = r.id)
+                 AND NOT EXISTS (SELECT 1 FROM task_instance WHERE run = r.id AND started_at >= ?1)
+                 ORDER BY id LIMIT ?2",
+            )?
+            .query_map((before, limit), |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        for run in &runs {
+            self.run("DELETE FROM task_instance WHERE run = ?1", [run])?;
+            self.run("DELETE FROM attempt WHERE run = ?1", [run])?;
+            self.run("DELETE FROM ledger WHERE run = ?1", [run])?;
+            self.run("DELETE FROM dag_run WHERE id = ?1", [run])?;
+        }
+        if !runs.is_empty() {
+            self.names.forget_runs();
+        }
+        Ok(runs.len() as u64)
+    }
+}

@@ -1,0 +1,66 @@
+//! The schema: numbered migrations, and the refusal of files that are not ours or newer than we are.
+
+use std::path::Path;
+
+use excom_core::{Error, ErrorKind, Result};
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::failure::told;
+
+/// "XCom" in ASCII, which SQLite keeps in the file's header.
+const APPLICATION_ID: i32 = 0x5843_6f6d;
+
+/// Each brings the schema from the version before to its own, counted from 1.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+
+/// The schema's version that this code reads and writes.
+pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
+
+/// Brings a database to our schema; whichever process comes first does it, the others wait.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
+    if version(connection, path)? == VERSION {
+        return Ok(());
+    }
+    let migrated = (|| {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let from: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        for migration in MIGRATIONS.iter().skip(from as usize) {
+            transaction.execute_batch(migration)?;
+        }
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()
+    })();
+    migrated.map_err(|e| told(e, path))
+}
+
+/// The version of the schema in the file; 0 for an empty one.
+///
+/// # Errors
+/// `Incompatible` when it is another program's, or newer than this code.
+pub(super) fn version(connection: &Connection, path: &Path) -> Result<u32> {
+    let facts = (|| {
+        let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let tables: u32 =
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        Ok::<_, rusqlite::Error>((application, version, tables))
+    })();
+    let (application, version, tables) = facts.map_err(|e| told(e, path))?;
+    let at = path.display();
+    if application != APPLICATION_ID && (tables > 0 || version > 0) {
+        return Err(Error::new(
+            ErrorKind::Incompatible,
+            format!("{at} is an SQLite database of another program; it was not touched"),
+        )
+        .hint("choose another folder with EXCOM_HOME or --home"));
+    }
+    if version > VERSION {
+        return Err(Error::new(
+            ErrorKind::Incompatible,
+            format!("{at} has schema {version}, this Excom knows schemas up to {VERSION}; it was not touched"),
+        )
+        .hint("use the newer Excom that wrote it, or choose another folder with EXCOM_HOME or --home"));
+    }
+    Ok(version)
+}

@@ -1,0 +1,482 @@
+//! The statements that write. Each function runs inside one transaction of the writer.
+
+use bytes::Bytes;
+use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskState};
+use excom_core::db::{
+    DagRun, LooseObject, Push, Pushed, ReadTarget, Reads, Scope, StartMode, Started, cleared_by,
+    intent_gone, not_started, superseded,
+};
+use excom_core::entry::{EndReason, Stored, Version, Writer};
+use excom_core::{SequenceKey, TaskInstanceKey, XComKey};
+use jiff::Timestamp;
+use rusqlite::types::Value as Sql;
+use rusqlite::{OptionalExtension, params};
+
+use super::failure::Failure;
+use super::row;
+use super::writer::Transaction;
+use crate::packing::{Codec, Packed};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// The map index that stands for a whole sequence in the ledger.
+pub(super) const WHOLE: i64 = -2;
+
+/// A task instance as numbers.
+#[derive(Clone, Copy)]
+struct Ti {
+    run: i64,
+    task: i64,
+    map_index: i32,
+}
+
+/// An XCom as numbers.
+#[derive(Clone, Copy)]
+struct Xcom {
+    ti: Ti,
+    key: i64,
+}
+
+impl Transaction<'_> {
+    fn execute(&self, sql: &'static str, params: impl rusqlite::Params) -> Result<usize> {
+        Ok(self.connection.prepare_cached(sql)?.execute(params)?)
+    }
+
+    fn ti(&self, ti: &TaskInstanceKey, at: Timestamp) -> Result<Ti> {
+        let run = self.names.run(&ti.dag_id, &ti.run_id, at.as_millisecond())?;
+        Ok(Ti { run, task: self.names.name(&ti.task_id)?, map_index: ti.map_index })
+    }
+
+    fn xcom(&self, key: &XComKey, at: Timestamp) -> Result<Xcom> {
+        Ok(Xcom { ti: self.ti(&key.ti, at)?, key: self.names.name(&key.key)? })
+    }
+
+    /// The current attempt, and its state, of a task instance.
+    fn current(&self, ti: Ti) -> Result<Option<AttemptInfo>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT number, attempt, try_number, state, started_at, took FROM task_instance
+             WHERE run = ?1 AND task = ?2 AND map_index = ?3",
+        )?;
+        let mut rows = statement.query((ti.run, ti.task, ti.map_index))?;
+        match rows.next()? {
+            Some(found) => row::attempt(found, 0),
+            None => Ok(None),
+        }
+    }
+
+    /// The fence: the caller's attempt must be the current one of its task instance.
+    fn fence(&self, attempt: &Attempt, at: Timestamp) -> Result<AttemptInfo> {
+        let ti = self.ti(&attempt.ti, at)?;
+        match self.current(ti)? {
+            Some(current) if current.id == attempt.id => Ok(current),
+            Some(current) => {
+                let known = self
+                    .connection
+                    .prepare_cached(
+                        "SELECT 1 FROM attempt
+                         WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND attempt = ?4",
+                    )?
+                    .exists((ti.run, ti.task, ti.map_index, attempt.id.0))?;
+                let refusal =
+                    if known { superseded(attempt, &current) } else { not_started(attempt) };
+                Err(refusal.into())
+            }
+            None => Err(not_started(attempt).into()),
+        }
+    }
+
+    /// The number of the caller's attempt; 0 for callers that are not fenced.
+    fn fence_caller(&self, caller: &Caller, at: Timestamp) -> Result<u32> {
+        match caller {
+            Caller::Attempt(attempt) => Ok(self.fence(attempt, at)?.number),
+            _ => Ok(0),
+        }
+    }
+
+    /// Moves an entry to the history; false when there is none.
+    fn end(&self, xcom: Xcom, reason: EndReason, by: &str, at: Timestamp) -> Result<bool> {
+        let Xcom { ti, key } = xcom;
+        let moved = self.execute(
+            "INSERT INTO history (run, task, key, map_index, version, writer, size, hash, shape, head,
+                                  codec, body, offloaded, ended_at, reason, by)
+             SELECT run, task, key, map_index, version, writer, size, hash, shape, head,
+                    codec, body, codec = 2, ?5, ?6, ?7
+             FROM entry WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4",
+            params![ti.run, ti.task, key, ti.map_index, at.as_millisecond(), reason.to_code(), by],
+        )?;
+        if moved > 0 {
+            self.execute(
+                "DELETE FROM entry WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4",
+                (ti.run, ti.task, key, ti.map_index),
+            )?;
+        }
+        Ok(moved > 0)
+    }
+
+    fn clear_ti(&self, ti: Ti, by: &str, at: Timestamp) -> Result<u64> {
+        let keys: Vec<i64> = self
+            .connection
+            .prepare_cached(
+                "SELECT key FROM entry WHERE run = ?1 AND task = ?2 AND map_index = ?3",
+            )?
+            .query_map((ti.run, ti.task, ti.map_index), |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        for key in &keys {
+            self.end(Xcom { ti, key: *key }, EndReason::Cleared, by, at)?;
+        }
+        Ok(keys.len() as u64)
+    }
+
+    // ---- runs, task instances, attempts
+
+    pub(super) fn register_run(&self, run: &DagRun) -> Result<()> {
+        let id = self.names.run(&run.dag_id, &run.run_id, run.run_after.as_millisecond())?;
+        self.execute(
+            "UPDATE dag_run SET logical_date = ?2, run_after = ?3 WHERE id = ?1",
+            (id, run.logical_date.map(Timestamp::as_millisecond), run.run_after.as_millisecond()),
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {
+        for (ti, state) in states {
+            let ti = self.ti(ti, at)?;
+            self.execute(
+                "INSERT INTO task_instance (run, task, map_index, number, state)
+                 VALUES (?1, ?2, ?3, 0, ?4)
+                 ON CONFLICT DO UPDATE SET state = excluded.state",
+                (ti.run, ti.task, ti.map_index, state.to_code()),
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn start_attempt(
+        &self,
+        attempt: &Attempt,
+        try_number: u32,
+        mode: StartMode,
+        at: Timestamp,
+    ) -> Result<Started> {
+        let ti = self.ti(&attempt.ti, at)?;
+        let known = match self.fence(attempt, at) {
+            Ok(current) => Some(current.number),
+            Err(Failure::Refused(e))
+                if e.kind() == excom_core::ErrorKind::NotStarted && mode == StartMode::Fresh =>
+            {
+                None
+            }
+            Err(failure) => return Err(failure),
+        };
+        if let Some(number) = known {
+            self.execute(
+                "UPDATE task_instance SET state = ?4, took = NULL
+                 WHERE run = ?1 AND task = ?2 AND map_index = ?3",
+                (ti.run, ti.task, ti.map_index, TaskState::Running.to_code()),
+            )?;
+            return Ok(Started { number, cleared: 0 });
+        }
+        self.execute(
+            "INSERT INTO attempt (run, task, map_index, number, attempt, try_number, state, started_at, took)
+             SELECT run, task, map_index, number, attempt, try_number, state, started_at, took
+             FROM task_instance WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND number > 0",
+            (ti.run, ti.task, ti.map_index),
+        )?;
+        let number: u32 = self
+            .connection
+            .prepare_cached(
+                "INSERT INTO task_instance
+                     (run, task, map_index, number, attempt, try_number, state, started_at)
+                 VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7)
+                 ON CONFLICT DO UPDATE SET number = number + 1, attempt = excluded.attempt,
+                     try_number = excluded.try_number, state = excluded.state,
+                     started_at = excluded.started_at, took = NULL
+                 RETURNING number",
+            )?
+            .query_row(
+                (
+                    ti.run,
+                    ti.task,
+                    ti.map_index,
+                    attempt.id.0,
+                    try_number,
+                    TaskState::Running.to_code(),
+                    at.as_millisecond(),
+                ),
+                |row| row.get(0),
+            )?;
+        let by = cleared_by(&Caller::Attempt(attempt.clone()), &attempt.ti, Some(try_number));
+        let cleared = self.clear_ti(ti, &by, at)?;
+        Ok(Started { number, cleared })
+    }
+
+    pub(super) fn set_attempt_state(&self, attempt: &Attempt, state: TaskState, at: Timestamp) -> Result<()> {
+        self.fence(attempt, at)?;
+        let ti = self.ti(&attempt.ti, at)?;
+        let ended = state.is_finished() || state == TaskState::UpForRetry;
+        self.execute(
+            "UPDATE task_instance SET state = ?4, took = iif(?5, max(?6 - started_at, 0), NULL)
+             WHERE run = ?1 AND task = ?2 AND map_index = ?3",
+            (ti.run, ti.task, ti.map_index, state.to_code(), ended, at.as_millisecond()),
+        )?;
+        Ok(())
+    }
+
+    // ---- entries
+
+    pub(super) fn push(&self, push: &Push, packed: &Packed) -> Result<Pushed> {
+        let number = self.fence_caller(&push.caller, push.at)?;
+        let xcom = self.xcom(&push.key, push.at)?;
+        let offloaded = matches!(push.stored, Stored::Offloaded(_));
+        if self.knows_version(xcom, push.version)? {
+            return Ok(Pushed::Already);
+        }
+        if offloaded && !self.take_intent(xcom, push.version)? {
+            return Err(intent_gone(&push.key, push.version).into());
+        }
+        self.end(xcom, EndReason::Replaced, &push.caller.to_string(), push.at)?;
+        let writer = Writer::of(&push.caller, &push.key, number);
+        self.execute(
+            "INSERT INTO entry
+                 (run, task, key, map_index, version, writer, size, hash, shape, head, codec, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            params![
+                xcom.ti.run,
+                xcom.ti.task,
+                xcom.key,
+                xcom.ti.map_index,
+                push.version.to_code(),
+                row::writer_column(&writer),
+                push.size as i64,
+                push.hash.0.cast_signed(),
+                push.shape.to_code(),
+                packed.head,
+                packed.codec as i64,
+                (!packed.body.is_empty()).then_some(&packed.body[..]),
+            ],
+        )?;
+        Ok(Pushed::Written)
+    }
+
+    fn knows_version(&self, xcom: Xcom, version: Version) -> Result<bool> {
+        let Xcom { ti, key } = xcom;
+        Ok(self
+            .connection
+            .prepare_cached(
+                "SELECT 1 FROM entry
+                 WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4 AND version = ?5
+                 UNION ALL
+                 SELECT 1 FROM history
+                 WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4 AND version = ?5",
+            )?
+            .exists((ti.run, ti.task, key, ti.map_index, version.to_code()))?)
+    }
+
+    fn take_intent(&self, xcom: Xcom, version: Version) -> Result<bool> {
+        let Xcom { ti, key } = xcom;
+        let taken = self.execute(
+            "DELETE FROM loose_object WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4
+             AND map_index = ?5 AND purge = 0",
+            (version.to_code(), ti.run, ti.task, key, ti.map_index),
+        )?;
+        Ok(taken > 0)
+    }
+
+    pub(super) fn clear(&self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64> {
+        self.fence_caller(caller, at)?;
+        let by = cleared_by(caller, scope.ti(), None);
+        match scope {
+            Scope::Key(key) => {
+                let xcom = self.xcom(key, at)?;
+                Ok(self.end(xcom, EndReason::Cleared, &by, at)?.into())
+            }
+            Scope::TaskInstance(ti) => {
+                let ti = self.ti(ti, at)?;
+                self.clear_ti(ti, &by, at)
+            }
+        }
+    }
+
+    pub(super) fn delete(&self, scope: &Scope, at: Timestamp) -> Result<u64> {
+        let ti = self.ti(scope.ti(), at)?;
+        let key = match scope {
+            Scope::Key(key) => Some(self.names.name(&key.key)?),
+            Scope::TaskInstance(_) => None,
+        };
+        let bound = (ti.run, ti.task, ti.map_index, key, at.as_millisecond());
+        for sql in [
+            "INSERT OR REPLACE INTO loose_object
+             SELECT version, run, task, key, map_index, body ->> 'store', ?5, 1 FROM entry
+             WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key) AND codec = 2",
+            "INSERT OR REPLACE INTO loose_object
+             SELECT version, run, task, key, map_index, body ->> 'store', ?5, 1 FROM history
+             WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key) AND codec = 2",
+        ] {
+            self.execute(sql, bound)?;
+        }
+        let bound = (ti.run, ti.task, ti.map_index, key);
+        self.execute(
+            "DELETE FROM ledger
+             WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key)",
+            bound,
+        )?;
+        let entries = self.execute(
+            "DELETE FROM entry
+             WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key)",
+            bound,
+        )?;
+        let past = self.execute(
+            "DELETE FROM history
+             WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key)",
+            bound,
+        )?;
+        Ok((entries + past) as u64)
+    }
+
+    // ---- the ledger
+
+    pub(super) fn note_reads(&self, reads: &[Reads]) -> Result<()> {
+        for read in reads {
+            let at = read.first;
+            let (xcom, version) = match &read.target {
+                ReadTarget::Entry(key, version) => (self.xcom(key, at)?, version.to_code()),
+                ReadTarget::Sequence(key) => (self.whole(key, at)?, 0),
+            };
+            let (run, reader, map_index, number) = match &read.reader {
+                Caller::Attempt(attempt) => {
+                    let ti = self.ti(&attempt.ti, at)?;
+                    let number = self.number_of(ti, attempt)?;
+                    (ti.run, Sql::Integer(ti.task), ti.map_index, number)
+                }
+                other => (0, Sql::Text(other.to_string()), -1, 0),
+            };
+            self.execute(
+                "INSERT INTO ledger VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 - ?11)
+                 ON CONFLICT DO UPDATE SET
+                     count = count + excluded.count,
+                     last = max(first + last, excluded.first + excluded.last) - min(first, excluded.first),
+                     first = min(first, excluded.first)",
+                params![
+                    xcom.ti.run,
+                    xcom.ti.task,
+                    xcom.key,
+                    i64::from(xcom.ti.map_index),
+                    version,
+                    run,
+                    reader,
+                    map_index,
+                    number,
+                    read.count as i64,
+                    read.first.as_millisecond(),
+                    read.last.as_millisecond(),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn whole(&self, key: &SequenceKey, at: Timestamp) -> Result<Xcom> {
+        let mut xcom = self.xcom(&key.at(-1), at)?;
+        xcom.ti.map_index = WHOLE as i32;
+        Ok(xcom)
+    }
+
+    /// The number of an attempt, current or superseded; 0 when it never started.
+    fn number_of(&self, ti: Ti, attempt: &Attempt) -> Result<u32> {
+        Ok(self
+            .connection
+            .prepare_cached(
+                "SELECT number FROM task_instance
+                 WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND attempt = ?4
+                 UNION ALL
+                 SELECT number FROM attempt
+                 WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND attempt = ?4",
+            )?
+            .query_row((ti.run, ti.task, ti.map_index, attempt.id.0), |row| row.get(0))
+            .optional()?
+            .unwrap_or(0))
+    }
+
+    // ---- loose objects
+
+    pub(super) fn note_intent(&self, object: &LooseObject) -> Result<Pushed> {
+        let xcom = self.xcom(&object.key, object.since)?;
+        if self.knows_version(xcom, object.version)? {
+            return Ok(Pushed::Already);
+        }
+        let Xcom { ti, key } = xcom;
+        self.execute(
+            "INSERT OR REPLACE INTO loose_object VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)",
+            params![
+                object.version.to_code(),
+                ti.run,
+                ti.task,
+                key,
+                ti.map_index,
+                &*object.store,
+                object.since.as_millisecond()
+            ],
+        )?;
+        Ok(Pushed::Written)
+    }
+
+    pub(super) fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
+        let before = intents_before.as_millisecond();
+        self.execute("UPDATE loose_object SET purge = 1 WHERE purge = 0 AND since <= ?1", [before])?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT d.text, r.run_id, t.text, l.map_index, k.text, l.version, l.store, l.since
+             FROM loose_object l JOIN dag_run r ON r.id = l.run JOIN name d ON d.id = r.dag
+                  JOIN name t ON t.id = l.task JOIN name k ON k.id = l.key
+             WHERE l.purge = 1 LIMIT ?1",
+        )?;
+        let mut rows = statement.query([limit])?;
+        let mut claimed = Vec::new();
+        while let Some(found) = rows.next()? {
+            claimed.push(LooseObject {
+                key: key(found)?,
+                version: row::version(found.get(5)?)?,
+                store: row::text(found, 6)?,
+                since: row::time(found.get(7)?),
+            });
+        }
+        Ok(claimed)
+    }
+
+    pub(super) fn forget_loose(&self, objects: &[LooseObject]) -> Result<()> {
+        for object in objects {
+            let Xcom { ti, key } = self.xcom(&object.key, object.since)?;
+            self.execute(
+                "DELETE FROM loose_object
+                 WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5",
+                (object.version.to_code(), ti.run, ti.task, key, ti.map_index),
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_mark(&self, name: &str, value: &str) -> Result<String> {
+        self.execute("INSERT OR IGNORE INTO mark VALUES (?1, ?2)", (name, value))?;
+        Ok(self
+            .connection
+            .prepare_cached("SELECT value FROM mark WHERE name = ?1")?
+            .query_row([name], |row| row.get(0))?)
+    }
+}
+
+/// A key from the first five columns: dag, run, task, map index, key.
+pub(super) fn key(found: &rusqlite::Row<'_>) -> Result<XComKey> {
+    let (dag, run) = (row::text(found, 0)?, row::text(found, 1)?);
+    Ok(XComKey::new(dag, run, row::text(found, 2)?, found.get(3)?, row::text(found, 4)?)?)
+}
+
+/// A push as its row holds it.
+pub(super) fn packed(push: &Push) -> Packed {
+    match &push.stored {
+        Stored::Inline(value) => crate::packing::pack(value.bytes()),
+        Stored::Offloaded(reference) => Packed {
+            head: push.preview.trim_end_matches('…').to_owned(),
+            codec: Codec::Reference,
+            body: Bytes::from(serde_json::to_vec(reference).unwrap_or_default()),
+        },
+    }
+}

@@ -1,0 +1,288 @@
+//! A value store in a folder, beside the embedded database.
+//!
+//! An object is first written under its own name with `.part` behind it, synced, linked to its name
+//! (which fails when the name exists), and the folder synced. So an object is there as a whole or not
+//! at all, also after a power cut, and what an interrupted write leaves is found by its name. File
+//! operations run on a thread pool of their own, so that a large value never blocks whoever polls.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::future::{Future, poll_fn};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use blocking::{Task, unblock};
+use bytes::Bytes;
+use excom_core::{ByteStream, Error, ErrorKind, ObjectName, Result, ValueStore};
+use futures_core::Stream;
+
+/// How much is read at a time.
+const READ_BYTES: usize = 1 << 20;
+
+/// A folder of objects, readable by its owner only.
+#[derive(Debug)]
+pub struct Files {
+    folder: PathBuf,
+}
+
+impl Files {
+    /// Opens the folder, and creates it when it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be created, with the reason.
+    pub fn open(folder: &Path) -> Result<Self> {
+        create_folder(folder).map_err(|e| told(&e, "create the folder", folder))?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    fn path(&self, name: &ObjectName) -> PathBuf {
+        self.folder.join(name.as_str())
+    }
+}
+
+impl fmt::Display for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "files({})", self.folder.display())
+    }
+}
+
+fn create_folder(folder: &Path) -> io::Result<()> {
+    let mut how = DirBuilder::new();
+    how.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut how, 0o700);
+    how.create(folder)
+}
+
+/// An I/O error with what was being done, where, and what to do.
+fn told(error: &io::Error, doing: &str, path: &Path) -> Error {
+    let (kind, hint) = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            (ErrorKind::Full, "free space on that file system; nothing was written")
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            (ErrorKind::ReadOnly, "check the owner and mode of the folder, and that it is not mounted read-only")
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            (ErrorKind::Configuration, "a file is in the way; move it, or choose another folder")
+        }
+        _ => (ErrorKind::Unavailable, "try again; look into the system's log for the disk if it stays so"),
+    };
+    Error::new(kind, format!("cannot {doing} {}: {error}", path.display())).hint(hint)
+}
+
+fn part_of(path: &Path) -> PathBuf {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    part.into()
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Creates the file for a new object, and the folders above it, each durable in its own folder.
+fn begin(root: &Path, part: &Path) -> io::Result<File> {
+    let folder = part.parent().unwrap_or(root);
+    if !folder.is_dir() {
+        create_folder(folder)?;
+        let mut above = folder;
+        while let Some(next) = above.parent() {
+            sync_folder(next)?;
+            if next == root {
+                break;
+            }
+            above = next;
+        }
+    }
+    let mut how = OpenOptions::new();
+    how.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut how, 0o600);
+    how.open(part)
+}
+
+/// Makes the written file the object.
+fn finish(file: &File, part: &Path, path: &Path) -> io::Result<()> {
+    file.sync_data()?;
+    fs::hard_link(part, path)?;
+    fs::remove_file(part)?;
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Removes folders that became empty, up to the root.
+fn prune_folders(root: &Path, path: &Path) {
+    let mut folder = path.parent();
+    while let Some(empty) = folder.filter(|folder| *folder != root && folder.starts_with(root)) {
+        // Fails when it is not empty, which ends the climb.
+        if fs::remove_dir(empty).is_err() {
+            return;
+        }
+        folder = empty.parent();
+    }
+}
+
+#[async_trait]
+impl ValueStore for Files {
+    fn id(&self) -> &'static str {
+        "files"
+    }
+
+    async fn create(&self, name: &ObjectName, mut body: ByteStream) -> Result<u64> {
+        let path = self.path(name);
+        let part = part_of(&path);
+        let (root, at) = (self.folder.clone(), part.clone());
+        let mut file = unblock(move || {
+            // A delete of the last object beside it may remove the folder just now; once more, then.
+            begin(&root, &at).or_else(|_| begin(&root, &at))
+        })
+        .await
+        .map_err(|e| told(&e, "create", &part))?;
+        let mut size = 0;
+        let written = loop {
+            let piece = match poll_fn(|cx| body.as_mut().poll_next(cx)).await {
+                None => break Ok(()),
+                Some(Err(error)) => break Err(error),
+                Some(Ok(piece)) => piece,
+            };
+            size += piece.len() as u64;
+            let result = unblock(move || {
+                let result = file.write_all(&piece);
+                (file, result)
+            })
+            .await;
+            file = result.0;
+            if let Err(error) = result.1 {
+                break Err(told(&error, "write", &part));
+            }
+        };
+        let result = match written {
+            Err(error) => Err(error),
+            Ok(()) => {
+                let (from, to) = (part.clone(), path.clone());
+                unblock(move || finish(&file, &from, &to)).await.map_err(|e| match e.kind() {
+                    io::ErrorKind::AlreadyExists => {
+                        Error::new(ErrorKind::Exists, format!("the object {} exists", path.display()))
+                    }
+                    _ => told(&e, "complete", &path),
+                })
+            }
+        };
+        if result.is_err() {
+            // The push failed; what it left would be collected later, but a full disk is helped now.
+            let _ = unblock(move || fs::remove_file(part)).await;
+        }
+        result.map(|()| size)
+    }
+
+    async fn get(&self, name: &ObjectName) -> Result<ByteStream> {
+        let path = self.path(name);
+        let at = path.clone();
+        let file = unblock(move || File::open(at)).await.map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                Error::new(ErrorKind::Lost, format!("the object {} is gone", path.display()))
+            }
+            _ => told(&e, "open", &path),
+        })?;
+        Ok(Box::pin(Reading { next: Some(unblock(move || read(file))), path }))
+    }
+
+    async fn delete(&self, name: &ObjectName) -> Result<bool> {
+        let path = self.path(name);
+        let root = self.folder.clone();
+        unblock(move || {
+            let mut found = false;
+            for file in [part_of(&path), path.clone()] {
+                match fs::remove_file(&file) {
+                    Ok(()) => found = true,
+                    Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                    Err(e) => return Err(told(&e, "remove", &file)),
+                }
+            }
+            prune_folders(&root, &path);
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn list(&self, after: Option<&ObjectName>, limit: usize) -> Result<Vec<ObjectName>> {
+        let root = self.folder.clone();
+        let after = after.cloned();
+        unblock(move || {
+            let mut names = Vec::new();
+            walk(&root, &root, &mut names).map_err(|e| told(&e, "list", &root))?;
+            names.sort();
+            names.retain(|name| after.as_ref().is_none_or(|after| name > after));
+            names.truncate(limit);
+            Ok(names)
+        })
+        .await
+    }
+
+    async fn check(&self) -> Result<()> {
+        let probe = self.folder.join(format!(".probe-{}", std::process::id()));
+        unblock(move || {
+            let tried = (|| {
+                File::create(&probe)?.write_all(b"x")?;
+                fs::remove_file(&probe)
+            })();
+            tried.map_err(|e| told(&e, "write", &probe))
+        })
+        .await
+    }
+}
+
+/// Collects objects, and what interrupted writes left, under their names.
+fn walk(root: &Path, folder: &Path, names: &mut Vec<ObjectName>) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // Removed since it was listed.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && folder != root => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            walk(root, &path, names)?;
+        } else if let Some(name) = path.strip_prefix(root).ok().and_then(Path::to_str)
+            && !name.starts_with('.')
+        {
+            names.push(ObjectName::listed(name));
+        }
+    }
+    Ok(())
+}
+
+fn read(mut file: File) -> (File, io::Result<Bytes>) {
+    let mut piece = Vec::with_capacity(READ_BYTES);
+    let result = (&mut file).take(READ_BYTES as u64).read_to_end(&mut piece);
+    (file, result.map(|_| piece.into()))
+}
+
+/// A file read ahead by one piece.
+struct Reading {
+    next: Option<Task<(File, io::Result<Bytes>)>>,
+    path: PathBuf,
+}
+
+impl Stream for Reading {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let Some(task) = &mut self.next else { return Poll::Ready(None) };
+        let (file, piece) = ready!(Pin::new(task).poll(cx));
+        self.next = None;
+        Poll::Ready(match piece {
+            Ok(piece) if piece.is_empty() => None,
+            Ok(piece) => {
+                self.next = Some(unblock(move || read(file)));
+                Some(Ok(piece))
+            }
+            Err(error) => Some(Err(told(&error, "read", &self.path))),
+        })
+    }
+}

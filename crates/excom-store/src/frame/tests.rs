@@ -1,0 +1,139 @@
+//! Whatever happens to the frames of an object is told, and nothing unverified comes out.
+
+use std::future::poll_fn;
+
+use proptest::prelude::*;
+
+use super::*;
+
+struct Pieces(Vec<Bytes>);
+
+impl Stream for Pieces {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        Poll::Ready(if self.0.is_empty() { None } else { Some(Ok(self.0.remove(0))) })
+    }
+}
+
+fn stream(bytes: &[u8], piece: usize) -> ByteStream {
+    Box::pin(Pieces(bytes.chunks(piece.max(1)).map(Bytes::copy_from_slice).collect()))
+}
+
+fn drain(mut stream: impl Stream<Item = Result<Bytes>> + Unpin) -> Result<Vec<u8>> {
+    pollster::block_on(async {
+        let mut all = Vec::new();
+        while let Some(piece) = poll_fn(|cx| Pin::new(&mut stream).poll_next(cx)).await {
+            all.extend_from_slice(&piece?);
+        }
+        Ok(all)
+    })
+}
+
+fn keys() -> SealKeys {
+    SealKeys::new("k1", [3; 32])
+}
+
+fn key(name: &str) -> XComKey {
+    XComKey::new("d", "r", "t", -1, name).unwrap()
+}
+
+fn version(n: i64) -> Version {
+    Version::from_code(n).unwrap()
+}
+
+fn encode(plain: &[u8], piece: usize, compress: bool) -> Vec<u8> {
+    drain(Encoder::new(stream(plain, piece), &keys(), &key("k"), version(1), compress).unwrap()).unwrap()
+}
+
+fn decode_as(stored: &[u8], piece: usize, name: &str, at: i64) -> Result<Vec<u8>> {
+    drain(Decoder::new(stream(stored, piece), keys(), key(name), version(at), "object".into()))
+}
+
+fn decode(stored: &[u8]) -> Result<Vec<u8>> {
+    decode_as(stored, 70_001, "k", 1)
+}
+
+/// Where each frame begins and ends.
+fn frames(stored: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let mut at = MAGIC.len() + 3;
+    let mut ranges = Vec::new();
+    while at < stored.len() {
+        let head = u32::from_le_bytes(stored[at..at + 4].try_into().unwrap());
+        let end = at + 4 + (head & LENGTH) as usize + MAC_BYTES;
+        ranges.push(at..end);
+        at = end;
+    }
+    ranges
+}
+
+/// Three and a half frames that differ.
+fn long() -> Vec<u8> {
+    (0..FRAME_BYTES * 7 / 2).map(|i| (i / 1000 % 251) as u8).collect()
+}
+
+#[test]
+fn sizes_around_a_frame_come_back() {
+    for size in [0, 1, FRAME_BYTES - 1, FRAME_BYTES, FRAME_BYTES + 1, 2 * FRAME_BYTES] {
+        let plain: Vec<u8> = (0..size).map(|i| (i * 7 % 256) as u8).collect();
+        for compress in [false, true] {
+            let stored = encode(&plain, 65_536, compress);
+            assert_eq!(frames(&stored).len(), size.div_ceil(FRAME_BYTES).max(1), "{size}");
+            assert_eq!(decode(&stored).unwrap(), plain, "{size}");
+        }
+    }
+}
+
+#[test]
+fn moved_frames_are_found_out() {
+    let stored = encode(&long(), 100_000, true);
+    let ranges = frames(&stored);
+    assert_eq!(ranges.len(), 4);
+    let head = &stored[..ranges[0].start];
+    let of = |order: &[usize]| {
+        let mut object = head.to_vec();
+        order.iter().for_each(|&i| object.extend_from_slice(&stored[ranges[i].clone()]));
+        object
+    };
+    assert_eq!(decode(&of(&[0, 1, 2, 3])).unwrap(), long());
+    for (order, found) in [
+        (&[1, 0, 2, 3][..], "seal of frame 0"),
+        (&[0, 2, 1, 3], "seal of frame 1"),
+        (&[0, 0, 1, 2, 3], "seal of frame 1"),
+        (&[0, 1, 3], "seal of frame 2"),
+        (&[0, 1, 2], "truncated: it ends within frame 3"),
+        (&[], "truncated: it ends within frame 0"),
+        (&[0, 1, 2, 3, 3], "behind its last frame"),
+    ] {
+        let error = decode(&of(order)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains(found), "{order:?}: {error}");
+    }
+    assert_eq!(decode_as(&stored, 9999, "other", 1).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(decode_as(&stored, 9999, "k", 2).unwrap_err().kind(), ErrorKind::Corrupt);
+    let strange = SealKeys::new("k2", [3; 32]);
+    let decoder = Decoder::new(stream(&stored, 99), strange, key("k"), version(1), "object".into());
+    let error = drain(decoder).unwrap_err();
+    assert!(error.to_string().contains("`k1`"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_damage_goes_unseen(
+        plain in prop::collection::vec(any::<u8>(), 0..5000),
+        at in any::<prop::sample::Index>(), flip in 1u8..,
+        cut in any::<prop::sample::Index>(), piece in 1usize..3000, compress in any::<bool>(),
+    ) {
+        let stored = encode(&plain, piece, compress);
+        prop_assert_eq!(decode_as(&stored, piece, "k", 1).unwrap(), plain);
+        let mut altered = stored.clone();
+        altered[at.index(stored.len())] ^= flip;
+        prop_assert!(decode(&altered).is_err());
+        prop_assert!(decode(&stored[..cut.index(stored.len())]).is_err());
+        let mut longer = stored.clone();
+        longer.push(flip);
+        prop_assert!(decode(&longer).is_err());
+    }
+}

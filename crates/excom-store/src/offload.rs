@@ -1,0 +1,145 @@
+//! The backend that offloads: small values stay in the metadata database, the others go to a store.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use excom_core::backend::{Object, Placement};
+use excom_core::seal::SealKeys;
+use excom_core::{ByteStream, Error, ErrorKind, Payload, Result, ValueStore, XComBackend, XComKey};
+use futures_core::Stream;
+
+use crate::frame::{CODEC, Decoder, Encoder};
+
+/// What an [`Offload`] backend is set to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffloadOptions {
+    /// The name by which settings select the backend.
+    pub name: String,
+    /// Values over so many bytes go to the store.
+    pub threshold: u64,
+    /// Stored values from so many bytes on are compressed.
+    pub compress_from: u64,
+}
+
+impl Default for OffloadOptions {
+    fn default() -> Self {
+        Self { name: "database".to_owned(), threshold: 64 << 10, compress_from: 4 << 10 }
+    }
+}
+
+/// Small values in the metadata database, the others in a value store as sealed
+/// [frames](mod@crate::frame).
+#[derive(Debug)]
+pub struct Offload {
+    store: Arc<dyn ValueStore>,
+    keys: SealKeys,
+    options: OffloadOptions,
+}
+
+impl Offload {
+    /// A backend over a store, with the keys that seal frames.
+    pub fn new(store: Arc<dyn ValueStore>, keys: SealKeys, options: OffloadOptions) -> Self {
+        Self { store, keys, options }
+    }
+
+    fn mine(&self, object: &Object<'_>) -> Result<()> {
+        let known = object.codec.is_empty() || object.codec == CODEC;
+        if object.store == self.store.id() && known {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Configuration,
+            format!(
+                "{} was stored in `{}` as `{}`; the backend `{}` reads `{}` as `{CODEC}`",
+                object.key,
+                object.store,
+                object.codec,
+                self.options.name,
+                self.store.id()
+            ),
+        )
+        .hint("configure the store that the value was written with"))
+    }
+}
+
+impl fmt::Display for Offload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(over {} bytes to {})", self.options.name, self.options.threshold, self.store)
+    }
+}
+
+#[async_trait]
+impl XComBackend for Offload {
+    fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    fn placement(&self, _: &XComKey, size: Option<u64>) -> Placement<'_> {
+        match size {
+            Some(size) if size <= self.options.threshold => Placement::Inline,
+            _ => Placement::Offload(self.store.id()),
+        }
+    }
+
+    fn inline_limit(&self) -> u64 {
+        self.options.threshold
+    }
+
+    fn codec(&self) -> &str {
+        CODEC
+    }
+
+    async fn serialize_value(&self, object: &Object<'_>, value: Payload) -> Result<String> {
+        self.mine(object)?;
+        let (plain, compress): (ByteStream, bool) = match value {
+            Payload::Value(value) => {
+                let compress = value.size() >= self.options.compress_from;
+                (Box::pin(Whole(value.bytes().clone())), compress)
+            }
+            Payload::Stream(stream) => (stream, true),
+            other => {
+                return Err(Error::new(ErrorKind::Other, format!("the payload {other:?} cannot be stored")));
+            }
+        };
+        let frames = Encoder::new(plain, &self.keys, object.key, object.version, compress)?;
+        self.store.create(&object.name(), Box::pin(frames)).await?;
+        Ok(CODEC.to_owned())
+    }
+
+    async fn deserialize_value(&self, object: &Object<'_>) -> Result<Payload> {
+        self.mine(object)?;
+        let name = object.name();
+        let stored = self.store.get(&name).await?;
+        let decoder =
+            Decoder::new(stored, self.keys.clone(), object.key.clone(), object.version, name.to_string());
+        Ok(Payload::Stream(Box::pin(decoder)))
+    }
+
+    async fn purge(&self, object: &Object<'_>) -> Result<()> {
+        self.mine(object)?;
+        self.store.delete(&object.name()).await.map(drop)
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.store.check().await
+    }
+}
+
+/// Bytes in pieces of a frame, so that no more than a frame is copied at a time.
+struct Whole(Bytes);
+
+impl Stream for Whole {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        if self.0.is_empty() {
+            return Poll::Ready(None);
+        }
+        let end = self.0.len().min(crate::frame::FRAME_BYTES);
+        Poll::Ready(Some(Ok(self.0.split_to(end))))
+    }
+}
