@@ -166,9 +166,9 @@ pub struct Surroundings {
     pub map_indexes: Vec<i32>,
     /// Tasks of the same run with the keys that each pushed.
     pub tasks: Vec<(Arc<str>, Vec<Arc<str>>)>,
-    /// Runs of the same DAG, newest first; empty when the run is known.
+    /// Runs of the same DAG that hold entries, newest first; empty when the run is known.
     pub runs: Vec<Arc<str>>,
-    /// DAGs; empty when the DAG is known.
+    /// DAGs that hold entries; empty when the DAG is known.
     pub dags: Vec<Arc<str>>,
 }
 
@@ -238,7 +238,7 @@ pub struct Removed {
     pub past_entries: u64,
     /// Ledger rows.
     pub reads: u64,
-    /// Runs without any entry or history, with their task instances.
+    /// Finished runs without any entry or history, with their task instances.
     pub runs: u64,
 }
 

@@ -45,12 +45,18 @@ pub(crate) struct Packed {
 }
 
 thread_local! {
-    static CONTEXTS: RefCell<Contexts> = RefCell::new(Contexts { pack: CCtx::create(), unpack: DCtx::create() });
+    static CONTEXTS: RefCell<Contexts> = RefCell::new(Contexts {
+        pack: CCtx::create(),
+        unpack: DCtx::create(),
+        frame: MAGIC.to_vec(),
+    });
 }
 
 struct Contexts {
     pack: CCtx<'static>,
     unpack: DCtx<'static>,
+    /// A frame with its magic number put back.
+    frame: Vec<u8>,
 }
 
 /// Splits and compresses a value's text.
@@ -74,25 +80,26 @@ pub(crate) fn pack(value: &Bytes) -> Packed {
 pub(crate) fn unpack(head: &[u8], codec: Codec, body: &[u8], size: usize) -> Result<Bytes> {
     let mut value = Vec::with_capacity(size);
     value.extend_from_slice(head);
-    match codec {
-        Codec::Plain | Codec::Reference => value.extend_from_slice(body),
-        Codec::Zstd => {
-            let damaged = |why: &str| {
-                Error::new(ErrorKind::Corrupt, format!("the value in the metadata database is damaged: {why}"))
-            };
-            let rest_size = size.checked_sub(head.len()).ok_or_else(|| damaged("its size is wrong"))?;
-            let mut rest = Vec::with_capacity(rest_size);
-            CONTEXTS
-                .with_borrow_mut(|contexts| {
-                    let mut frame = Vec::with_capacity(MAGIC.len() + body.len());
-                    frame.extend_from_slice(&MAGIC);
-                    frame.extend_from_slice(body);
-                    contexts.unpack.decompress_using_dict(&mut rest, &frame, head)
-                })
-                .map_err(|code| damaged(zstd::zstd_safe::get_error_name(code)))?;
-            value.extend_from_slice(&rest);
-        }
+    if codec != Codec::Zstd {
+        value.extend_from_slice(body);
+        return Ok(value.into());
     }
+    let damaged = |why: &str| {
+        Error::new(ErrorKind::Corrupt, format!("the value in the metadata database is damaged: {why}"))
+    };
+    if size < head.len() {
+        return Err(damaged("its size is wrong"));
+    }
+    value.resize(size, 0);
+    let written = CONTEXTS
+        .with_borrow_mut(|contexts| {
+            let Contexts { unpack, frame, .. } = contexts;
+            frame.truncate(MAGIC.len());
+            frame.extend_from_slice(body);
+            unpack.decompress_using_dict(&mut value[head.len()..], frame, head)
+        })
+        .map_err(|code| damaged(zstd::zstd_safe::get_error_name(code)))?;
+    value.truncate(head.len() + written);
     Ok(value.into())
 }
 

@@ -77,8 +77,8 @@ pub async fn a_retry_begins_clear(h: &Harness) {
     let answer = h.pull(&xcom("t", "a")).await;
     assert!(matches!(&answer, Answer::Cleared(c) if c.by == "the start of try 2"), "{answer:?}");
     assert_eq!(text(&h.pull(&xcom("t2", "a")).await), "3");
-    let past = h.engine.history(&xcom("t", "b"), 10).await.unwrap();
-    let old = h.engine.pull_past(&xcom("t", "b"), past[0].info.version).await.unwrap().unwrap();
+    let past = h.engine.history(&user(), &xcom("t", "b"), 10).await.unwrap();
+    let old = h.engine.pull_past(&user(), &xcom("t", "b"), past[0].info.version).await.unwrap().unwrap();
     assert_eq!(old.as_str(), large(2));
 }
 

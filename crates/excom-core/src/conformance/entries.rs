@@ -7,7 +7,7 @@ use crate::db::{Filter, LooseObject, Scope};
 use crate::engine::{Access, Reads, Settings, Writes};
 use crate::value::ByteStream;
 use crate::{
-    Caller, Engine, ErrorKind, ObjectName, Payload, Shape, TaskInstanceKey, Value, ValueStore as _, Version,
+    Caller, Engine, ErrorKind, ObjectName, Payload, Shape, TaskInstanceKey, TaskState, Value, ValueStore as _, Version,
     XComKey, memory,
 };
 
@@ -33,7 +33,7 @@ pub async fn a_value_comes_back_as_it_was_pushed(h: &Harness) {
         assert_eq!(text(&answer), json);
         assert_eq!(answer.found().unwrap().writer.to_string(), "user ana");
     }
-    let listed = h.engine.list(&Filter::default(), None, 10).await.unwrap().items;
+    let listed = h.engine.list(&user(), &Filter::default(), None, 10).await.unwrap().items;
     assert_eq!(listed.len(), 1, "each push replaced the one before");
 }
 
@@ -84,7 +84,7 @@ pub async fn pushing_the_same_version_twice_is_one_entry(h: &Harness) {
         let again = h.engine.push_version(&user(), &key, v, value(&json).into()).await.unwrap();
         assert!(!first.already && again.already, "{first:?} {again:?}");
         assert_eq!(text(&h.pull(&key).await), json);
-        assert!(h.engine.history(&key, 10).await.unwrap().is_empty());
+        assert!(h.engine.history(&user(), &key, 10).await.unwrap().is_empty());
     }
     h.engine.collect_abandoned(std::time::Duration::ZERO).await.unwrap();
     assert_eq!(text(&h.pull(&xcom("t", "large")).await), large(1));
@@ -161,7 +161,7 @@ pub async fn large_values_are_offloaded_and_streamed(h: &Harness) {
             assert_eq!(text(&h.pull(&key).await), json);
             let opened = h.engine.open(&user(), &key).await.unwrap().unwrap();
             assert_eq!(drain(opened).await.unwrap(), json.as_bytes());
-            let listed = h.engine.list(&Filter::default(), None, 10).await.unwrap().items.remove(0);
+            let listed = h.engine.list(&user(), &Filter::default(), None, 10).await.unwrap().items.remove(0);
             assert_eq!((listed.size, listed.offloaded), (json.len() as u64, receipt.offloaded));
             assert!(listed.preview.starts_with("\"é"), "{}", listed.preview);
         }
@@ -254,7 +254,7 @@ pub async fn lists_show_entries_in_order_and_pages(h: &Harness) {
     let mut seen = Vec::new();
     let mut after = None;
     loop {
-        let page = h.engine.list(&Filter::default(), after.as_ref(), 5).await.unwrap();
+        let page = h.engine.list(&user(), &Filter::default(), after.as_ref(), 5).await.unwrap();
         assert!(page.items.len() <= 5);
         seen.extend(page.items);
         after = page.next;
@@ -273,7 +273,7 @@ pub async fn lists_show_entries_in_order_and_pages(h: &Harness) {
         map_index,
         key: key.map(Into::into),
     };
-    let count = async |f: Filter| h.engine.list(&f, None, 100).await.unwrap().items.len();
+    let count = async |f: Filter| h.engine.list(&user(), &f, None, 100).await.unwrap().items.len();
     assert_eq!(count(filter(None, None, None)).await, 12);
     assert_eq!(count(filter(Some("a"), None, None)).await, 6);
     assert_eq!(count(filter(Some("a"), Some(0), None)).await, 2);
@@ -325,12 +325,18 @@ pub async fn a_missing_value_has_hints(h: &Harness) {
     assert_eq!(&*missing.near.keys[0], "rows");
     let missing = hints(h.pull(&xcom("mapped", "return_value")).await);
     assert_eq!(missing.near.map_indexes, [3]);
+    let missing = hints(h.pull(&xcom("mapped", "return")).await);
+    assert_eq!(&*missing.near.keys[0], "return_value");
+    // Runs and DAGs that hold nothing are no hints.
+    h.engine.set_states(&[(TaskInstanceKey::new("ddd", "rr0", "t", -1).unwrap(), TaskState::Failed)]).await.unwrap();
+    h.engine.set_states(&[(TaskInstanceKey::new("d", "rr0", "t", -1).unwrap(), TaskState::Failed)]).await.unwrap();
     let run = XComKey::new("d", "rr", "choose_table", -1, "rows").unwrap();
-    assert_eq!(&*hints(h.pull(&run).await).near.runs[0], "r");
+    let missing = hints(h.pull(&run).await);
+    assert_eq!(missing.near.runs, ["r".into()]);
     let dag = XComKey::new("dd", "r", "choose_table", -1, "rows").unwrap();
     let answer = h.pull(&dag).await;
     assert_eq!(answer.exit_code(), 3);
-    assert_eq!(&*hints(answer).near.dags[0], "d");
+    assert_eq!(hints(answer).near.dags, ["d".into()]);
 }
 
 /// Tasks are held to the rules that are set; people are not.
@@ -353,6 +359,11 @@ pub async fn access_rules_hold(h: &Harness) {
     assert_eq!(text(&answers[1]), "2");
     refused(strict.count(&me, &elsewhere.sequence()).await, ErrorKind::Forbidden);
     assert!(strict.open(&me, &elsewhere).await.unwrap().is_err());
+    refused(strict.list(&me, &Filter::default(), None, 10).await, ErrorKind::Forbidden);
+    refused(strict.history(&me, &elsewhere, 10).await, ErrorKind::Forbidden);
+    refused(strict.readers(&me, &elsewhere).await, ErrorKind::Forbidden);
+    let own_run = Filter { dag_id: Some("d".into()), run_id: Some("r".into()), ..Filter::default() };
+    assert_eq!(strict.list(&me, &own_run, None, 10).await.unwrap().items.len(), 2);
     let prior = PullOptions { include_prior_dates: true };
     let answers = strict.pull(&me, &[xcom("other", "k")], prior).await.unwrap();
     assert!(matches!(answers[0], Answer::Forbidden(_)));

@@ -261,7 +261,7 @@ async fn agree(h: &Harness, model: &Model) -> Result<(), TestCaseError> {
         let found = answer.found().map(|f| (f.version, f.value.as_str().to_owned()));
         prop_assert_eq!(&found, &model.entries.get(key).cloned(), "{}: {}", key, answer);
     }
-    let listed = h.engine.list(&Default::default(), None, 100).await.unwrap().items;
+    let listed = h.engine.list(&user(), &Default::default(), None, 100).await.unwrap().items;
     prop_assert!(listed.iter().map(|info| &info.key).eq(model.entries.keys()));
     Ok(())
 }

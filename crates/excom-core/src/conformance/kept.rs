@@ -24,15 +24,15 @@ pub async fn a_clear_keeps_history(h: &Harness) {
     let answer = h.pull(&xcom("t", "a")).await;
     assert!(matches!(&answer, Answer::Cleared(c) if c.by == "user ana"), "{answer:?}");
     assert_eq!(h.engine.clear(&user(), &Scope::TaskInstance(ti("t", -1))).await.unwrap(), 1);
-    let past = h.engine.history(&xcom("t", "b"), 10).await.unwrap();
+    let past = h.engine.history(&user(), &xcom("t", "b"), 10).await.unwrap();
     assert!(past.len() == 1 && past[0].has_bytes && past[0].reason == EndReason::Cleared, "{past:?}");
-    let old = h.engine.pull_past(&xcom("t", "b"), past[0].info.version).await.unwrap();
+    let old = h.engine.pull_past(&user(), &xcom("t", "b"), past[0].info.version).await.unwrap();
     assert_eq!(old.unwrap().as_str(), large(2));
     // A task clears its own.
     let me = h.start("t", -1).await;
     h.push(&me, &xcom("t", "a"), "3").await;
     h.engine.clear(&me, &Scope::Key(xcom("t", "a"))).await.unwrap();
-    assert_eq!(h.engine.history(&xcom("t", "a"), 1).await.unwrap()[0].by, "its own task");
+    assert_eq!(h.engine.history(&user(), &xcom("t", "a"), 1).await.unwrap()[0].by, "its own task");
 }
 
 /// A delete by a person removes history and bytes too: what was deleted is gone.
@@ -46,8 +46,8 @@ pub async fn a_delete_leaves_nothing(h: &Harness) {
     assert_eq!(objects(h).await, 3);
     assert_eq!(h.engine.delete(&user(), &Scope::Key(xcom("t", "a"))).await.unwrap(), 3);
     assert_eq!(objects(h).await, 0);
-    assert!(h.engine.history(&xcom("t", "a"), 10).await.unwrap().is_empty());
-    assert!(h.engine.readers(&xcom("t", "a")).await.unwrap().is_empty());
+    assert!(h.engine.history(&user(), &xcom("t", "a"), 10).await.unwrap().is_empty());
+    assert!(h.engine.readers(&user(), &xcom("t", "a")).await.unwrap().is_empty());
     assert!(matches!(h.pull(&xcom("t", "a")).await, Answer::Missing(_)));
     assert_eq!(text(&h.pull(&xcom("t", "b")).await), "2");
     assert_eq!(h.engine.delete(&user(), &Scope::TaskInstance(ti("t", -1))).await.unwrap(), 3);
@@ -63,7 +63,7 @@ pub async fn history_tells_who_and_why(h: &Harness) {
     h.push(&user(), &key, &large(2)).await;
     h.clock.advance(Duration::from_secs(5));
     h.push(&Caller::System("test"), &key, "3").await;
-    let past = h.engine.history(&key, 10).await.unwrap();
+    let past = h.engine.history(&user(), &key, 10).await.unwrap();
     let told: Vec<_> = past.iter().map(|p| (p.info.writer.to_string(), p.by.clone(), p.reason)).collect();
     assert_eq!(
         told,
@@ -75,11 +75,11 @@ pub async fn history_tells_who_and_why(h: &Harness) {
     assert!(past[0].info.offloaded && past[0].info.preview.ends_with('…'));
     assert_eq!(past[1].info.hash, crate::value::ContentHash::of(b"1"));
     assert_eq!(past[1].ended_at.duration_since(past[1].info.pushed_at()).as_secs(), 5);
-    assert_eq!(h.engine.history(&key, 1).await.unwrap().len(), 1);
-    let first = h.engine.pull_past(&key, past[1].info.version).await.unwrap().unwrap();
+    assert_eq!(h.engine.history(&user(), &key, 1).await.unwrap().len(), 1);
+    let first = h.engine.pull_past(&user(), &key, past[1].info.version).await.unwrap().unwrap();
     assert_eq!(first.as_str(), "1");
     let unknown = Version::from_code(5).unwrap();
-    assert_eq!(h.engine.pull_past(&key, unknown).await.unwrap(), None);
+    assert_eq!(h.engine.pull_past(&user(), &key, unknown).await.unwrap(), None);
 }
 
 /// One row for a reader and a version, with count, first and last.
@@ -95,7 +95,7 @@ pub async fn the_ledger_counts_reads(h: &Harness) {
         h.engine.flush_reads().await.unwrap();
     }
     h.pull(&xcom("t", "missing")).await;
-    let rows = h.engine.readers(&key).await.unwrap();
+    let rows = h.engine.readers(&user(), &key).await.unwrap();
     assert_eq!(rows.len(), 2, "{rows:?}");
     assert_eq!((rows[0].reader.as_str(), rows[0].attempt, rows[0].count), ("task d/r/reader", Some(1), 3));
     assert_eq!((rows[1].reader.as_str(), rows[1].attempt, rows[1].count), ("user ana", None, 3));
@@ -105,7 +105,7 @@ pub async fn the_ledger_counts_reads(h: &Harness) {
     h.push(&user(), &key, "2").await;
     let again = h.start("reader", -1).await;
     h.pull_as(&again, &key).await;
-    assert_eq!(h.engine.readers(&key).await.unwrap().len(), 3);
+    assert_eq!(h.engine.readers(&user(), &key).await.unwrap().len(), 3);
     // A sequence is one row, however many elements.
     for i in 0..20 {
         h.push(&user(), &ti("m", i).return_value(), "1").await;
@@ -114,7 +114,7 @@ pub async fn the_ledger_counts_reads(h: &Harness) {
     let pull = || h.engine.pull_tasks(&reader, std::slice::from_ref(&sequence), Default::default());
     pull().await.unwrap();
     pull().await.unwrap();
-    let rows = h.engine.readers(&ti("m", 7).return_value()).await.unwrap();
+    let rows = h.engine.readers(&user(), &ti("m", 7).return_value()).await.unwrap();
     assert_eq!(rows.len(), 1, "{rows:?}");
     assert_eq!((rows[0].count, &rows[0].target), (2, &ReadTarget::Sequence(sequence.clone())));
 }
@@ -138,7 +138,7 @@ pub async fn retention_expires_and_forgets(h: &Harness) {
     let key = xcom("t", "old");
     h.push(&user(), &key, &large(1)).await;
     h.push(&user(), &key, &large(2)).await;
-    let first = h.engine.history(&key, 1).await.unwrap()[0].info.version;
+    let first = h.engine.history(&user(), &key, 1).await.unwrap()[0].info.version;
     h.pull(&key).await;
 
     h.clock.advance(8 * DAY);
@@ -146,12 +146,12 @@ pub async fn retention_expires_and_forgets(h: &Harness) {
     let removed = h.engine.prune().await.unwrap();
     assert_eq!((removed.entries, removed.past_bytes, removed.past_entries), (0, 1, 0), "{removed:?}");
     assert_eq!(objects(h).await, 1);
-    assert_eq!(h.engine.pull_past(&key, first).await.unwrap(), None);
-    assert!(!h.engine.history(&key, 1).await.unwrap()[0].has_bytes);
+    assert_eq!(h.engine.pull_past(&user(), &key, first).await.unwrap(), None);
+    assert!(!h.engine.history(&user(), &key, 1).await.unwrap()[0].has_bytes);
 
     h.clock.advance(23 * DAY);
     assert_eq!(h.engine.prune().await.unwrap().past_entries, 1);
-    assert!(h.engine.history(&key, 1).await.unwrap().is_empty());
+    assert!(h.engine.history(&user(), &key, 1).await.unwrap().is_empty());
     assert_eq!(text(&h.pull(&key).await), large(2));
 
     h.clock.advance(60 * DAY);
@@ -164,10 +164,10 @@ pub async fn retention_expires_and_forgets(h: &Harness) {
     super::refused(answer.or_none(), ErrorKind::NoValue);
     assert_eq!(text(&h.pull(&xcom("t", "young")).await), "1");
 
-    assert_eq!(h.engine.readers(&key).await.unwrap().len(), 1, "used a month ago");
+    assert_eq!(h.engine.readers(&user(), &key).await.unwrap().len(), 1, "used a month ago");
     h.clock.advance(400 * DAY);
     assert_eq!(h.engine.prune().await.unwrap().reads, 2, "of `old` and of `young`");
-    assert!(h.engine.readers(&key).await.unwrap().is_empty());
+    assert!(h.engine.readers(&user(), &key).await.unwrap().is_empty());
     h.clock.advance(40 * DAY);
     h.engine.prune().await.unwrap();
     assert_eq!(h.engine.db().run("d", "r").await.unwrap(), None, "an old run that holds nothing goes");
@@ -175,7 +175,7 @@ pub async fn retention_expires_and_forgets(h: &Harness) {
     h.push(&user(), &key, "7").await;
     assert_eq!(text(&h.pull(&key).await), "7");
     assert!(h.pull(&xcom("t", "young")).await.found().is_none());
-    assert!(h.engine.readers(&xcom("t", "young")).await.unwrap().is_empty());
+    assert!(h.engine.readers(&user(), &xcom("t", "young")).await.unwrap().is_empty());
 }
 
 /// What a push left that died half-way is known and goes; what is being pushed stays.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::{Answer, Forbidden};
 use crate::attempt::Caller;
-use crate::db::Scope;
+use crate::db::{Filter, Scope};
 use crate::{Error, ErrorKind, Result, XComKey};
 
 /// Which XComs tasks may write and read. People and the host itself are not bound by it.
@@ -47,6 +47,23 @@ impl Access {
                 format!("{caller} may not push {key}: [xcom] writes = \"own\""),
             )
             .hint("a task pushes its own XComs; let others pull them")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a caller may see the entries that a filter lets through.
+    pub(super) fn may_list(self, caller: &Caller, filter: &Filter) -> Result<()> {
+        match (caller, self.reads) {
+            (Caller::Attempt(attempt), Reads::Run)
+                if filter.dag_id.as_ref() != Some(&attempt.ti.dag_id)
+                    || filter.run_id.as_ref() != Some(&attempt.ti.run_id) =>
+            {
+                Err(Error::new(
+                    ErrorKind::Forbidden,
+                    format!("{caller} may not list XComs of other runs: [xcom] reads = \"run\""),
+                )
+                .hint("list the XComs of its own DAG run"))
+            }
             _ => Ok(()),
         }
     }

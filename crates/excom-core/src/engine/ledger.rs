@@ -32,7 +32,7 @@ pub enum Ledger {
 pub(super) const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// Distinct (reader, target) pairs gathered before the next read writes them itself.
-const FLUSH_AT: usize = 4096;
+const FLUSH_AT: usize = 16_384;
 
 /// Reads that wait to be written.
 pub(super) struct Buffer {

@@ -233,13 +233,16 @@ impl Engine {
     /// Entries without their values, with the backend's stand-ins as previews.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the database cannot be read; [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden) when the
+    /// caller may not read all that the filter lets through.
     pub async fn list(
         &self,
+        caller: &Caller,
         filter: &Filter,
         after: Option<&XComKey>,
         limit: u32,
     ) -> Result<Page<EntryInfo>> {
+        self.0.settings.access.may_list(caller, filter)?;
         let mut page = self.0.db.list(filter, after, limit).await?;
         for info in &mut page.items {
             info.preview = self.0.backend.orm_deserialize_value(info);
@@ -250,8 +253,9 @@ impl Engine {
     /// Earlier versions of an XCom, newest first.
     ///
     /// # Errors
-    /// When the database cannot be read.
-    pub async fn history(&self, key: &XComKey, limit: u32) -> Result<Vec<PastEntry>> {
+    /// When the database cannot be read; [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden).
+    pub async fn history(&self, caller: &Caller, key: &XComKey, limit: u32) -> Result<Vec<PastEntry>> {
+        self.may_look(caller, key)?;
         self.0.db.history(key, limit).await
     }
 
@@ -287,10 +291,19 @@ impl Engine {
     /// that wait in its buffer are written first.
     ///
     /// # Errors
-    /// When the database cannot be read or written.
-    pub async fn readers(&self, key: &XComKey) -> Result<Vec<LedgerRow>> {
+    /// When the database cannot be read or written; [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden).
+    pub async fn readers(&self, caller: &Caller, key: &XComKey) -> Result<Vec<LedgerRow>> {
+        self.may_look(caller, key)?;
         self.flush_reads().await?;
         self.0.db.readers(key).await
+    }
+
+    /// Refuses, as an error, a look at an XCom that the caller may not read.
+    fn may_look(&self, caller: &Caller, key: &XComKey) -> Result<()> {
+        match self.0.settings.access.refuse_read(caller, key, false) {
+            Some(refusal) => Err(refusal.into_error()),
+            None => Ok(()),
+        }
     }
 
     /// How the database is.

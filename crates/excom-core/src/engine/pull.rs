@@ -146,11 +146,14 @@ impl Engine {
         let Some(entry) = entry else {
             return Ok(Err(self.explain(key).await?));
         };
+        let (entry, payload) = match self.fetch_fresh(key, entry).await? {
+            Ok(fetched) => fetched,
+            Err(answer) => return Ok(Err(answer)),
+        };
         let version = entry.version;
-        let stream = match self.fetch(key, &entry).await {
-            Ok(Payload::Stream(stream)) => stream,
-            Ok(Payload::Value(value)) => Box::pin(Once(Some(Ok(value.bytes().clone())))),
-            Err(error) => return Ok(Err(damaged(key, &entry, &error)?)),
+        let stream = match payload {
+            Payload::Stream(stream) => stream,
+            Payload::Value(value) => Box::pin(Once(Some(Ok(value.bytes().clone())))),
         };
         self.note(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
         Ok(Ok(stream))
@@ -159,8 +162,14 @@ impl Engine {
     /// The value of an earlier version, while its bytes are kept.
     ///
     /// # Errors
-    /// When the database cannot be read; damage as an error.
-    pub async fn pull_past(&self, key: &XComKey, version: crate::Version) -> Result<Option<Value>> {
+    /// When the database cannot be read; damage, and a refusal by an access rule, as an error.
+    pub async fn pull_past(
+        &self,
+        caller: &Caller,
+        key: &XComKey,
+        version: crate::Version,
+    ) -> Result<Option<Value>> {
+        self.may_look(caller, key)?;
         match self.0.db.past(key, version).await? {
             None => Ok(None),
             Some(entry) => match self.load(key, entry).await? {
@@ -191,8 +200,7 @@ impl Engine {
         }
     }
 
-    /// The bytes of an entry, verified. When the object is gone, the entry is read once more: it may
-    /// have been replaced in between.
+    /// The bytes of an entry, verified.
     async fn load(&self, key: &XComKey, entry: Entry) -> Result<Answer> {
         let entry = match entry {
             Entry { stored: Stored::Inline(value), version, writer, hash, .. } => {
@@ -200,36 +208,40 @@ impl Engine {
             }
             offloaded => offloaded,
         };
-        match self.collect(key, &entry).await {
+        let (entry, payload) = match self.fetch_fresh(key, entry).await? {
+            Ok(fetched) => fetched,
+            Err(answer) => return Ok(answer),
+        };
+        match collect(payload, &entry).await {
             Ok(value) => Ok(found(Found { value, version: entry.version, writer: entry.writer })),
-            Err(error) if error.kind() == ErrorKind::Lost => {
-                let again = self.0.db.entries(std::slice::from_ref(key)).await?.pop().flatten();
-                match again {
-                    Some(again) if again.version != entry.version => match self.collect(key, &again).await {
-                        Ok(value) => {
-                            Ok(found(Found { value, version: again.version, writer: again.writer }))
-                        }
-                        Err(error) => damaged(key, &again, &error),
-                    },
-                    Some(_) => damaged(key, &entry, &error),
-                    None => self.explain(key).await,
-                }
-            }
             Err(error) => damaged(key, &entry, &error),
         }
     }
 
-    async fn collect(&self, key: &XComKey, entry: &Entry) -> Result<Value> {
-        match self.fetch(key, entry).await? {
-            Payload::Value(value) => Ok(value),
-            Payload::Stream(mut stream) => {
-                let mut bytes = Vec::with_capacity(usize::try_from(entry.size).unwrap_or(0).min(1 << 30));
-                while let Some(piece) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
-                    bytes.extend_from_slice(&piece?);
+    /// The payload behind an entry. When its object is gone, the entry is read once more: it may have
+    /// been replaced in between.
+    async fn fetch_fresh(
+        &self,
+        key: &XComKey,
+        entry: Entry,
+    ) -> Result<std::result::Result<(Entry, Payload), Answer>> {
+        let error = match self.fetch(key, &entry).await {
+            Ok(payload) => return Ok(Ok((entry, payload))),
+            Err(error) => error,
+        };
+        if error.kind() == ErrorKind::Lost {
+            match self.0.db.entries(std::slice::from_ref(key)).await?.pop().flatten() {
+                None => return Ok(Err(self.explain(key).await?)),
+                Some(again) if again.version != entry.version => {
+                    return match self.fetch(key, &again).await {
+                        Ok(payload) => Ok(Ok((again, payload))),
+                        Err(error) => Ok(Err(damaged(key, &again, &error)?)),
+                    };
                 }
-                Ok(Value::trusted(bytes.into(), entry.shape))
+                Some(_) => {}
             }
         }
+        Ok(Err(damaged(key, &entry, &error)?))
     }
 
     /// The payload behind an entry: the reference is verified before anything is read, and size and
@@ -283,6 +295,19 @@ impl Engine {
         };
         Ok(answer)
     }
+}
+
+/// All of a payload that was checked on its way.
+async fn collect(payload: Payload, entry: &Entry) -> Result<Value> {
+    let mut stream = match payload {
+        Payload::Value(value) => return Ok(value),
+        Payload::Stream(stream) => stream,
+    };
+    let mut bytes = Vec::with_capacity(usize::try_from(entry.size).unwrap_or(0).min(1 << 30));
+    while let Some(piece) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+        bytes.extend_from_slice(&piece?);
+    }
+    Ok(Value::trusted(bytes.into(), entry.shape))
 }
 
 /// Size and checksum of a stored value are those of its entry.
@@ -341,6 +366,12 @@ fn nearest(key: &XComKey, around: Surroundings) -> Near {
         scored.sort_by(|a, b| b.0.total_cmp(&a.0));
         scored.into_iter().take(SHOWN).map(|(_, name)| name).collect::<Vec<_>>()
     };
+    // A mapped task pulled as a whole has its keys at its indexes.
+    let mut keys = around.keys;
+    if keys.is_empty() && around.map_indexes.is_empty() {
+        let same = around.tasks.iter().find(|(task, _)| *task == key.ti.task_id);
+        keys = same.map(|(_, keys)| keys.clone()).unwrap_or_default();
+    }
     let mut tasks: Vec<_> = around
         .tasks
         .into_iter()
@@ -350,7 +381,7 @@ fn nearest(key: &XComKey, around: Surroundings) -> Near {
         .collect();
     tasks.sort_by(|a, b| b.0.total_cmp(&a.0));
     Near {
-        keys: rank(around.keys, &key.key, 0.0),
+        keys: rank(keys, &key.key, 0.0),
         map_indexes: around.map_indexes,
         tasks: tasks.into_iter().take(2).map(|(_, task, keys)| (task, keys)).collect(),
         runs: rank(around.runs, &key.ti.run_id, 0.0),

@@ -63,7 +63,7 @@ impl Engine {
             .retain(&Cutoffs {
                 entries: kept.entries.map(|age| before(now, age)),
                 rule: kept.entries.map_or(String::new(), |age| {
-                    format!("[xcom] retention = \"{}d\"", age.as_secs() / DAY.as_secs())
+                    format!("[xcom] retention = \"{}\"", spelt(age))
                 }),
                 past_bytes: before(now, kept.history_bytes),
                 past_entries: before(now, kept.history),
@@ -135,6 +135,28 @@ impl Engine {
     }
 }
 
+/// A duration as settings spell it, in the largest unit that holds it exactly.
+fn spelt(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let units = [("d", 86_400), ("h", 3600), ("m", 60)];
+    match units.iter().find(|(_, unit)| seconds > 0 && seconds.is_multiple_of(*unit)) {
+        Some((name, unit)) => format!("{}{name}", seconds / unit),
+        None => format!("{seconds}s"),
+    }
+}
+
 fn before(now: Timestamp, age: Duration) -> Timestamp {
     now.checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_spelt_as_they_are_set() {
+        for (seconds, text) in [(90 * 86_400, "90d"), (12 * 3600, "12h"), (90, "90s"), (600, "10m"), (0, "0s")] {
+            assert_eq!(spelt(Duration::from_secs(seconds)), text);
+        }
+    }
 }

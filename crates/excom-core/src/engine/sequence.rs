@@ -12,7 +12,7 @@ impl Engine {
     /// # Errors
     /// When the database cannot be read.
     pub async fn count(&self, caller: &Caller, key: &SequenceKey) -> Result<u64> {
-        self.readable(caller, key)?;
+        self.may_look(caller, &key.at(-1))?;
         self.0.db.count(key).await
     }
 
@@ -40,7 +40,7 @@ impl Engine {
         key: &SequenceKey,
         slice: Slice,
     ) -> Result<Vec<(i32, Answer)>> {
-        self.readable(caller, key)?;
+        self.may_look(caller, &key.at(-1))?;
         let items = self.0.db.slice(key, slice).await?;
         self.sequence_read(caller, key, items).await
     }
@@ -57,7 +57,7 @@ impl Engine {
         after: Option<i32>,
         limit: u32,
     ) -> Result<Vec<(i32, Answer)>> {
-        self.readable(caller, key)?;
+        self.may_look(caller, &key.at(-1))?;
         let items = self.0.db.page(key, after, limit).await?;
         self.sequence_read(caller, key, items).await
     }
@@ -73,12 +73,5 @@ impl Engine {
             self.note(caller, std::iter::once(TargetRef::Sequence(key))).await?;
         }
         Ok(answers)
-    }
-
-    fn readable(&self, caller: &Caller, key: &SequenceKey) -> Result<()> {
-        match self.0.settings.access.refuse_read(caller, &key.at(-1), false) {
-            Some(refusal) => Err(refusal.into_error()),
-            None => Ok(()),
-        }
     }
 }

@@ -395,13 +395,16 @@ impl MetadataDb for Db {
         }
         around.tasks = tasks.into_iter().map(|(task, keys)| (task, keys.into_iter().collect())).collect();
         if dag_known && !run_known {
+            let holds = |run: &&DagRun| {
+                tables.entries.keys().any(|k| k.ti.dag_id == run.dag_id && k.ti.run_id == run.run_id)
+            };
             let mut runs: Vec<&DagRun> =
-                tables.runs.values().filter(|run| run.dag_id == ti.dag_id).collect();
+                tables.runs.values().filter(|run| run.dag_id == ti.dag_id).filter(holds).collect();
             runs.sort_by_key(|run| std::cmp::Reverse(run.date()));
             around.runs = runs.into_iter().map(|run| run.run_id.clone()).collect();
         }
         if !dag_known {
-            let dags: BTreeSet<Arc<str>> = tables.runs.keys().map(|(dag, _)| dag.clone()).collect();
+            let dags: BTreeSet<Arc<str>> = tables.entries.keys().map(|k| k.ti.dag_id.clone()).collect();
             around.dags = dags.into_iter().collect();
         }
         Ok(around)
@@ -621,11 +624,10 @@ impl MetadataDb for Db {
                 .chain(tables.history.keys())
                 .map(|key| (key.ti.dag_id.clone(), key.ti.run_id.clone()))
                 .collect();
-            let idle = |instance: &Instance| instance.attempts.iter().all(|a| a.started_at < before);
             let busy: HashSet<(Arc<str>, Arc<str>)> = tables
                 .instances
                 .iter()
-                .filter(|(_, instance)| !idle(instance))
+                .filter(|(_, instance)| !instance.state.is_finished())
                 .map(|(ti, _)| (ti.dag_id.clone(), ti.run_id.clone()))
                 .collect();
             let gone: Vec<(Arc<str>, Arc<str>)> = tables

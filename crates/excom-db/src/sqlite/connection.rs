@@ -29,8 +29,9 @@ pub struct Options {
     pub read_only: bool,
 }
 
-/// 16 KiB: rows of about a kilobyte fill pages of this size well.
-const PAGE_SIZE: u32 = 16 << 10;
+/// 8 KiB: rows of about a kilobyte leave a third of a 4 KiB page empty, and the WAL's checksums make
+/// every commit dearer with the page's size.
+const PAGE_SIZE: u32 = 8 << 10;
 
 /// How often a busy database is tried again before the caller hears of it: for about 30 s.
 const BUSY_TRIES: i32 = 30_000;
@@ -46,10 +47,43 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Connection> {
     } else {
         OpenFlags::SQLITE_OPEN_READ_WRITE
     };
-    let mut connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|e| told(e, path))?;
-    configure(&mut connection, options).map_err(|e| told(e, path))?;
-    Ok(connection)
+    let access = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, access).and_then(|mut connection| {
+        configure(&mut connection, options)?;
+        Ok(connection)
+    });
+    match opened {
+        Err(error) if options.read_only && unwritable(&error) && !wal(path).exists() => {
+            open_immutable(path, access).map_err(|e| told(e, path))
+        }
+        other => other.map_err(|e| told(e, path)),
+    }
+}
+
+fn wal(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+/// Whether SQLite could not make the WAL's shared memory, which even reading needs.
+fn unwritable(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::ErrorCode::{CannotOpen, ReadOnly};
+    matches!(error.sqlite_error_code(), Some(ReadOnly | CannotOpen))
+}
+
+/// Opens a file that was closed cleanly in a folder that cannot be written. Without a WAL nobody is
+/// writing, so it can be read as it stands.
+fn open_immutable(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => uri.push(*byte as char),
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    Connection::open_with_flags(uri, access | OpenFlags::SQLITE_OPEN_URI)
 }
 
 /// Creates the file before SQLite does, readable by its owner only; SQLite gives its WAL and shared
@@ -81,7 +115,8 @@ fn configure(connection: &mut Connection, options: Options) -> rusqlite::Result<
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "trusted_schema", false)?;
     if options.read_only {
-        return Ok(());
+        // The first look at the file is where an unwritable folder shows.
+        return connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
     }
     connection.pragma_update(None, "page_size", PAGE_SIZE)?;
     let synchronous = match options.durability {

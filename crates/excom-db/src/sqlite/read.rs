@@ -283,7 +283,7 @@ impl View<'_> {
             return Ok(None);
         };
         self.one(
-            "SELECT number, attempt, try_number, state, started_at, took FROM task_instance
+            "SELECT number, attempt, try_number, state, started, took FROM task_instance
              WHERE run = ?1 AND task = ?2 AND map_index = ?3",
             (run, task, ti.map_index),
             |found| {
@@ -302,10 +302,10 @@ impl View<'_> {
             return Ok(Vec::new());
         };
         let found = self.rows(
-            "SELECT number, attempt, try_number, state, started_at, took FROM attempt
+            "SELECT number, attempt, try_number, state, started, took FROM attempt
              WHERE run = ?1 AND task = ?2 AND map_index = ?3
              UNION ALL
-             SELECT number, attempt, try_number, state, started_at, took FROM task_instance
+             SELECT number, attempt, try_number, state, started, took FROM task_instance
              WHERE run = ?1 AND task = ?2 AND map_index = ?3 ORDER BY number",
             (run, task, ti.map_index),
             |found| row::attempt(found, 0),
@@ -320,7 +320,8 @@ impl View<'_> {
         let mut around = Surroundings::default();
         let Some(dag) = self.known_dag(&ti.dag_id)? else {
             around.dags = self.rows(
-                "SELECT DISTINCT d.text FROM dag_run r JOIN name d ON d.id = r.dag LIMIT ?1",
+                "SELECT DISTINCT d.text FROM dag_run r JOIN name d ON d.id = r.dag
+                 WHERE EXISTS (SELECT 1 FROM entry WHERE run = r.id) LIMIT ?1",
                 [NEIGHBOURS],
                 |found| row::text(found, 0),
             )?;
@@ -328,7 +329,8 @@ impl View<'_> {
         };
         let Some(run) = self.0.fresh_run(&ti.dag_id, &ti.run_id)? else {
             around.runs = self.rows(
-                "SELECT run_id FROM dag_run WHERE dag = ?1
+                "SELECT run_id FROM dag_run r WHERE dag = ?1
+                 AND EXISTS (SELECT 1 FROM entry WHERE run = r.id)
                  ORDER BY ifnull(logical_date, run_after) DESC LIMIT ?2",
                 (dag, NEIGHBOURS),
                 |found| row::text(found, 0),

@@ -94,7 +94,7 @@ impl Transaction<'_> {
         self.run("DELETE FROM ledger WHERE first + last < ?1", [cutoffs.reads.as_millisecond()])
     }
 
-    /// Runs that are old and hold nothing go, with their task instances, attempts and reads.
+    /// Runs that are old, finished and hold nothing go, with their task instances, attempts and reads.
     fn drop_runs(&self, before: i64, limit: u32) -> Result<u64> {
         let runs: Vec<i64> = self
             .connection
@@ -103,7 +103,7 @@ impl Transaction<'_> {
                  AND NOT EXISTS (SELECT 1 FROM entry WHERE run = r.id)
                  AND NOT EXISTS (SELECT 1 FROM history WHERE run = r.id)
                  AND NOT EXISTS (SELECT 1 FROM loose_object WHERE run = r.id)
-                 AND NOT EXISTS (SELECT 1 FROM task_instance WHERE run = r.id AND started_at >= ?1)
+                 AND NOT EXISTS (SELECT 1 FROM task_instance WHERE run = r.id AND state NOT BETWEEN 6 AND 10)
                  ORDER BY id LIMIT ?2",
             )?
             .query_map((before, limit), |row| row.get(0))?

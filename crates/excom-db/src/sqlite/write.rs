@@ -54,7 +54,7 @@ impl Transaction<'_> {
     /// The current attempt, and its state, of a task instance.
     fn current(&self, ti: Ti) -> Result<Option<AttemptInfo>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT number, attempt, try_number, state, started_at, took FROM task_instance
+            "SELECT number, attempt, try_number, state, started, took FROM task_instance
              WHERE run = ?1 AND task = ?2 AND map_index = ?3",
         )?;
         let mut rows = statement.query((ti.run, ti.task, ti.map_index))?;
@@ -177,8 +177,8 @@ impl Transaction<'_> {
             return Ok(Started { number, cleared: 0 });
         }
         self.execute(
-            "INSERT INTO attempt (run, task, map_index, number, attempt, try_number, state, started_at, took)
-             SELECT run, task, map_index, number, attempt, try_number, state, started_at, took
+            "INSERT INTO attempt (run, task, map_index, number, attempt, try_number, state, started, took)
+             SELECT run, task, map_index, number, attempt, try_number, state, started, took
              FROM task_instance WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND number > 0",
             (ti.run, ti.task, ti.map_index),
         )?;
@@ -186,11 +186,11 @@ impl Transaction<'_> {
             .connection
             .prepare_cached(
                 "INSERT INTO task_instance
-                     (run, task, map_index, number, attempt, try_number, state, started_at)
+                     (run, task, map_index, number, attempt, try_number, state, started)
                  VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7)
                  ON CONFLICT DO UPDATE SET number = number + 1, attempt = excluded.attempt,
                      try_number = excluded.try_number, state = excluded.state,
-                     started_at = excluded.started_at, took = NULL
+                     started = excluded.started, took = NULL
                  RETURNING number",
             )?
             .query_row(
@@ -201,7 +201,7 @@ impl Transaction<'_> {
                     attempt.id.0,
                     try_number,
                     TaskState::Running.to_code(),
-                    at.as_millisecond(),
+                    at.as_millisecond() - row::time_in(attempt.id),
                 ),
                 |row| row.get(0),
             )?;
@@ -215,9 +215,16 @@ impl Transaction<'_> {
         let ti = self.ti(&attempt.ti, at)?;
         let ended = state.is_finished() || state == TaskState::UpForRetry;
         self.execute(
-            "UPDATE task_instance SET state = ?4, took = iif(?5, max(?6 - started_at, 0), NULL)
+            "UPDATE task_instance SET state = ?4, took = iif(?5, max(?6 - started, 0), NULL)
              WHERE run = ?1 AND task = ?2 AND map_index = ?3",
-            (ti.run, ti.task, ti.map_index, state.to_code(), ended, at.as_millisecond()),
+            (
+                ti.run,
+                ti.task,
+                ti.map_index,
+                state.to_code(),
+                ended,
+                at.as_millisecond() - row::time_in(attempt.id),
+            ),
         )?;
         Ok(())
     }
@@ -228,13 +235,16 @@ impl Transaction<'_> {
         let number = self.fence_caller(&push.caller, push.at)?;
         let xcom = self.xcom(&push.key, push.at)?;
         let offloaded = matches!(push.stored, Stored::Offloaded(_));
-        if self.knows_version(xcom, push.version)? {
+        let current = self.current_version(xcom)?;
+        if current == Some(push.version) || self.had_version(xcom, push.version)? {
             return Ok(Pushed::Already);
         }
         if offloaded && !self.take_intent(xcom, push.version)? {
             return Err(intent_gone(&push.key, push.version).into());
         }
-        self.end(xcom, EndReason::Replaced, &push.caller.to_string(), push.at)?;
+        if current.is_some() {
+            self.end(xcom, EndReason::Replaced, &push.caller.to_string(), push.at)?;
+        }
         let writer = Writer::of(&push.caller, &push.key, number);
         self.execute(
             "INSERT INTO entry
@@ -258,15 +268,24 @@ impl Transaction<'_> {
         Ok(Pushed::Written)
     }
 
-    fn knows_version(&self, xcom: Xcom, version: Version) -> Result<bool> {
+    fn current_version(&self, xcom: Xcom) -> Result<Option<Version>> {
+        let Xcom { ti, key } = xcom;
+        let code: Option<i64> = self
+            .connection
+            .prepare_cached(
+                "SELECT version FROM entry WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4",
+            )?
+            .query_row((ti.run, ti.task, key, ti.map_index), |row| row.get(0))
+            .optional()?;
+        code.map(row::version).transpose()
+    }
+
+    fn had_version(&self, xcom: Xcom, version: Version) -> Result<bool> {
         let Xcom { ti, key } = xcom;
         Ok(self
             .connection
             .prepare_cached(
-                "SELECT 1 FROM entry
-                 WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4 AND version = ?5
-                 UNION ALL
-                 SELECT 1 FROM history
+                "SELECT 1 FROM history
                  WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4 AND version = ?5",
             )?
             .exists((ti.run, ti.task, key, ti.map_index, version.to_code()))?)
@@ -336,6 +355,8 @@ impl Transaction<'_> {
     // ---- the ledger
 
     pub(super) fn note_reads(&self, reads: &[Reads]) -> Result<()> {
+        // Most reads of a batch have one reader.
+        let mut known: Option<(&Attempt, Ti, u32)> = None;
         for read in reads {
             let at = read.first;
             let (xcom, version) = match &read.target {
@@ -344,8 +365,14 @@ impl Transaction<'_> {
             };
             let (run, reader, map_index, number) = match &read.reader {
                 Caller::Attempt(attempt) => {
-                    let ti = self.ti(&attempt.ti, at)?;
-                    let number = self.number_of(ti, attempt)?;
+                    let (ti, number) = match known {
+                        Some((same, ti, number)) if same == attempt => (ti, number),
+                        _ => {
+                            let ti = self.ti(&attempt.ti, at)?;
+                            (ti, self.number_of(ti, attempt)?)
+                        }
+                    };
+                    known = Some((attempt, ti, number));
                     (ti.run, Sql::Integer(ti.task), ti.map_index, number)
                 }
                 other => (0, Sql::Text(other.to_string()), -1, 0),
@@ -401,7 +428,7 @@ impl Transaction<'_> {
 
     pub(super) fn note_intent(&self, object: &LooseObject) -> Result<Pushed> {
         let xcom = self.xcom(&object.key, object.since)?;
-        if self.knows_version(xcom, object.version)? {
+        if self.current_version(xcom)? == Some(object.version) || self.had_version(xcom, object.version)? {
             return Ok(Pushed::Already);
         }
         let Xcom { ti, key } = xcom;

@@ -24,7 +24,7 @@ CREATE TABLE task_instance (
     attempt    BLOB,
     try_number INTEGER,
     state      INTEGER NOT NULL,
-    started_at INTEGER,
+    started    INTEGER,            -- milliseconds behind the time in the attempt's id
     took       INTEGER,            -- milliseconds from start to end
     PRIMARY KEY (run, task, map_index)
 ) STRICT, WITHOUT ROWID;
@@ -38,7 +38,7 @@ CREATE TABLE attempt (
     attempt    BLOB NOT NULL,
     try_number INTEGER NOT NULL,
     state      INTEGER NOT NULL,
-    started_at INTEGER NOT NULL,
+    started    INTEGER NOT NULL,
     took       INTEGER,
     PRIMARY KEY (run, task, map_index, number)
 ) STRICT, WITHOUT ROWID;
