@@ -1,3 +1,67 @@
-//! The project's own commands.
+//! The project's own commands: `cargo xtask test | prove | layers | bench | ci`.
+//!
+//! It depends on no crate of the project, so it is there in seconds on a fresh machine and also when
+//! nothing else compiles.
 
-fn main() {}
+mod cargo;
+mod layers;
+mod summary;
+mod test;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  test [STEP]             what must pass on every change; STEP is fmt, clippy, layers, tests or docs
+  layers                  the direction of dependencies, and what may be depended on at all
+  prove [NAME [OPTION…]]  a long proof, in release; without a name, which there are
+  bench [GROUP or ROW…] [--json]
+                          measures against bench/goals.toml
+  ci                      what .ci/run calls: the same as test
+";
+
+/// The proofs that the testkit knows, a line each; the testkit reads the same file.
+const PROOFS: &str = include_str!("../../crates/excom-testkit/proofs.txt");
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let passed = match (command, rest) {
+        ("test", []) | ("ci", []) => test::run(None),
+        ("test", [step]) => test::run(Some(step)),
+        ("layers", []) => layers::run(),
+        ("prove", []) => {
+            say(PROOFS.trim_end());
+            Ok(true)
+        }
+        ("prove", [name, ..]) if !PROOFS.lines().any(|line| line.split(' ').next() == Some(name)) => {
+            Err(format!("there is no proof `{name}`; there are\n{}", PROOFS.trim_end()))
+        }
+        ("prove", rest) => cargo::run_release("excom-testkit", rest),
+        ("bench", rest) => cargo::run_release("excom-bench", rest),
+        ("help" | "--help" | "-h", _) => {
+            say(USAGE.trim_end());
+            Ok(true)
+        }
+        _ => Err(format!("`cargo xtask {}` is unknown\n\n{USAGE}", arguments.join(" "))),
+    };
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            // Nobody is left to tell when standard error is closed.
+            drop(writeln!(io::stderr(), "xtask: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a line. Whoever closed the pipe wants no more of it, which is no failure of the command.
+fn say(line: &str) {
+    drop(writeln!(io::stdout(), "{line}"));
+}

@@ -1,1 +1,81 @@
-//! The attribute macros of Excom: #[task], #[dag] and #[derive(Outputs)].
+//! The attribute macros of Excom: `#[task]`, `#[dag]` and `#[derive(Outputs)]`.
+//!
+//! What they write refers to `::excom` only, and to nothing there but `::excom::__private`, so that the
+//! library can change behind them. Errors point at what is wrong in the source.
+
+mod attributes;
+mod dag;
+mod names;
+mod outputs;
+mod task;
+
+use proc_macro::TokenStream;
+
+/// Makes a task of a function.
+///
+/// The function becomes one that adds a task to a DAG: it takes `&Dag` first, and each argument as a
+/// value, as another task's `XComArg`, or as a `Param`. What it was before stays as `name::call`, for
+/// unit tests.
+///
+/// ```ignore
+/// #[task(retries = 3, retry_delay = "10s")]
+/// async fn hottest(days: Vec<Observation>, floor: f64, ti: &TaskInstance) -> Result<Day> { … }
+///
+/// let day = hottest(dag, read(dag, "weather.csv"), 30.0);   // in a #[dag] function
+/// let day = hottest::call(days, 30.0, &ti).await?;          // in a test
+/// ```
+///
+/// - A parameter of type `&TaskInstance` (or `TaskInstance`) is the running task instance, and no
+///   argument.
+/// - A parameter of type `Option<T>` is `None` when there is no value; any other type fails the try then.
+/// - It returns a value, or a `Result` of one. `()` and `None` push nothing.
+///
+/// | argument | meaning | default |
+/// | --- | --- | --- |
+/// | `task_id = "…"` | the task's id | the function's name |
+/// | `retries = 3` | how often it is tried again after it failed | `0` |
+/// | `retry_delay = "10s"` | how long to wait before that: a number and `ms`, `s`, `m` or `h` | `"5m"` |
+/// | `do_xcom_push = false` | does not push what it returns | `true` |
+/// | `multiple_outputs` | pushes each entry of the returned dict or struct under its own key too | `false` |
+#[proc_macro_attribute]
+pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    finish(task::expand(arguments.into(), item.into()))
+}
+
+/// Makes a DAG definition of a function that builds a DAG.
+///
+/// The function takes `&Dag` first, and then the DAG's parameters, each a `Param<T>` with `#[param]`. It
+/// becomes a function without arguments that returns a `DagDefinition`.
+///
+/// ```ignore
+/// /// Finds the hottest days.
+/// #[dag(id = "weather")]
+/// fn weather(
+///     dag: &Dag,
+///     #[param(default = "weather.csv", doc = "the observations")] file: Param<PathBuf>,
+///     #[param(default = 30.0)] floor: Param<f64>,
+/// ) {
+///     hottest(dag, read(dag, file), floor);
+/// }
+/// ```
+///
+/// `id` is the DAG's id (the function's name unless given). A parameter without `default` must be given
+/// to every run. Comments become documentation that `excom` shows.
+#[proc_macro_attribute]
+pub fn dag(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    finish(dag::expand(arguments.into(), item.into()))
+}
+
+/// Gives the `XComArg` of a struct a method for each field, for tasks with `multiple_outputs`.
+///
+/// `choose(dag).table_name()` is then the `XComArg<String>` of the key `table_name`. The methods are in a
+/// trait of the struct's name with `Outputs` behind it, `ChoiceOutputs` for `Choice`. Names follow
+/// `#[serde(rename)]` and `#[serde(rename_all)]`; fields that serde skips have no method.
+#[proc_macro_derive(Outputs, attributes(serde))]
+pub fn outputs(item: TokenStream) -> TokenStream {
+    finish(outputs::expand(item.into()))
+}
+
+fn finish(expanded: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
+    expanded.unwrap_or_else(|error| error.into_compile_error()).into()
+}

@@ -1,1 +1,19 @@
-//! The XCom engine: tasks of a DAG tell each other things, on one machine.
+#![doc = include_str!("../README.md")]
+
+pub mod config;
+pub mod embedded;
+pub mod program;
+
+pub use excom_core as core;
+pub use excom_core::{
+    Answer, Attempt, AttemptId, Caller, Clock, Engine, Entry, EntryInfo, Error, ErrorKind, MetadataDb,
+    ObjectName, Payload, PullOptions, RETURN_VALUE, Result, SequenceKey, Shape, Slice, Stored, TaskChannel,
+    TaskInstanceKey, TaskState, UNMAPPED, Value, ValueStore, Version, XComBackend, XComKey,
+};
+#[doc(hidden)]
+pub use excom_flow::__private;
+pub use excom_flow::{
+    Bash, BoxError, Cancellation, Dag, DagDefinition, Failure, Field, Given, Handle, Input, IntoArg,
+    MapIndexes, Operator, Outputs, Param, ParamSpec, Params, Pull, RunFacts, RunOptions, RunReport, Runner,
+    Skip, Task, TaskIds, TaskInstance, XComArg, dag, prelude, runner, task,
+};

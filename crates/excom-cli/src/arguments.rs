@@ -1,0 +1,256 @@
+//! What can be typed: commands, arguments and their help.
+
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Arg, ArgAction, Command, value_parser};
+use excom::RETURN_VALUE;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 error, 2 not understood, 3 no value, 4 expired, 5 forbidden or superseded,
+6 corrupt or lost, 7 try again.";
+
+const IN_A_TASK: &str = "\
+Inside a task, --dag-id, --run-id, --task-id and --map-index default to the task's own, from
+EXCOM_DAG_ID, EXCOM_RUN_ID, EXCOM_TASK_ID and EXCOM_MAP_INDEX; with EXCOM_ATTEMPT_ID the command
+speaks as that attempt. When --task-id is given, the map index is that of an unmapped task (-1) unless
+--map-index is given too.";
+
+/// The heading of what every command takes.
+const EVERYWHERE: &str = "Everywhere";
+
+/// The whole command line.
+pub(crate) fn command() -> Command {
+    Command::new("excom")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Push, pull, list and trace XComs: what the tasks of a DAG tell each other")
+        .after_help(EXIT_CODES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .arg(
+            path("home", "FOLDER")
+                .help("The folder with the database and the values [default: EXCOM_HOME, or .excom]"),
+        )
+        .arg(
+            path("config", "FILE")
+                .help("The settings file [default: EXCOM_CONFIG, or excom.toml here or in the home]"),
+        )
+        .arg(
+            Arg::new("set")
+                .long("set")
+                .value_name("SECTION.KEY=VALUE")
+                .help("Change one setting for this command; `excom config list` shows them")
+                .value_parser(assignment)
+                .action(ArgAction::Append)
+                .global(true)
+                .help_heading(EVERYWHERE),
+        )
+        .arg(flag("json", "Answer with one JSON document, errors too").global(true).help_heading(EVERYWHERE))
+        .subcommand(
+            Command::new("xcom")
+                .about("Push, pull and look at XComs")
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .subcommands([push(), pull(), get(), list(), history(), clear(), delete()]),
+        )
+        .subcommand(config())
+        .subcommand(
+            Command::new("prune")
+                .about("Remove what is past its time, and files that nothing refers to any more")
+                .after_help(
+                    "How long things are kept is set under [xcom]: retention, history, history_bytes,\n\
+                     ledger_retention. A program that runs for long does it by itself.",
+                ),
+        )
+        .subcommand(
+            Command::new("doctor")
+                .about("Show what is loaded and from where, and prove that it works")
+                .after_help("It pushes, pulls and deletes XComs of the DAG id `excom__doctor`."),
+        )
+}
+
+fn push() -> Command {
+    xcom("push", "Push a value")
+        .arg(
+            Arg::new("value")
+                .value_name("JSON")
+                .required(true)
+                .allow_negative_numbers(true)
+                .help("The value as JSON text, or `-` to read it from standard input"),
+        )
+        .arg(flag("text", "Take the argument or the input as plain text and push it as a JSON string"))
+        .arg(key())
+        .after_long_help(format!(
+            "Prints what was pushed when standard output is a terminal, and nothing in a pipe, so that a\n\
+             task's own output stays clean. Use --json for a receipt in scripts.\n\n{IN_A_TASK}"
+        ))
+}
+
+fn pull() -> Command {
+    xcom("pull", "Print a value")
+        .arg(key())
+        .arg(
+            Arg::new("all")
+                .long("all")
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["map-index", "raw"])
+                .help("All map indexes: a JSON object from map index to value"),
+        )
+        .arg(
+            Arg::new("default")
+                .long("default")
+                .value_name("JSON")
+                .allow_negative_numbers(true)
+                .help("Print this when there is no value (not when it expired, is forbidden or damaged)"),
+        )
+        .arg(flag("include-prior-dates", "Without a value in this run, take the newest of an earlier run"))
+        .arg(flag("raw", "Print a string without quotes and escapes"))
+        .after_long_help(format!(
+            "Without a value it prints why on standard error, with what is near, and exits with 3.\n\
+             Large values are streamed, each piece verified before it is printed; one that is damaged further on\n\
+             ends there, with exit code 6. --all prints {{\"0\": …, \"2\": …}} in order of map index, where a\n\
+             gap is a task instance that pushed nothing; the one value of an unmapped task is under \"-1\".\n\n\
+             {IN_A_TASK}\n\n{EXIT_CODES}"
+        ))
+}
+
+fn get() -> Command {
+    xcom("get", "Show a value with all that is known about it").arg(key()).after_long_help(IN_A_TASK)
+}
+
+fn list() -> Command {
+    names(Command::new("list"), true)
+        .about("List XComs without loading their values")
+        .arg(
+            Arg::new("key")
+                .long("key")
+                .value_name("KEY")
+                .value_parser(NonEmptyStringValueParser::new())
+                .help("Only this key"),
+        )
+        .arg(limit("100"))
+        .arg(
+            Arg::new("after")
+                .long("after")
+                .value_name("TOKEN")
+                .help("Go on behind where a list ended, as it told"),
+        )
+        .after_long_help("Inside a task, --dag-id and --run-id default to the task's own.")
+}
+
+fn history() -> Command {
+    xcom("history", "List the versions of an XCom, or print an earlier one")
+        .arg(key())
+        .arg(limit("20"))
+        .arg(
+            Arg::new("version")
+                .long("version")
+                .value_name("VERSION")
+                .help("Print the value of this version, while its bytes are kept"),
+        )
+        .after_long_help(IN_A_TASK)
+}
+
+fn clear() -> Command {
+    removal("clear", "Move XComs to the history, as a new try of the task does").after_long_help(IN_A_TASK)
+}
+
+fn delete() -> Command {
+    removal("delete", "Delete XComs with their history and bytes: what was deleted is gone")
+        .arg(flag("yes", "Do not ask; needed when nobody can be asked"))
+        .after_long_help(IN_A_TASK)
+}
+
+fn config() -> Command {
+    let section = || Arg::new("section").value_name("SECTION");
+    let name = || Arg::new("key").value_name("KEY");
+    Command::new("config")
+        .about("Show settings and where each comes from")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(Command::new("list").about("List all settings").arg(section().help("Only this section")))
+        .subcommand(
+            Command::new("get")
+                .alias("get-value")
+                .about("Print the value of one setting")
+                .arg(section().required(true).help("The section, or section.key"))
+                .arg(name().help("The key")),
+        )
+        .subcommand(
+            Command::new("explain")
+                .about("Tell what settings mean, what they take, and where their values come from")
+                .arg(section().help("Only this section, or section.key"))
+                .arg(name().help("Only this key")),
+        )
+}
+
+/// A command about one XCom.
+fn xcom(name: &'static str, about: &'static str) -> Command {
+    names(Command::new(name), false).about(about)
+}
+
+fn removal(name: &'static str, about: &'static str) -> Command {
+    xcom(name, about).arg(key()).arg(
+        Arg::new("all-keys")
+            .long("all-keys")
+            .action(ArgAction::SetTrue)
+            .conflicts_with("key")
+            .help("All XComs of the task instance"),
+    )
+}
+
+/// The arguments that name a task instance, or filter by its parts.
+fn names(command: Command, filter: bool) -> Command {
+    let text = |name: &'static str, value: &'static str, what: &str| {
+        let which = if filter { "Only this" } else { "The" };
+        Arg::new(name).long(name).value_name(value).help(format!("{which} {what}"))
+    };
+    command
+        .arg(text("dag-id", "ID", "DAG"))
+        .arg(text("run-id", "ID", "DAG run"))
+        .arg(text("task-id", "ID", "task"))
+        .arg(
+            text("map-index", "INDEX", "map index (-1 when not mapped)")
+                .allow_negative_numbers(true)
+                .value_parser(value_parser!(i32).range(-1..)),
+        )
+}
+
+fn key() -> Arg {
+    Arg::new("key").long("key").value_name("KEY").default_value(RETURN_VALUE).help("The XCom's key")
+}
+
+fn limit(standard: &'static str) -> Arg {
+    Arg::new("limit")
+        .long("limit")
+        .value_name("N")
+        .default_value(standard)
+        .value_parser(value_parser!(u32).range(1..))
+        .help("The most rows")
+}
+
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+fn path(name: &'static str, value: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .value_name(value)
+        .value_parser(value_parser!(PathBuf))
+        .global(true)
+        .help_heading(EVERYWHERE)
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it has no `=`; write section.key=value")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_holds_together() {
+        super::command().debug_assert();
+    }
+}

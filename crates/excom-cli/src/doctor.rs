@@ -1,0 +1,240 @@
+//! `excom doctor`: what is loaded, from which setting, and whether it works.
+//!
+//! Each thing looked at is a [`Check`]; one that cannot be looked at is a problem with what to do, and
+//! never keeps the others from being told.
+
+mod orphans;
+mod round_trip;
+
+use std::path::Path;
+
+use excom::config::{Settings, Spec, find};
+use excom::core::db::Health;
+use excom::embedded::{self, BACKEND_MARK, Home, SEAL_KEY_MARK};
+use excom::{Engine, Error};
+use serde_json::{Value as Json, json};
+
+use crate::context::{self, Context};
+use crate::output::{Output, Style};
+use crate::stop::Stop;
+use crate::text;
+
+/// One line of the report.
+#[derive(Debug)]
+struct Check {
+    name: &'static str,
+    text: String,
+    data: Json,
+    verdict: Verdict,
+}
+
+#[derive(Debug)]
+enum Verdict {
+    /// Shown, not judged.
+    Told,
+    Fine,
+    Problem {
+        what: String,
+        hints: Vec<String>,
+    },
+}
+
+impl Check {
+    fn told(name: &'static str, text: impl Into<String>, data: Json) -> Self {
+        Self { name, text: text.into(), data, verdict: Verdict::Told }
+    }
+
+    fn fine(name: &'static str, text: impl Into<String>, data: Json) -> Self {
+        Self { verdict: Verdict::Fine, ..Self::told(name, text, data) }
+    }
+
+    fn failed(name: &'static str, text: impl Into<String>, error: &Error) -> Self {
+        let verdict = Verdict::Problem { what: error.to_string(), hints: error.hints().to_vec() };
+        Self { verdict, ..Self::told(name, text, json!({"code": error.code()})) }
+    }
+
+    fn problem(self, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Problem { what: what.into(), hints: vec![hint.into()] }, ..self }
+    }
+
+    fn is_problem(&self) -> bool {
+        matches!(self.verdict, Verdict::Problem { .. })
+    }
+
+    fn document(&self) -> Json {
+        let mut document =
+            json!({"name": self.name, "text": self.text, "ok": !self.is_problem(), "data": self.data});
+        if let Verdict::Problem { what, hints } = &self.verdict {
+            document["problem"] = json!(what);
+            document["hints"] = json!(hints);
+        }
+        document
+    }
+}
+
+pub(crate) async fn run(context: &Context, output: &mut Output) -> Result<(), Stop> {
+    let checks = match context.settings() {
+        Ok(settings) => look(&settings, output).await,
+        Err(error) => vec![Check::failed("settings", "cannot be read", &error)],
+    };
+    let ok = !checks.iter().any(Check::is_problem);
+    if output.json() {
+        let checks: Vec<Json> = checks.iter().map(Check::document).collect();
+        output.document(&json!({"ok": ok, "excom": env!("CARGO_PKG_VERSION"), "checks": checks}))?;
+    } else {
+        for check in &checks {
+            print(check, output)?;
+        }
+    }
+    if ok { Ok(()) } else { Err(Stop::Told(1)) }
+}
+
+fn print(check: &Check, output: &mut Output) -> Result<(), Stop> {
+    let name = output.styled(Style::Heading, &format!("{:<11}", check.name));
+    let line = format!("{name} {}", text::tame(&check.text));
+    match &check.verdict {
+        Verdict::Told => output.line(&line),
+        Verdict::Fine => output.line(&format!("{line}   {}", output.styled(Style::Good, "ok"))),
+        Verdict::Problem { what, hints } => {
+            output.line(&format!("{line}   {}", output.styled(Style::Bad, "problem")))?;
+            output.line(&format!("  {}", text::tame(what)))?;
+            hints.iter().try_for_each(|hint| output.line(&format!("  {}", text::tame(hint))))
+        }
+    }
+}
+
+async fn look(settings: &Settings, output: &mut Output) -> Vec<Check> {
+    let home = Home::of(settings);
+    let file = settings.file.as_ref().map(|path| shown(path));
+    let mut checks = vec![
+        Check::told("excom", env!("CARGO_PKG_VERSION"), Json::Null),
+        Check::told(
+            "settings",
+            file.clone().unwrap_or_else(|| "no excom.toml".to_owned()),
+            json!({"file": file}),
+        ),
+        setting("home", "core", "home", &shown(home.folder()), settings),
+        setting("backend", "core", "xcom_backend", settings.core.xcom_backend.text(), settings),
+    ];
+    match embedded::open(settings) {
+        Ok(engine) => {
+            checks.push(store(&engine, settings).await);
+            metadata(&engine, settings, &mut checks).await;
+            checks.push(key(&engine, &home).await);
+            checks.push(orphans::look(&engine, settings).await);
+            round_trip::run(&engine, settings, &mut checks).await;
+            context::close(&engine, output).await;
+        }
+        Err(error) => checks.push(Check::failed("metadata", shown(&home.database()), &error)),
+    }
+    checks
+}
+
+/// A path from the root, so that the report means the same wherever it is read.
+fn shown(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
+/// A setting with its origin.
+fn setting(name: &'static str, section: &str, key: &str, value: &str, settings: &Settings) -> Check {
+    let origin = find(section, key).map(|spec: &Spec| spec.origin(settings).to_string()).unwrap_or_default();
+    let from = if origin == "default" { "by default".to_owned() } else { format!("from {origin}") };
+    Check::told(name, format!("{value}   {from}"), json!({"value": value, "origin": origin}))
+}
+
+async fn store(engine: &Engine, settings: &Settings) -> Check {
+    let values = shown(&Home::of(settings).values());
+    let over = settings.xcom.inline_limit.text();
+    let told = format!("files in {values}   values over {over}");
+    match engine.backend().check().await {
+        Ok(()) => Check::fine("store", told, json!({"id": "files", "folder": values})),
+        Err(error) => Check::failed("store", told, &error),
+    }
+}
+
+async fn metadata(engine: &Engine, settings: &Settings, checks: &mut Vec<Check>) {
+    let home = Home::of(settings);
+    let place = format!("sqlite {}", shown(&home.database()));
+    let health = match engine.db().health().await {
+        Ok(health) => health,
+        Err(error) => return checks.push(Check::failed("metadata", place, &error)),
+    };
+    let durability = settings.database.durability.text();
+    let told = format!("{place}   own, schema {}, durability {durability}", health.schema);
+    let check = Check::fine("metadata", told, json!(health));
+    checks.push(match health.problems.is_empty() {
+        true => check,
+        false => {
+            check.problem(health.problems.join("; "), "restore a backup, or begin anew in another folder")
+        }
+    });
+    checks.push(entries(engine, &health).await);
+    let (values, files) = folder_size(&home.values());
+    let (database, values) = (text::size(health.bytes), text::size(values));
+    let told = format!("{database} in the database, {values} in {}", text::count(files, "file"));
+    checks.push(Check::told("size", told, json!({"database_bytes": health.bytes, "files": files})));
+}
+
+/// How many entries there are, and whether another backend wrote them.
+async fn entries(engine: &Engine, health: &Health) -> Check {
+    let data = json!({"entries": health.entries});
+    let backend = engine.backend().name();
+    match engine.db().mark(BACKEND_MARK).await {
+        Ok(Some(first)) if first != backend => Check::told("entries", text::number(health.entries), data)
+            .problem(
+                format!("this home was first used with the backend `{first}`, and `{backend}` is loaded"),
+                format!("set [core] xcom_backend to `{first}`, or migrate the values"),
+            ),
+        Ok(_) => Check::fine(
+            "entries",
+            format!("{}, all written with this backend", text::number(health.entries)),
+            data,
+        ),
+        Err(error) => Check::failed("entries", text::number(health.entries), &error),
+    }
+}
+
+async fn key(engine: &Engine, home: &Home) -> Check {
+    let path = home.seal_key();
+    let fingerprint = match engine.db().mark(SEAL_KEY_MARK).await {
+        Ok(fingerprint) => fingerprint.unwrap_or_default(),
+        Err(error) => return Check::failed("key", shown(&path), &error),
+    };
+    let told = format!("fingerprint {fingerprint}   in {}", shown(&path));
+    let check = Check::fine("key", told, json!({"fingerprint": fingerprint}));
+    if others_may_read(&path) {
+        let why = "others may read the seal key, and could make values that pass for Excom's own";
+        return check.problem(why, format!("chmod 600 {}", shown(&path)));
+    }
+    check
+}
+
+#[cfg(unix)]
+fn others_may_read(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn others_may_read(_: &Path) -> bool {
+    false
+}
+
+/// Bytes and number of all files under a folder. What goes away meanwhile is not counted.
+fn folder_size(folder: &Path) -> (u64, u64) {
+    let (mut bytes, mut files) = (0, 0);
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(found) if found.is_dir() => folders.push(entry.path()),
+                Ok(found) => {
+                    bytes += found.len();
+                    files += 1;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    (bytes, files)
+}

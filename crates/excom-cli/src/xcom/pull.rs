@@ -1,0 +1,204 @@
+//! `excom xcom pull`: the value, or why there is none.
+
+use std::future::poll_fn;
+
+use clap::ArgMatches;
+use excom::core::answer::Found;
+use excom::core::engine::TaskAnswer;
+use excom::core::entry::{Version, Writer};
+use excom::core::value::ByteStream;
+use excom::{Answer, Caller, Engine, PullOptions, Shape, Value, XComKey};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{no_value, raw};
+use crate::context::{self, Context};
+use crate::identity;
+use crate::output::Output;
+use crate::stop::{NoValue, Stop};
+
+/// What a pull found, as a document.
+#[derive(Serialize)]
+struct Document<'a> {
+    answer: &'static str,
+    key: &'a XComKey,
+    version: Version,
+    pushed_at: Timestamp,
+    writer: &'a Writer,
+    size: u64,
+    value: Box<RawValue>,
+}
+
+/// An element of a mapped task's sequence, as part of a document.
+#[derive(Serialize)]
+struct Item {
+    map_index: i32,
+    value: Box<RawValue>,
+}
+
+/// How the value is wanted.
+struct Wanted {
+    key: XComKey,
+    default: Option<Value>,
+    options: PullOptions,
+    raw: bool,
+}
+
+pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
+    let wanted = Wanted {
+        key: identity::xcom(matches, context.environment())?,
+        default: matches.get_one::<String>("default").map(|text| default(text)).transpose()?,
+        options: PullOptions { include_prior_dates: matches.get_flag("include-prior-dates") },
+        raw: matches.get_flag("raw"),
+    };
+    let caller = identity::caller(context.environment())?;
+    let (engine, empty) = context.reader()?;
+    let pulled = if matches.get_flag("all") {
+        all(&engine, &caller, &wanted, output).await
+    } else {
+        one(&engine, &caller, &wanted, output).await
+    };
+    context::close(&engine, output).await;
+    match pulled? {
+        None => Ok(()),
+        Some(answer) => instead(answer, &wanted, empty, output),
+    }
+}
+
+fn default(text: &str) -> Result<Value, Stop> {
+    Value::parse(text.to_owned()).map_err(|error| {
+        let usage = Stop::usage(format!("--default: {error}"));
+        error.hints().iter().fold(usage, Stop::hint)
+    })
+}
+
+/// Prints the value of one XCom. The answer comes back when there is none.
+async fn one(
+    engine: &Engine,
+    caller: &Caller,
+    wanted: &Wanted,
+    output: &mut Output,
+) -> Result<Option<Answer>, Stop> {
+    let key = &wanted.key;
+    // Only a value that is printed as it is needs not be held in memory.
+    if !output.json() && !wanted.raw && !wanted.options.include_prior_dates {
+        return match engine.open(caller, key).await? {
+            Ok(stream) => copy(stream, output).await.map(|()| None),
+            Err(answer) => Ok(Some(answer)),
+        };
+    }
+    let Some(answer) = engine.pull(caller, std::slice::from_ref(key), wanted.options).await?.pop() else {
+        return Ok(None);
+    };
+    let Some(Found { value, version, writer }) = answer.found() else { return Ok(Some(answer)) };
+    if output.json() {
+        output.document(&Document {
+            answer: answer.code(),
+            key,
+            version: *version,
+            pushed_at: version.time(),
+            writer,
+            size: value.size(),
+            value: raw(value)?,
+        })?;
+    } else {
+        print(value, wanted.raw, output)?;
+    }
+    Ok(None)
+}
+
+async fn copy(mut stream: ByteStream, output: &mut Output) -> Result<(), Stop> {
+    while let Some(piece) = poll_fn(|context| stream.as_mut().poll_next(context)).await {
+        output.bytes(&piece?)?;
+    }
+    output.bytes(b"\n")
+}
+
+fn print(value: &Value, raw: bool, output: &mut Output) -> Result<(), Stop> {
+    if raw && value.shape() == Shape::String {
+        output.line(&value.get::<String>()?)
+    } else {
+        output.line(value.as_str())
+    }
+}
+
+/// Prints the values of all map indexes. One that is damaged or forbidden is the answer for all: an
+/// object without it would pass for the whole.
+async fn all(
+    engine: &Engine,
+    caller: &Caller,
+    wanted: &Wanted,
+    output: &mut Output,
+) -> Result<Option<Answer>, Stop> {
+    let sequence = wanted.key.sequence();
+    let pulled = engine.pull_tasks(caller, std::slice::from_ref(&sequence), wanted.options).await?.pop();
+    let (items, length) = match pulled {
+        Some(TaskAnswer::Mapped { items, length }) => (items, length),
+        Some(TaskAnswer::Single(answer)) => (vec![(excom::UNMAPPED, answer)], 1),
+        _ => return Ok(None),
+    };
+    if items.is_empty() {
+        // An empty object would not tell a misspelt key from a task that pushed nothing.
+        let whole = sequence.at(excom::UNMAPPED);
+        return Ok(engine.pull(caller, &[whole], wanted.options).await?.pop());
+    }
+    let mut values = Vec::with_capacity(items.len());
+    for (map_index, answer) in items {
+        match answer.found() {
+            Some(found) => values.push((map_index, found.value.clone())),
+            None => return Ok(Some(answer)),
+        }
+    }
+    if output.json() {
+        let items: Result<Vec<Item>, Stop> = values
+            .iter()
+            .map(|(map_index, value)| Ok(Item { map_index: *map_index, value: raw(value)? }))
+            .collect();
+        let document = serde_json::json!({"answer": "found", "key": sequence, "length": length});
+        return write_items(document, items?, output).map(|()| None);
+    }
+    for (i, (map_index, value)) in values.iter().enumerate() {
+        let before = if i == 0 { "{" } else { ", " };
+        output.bytes(format!("{before}\"{map_index}\": ").as_bytes())?;
+        output.bytes(value.bytes())?;
+    }
+    output.bytes(if values.is_empty() { b"{}\n" } else { b"}\n" })?;
+    Ok(None)
+}
+
+/// A tree cannot hold raw values, so they are joined to it while it is written.
+fn write_items(document: serde_json::Value, items: Vec<Item>, output: &mut Output) -> Result<(), Stop> {
+    #[derive(Serialize)]
+    struct Sequence {
+        #[serde(flatten)]
+        document: serde_json::Value,
+        items: Vec<Item>,
+    }
+    output.document(&Sequence { document, items })
+}
+
+/// What is printed when there is no value: the default where it may stand in, else the reason.
+fn instead(answer: Answer, wanted: &Wanted, empty: Option<String>, output: &mut Output) -> Result<(), Stop> {
+    let may_stand_in = matches!(
+        answer,
+        Answer::Missing(_) | Answer::NotYet(_) | Answer::Skipped(_) | Answer::Cleared(_) | Answer::Absent(_)
+    );
+    match &wanted.default {
+        Some(default) if may_stand_in => {
+            if !output.json() {
+                return print(default, wanted.raw, output);
+            }
+            #[derive(Serialize)]
+            struct Default {
+                #[serde(flatten)]
+                none: serde_json::Value,
+                default: bool,
+                value: Box<RawValue>,
+            }
+            let none = NoValue::from(answer).document();
+            output.document(&Default { none, default: true, value: raw(default)? })
+        }
+        _ => Err(no_value(answer, empty)),
+    }
+}

@@ -1,0 +1,54 @@
+//! `excom xcom push`: a value from the argument or from standard input.
+
+use clap::ArgMatches;
+use excom::core::engine::Receipt;
+use excom::{Payload, Value, XComKey};
+use serde::Serialize;
+
+use crate::context::{self, Context};
+use crate::output::Output;
+use crate::stop::Stop;
+use crate::{identity, input, text};
+
+/// What was pushed, and where.
+#[derive(Serialize)]
+struct Pushed<'a> {
+    key: &'a XComKey,
+    #[serde(flatten)]
+    receipt: &'a Receipt,
+}
+
+pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
+    let key = identity::xcom(matches, context.environment())?;
+    let caller = identity::caller(context.environment())?;
+    let argument = matches.get_one::<String>("value").map_or("", String::as_str);
+    let payload = match (argument, matches.get_flag("text")) {
+        ("-", false) => Payload::Stream(input::json(std::io::stdin())),
+        ("-", true) => Payload::Stream(input::text(std::io::stdin())),
+        (argument, true) => Value::of(argument)?.into(),
+        (argument, false) => match Value::parse(argument.to_owned()) {
+            Ok(value) => value.into(),
+            Err(error) => return Err(error.hint("or push the argument as text with --text").into()),
+        },
+    };
+    let engine = context.engine()?;
+    let receipt = engine.push(&caller, &key, payload).await?;
+    context::close(&engine, output).await;
+    if output.json() {
+        return output.document(&Pushed { key: &key, receipt: &receipt });
+    }
+    for warning in &receipt.warnings {
+        output.say(&format!("warning: {warning}"));
+    }
+    if output.terminal() {
+        let place = if receipt.offloaded { ", in a file of its own" } else { "" };
+        output.line(&format!(
+            "pushed {}: {}, {}{place}, version {}",
+            text::tame(&key.to_string()),
+            receipt.shape,
+            text::size(receipt.size),
+            receipt.version
+        ))?;
+    }
+    Ok(())
+}

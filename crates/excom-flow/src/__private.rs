@@ -1,0 +1,17 @@
+//! What the code that the macros write needs. Not for people; it may change at any time.
+
+pub use std::time::Duration;
+
+pub use crate::arg::{IntoArg, XComArg};
+pub use crate::dag::{Dag, DagDefinition, Settings, param};
+pub use crate::instance::TaskInstance;
+pub use crate::outcome::returned;
+pub use crate::params::{Param, ParamSpec};
+pub use crate::work::{
+    Arguments, Function, Running, Take, TakeNothing, TakeOptional, TakeRequired, TaskResult, plain,
+};
+
+/// Adds a task to a DAG.
+pub fn add<T>(dag: &Dag, id: &str, settings: Settings, function: Function) -> XComArg<T> {
+    dag.add_function(id, settings, function)
+}

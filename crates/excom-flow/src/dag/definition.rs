@@ -1,0 +1,130 @@
+//! What a DAG is before it is built: its id, its parameters and the function that builds it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use excom_core::{Result, Value};
+use serde::de::DeserializeOwned;
+
+use super::{Dag, Graph};
+use crate::params::{Given, Param, ParamSpec, Params};
+
+/// A DAG: an id, parameters, and a pure function that builds it. `#[dag]` makes it from a function.
+///
+/// ```
+/// # extern crate excom_flow as excom;
+/// use excom::prelude::*;
+///
+/// #[task]
+/// fn double(n: i64) -> i64 { 2 * n }
+///
+/// /// Doubles a number.
+/// #[dag(id = "doubling")]
+/// fn doubling(dag: &Dag, #[param(default = 21)] number: Param<i64>) {
+///     double(dag, number);
+/// }
+///
+/// let definition = doubling();
+/// assert_eq!((definition.id(), definition.doc()), ("doubling", "Doubles a number."));
+/// assert_eq!(definition.params()[0].default.as_ref().unwrap().as_str(), "21");
+/// ```
+#[derive(Clone)]
+pub struct DagDefinition {
+    id: Arc<str>,
+    doc: &'static str,
+    params: Vec<ParamSpec>,
+    build: Arc<dyn Fn(&Dag) + Send + Sync>,
+}
+
+impl fmt::Debug for DagDefinition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DagDefinition")
+            .field("id", &self.id)
+            .field("params", &self.params)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DagDefinition {
+    /// A DAG that a function builds. The function must add the same tasks every time: a task that runs
+    /// somewhere else builds the DAG again.
+    pub fn new(id: &str, build: impl Fn(&Dag) + Send + Sync + 'static) -> Self {
+        Self { id: id.into(), doc: "", params: Vec::new(), build: Arc::new(build) }
+    }
+
+    /// The same DAG with a text on what it is for.
+    #[must_use]
+    pub fn with_doc(mut self, doc: &'static str) -> Self {
+        self.doc = doc;
+        self
+    }
+
+    /// The same DAG with a parameter.
+    #[must_use]
+    pub fn with_param(mut self, param: ParamSpec) -> Self {
+        self.params.push(param);
+        self
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What it is for; empty when it does not say.
+    pub fn doc(&self) -> &'static str {
+        self.doc
+    }
+
+    /// The parameters that a run may bring.
+    pub fn params(&self) -> &[ParamSpec] {
+        &self.params
+    }
+
+    /// Builds it and checks it.
+    ///
+    /// # Errors
+    /// What is wrong with it: two tasks with one id, a cycle, an argument of another DAG, a default
+    /// that does not fit its parameter.
+    pub fn graph(&self) -> Result<Graph> {
+        let dag = Dag::new(self.id.clone());
+        for problem in self.params.iter().filter_map(ParamSpec::problem) {
+            dag.problem(crate::error::invalid(problem));
+        }
+        (self.build)(&dag);
+        Graph::finish(dag, &self.params)
+    }
+
+    /// The parameters of a run: those given, and the defaults of the others.
+    ///
+    /// # Errors
+    /// For an unknown name (with the nearest known), a value of the wrong type, and a parameter without
+    /// default that is not given.
+    pub fn resolve(&self, given: &BTreeMap<String, Given>) -> Result<Params> {
+        Params::resolve(&self.id, &self.params, given)
+    }
+}
+
+/// A parameter of a type, for the functions that `#[dag]` makes.
+pub fn param<T: DeserializeOwned>(name: &'static str) -> Param<T> {
+    Param::new(name)
+}
+
+impl From<Value> for Given {
+    fn from(value: Value) -> Self {
+        Self::Value(value)
+    }
+}
+
+impl From<&str> for Given {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Given {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}

@@ -1,0 +1,284 @@
+//! A task instance as its own code sees it: who it is, and its way to XComs.
+
+mod pull;
+mod shape;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use excom_core::engine::Receipt;
+use excom_core::{AttemptId, Result, TaskChannel, TaskInstanceKey, Value};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use pollster::block_on;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use pull::{MapIndexes, Pull, TaskIds};
+
+use crate::cancel::Cancellation;
+use crate::error::within;
+use crate::params::Params;
+
+/// The task instance that runs: what a task takes as `ti: &TaskInstance` to push and pull by itself.
+///
+/// Methods that block are for sync tasks; those that begin with `a` are for async tasks. A blocking one
+/// also works in an async task, but holds up a thread of the runtime.
+///
+/// ```
+/// # extern crate excom_flow as excom;
+/// use excom::prelude::*;
+///
+/// #[task]
+/// fn count(ti: &TaskInstance) -> Result<u64> {
+///     ti.xcom_push("unit", "rows")?;
+///     let before: Option<u64> = ti.xcom_pull("count").include_prior_dates().get()?;
+///     Ok(before.unwrap_or(0) + 1)
+/// }
+/// ```
+#[derive(Clone)]
+pub struct TaskInstance(Arc<Inner>);
+
+struct Inner {
+    channel: Arc<dyn TaskChannel>,
+    key: TaskInstanceKey,
+    attempt: Option<AttemptId>,
+    try_number: u32,
+    pushes: bool,
+    run: Arc<RunFacts>,
+}
+
+/// What all task instances of a run share.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct RunFacts {
+    /// The parameters.
+    pub params: Params,
+    /// The date that the run is for, if any.
+    pub logical_date: Option<Timestamp>,
+    /// Where Excom keeps its data, for commands that a task starts.
+    pub home: Option<PathBuf>,
+    /// Tells that the run is to stop.
+    pub cancellation: Cancellation,
+}
+
+impl fmt::Debug for TaskInstance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskInstance({}, try {})", self.0.key, self.0.try_number)
+    }
+}
+
+impl TaskInstance {
+    /// A task instance over a channel: its first try, without parameters or date.
+    ///
+    /// ```
+    /// # extern crate excom_flow as excom;
+    /// use std::sync::Arc;
+    /// use excom_core::{Engine, TaskInstanceKey, memory};
+    /// use excom::TaskInstance;
+    ///
+    /// # pollster::block_on(async {
+    /// let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build();
+    /// let key = TaskInstanceKey::new("weather", "manual__1", "count", -1)?;
+    /// let attempt = engine.start(&key, 1).await?;
+    /// let ti = TaskInstance::new(Arc::new(engine.session(attempt)), key);
+    /// ti.axcom_push("rows", &365).await?;
+    /// assert_eq!(ti.xcom_pull(()).key("rows").aget::<u64>().await?, 365);
+    /// # Ok::<(), excom_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn new(channel: Arc<dyn TaskChannel>, key: TaskInstanceKey) -> Self {
+        let run = Arc::new(RunFacts::default());
+        Self(Arc::new(Inner { channel, key, attempt: None, try_number: 1, pushes: true, run }))
+    }
+
+    /// The same task instance in a run.
+    #[must_use]
+    pub fn in_run(self, run: Arc<RunFacts>) -> Self {
+        self.change(|inner| inner.run = run)
+    }
+
+    /// The same task instance as a try of it.
+    #[must_use]
+    pub fn as_try(self, attempt: AttemptId, try_number: u32) -> Self {
+        self.change(|inner| (inner.attempt, inner.try_number) = (Some(attempt), try_number))
+    }
+
+    pub(crate) fn with_pushes(self, pushes: bool) -> Self {
+        self.change(|inner| inner.pushes = pushes)
+    }
+
+    fn change(self, change: impl FnOnce(&mut Inner)) -> Self {
+        let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
+            channel: shared.channel.clone(),
+            key: shared.key.clone(),
+            attempt: shared.attempt,
+            try_number: shared.try_number,
+            pushes: shared.pushes,
+            run: shared.run.clone(),
+        });
+        change(&mut inner);
+        Self(Arc::new(inner))
+    }
+
+    /// Which task instance it is.
+    pub fn key(&self) -> &TaskInstanceKey {
+        &self.0.key
+    }
+
+    /// The DAG's id.
+    pub fn dag_id(&self) -> &str {
+        &self.0.key.dag_id
+    }
+
+    /// The run's id.
+    pub fn run_id(&self) -> &str {
+        &self.0.key.run_id
+    }
+
+    /// The task's id.
+    pub fn task_id(&self) -> &str {
+        &self.0.key.task_id
+    }
+
+    /// The map index; −1 when it is not mapped.
+    pub fn map_index(&self) -> i32 {
+        self.0.key.map_index
+    }
+
+    /// Which try it is, from 1.
+    pub fn try_number(&self) -> u32 {
+        self.0.try_number
+    }
+
+    /// The attempt's opaque id, when the host gave one.
+    pub fn attempt_id(&self) -> Option<AttemptId> {
+        self.0.attempt
+    }
+
+    /// Whether what it returns is pushed (`do_xcom_push`).
+    pub fn pushes(&self) -> bool {
+        self.0.pushes
+    }
+
+    /// The date that the run is for, if any.
+    pub fn logical_date(&self) -> Option<Timestamp> {
+        self.0.run.logical_date
+    }
+
+    /// The logical date as `2026-11-21` (UTC), if the run has one.
+    pub fn ds(&self) -> Option<String> {
+        self.logical_date().map(|date| date.to_zoned(TimeZone::UTC).date().to_string())
+    }
+
+    /// The parameters of the run.
+    pub fn params(&self) -> &Params {
+        &self.0.run.params
+    }
+
+    /// A parameter as a Rust type.
+    ///
+    /// # Errors
+    /// When there is none of that name, or it has another type.
+    pub fn param<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        self.params().get(name)
+    }
+
+    /// Where Excom keeps its data, when the host says so.
+    pub fn home(&self) -> Option<&Path> {
+        self.0.run.home.as_deref()
+    }
+
+    /// Writes a line to the try's log.
+    pub fn log(&self, line: &str) {
+        self.0.channel.log(line);
+    }
+
+    /// Whether the run was cancelled, so that this task should end soon.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.run.cancellation.is_cancelled()
+    }
+
+    /// Waits until the run is cancelled.
+    pub async fn cancelled(&self) {
+        self.0.run.cancellation.cancelled().await;
+    }
+
+    /// The channel to the engine.
+    pub fn channel(&self) -> &Arc<dyn TaskChannel> {
+        &self.0.channel
+    }
+
+    /// Pushes a value under a key of this task instance. A second push of the key replaces the first.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// When the value is no JSON, the key is empty or too long, the value is too large, this try was
+    /// superseded, or the engine cannot write.
+    pub fn xcom_push<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<Receipt> {
+        block_on(self.axcom_push(key, value))
+    }
+
+    /// As [`xcom_push`](TaskInstance::xcom_push), without blocking.
+    ///
+    /// # Errors
+    /// As [`xcom_push`](TaskInstance::xcom_push).
+    pub fn axcom_push<T: Serialize + ?Sized>(
+        &self,
+        key: &str,
+        value: &T,
+    ) -> impl Future<Output = Result<Receipt>> + Send + use<T> {
+        // The value is read at once, so that the future holds no borrow of what may not be `Sync`.
+        let named = self.0.key.xcom(key);
+        let value = Value::of(value).map_err(|e| within(&format!("the value for key `{key}`"), e));
+        let channel = self.0.channel.clone();
+        async move { channel.push(&named?, value?.into()).await }
+    }
+
+    /// A pull of what tasks pushed: of one task (`"count"`), several (`["a", "b"]`), or this one (`()`).
+    ///
+    /// ```
+    /// # extern crate excom_flow as excom;
+    /// # use excom::prelude::*;
+    /// # fn example(ti: &TaskInstance) -> Result<()> {
+    /// let rows: u64 = ti.xcom_pull("count").key("rows").get()?;
+    /// let peaks: Vec<Option<f64>> = ti.xcom_pull("hottest").get()?;
+    /// let third: f64 = ti.xcom_pull("hottest").map_indexes(2).get()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn xcom_pull(&self, task_ids: impl Into<TaskIds>) -> Pull {
+        Pull::new(self.clone(), task_ids.into())
+    }
+
+    /// Renders a template with this task instance's context. Blocks when the template pulls.
+    ///
+    /// ```
+    /// # extern crate excom_flow as excom;
+    /// # use excom::prelude::*;
+    /// # fn example(ti: &TaskInstance) -> Result<()> {
+    /// let sql = ti.render("SELECT * FROM {{ ti.xcom_pull('choose') }} WHERE day = '{{ ds }}'")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// With the line, the expression, and what a pull in it was answered.
+    pub fn render(&self, template: &str) -> Result<String> {
+        crate::template::render(self, "template", template)
+    }
+
+    /// As [`render`](TaskInstance::render), without blocking the runtime.
+    ///
+    /// # Errors
+    /// As [`render`](TaskInstance::render).
+    pub async fn arender(&self, template: &str) -> Result<String> {
+        let (ti, template) = (self.clone(), template.to_owned());
+        let rendered = tokio::task::spawn_blocking(move || ti.render(&template)).await;
+        rendered.unwrap_or_else(|e| {
+            Err(excom_core::Error::new(excom_core::ErrorKind::Other, "rendering a template panicked")
+                .because(e))
+        })
+    }
+}

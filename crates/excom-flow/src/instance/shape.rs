@@ -1,0 +1,73 @@
+//! The shape of what a pull returns: a bare value or a list, with null or the default in the gaps.
+
+use excom_core::engine::TaskAnswer;
+use excom_core::{Answer, Result, Shape, Value};
+
+/// One place of a result.
+#[derive(Debug)]
+pub(super) enum Element {
+    /// An answer.
+    Answer(Answer),
+    /// A mapped task instance that pushed nothing.
+    Gap,
+}
+
+/// What one task gives: one place, or one for each map index.
+pub(super) fn elements(answer: TaskAnswer) -> Vec<Element> {
+    match answer {
+        TaskAnswer::Single(answer) => vec![Element::Answer(answer)],
+        TaskAnswer::Mapped { items, length } => {
+            let length = usize::try_from(length).unwrap_or(0);
+            let mut elements: Vec<Element> = Vec::with_capacity(length);
+            for (map_index, answer) in items {
+                let place = usize::try_from(map_index).unwrap_or(0);
+                while elements.len() < place {
+                    elements.push(Element::Gap);
+                }
+                elements.push(Element::Answer(answer));
+            }
+            while elements.len() < length {
+                elements.push(Element::Gap);
+            }
+            elements
+        }
+        // A kind of answer that this version does not know has nothing to show.
+        _ => Vec::new(),
+    }
+}
+
+/// The elements as one value, and the first answer that has none.
+pub(super) fn of(
+    elements: Vec<Element>,
+    bare: bool,
+    default: Option<&Value>,
+) -> Result<(Value, Option<Answer>)> {
+    let mut missing = None;
+    let mut value = |element: Element| -> Result<Value> {
+        let found = match element {
+            Element::Gap => None,
+            Element::Answer(answer) => {
+                if answer.found().is_none() && default.is_none() {
+                    missing.get_or_insert_with(|| answer.clone());
+                }
+                answer.or_none()?
+            }
+        };
+        Ok(found.or_else(|| default.cloned()).unwrap_or_else(Value::null))
+    };
+    if bare {
+        let value = elements.into_iter().next().map_or_else(|| Ok(Value::null()), value)?;
+        return Ok((value, missing));
+    }
+    let length = elements.len() as u64;
+    let mut text = vec![b'['];
+    for (place, element) in elements.into_iter().enumerate() {
+        if place > 0 {
+            text.push(b',');
+        }
+        text.extend_from_slice(value(element)?.bytes());
+    }
+    text.push(b']');
+    // Each part was validated when it was pushed.
+    Ok((Value::trusted(text.into(), Shape::List(length)), missing))
+}

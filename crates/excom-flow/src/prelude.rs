@@ -1,0 +1,13 @@
+//! What a file with tasks needs: `use excom::prelude::*;`.
+
+pub use std::path::PathBuf;
+
+pub use excom_macros::{Outputs, dag, task};
+pub use serde::{Deserialize, Serialize};
+
+pub use crate::arg::XComArg;
+pub use crate::dag::{Dag, DagDefinition};
+pub use crate::instance::TaskInstance;
+pub use crate::operator::{Field, Operator};
+pub use crate::outcome::{Result, Skip};
+pub use crate::params::Param;

@@ -1,0 +1,94 @@
+//! A channel that remembers what was pushed through it, for reports.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use excom_core::engine::{Receipt, Session, TaskAnswer};
+use excom_core::value::{Payload, preview};
+use excom_core::{
+    Answer, PullOptions, Result, SequenceKey, Shape, Slice, TaskChannel, TaskInstanceKey, XComKey,
+};
+use serde::Serialize;
+
+/// What a try pushed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Pushed {
+    /// Under which key.
+    pub key: Arc<str>,
+    /// Size of the value's JSON text in bytes.
+    pub size: u64,
+    /// What kind of value it is.
+    #[serde(flatten)]
+    pub shape: Shape,
+    /// The beginning of the value's JSON text.
+    pub preview: String,
+    /// What the pusher should know, such as a value over the soft limit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+impl fmt::Display for Pushed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {} ({}, {} bytes)", self.key, self.preview, self.shape, self.size)?;
+        self.warnings.iter().try_for_each(|warning| write!(f, " warning: {warning}"))
+    }
+}
+
+/// A session that remembers what its own task instance pushed; a key that is pushed again counts once,
+/// where it was pushed last.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    session: Session,
+    own: TaskInstanceKey,
+    pushed: Mutex<Vec<Pushed>>,
+}
+
+impl Recorder {
+    pub(super) fn new(session: Session, own: TaskInstanceKey) -> Self {
+        Self { session, own, pushed: Mutex::default() }
+    }
+
+    pub(super) fn take(&self) -> Vec<Pushed> {
+        std::mem::take(&mut *self.pushed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl TaskChannel for Recorder {
+    async fn pull(&self, keys: &[XComKey], options: PullOptions) -> Result<Vec<Answer>> {
+        self.session.pull(keys, options).await
+    }
+
+    async fn pull_tasks(&self, keys: &[SequenceKey], options: PullOptions) -> Result<Vec<TaskAnswer>> {
+        self.session.pull_tasks(keys, options).await
+    }
+
+    async fn push(&self, key: &XComKey, value: Payload) -> Result<Receipt> {
+        let preview = match &value {
+            Payload::Value(value) => preview(value.bytes()),
+            _ => "…".to_owned(),
+        };
+        let receipt = self.session.push(key, value).await?;
+        if key.ti == self.own {
+            let (size, shape, warnings) = (receipt.size, receipt.shape, receipt.warnings.clone());
+            let mut pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
+            pushed.retain(|pushed| pushed.key != key.key);
+            pushed.push(Pushed { key: key.key.clone(), size, shape, preview, warnings });
+        }
+        Ok(receipt)
+    }
+
+    async fn count(&self, key: &SequenceKey) -> Result<u64> {
+        self.session.count(key).await
+    }
+
+    async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<(i32, Answer)>> {
+        self.session.slice(key, slice).await
+    }
+
+    fn log(&self, line: &str) {
+        self.session.log(line);
+    }
+}

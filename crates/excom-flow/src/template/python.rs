@@ -1,0 +1,165 @@
+//! Values as Python's `str()` prints them, which is what a Jinja template shows in Airflow.
+
+use minijinja::Value;
+use minijinja::value::ValueKind;
+
+/// `str(value)`: text as it is, everything else as `repr` has it.
+pub(super) fn str(value: &Value) -> String {
+    match value.as_str() {
+        Some(text) => text.to_owned(),
+        None => {
+            let mut out = String::new();
+            repr(&mut out, value);
+            out
+        }
+    }
+}
+
+fn repr(out: &mut String, value: &Value) {
+    match value.kind() {
+        ValueKind::None => out.push_str("None"),
+        ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
+        ValueKind::Number if !value.is_integer() => match f64::try_from(value.clone()) {
+            Ok(number) => out.push_str(&float(number)),
+            Err(_) => out.push_str(&value.to_string()),
+        },
+        ValueKind::String => quote(out, value.as_str().unwrap_or_default()),
+        ValueKind::Seq if value.is_tuple() => {
+            let length = list(out, value, '(', ')');
+            if length == Some(1) {
+                out.insert(out.len() - 1, ',');
+            }
+        }
+        ValueKind::Seq | ValueKind::Iterable => drop(list(out, value, '[', ']')),
+        ValueKind::Map => dict(out, value),
+        _ => out.push_str(&value.to_string()),
+    }
+}
+
+fn list(out: &mut String, value: &Value, open: char, close: char) -> Option<usize> {
+    out.push(open);
+    let mut length = 0;
+    for item in value.try_iter().ok()? {
+        if length > 0 {
+            out.push_str(", ");
+        }
+        repr(out, &item);
+        length += 1;
+    }
+    out.push(close);
+    Some(length)
+}
+
+fn dict(out: &mut String, value: &Value) {
+    out.push('{');
+    for (place, key) in value.try_iter().into_iter().flatten().enumerate() {
+        if place > 0 {
+            out.push_str(", ");
+        }
+        repr(out, &key);
+        out.push_str(": ");
+        repr(out, &value.get_item(&key).unwrap_or_default());
+    }
+    out.push('}');
+}
+
+/// `repr(float)`: the shortest digits that read back as the same number, with an exponent below 1e-4
+/// and from 1e16.
+fn float(number: f64) -> String {
+    if number.is_nan() {
+        return "nan".to_owned();
+    }
+    if number.is_infinite() {
+        return if number > 0.0 { "inf" } else { "-inf" }.to_owned();
+    }
+    let scientific = format!("{number:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if number != 0.0 && !(-4..16).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{digits}e{sign}{:02}", exponent.unsigned_abs());
+    }
+    let plain = number.to_string();
+    if plain.contains('.') { plain } else { plain + ".0" }
+}
+
+/// `repr(str)`: single quotes, unless only they are inside.
+fn quote(out: &mut String, text: &str) {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    out.push(quote);
+    for character in text.chars() {
+        let code = u32::from(character);
+        match character {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            _ if character == quote => out.extend(['\\', quote]),
+            _ if is_printable(character) => out.push(character),
+            _ if code < 0x100 => out.push_str(&format!("\\x{code:02x}")),
+            _ if code < 0x1_0000 => out.push_str(&format!("\\u{code:04x}")),
+            _ => out.push_str(&format!("\\U{code:08x}")),
+        }
+    }
+    out.push(quote);
+}
+
+/// Python's `str.isprintable` for one character: no controls, no invisible formatting, no separators but
+/// the space, nothing for private use.
+fn is_printable(character: char) -> bool {
+    if character == ' ' {
+        return true;
+    }
+    !(character.is_control()
+        || character.is_whitespace()
+        || matches!(
+            character,
+            '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{180e}'
+                | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+                | '\u{e000}'..='\u{f8ff}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}'..='\u{ffff}'
+                | '\u{e0001}'..='\u{e007f}' | '\u{f0000}'..
+        ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(json: &str) -> String {
+        str(&serde_json::from_str::<Value>(json).unwrap())
+    }
+
+    #[test]
+    fn prints_as_python_does() {
+        for (json, python) in [
+            ("null", "None"),
+            ("true", "True"),
+            ("[false, null]", "[False, None]"),
+            ("1", "1"),
+            ("-9223372036854775808", "-9223372036854775808"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("1.0", "1.0"),
+            ("0.1", "0.1"),
+            ("-0.0", "-0.0"),
+            ("1e16", "1e+16"),
+            ("123456789012345680.0", "1.2345678901234568e+17"),
+            ("1234567890123456.0", "1234567890123456.0"),
+            ("0.0001", "0.0001"),
+            ("0.00001", "1e-05"),
+            ("1.5e-7", "1.5e-07"),
+            ("1e300", "1e+300"),
+            ("5e-324", "5e-324"),
+            ("\"plain\"", "plain"),
+            (r#"["a"]"#, "['a']"),
+            (r#"["it's"]"#, r#"["it's"]"#),
+            (r#"["it's \"so\""]"#, r#"['it\'s "so"']"#),
+            (r#"["a\nb\t\\"]"#, r"['a\nb\t\\']"),
+            (r#"["é\u0007\u200b😀"]"#, r"['é\x07\u200b😀']"),
+            (r#"{"b": [1, 2.5], "a": {"x": null}}"#, "{'b': [1, 2.5], 'a': {'x': None}}"),
+            ("[]", "[]"),
+            ("{}", "{}"),
+        ] {
+            assert_eq!(shown(json), python, "{json}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What a task does, whatever it was made from: a function or an operator.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use excom_core::{Answer, Error, Value};
+use serde::de::DeserializeOwned;
+
+use crate::arg::{Input, IntoArg};
+use crate::dag::NamedSource;
+use crate::error::within;
+use crate::instance::TaskInstance;
+use crate::outcome::Result;
+
+/// What a body gave back: the value to push, if any.
+pub(crate) type Returned = Result<Option<Value>>;
+
+/// What a task of a DAG does.
+pub(crate) trait Work: Any + Send + Sync + fmt::Debug {
+    /// What it takes, in a fixed order.
+    fn inputs(&self) -> Vec<NamedSource>;
+
+    /// Begins one try, with what it takes in that order.
+    fn start(&self, ti: TaskInstance, arguments: Arguments) -> Running;
+}
+
+/// A try that has begun.
+pub enum Running {
+    /// Blocks its thread.
+    Blocking(Box<dyn FnOnce() -> Returned + Send>),
+    /// Runs on the runtime, and is dropped when the run is cancelled.
+    Future(Pin<Box<dyn Future<Output = Returned> + Send>>),
+    /// As `Future`, but hears of the cancellation and has a moment to end what it started.
+    Graceful(Pin<Box<dyn Future<Output = Returned> + Send>>),
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Blocking(_) => "Blocking",
+            Self::Future(_) => "Future",
+            Self::Graceful(_) => "Graceful",
+        })
+    }
+}
+
+/// An argument of one try: a value, or the answer to the pull of another task's.
+#[derive(Debug)]
+pub(crate) enum Argument {
+    Value(Value),
+    Answer(Answer),
+}
+
+impl Argument {
+    /// The value; why there is none is an error.
+    pub(crate) fn required(self) -> excom_core::Result<Value> {
+        match self {
+            Self::Value(value) => Ok(value),
+            Self::Answer(answer) => answer.value(),
+        }
+    }
+
+    /// The value, or none when there is none for a reason that is not damage.
+    pub(crate) fn optional(self) -> excom_core::Result<Option<Value>> {
+        match self {
+            Self::Value(value) => Ok((!value.is_null()).then_some(value)),
+            Self::Answer(answer) => answer.or_none(),
+        }
+    }
+}
+
+/// The arguments of one try, taken in the order in which the task declares them.
+#[derive(Debug)]
+pub struct Arguments {
+    values: std::vec::IntoIter<(Arc<str>, Argument)>,
+}
+
+impl Arguments {
+    pub(crate) fn new(values: Vec<(Arc<str>, Argument)>) -> Self {
+        Self { values: values.into_iter() }
+    }
+
+    pub(crate) fn next(&mut self) -> Option<(Arc<str>, Argument)> {
+        self.values.next()
+    }
+
+    fn take<T>(&mut self, read: impl FnOnce(Argument) -> excom_core::Result<T>) -> Result<T> {
+        let (name, argument) =
+            self.values.next().ok_or("the task has fewer arguments than its function takes")?;
+        read(argument).map_err(|e| within(&format!("argument `{name}`"), e).into())
+    }
+}
+
+/// Takes the next argument as a `T`.
+///
+/// `Option<T>` and any other `T` are told apart by method resolution on a `&&Take<T>`: the first of the
+/// traits below that fits counts, so that aliases of `Option` are seen through.
+#[derive(Debug)]
+pub struct Take<T>(PhantomData<fn() -> T>);
+
+impl<T> Take<T> {
+    /// Takes a `T`.
+    #[expect(clippy::new_without_default, reason = "only generated code makes one")]
+    pub fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// Takes an `Option<T>`: `None` when there is no value.
+pub trait TakeOptional<T> {
+    /// The argument.
+    fn take(&self, arguments: &mut Arguments) -> Result<T>;
+}
+
+impl<T: DeserializeOwned> TakeOptional<Option<T>> for &Take<Option<T>> {
+    fn take(&self, arguments: &mut Arguments) -> Result<Option<T>> {
+        arguments.take(|argument| argument.optional()?.map(|value| value.get()).transpose())
+    }
+}
+
+/// Takes a `T` that is not an `Option`: an error when there is no value.
+pub trait TakeRequired<T> {
+    /// The argument.
+    fn take(&self, arguments: &mut Arguments) -> Result<T>;
+}
+
+impl<T: DeserializeOwned> TakeRequired<T> for Take<T> {
+    fn take(&self, arguments: &mut Arguments) -> Result<T> {
+        arguments.take(|argument| argument.required()?.get())
+    }
+}
+
+/// Takes nothing: keeps the compiler from a second, darker error about a type that cannot be read.
+pub trait TakeNothing<T> {
+    /// Never called.
+    fn take(self, arguments: &mut Arguments) -> Result<T>;
+}
+
+impl<T> TakeNothing<T> for Take<T> {
+    fn take(self, _: &mut Arguments) -> Result<T> {
+        Err("the type of an argument cannot be read from JSON".into())
+    }
+}
+
+/// A function as a task.
+pub struct Function {
+    inputs: Vec<(&'static str, Input)>,
+    call: fn(TaskInstance, Arguments) -> Running,
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Function({:?})", self.inputs)
+    }
+}
+
+impl Function {
+    /// A function without arguments.
+    pub fn new(call: fn(TaskInstance, Arguments) -> Running) -> Self {
+        Self { inputs: Vec::new(), call }
+    }
+
+    /// The same function with one more argument, of type `T`.
+    #[must_use]
+    pub fn with<T: DeserializeOwned>(mut self, name: &'static str, argument: impl IntoArg<T>) -> Self {
+        self.inputs.push((name, argument.into_arg()));
+        self
+    }
+}
+
+impl Work for Function {
+    fn inputs(&self) -> Vec<NamedSource> {
+        self.inputs.iter().map(|(name, input)| (Cow::Borrowed(*name), input.0.clone())).collect()
+    }
+
+    fn start(&self, ti: TaskInstance, arguments: Arguments) -> Running {
+        (self.call)(ti, arguments)
+    }
+}
+
+/// A `Result` of a task's function, whatever it is called.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `Result<T, E>`",
+    label = "a task returns a value, or a `Result` of one",
+    note = "the error may be anything that converts into `Box<dyn std::error::Error + Send + Sync>`"
+)]
+pub trait TaskResult {
+    /// The type of the value.
+    type Value;
+
+    /// The value, or the error as any error.
+    fn into_result(self) -> Result<Self::Value>;
+}
+
+impl<T, E: Into<crate::BoxError>> TaskResult for std::result::Result<T, E> {
+    type Value = T;
+
+    fn into_result(self) -> Result<T> {
+        self.map_err(Into::into)
+    }
+}
+
+/// A return type that is no `Result`. A `Result` under another name would be pushed as a dict
+/// `{"Ok": …}`; it has two implementations here, so that the compiler refuses to choose.
+pub trait NotAResult<Marker> {}
+
+/// Marks every type.
+#[derive(Debug)]
+pub enum PlainValue {}
+
+/// Marks a `Result`.
+#[derive(Debug)]
+pub enum ResultUnderAnotherName {}
+
+impl<T> NotAResult<PlainValue> for T {}
+impl<T, E> NotAResult<ResultUnderAnotherName> for std::result::Result<T, E> {}
+
+/// Refuses a `Result` whose name does not say so.
+pub fn plain<T: NotAResult<WriteItAsResult>, WriteItAsResult>(value: T) -> Result<T> {
+    Ok(value)
+}
+
+/// An engine's error that a task's function meets before its body runs.
+impl From<Error> for Running {
+    fn from(error: Error) -> Self {
+        Self::Blocking(Box::new(move || Err(error.into())))
+    }
+}

@@ -1,0 +1,317 @@
+//! `#[task]`: a function that adds a task, and the body beside it as `name::call`.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::parse::Parser as _;
+use syn::spanned::Spanned as _;
+use syn::{FnArg, GenericArgument, ItemFn, LitInt, Pat, PathArguments, ReturnType, Signature, Type};
+
+use crate::attributes::{docs, duration, flag, integer, once, text, unknown};
+
+const KNOWN: [&str; 5] = ["task_id", "retries", "retry_delay", "do_xcom_push", "multiple_outputs"];
+
+/// A parameter of the function.
+enum Parameter {
+    /// An argument of the task.
+    Argument { name: Ident, ty: Box<Type> },
+    /// The running task instance, by reference or not.
+    TaskInstance { reference: bool },
+}
+
+pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+    let settings = Settings::parse(arguments)?;
+    let function: ItemFn = syn::parse2(item)
+        .map_err(|error| syn::Error::new(error.span(), format!("`#[task]` goes on a function: {error}")))?;
+    check(&function.sig)?;
+    check_returned(&function.sig.output)?;
+    let parameters = parameters(&function.sig)?;
+
+    let (name, vis, attrs, block) = (&function.sig.ident, &function.vis, &function.attrs, &function.block);
+    let task_id = settings.task_id.unwrap_or_else(|| plain(name));
+    let options = settings.options;
+
+    let mut call = function.sig.clone();
+    call.ident = Ident::new("call", name.span());
+    let takes = parameters.iter().filter_map(|parameter| match parameter {
+        Parameter::Argument { name, ty } => {
+            Some(quote_spanned!(ty.span()=> #name: impl ::excom::__private::IntoArg<#ty>))
+        }
+        Parameter::TaskInstance { .. } => None,
+    });
+    let with = parameters.iter().filter_map(|parameter| match parameter {
+        Parameter::Argument { name, ty } => {
+            let text = plain(name);
+            Some(quote_spanned!(ty.span()=> .with::<#ty>(#text, #name)))
+        }
+        Parameter::TaskInstance { .. } => None,
+    });
+    let (returns, wrapped) = returns(&function.sig.output);
+    let run = run(name, &function.sig, &parameters, &wrapped);
+    let attrs: Vec<_> = attrs.iter().collect();
+    let (docs_of_call, docs_of_struct) = (
+        format!("The body of task `{task_id}` as a plain function, for unit tests."),
+        format!("The task `{task_id}`; its body is [`call`](Self::call)."),
+    );
+    let documented = if docs(&function.attrs).is_empty() {
+        let text = format!("Adds the task `{task_id}` to a DAG.");
+        quote!(#[doc = #text])
+    } else {
+        TokenStream::new()
+    };
+    let (kept, of_body): (Vec<_>, Vec<_>) = attrs.into_iter().partition(|attr| attr.path().is_ident("doc"));
+    // Names of its own, which hide none of the arguments'.
+    let (own_settings, own_function) =
+        (Ident::new("settings", Span::mixed_site()), Ident::new("function", Span::mixed_site()));
+    Ok(quote! {
+        #documented
+        #(#kept)*
+        #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value, dead_code)]
+        #vis fn #name(
+            dag: &::excom::__private::Dag, #(#takes),*
+        ) -> ::excom::__private::XComArg<#returns> {
+            #[allow(unused_mut)]
+            let mut #own_settings = ::excom::__private::Settings::default();
+            #(#own_settings.#options;)*
+            let #own_function = ::excom::__private::Function::new(#run) #(#with)*;
+            ::excom::__private::add(dag, #task_id, #own_settings, #own_function)
+        }
+
+        #[doc = #docs_of_struct]
+        #[allow(non_camel_case_types, dead_code)]
+        #vis struct #name {}
+
+        #[allow(dead_code)]
+        impl #name {
+            #[doc = #docs_of_call]
+            #(#of_body)*
+            #[allow(clippy::unused_async, clippy::needless_pass_by_value, clippy::missing_errors_doc, clippy::missing_panics_doc)]
+            #vis #call #block
+        }
+    })
+}
+
+/// The attribute's arguments, as assignments to fields of `Settings`.
+struct Settings {
+    task_id: Option<String>,
+    options: Vec<TokenStream>,
+}
+
+impl Settings {
+    fn parse(arguments: TokenStream) -> syn::Result<Self> {
+        let (mut task_id, mut retries, mut delay, mut push, mut multiple) = (None, None, None, None, None);
+        syn::meta::parser(|meta| {
+            let is = |name: &str| meta.path.is_ident(name);
+            if is("task_id") {
+                let id = text(&meta, "\"read\"")?;
+                if id.value().is_empty() {
+                    return Err(syn::Error::new(id.span(), "a task id has at least one character"));
+                }
+                once(&mut task_id, &meta, id.value())
+            } else if is("retries") {
+                let number = integer(&meta)?;
+                check_retries(&number)?;
+                once(&mut retries, &meta, number)
+            } else if is("retry_delay") {
+                let delay_text = text(&meta, "\"10s\"")?;
+                once(&mut delay, &meta, duration(&delay_text)?)
+            } else if is("do_xcom_push") {
+                once(&mut push, &meta, flag(&meta)?)
+            } else if is("multiple_outputs") {
+                once(&mut multiple, &meta, flag(&meta)?)
+            } else {
+                Err(unknown(&meta, "task", &KNOWN))
+            }
+        })
+        .parse2(arguments)?;
+        let mut options = Vec::new();
+        options.extend(retries.map(|retries| quote!(retries = #retries)));
+        options.extend(delay.map(|delay| quote!(retry_delay = #delay)));
+        options.extend(push.map(|push| quote!(do_xcom_push = #push)));
+        options.extend(multiple.map(|multiple| quote!(multiple_outputs = #multiple)));
+        Ok(Self { task_id, options })
+    }
+}
+
+fn check_retries(number: &LitInt) -> syn::Result<()> {
+    number
+        .base10_parse::<u32>()
+        .map(drop)
+        .map_err(|_| syn::Error::new(number.span(), "`retries` is a whole number of at most 4294967295"))
+}
+
+fn check(signature: &Signature) -> syn::Result<()> {
+    let refuse = |tokens: &dyn quote::ToTokens, message: &str| Err(syn::Error::new_spanned(tokens, message));
+    if !signature.generics.params.is_empty() || signature.generics.where_clause.is_some() {
+        return refuse(&signature.generics, "a task has no generics: each task of a DAG has fixed types");
+    }
+    if let syn::Safety::Unsafe(unsafety) = &signature.safety {
+        return refuse(unsafety, "a task cannot be unsafe: the runner calls it");
+    }
+    if let Some(constness) = &signature.constness {
+        return refuse(constness, "a task cannot be const: it runs when the DAG does");
+    }
+    if let Some(abi) = &signature.abi {
+        return refuse(abi, "a task is a Rust function");
+    }
+    Ok(())
+}
+
+/// A value outlives the task that returns it.
+fn check_returned(output: &ReturnType) -> syn::Result<()> {
+    let ReturnType::Type(_, ty) = output else { return Ok(()) };
+    match &**ty {
+        Type::Reference(reference) => Err(syn::Error::new_spanned(
+            reference,
+            format!("a task's value goes elsewhere, so it is owned: return {}", owned(&reference.elem)),
+        )),
+        Type::ImplTrait(ty) => {
+            Err(syn::Error::new_spanned(ty, "each task of a DAG has fixed types: name the type"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn parameters(signature: &Signature) -> syn::Result<Vec<Parameter>> {
+    let mut parameters = Vec::new();
+    for input in &signature.inputs {
+        let typed = match input {
+            FnArg::Typed(typed) => typed,
+            FnArg::Receiver(receiver) => {
+                return Err(syn::Error::new_spanned(receiver, "a task is a free function: it has no `self`"));
+            }
+        };
+        if let Some(attribute) = typed.attrs.first() {
+            return Err(syn::Error::new_spanned(attribute, "an argument of a task takes no attributes"));
+        }
+        match &*typed.ty {
+            Type::Reference(reference) if is_task_instance(&reference.elem) => {
+                if let Some(mutability) = &reference.mutability {
+                    return Err(syn::Error::new_spanned(
+                        mutability,
+                        "a task instance is not changed: take `&TaskInstance`",
+                    ));
+                }
+                parameters.push(Parameter::TaskInstance { reference: true });
+                continue;
+            }
+            ty if is_task_instance(ty) => {
+                parameters.push(Parameter::TaskInstance { reference: false });
+                continue;
+            }
+            Type::Reference(reference) => {
+                return Err(syn::Error::new_spanned(
+                    reference,
+                    format!(
+                        "a task owns its arguments, which come from elsewhere: take {}",
+                        owned(&reference.elem)
+                    ),
+                ));
+            }
+            Type::ImplTrait(ty) => {
+                return Err(syn::Error::new_spanned(ty, "each task of a DAG has fixed types: name the type"));
+            }
+            _ => {}
+        }
+        let name = match &*typed.pat {
+            Pat::Ident(pattern) if pattern.by_ref.is_none() && pattern.subpat.is_none() => {
+                pattern.ident.clone()
+            }
+            other => {
+                return Err(syn::Error::new_spanned(
+                    other,
+                    "an argument of a task needs a name; take it apart in the body",
+                ));
+            }
+        };
+        if name == "dag" {
+            return Err(syn::Error::new_spanned(
+                name,
+                "`dag` is the first argument of the function that adds the task; choose another name",
+            ));
+        }
+        parameters.push(Parameter::Argument { name, ty: typed.ty.clone() });
+    }
+    Ok(parameters)
+}
+
+fn is_task_instance(ty: &Type) -> bool {
+    matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "TaskInstance"))
+}
+
+fn owned(ty: &Type) -> String {
+    match ty {
+        Type::Path(path) if path.path.is_ident("str") => "`String`".to_owned(),
+        Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Path") => {
+            "`PathBuf`".to_owned()
+        }
+        Type::Slice(slice) => {
+            let element = &slice.elem;
+            format!("`Vec<{}>`", quote!(#element))
+        }
+        other => format!("`{}`", quote!(#other)),
+    }
+}
+
+/// The type of the value, and what makes a `Result` of what the body returns.
+fn returns(output: &ReturnType) -> (TokenStream, TokenStream) {
+    match output {
+        ReturnType::Default => (quote!(()), quote!(::excom::__private::plain)),
+        ReturnType::Type(_, ty) if is_result(ty) => (
+            quote_spanned!(ty.span()=> <#ty as ::excom::__private::TaskResult>::Value),
+            quote!(::excom::__private::TaskResult::into_result),
+        ),
+        ReturnType::Type(_, ty) => (quote!(#ty), quote_spanned!(ty.span()=> ::excom::__private::plain)),
+    }
+}
+
+fn is_result(ty: &Type) -> bool {
+    matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| {
+        last.ident == "Result" && !matches!(&last.arguments, PathArguments::AngleBracketed(arguments)
+            if arguments.args.iter().any(|argument| matches!(argument, GenericArgument::Constraint(_))))
+    }))
+}
+
+/// The closure that begins a try.
+fn run(name: &Ident, signature: &Signature, parameters: &[Parameter], wrapped: &TokenStream) -> TokenStream {
+    // Arguments keep their places under names that no argument can have.
+    let names: Vec<Ident> =
+        (0..parameters.len()).map(|i| format_ident!("argument_{i}", span = Span::mixed_site())).collect();
+    let takes = parameters.iter().zip(&names).filter_map(|(parameter, name)| match parameter {
+        Parameter::Argument { ty, .. } => Some(quote_spanned! {ty.span()=>
+            let #name: #ty = (&&::excom::__private::Take::<#ty>::new()).take(&mut arguments)?;
+        }),
+        Parameter::TaskInstance { .. } => None,
+    });
+    let passes = parameters.iter().zip(&names).map(|(parameter, name)| match parameter {
+        Parameter::Argument { .. } => quote!(#name),
+        Parameter::TaskInstance { reference: true } => quote!(&ti),
+        Parameter::TaskInstance { reference: false } => quote!(ti.clone()),
+    });
+    let returned = match &signature.output {
+        ReturnType::Default => quote!(::excom::__private::returned),
+        ReturnType::Type(_, ty) => quote_spanned!(ty.span()=> ::excom::__private::returned),
+    };
+    let wait = signature.asyncness.map(|_| quote!(.await));
+    let body = quote! {
+        #[allow(unused_imports)]
+        use ::excom::__private::{TakeNothing as _, TakeOptional as _, TakeRequired as _};
+        #(#takes)*
+        let pushes = ti.pushes();
+        #returned(#wrapped(#name::call(#(#passes),*)#wait), pushes)
+    };
+    let running = if signature.asyncness.is_some() {
+        quote!(::excom::__private::Running::Future(::std::boxed::Box::pin(async move { #body })))
+    } else {
+        quote!(::excom::__private::Running::Blocking(::std::boxed::Box::new(move || { #body })))
+    };
+    quote! {
+        #[allow(unused_mut)]
+        |ti: ::excom::__private::TaskInstance, mut arguments: ::excom::__private::Arguments| #running
+    }
+}
+
+/// A name without `r#`.
+pub(crate) fn plain(name: &Ident) -> String {
+    let text = name.to_string();
+    text.strip_prefix("r#").map_or(text.clone(), ToOwned::to_owned)
+}

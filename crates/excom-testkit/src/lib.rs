@@ -1,0 +1,1 @@
+//! Long proofs and bad surroundings.

@@ -1,0 +1,3 @@
+//! The proofs as a program.
+
+fn main() {}

@@ -1,0 +1,61 @@
+//! The environment as a value, so that only start-up code reads the process's own.
+
+use std::collections::BTreeMap;
+
+use excom_core::{Error, ErrorKind, Result};
+
+/// Environment variables.
+///
+/// ```
+/// let environment = excom::config::Environment::from_iter([("EXCOM_HOME", "/var/lib/excom")]);
+/// assert_eq!(environment.get("EXCOM_HOME"), Some("/var/lib/excom"));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The process's variables. Those that are not UTF-8 are left out.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] when one of Excom's own is not UTF-8.
+    pub fn of_process() -> Result<Self> {
+        let mut variables = BTreeMap::new();
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => {
+                    variables.insert(name, value);
+                }
+                (Ok(name), Err(_)) if name.starts_with("EXCOM") => {
+                    return Err(Error::new(
+                        ErrorKind::Configuration,
+                        format!("the environment variable {name} is not UTF-8"),
+                    )
+                    .hint(format!("unset {name}, or give it text")));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self(variables))
+    }
+
+    /// A variable's value.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// The first of some variables that is set and not empty.
+    pub fn first(&self, names: &[&str]) -> Option<&str> {
+        names.iter().find_map(|name| self.get(name).filter(|value| !value.is_empty()))
+    }
+
+    pub(super) fn behind(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
+        let variables = self.0.iter().filter(move |(name, _)| name.starts_with(prefix));
+        variables.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}

@@ -1,0 +1,338 @@
+//! Settings: typed, each knowing where it came from.
+//!
+//! A setting is looked for in this order, and the first place that has it wins:
+//!
+//! 1. what the command line or the program says ([`Sources::home`], [`Sources::set`]);
+//! 2. the environment: `EXCOM__SECTION__KEY`, then `EXCOM_HOME` for `[core] home`;
+//! 3. `excom.toml`: the file that `--config` or `EXCOM_CONFIG` names, else `./excom.toml`, else
+//!    `excom.toml` in the home;
+//! 4. Airflow's environment where it means the same (`AIRFLOW__CORE__XCOM_BACKEND`);
+//! 5. the default.
+//!
+//! A name that does not exist is an error in each of these places, and tells the nearest one that does.
+
+mod backend;
+mod environment;
+mod file;
+mod kind;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use excom_core::engine;
+use excom_core::{Error, ErrorKind, Result};
+
+pub use backend::Backend;
+pub use environment::Environment;
+pub use excom_db::sqlite::Durability;
+pub use kind::{Age, Size};
+pub use table::{Alias, Core, Database, Settings, Spec, TABLE, XCom};
+
+use kind::{Kind, Refusal};
+
+/// A setting's value and where it came from. Reads as the value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting<T> {
+    value: T,
+    text: String,
+    origin: Origin,
+}
+
+impl<T> Setting<T> {
+    /// The value's text as it was set.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Where it came from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+#[allow(private_bounds, reason = "the types of settings are a closed set")]
+impl<T: Kind> Setting<T> {
+    fn standard(value: T) -> Self {
+        Self { text: value.text(), value, origin: Origin::Default }
+    }
+
+    fn put(&mut self, value: T, origin: Origin) {
+        *self = Self { text: value.text(), value, origin };
+    }
+}
+
+impl<T> Deref for Setting<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// Where a setting's value came from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// Nothing set it.
+    Default,
+    /// A line of a file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(String),
+    /// The program itself.
+    Program,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Environment(name) | Self::Flag(name) => f.write_str(name),
+            Self::Program => f.write_str("the program"),
+        }
+    }
+}
+
+/// What settings are read from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// The environment.
+    pub environment: Environment,
+    /// The home that a flag gives.
+    pub home: Option<PathBuf>,
+    /// The file that a flag names.
+    pub config: Option<PathBuf>,
+    /// `section.key` and value, as flags give them.
+    pub set: Vec<(String, String)>,
+    /// Where relative paths begin; the current folder when empty.
+    pub folder: PathBuf,
+}
+
+impl Settings {
+    /// The settings from all sources.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] that names the place (file and line, variable or flag), the
+    /// setting, its value and what is allowed; for a misspelt name, the nearest one; for two settings
+    /// that contradict each other, both.
+    pub fn load(sources: &Sources) -> Result<Self> {
+        let mut settings = Self::default();
+        // The home may hold the file, so what stands above the file is asked for it first.
+        let mut home = Self::default();
+        home.apply_above_file(sources)?;
+        settings.file = file::locate(sources, &sources.folder.join(&*home.core.home))?;
+        if let Some(path) = settings.file.clone() {
+            for line in file::read(&path)? {
+                settings.write(line.spec, &line.text, line.origin)?;
+            }
+        }
+        settings.apply_above_file(sources)?;
+        settings.apply_airflow(&sources.environment)?;
+        let base = match &settings.core.home.origin {
+            Origin::File { path, .. } => path.parent().unwrap_or(Path::new("")).to_owned(),
+            _ => sources.folder.clone(),
+        };
+        settings.core.home.value = base.join(&settings.core.home.value);
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// The defaults, with everything in a folder of its own: for programs and tests.
+    ///
+    /// ```
+    /// let settings = excom::config::Settings::at("/var/lib/weather");
+    /// assert_eq!(*settings.core.home, std::path::Path::new("/var/lib/weather"));
+    /// ```
+    pub fn at(home: impl Into<PathBuf>) -> Self {
+        let mut settings = Self::default();
+        settings.core.home.put(home.into(), Origin::Program);
+        settings
+    }
+
+    /// The same settings with one changed by the program: `"xcom.inline_limit"`, `"1MiB"`.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn with(mut self, name: &str, text: &str) -> Result<Self> {
+        self.write(named(name, &Origin::Program)?, text, Origin::Program)?;
+        self.check()?;
+        Ok(self)
+    }
+
+    /// The environment in Excom's own names, and the flags.
+    fn apply_above_file(&mut self, sources: &Sources) -> Result<()> {
+        for spec in TABLE {
+            for alias in spec.also {
+                if let Alias::Short(name) = alias
+                    && let Some(text) = sources.environment.get(name)
+                {
+                    self.write(spec, text, Origin::Environment((*name).to_owned()))?;
+                }
+            }
+        }
+        for (variable, text) in sources.environment.behind("EXCOM__") {
+            let origin = Origin::Environment(variable.to_owned());
+            let spec = TABLE.iter().find(|spec| spec.variable() == variable).ok_or_else(|| {
+                let name = variable.trim_start_matches("EXCOM__").to_ascii_lowercase();
+                let (section, key) = name.split_once("__").unwrap_or(("", &name));
+                unknown(Some(&origin), section, key)
+            })?;
+            self.write(spec, text, origin)?;
+        }
+        for (name, text) in &sources.set {
+            let origin = Origin::Flag("--set".to_owned());
+            self.write(named(name, &origin)?, text, origin)?;
+        }
+        if let Some(home) = &sources.home {
+            self.core.home.put(home.clone(), Origin::Flag("--home".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Airflow's names for what nothing of Excom's sets. Empty selects Airflow's default there, so it sets
+    /// nothing here.
+    fn apply_airflow(&mut self, environment: &Environment) -> Result<()> {
+        for spec in TABLE {
+            for alias in spec.also {
+                if let Alias::Airflow(name) = alias
+                    && *spec.origin(self) == Origin::Default
+                    && let Some(text) = environment.first(&[name])
+                {
+                    self.write(spec, text, Origin::Environment((*name).to_owned()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, spec: &Spec, text: &str, origin: Origin) -> Result<()> {
+        let place = origin.to_string();
+        (spec.of_mut)(self).write(text, origin).map_err(|Refusal { why, hints }| {
+            let error = Error::new(ErrorKind::Configuration, format!("{place}: {spec} = \"{text}\" {why}"));
+            let error = error.hint(format!("{spec} takes {}", spec.allowed));
+            hints.into_iter().fold(error, Error::hint)
+        })
+    }
+
+    /// Lets defaults give way to what was set, and refuses contradictions.
+    fn check(&mut self) -> Result<()> {
+        let xcom = &mut self.xcom;
+        if xcom.hard_limit.0 == 0 {
+            return Err(no_zero("hard_limit", &xcom.hard_limit, "nothing could be pushed"));
+        }
+        if xcom.abandoned_after.0.is_zero() {
+            return Err(no_zero(
+                "abandoned_after",
+                &xcom.abandoned_after,
+                "every push would count as abandoned",
+            ));
+        }
+        at_most("inline_limit", &mut xcom.inline_limit, "hard_limit", &xcom.hard_limit)?;
+        at_most("soft_limit", &mut xcom.soft_limit, "hard_limit", &xcom.hard_limit)?;
+        at_most("history_bytes", &mut xcom.history_bytes, "history", &xcom.history)?;
+        if xcom.inline_limit.0 > MOST_INLINE.0 {
+            let limit = &xcom.inline_limit;
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!("[xcom] inline_limit = {} (from {}) is over {MOST_INLINE}", limit.text, limit.origin),
+            )
+            .hint(
+                "values in the metadata database are whole in memory; let larger ones be files beside it",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The largest inline limit: rows of a database end at about 1 GB, and the value is in memory with its copies.
+const MOST_INLINE: Size = Size(256 << 20);
+
+/// Refuses an `[xcom]` setting that is over another. A default that nobody set gives way instead.
+fn at_most<T: PartialOrd + Clone>(
+    key: &str,
+    low: &mut Setting<T>,
+    over: &str,
+    high: &Setting<T>,
+) -> Result<()> {
+    if low.value <= high.value {
+        return Ok(());
+    }
+    if low.origin == Origin::Default {
+        low.value = high.value.clone();
+        low.text.clone_from(&high.text);
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Configuration,
+        format!(
+            "[xcom] {key} = {} (from {}) is over [xcom] {over} = {} (from {})",
+            low.text, low.origin, high.text, high.origin
+        ),
+    )
+    .hint(format!("lower {key}, or raise {over}")))
+}
+
+fn no_zero<T>(key: &str, setting: &Setting<T>, why: &str) -> Error {
+    let what = format!("[xcom] {key} = {} (from {}): {why}", setting.text, setting.origin);
+    Error::new(ErrorKind::Configuration, what).hint(format!("give {key} something above zero"))
+}
+
+/// The setting of a section and a key.
+///
+/// # Errors
+/// [`ErrorKind::Configuration`] with the nearest name when there is none.
+pub fn find(section: &str, key: &str) -> Result<&'static Spec> {
+    table::find(section, key).ok_or_else(|| unknown(None, section, key))
+}
+
+/// The setting that `section.key` names.
+fn named(name: &str, origin: &Origin) -> Result<&'static Spec> {
+    let (section, key) = name.split_once('.').unwrap_or(("", name));
+    table::find(section, key).ok_or_else(|| unknown(Some(origin), section, key))
+}
+
+/// The error about a name that is not in the table.
+fn unknown(origin: Option<&Origin>, section: &str, key: &str) -> Error {
+    let place = origin.map_or(String::new(), |origin| format!("{origin}: "));
+    let name = match (section, key) {
+        ("", key) => format!("`{key}`"),
+        (section, "") => format!("`{section}`"),
+        (section, key) => format!("[{section}] {key}"),
+    };
+    let error = Error::new(ErrorKind::Configuration, format!("{place}there is no setting {name}"));
+    match table::nearest(section, key) {
+        Some(near) => error.hint(format!("nearest: {near}")),
+        None => error.hint("`excom config list` shows all settings"),
+    }
+}
+
+impl From<&Settings> for engine::Settings {
+    fn from(settings: &Settings) -> Self {
+        let xcom = &settings.xcom;
+        Self {
+            soft_limit: xcom.soft_limit.0,
+            hard_limit: xcom.hard_limit.0,
+            access: engine::Access { writes: *xcom.writes, reads: *xcom.reads },
+            ledger: *xcom.ledger,
+            retention: engine::Retention {
+                entries: xcom.retention.map(|age| age.0),
+                history: xcom.history.0,
+                history_bytes: xcom.history_bytes.0,
+                ledger: xcom.ledger_retention.0,
+            },
+            abandoned_after: xcom.abandoned_after.0,
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The table of settings: section, key, type, default and meaning of each, in one place.
+//!
+//! The structs that programs read, the names in the environment, what `excom config` lists and the
+//! search for misspelt names all come from it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use excom_core::engine::{Ledger, Reads, Writes};
+use excom_db::sqlite::Durability;
+
+use super::backend::Backend;
+use super::kind::{Age, Kind, Refusal, Size};
+use super::{Origin, Setting};
+
+/// What is fixed about a setting, and how to find it among [`Settings`].
+#[derive(Debug)]
+pub struct Spec {
+    /// The section in `excom.toml`.
+    pub section: &'static str,
+    /// The key in its section.
+    pub key: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+    /// What may be written.
+    pub allowed: &'static str,
+    /// Names in the environment that are read besides [`Spec::variable`].
+    pub also: &'static [Alias],
+    pub(super) number: bool,
+    pub(super) of: fn(&Settings) -> &dyn Slot,
+    pub(super) of_mut: fn(&mut Settings) -> &mut dyn Slot,
+}
+
+/// Another name of a setting in the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alias {
+    /// A short name of Excom's own: behind [`Spec::variable`], before `excom.toml`.
+    Short(&'static str),
+    /// Airflow's name for the same thing: read when nothing of Excom's sets it.
+    Airflow(&'static str),
+}
+
+impl Alias {
+    /// The variable's name.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Short(name) | Self::Airflow(name) => name,
+        }
+    }
+}
+
+/// A [`Setting`] of any type.
+pub(super) trait Slot {
+    fn text(&self) -> &str;
+    fn origin(&self) -> &Origin;
+    fn write(&mut self, text: &str, origin: Origin) -> Result<(), Refusal>;
+}
+
+impl<T: Kind> Slot for Setting<T> {
+    fn text(&self) -> &str {
+        &self.text
+    }
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn write(&mut self, text: &str, origin: Origin) -> Result<(), Refusal> {
+        *self = Self { value: T::parse(text)?, text: text.to_owned(), origin };
+        Ok(())
+    }
+}
+
+macro_rules! settings {
+    ($(
+        $(#[$about:meta])*
+        $section:ident: $Section:ident {
+            $($(#[also($($also:expr),*)])? $key:ident: $type:ty = $default:expr, $meaning:literal;)*
+        }
+    )*) => {
+        /// All settings, each with where it came from.
+        ///
+        /// ```
+        /// use excom::config::{Environment, Origin, Settings, Sources};
+        ///
+        /// let environment = Environment::from_iter([("EXCOM__XCOM__INLINE_LIMIT", "1MiB")]);
+        /// let settings = Settings::load(&Sources { environment, ..Sources::default() })?;
+        /// assert_eq!(settings.xcom.inline_limit.0, 1 << 20);
+        /// assert_eq!(settings.xcom.inline_limit.origin().to_string(), "EXCOM__XCOM__INLINE_LIMIT");
+        /// assert_eq!(*settings.xcom.hard_limit.origin(), Origin::Default);
+        /// # Ok::<(), excom::Error>(())
+        /// ```
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Settings {
+            $(
+                $(#[$about])*
+                pub $section: $Section,
+            )*
+            /// The file that was read, if there was one.
+            pub file: Option<PathBuf>,
+        }
+
+        $(
+            $(#[$about])*
+            #[derive(Debug, Clone, PartialEq, Eq)]
+            #[non_exhaustive]
+            pub struct $Section {
+                $(#[doc = $meaning] pub $key: Setting<$type>,)*
+            }
+        )*
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self {
+                    $($section: $Section { $($key: Setting::standard($default),)* },)*
+                    file: None,
+                }
+            }
+        }
+
+        /// Every setting, in the order of their sections.
+        pub static TABLE: &[Spec] = &[$($(
+            Spec {
+                section: stringify!($section),
+                key: stringify!($key),
+                meaning: $meaning,
+                allowed: <$type as Kind>::ALLOWED,
+                also: &[$($($also),*)?],
+                number: <$type as Kind>::NUMBER,
+                of: |settings| &settings.$section.$key,
+                of_mut: |settings| &mut settings.$section.$key,
+            },
+        )*)*];
+    };
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+settings! {
+    /// `[core]`: where everything is.
+    core: Core {
+        #[also(Alias::Short("EXCOM_HOME"))]
+        home: PathBuf = PathBuf::from(".excom"),
+            "The folder with the metadata database, the seal key and the values that are files. In `excom.toml` \
+             a relative path begins at that file's folder.";
+        #[also(Alias::Airflow("AIRFLOW__CORE__XCOM_BACKEND"))]
+        xcom_backend: Backend = Backend::Database,
+            "The XCom backend, which decides where values live. Airflow's own class names select the backend \
+             that means the same.";
+    }
+
+    /// `[database]`: the metadata database.
+    database: Database {
+        durability: Durability = Durability::Normal,
+            "What an acknowledged push survives: with `normal` the end of the process, with `full` a power \
+             cut too.";
+    }
+
+    /// `[xcom]`: values, access, and how long things are kept.
+    xcom: XCom {
+        inline_limit: Size = Size(64 << 10),
+            "Values up to this size are kept in the metadata database, larger ones in the value store.";
+        soft_limit: Size = Size(16 << 20),
+            "A push over this size is accepted with a warning.";
+        hard_limit: Size = Size(1 << 30),
+            "A push over this size is refused.";
+        compress_from: Size = Size(4 << 10),
+            "Stored objects from this size on are compressed.";
+        writes: Writes = Writes::Any,
+            "Which XComs a task may write: `any`, or with `own` only those of its own task instance.";
+        reads: Reads = Reads::Any,
+            "Which XComs a task may read: `any`, or with `run` only those of its own DAG run.";
+        ledger: Ledger = Ledger::Batched,
+            "How reads are noted: `batched` about once a second, `strict` before each answer, `off` not.";
+        retention: Option<Age> = Some(Age(DAY.saturating_mul(90))),
+            "How long after its push an XCom expires; `off` keeps it.";
+        history: Age = Age(DAY.saturating_mul(30)),
+            "How long it stays known that there was an earlier version: size, hash, who and when.";
+        history_bytes: Age = Age(DAY.saturating_mul(7)),
+            "How long an earlier version's bytes are kept.";
+        ledger_retention: Age = Age(DAY.saturating_mul(90)),
+            "How long it stays known who read what.";
+        abandoned_after: Age = Age(Duration::from_secs(3600)),
+            "A push of a stored object that has not finished after this time counts as abandoned.";
+    }
+}
+
+impl Spec {
+    /// The name in the environment: `EXCOM__SECTION__KEY`.
+    pub fn variable(&self) -> String {
+        format!("EXCOM__{}__{}", self.section, self.key).to_ascii_uppercase()
+    }
+
+    /// The text of the value when nothing sets it.
+    pub fn default(&self) -> String {
+        (self.of)(&Settings::default()).text().to_owned()
+    }
+
+    /// The value's text as it was set.
+    pub fn text<'a>(&self, settings: &'a Settings) -> &'a str {
+        (self.of)(settings).text()
+    }
+
+    /// Where the value came from.
+    pub fn origin<'a>(&self, settings: &'a Settings) -> &'a Origin {
+        (self.of)(settings).origin()
+    }
+}
+
+impl std::fmt::Display for Spec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{}] {}", self.section, self.key)
+    }
+}
+
+/// The setting of a name.
+pub(super) fn find(section: &str, key: &str) -> Option<&'static Spec> {
+    TABLE.iter().find(|spec| spec.section == section && spec.key == key)
+}
+
+/// The setting whose name is most like one that does not exist, when it is alike at all. The right key
+/// in a wrong section is the most alike.
+pub(super) fn nearest(section: &str, key: &str) -> Option<&'static Spec> {
+    let score = |spec: &Spec| {
+        let keys = strsim::jaro_winkler(spec.key, &key.to_ascii_lowercase());
+        let sections = strsim::jaro_winkler(spec.section, &section.to_ascii_lowercase());
+        (keys, keys + 0.1 * sections)
+    };
+    let scored = TABLE.iter().map(|spec| (score(spec), spec)).filter(|((keys, _), _)| *keys >= 0.8);
+    scored.max_by(|a, b| a.0.1.total_cmp(&b.0.1)).map(|(_, spec)| spec)
+}

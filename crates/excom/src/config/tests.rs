@@ -1,0 +1,313 @@
+//! Every place that a setting comes from, and every way to get one wrong.
+
+use std::path::{Path, PathBuf};
+
+use excom_core::{Error, ErrorKind};
+
+use super::*;
+
+fn sources(variables: &[(&str, &str)]) -> Sources {
+    Sources {
+        environment: variables.iter().copied().collect(),
+        folder: "/nowhere".into(),
+        ..Sources::default()
+    }
+}
+
+/// Sources with an `excom.toml` in a folder of its own.
+fn with_file(text: &str) -> (tempfile::TempDir, Sources) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("excom.toml"), text).unwrap();
+    let sources = Sources { folder: folder.path().to_owned(), ..Sources::default() };
+    (folder, sources)
+}
+
+fn refused(sources: &Sources) -> Error {
+    let error = Settings::load(sources).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    error
+}
+
+/// The message and hints for an `excom.toml`, without the folder's name.
+fn refused_file(text: &str) -> String {
+    let (folder, sources) = with_file(text);
+    let told = format!("{:?}", refused(&sources));
+    told.replace(&format!("{}/", folder.path().display()), "")
+}
+
+#[test]
+fn defaults_are_those_of_the_design() {
+    let settings = Settings::load(&sources(&[])).unwrap();
+    assert_eq!(*settings.core.home, Path::new("/nowhere/.excom"));
+    let told: Vec<String> = TABLE.iter().map(|spec| format!("{spec} {}", spec.text(&settings))).collect();
+    assert_eq!(
+        told,
+        [
+            "[core] home .excom",
+            "[core] xcom_backend database",
+            "[database] durability normal",
+            "[xcom] inline_limit 64KiB",
+            "[xcom] soft_limit 16MiB",
+            "[xcom] hard_limit 1GiB",
+            "[xcom] compress_from 4KiB",
+            "[xcom] writes any",
+            "[xcom] reads any",
+            "[xcom] ledger batched",
+            "[xcom] retention 90d",
+            "[xcom] history 30d",
+            "[xcom] history_bytes 7d",
+            "[xcom] ledger_retention 90d",
+            "[xcom] abandoned_after 1h",
+        ]
+    );
+    assert!(TABLE.iter().all(|spec| *spec.origin(&settings) == Origin::Default));
+    assert_eq!(engine::Settings::from(&settings), engine::Settings::default());
+}
+
+#[test]
+fn every_default_is_a_text_that_sets_the_same() {
+    for spec in TABLE {
+        let name = format!("{}.{}", spec.section, spec.key);
+        let settings = Settings::default().with(&name, &spec.default()).unwrap();
+        assert_eq!(spec.text(&settings), spec.default());
+        assert_eq!(*spec.origin(&settings), Origin::Program);
+        assert_eq!(engine::Settings::from(&settings), engine::Settings::default());
+    }
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let (folder, mut sources) = with_file("[xcom]\nledger = 'off'\nreads = 'run'\n\n\nhistory = '9d'\n");
+    sources.environment =
+        [("EXCOM__XCOM__LEDGER", "strict"), ("EXCOM__XCOM__READS", "any")].into_iter().collect();
+    sources.set = vec![("xcom.ledger".into(), "batched".into())];
+    let settings = Settings::load(&sources).unwrap();
+    let origin = |key: &str| find("xcom", key).unwrap().origin(&settings).to_string();
+    assert_eq!((settings.xcom.ledger.text(), origin("ledger")), ("batched", "--set".into()));
+    assert_eq!((settings.xcom.reads.text(), origin("reads")), ("any", "EXCOM__XCOM__READS".into()));
+    let line = format!("{}:6", folder.path().join("excom.toml").display());
+    assert_eq!((settings.xcom.history.text(), origin("history")), ("9d", line));
+    assert_eq!(origin("writes"), "default");
+}
+
+#[test]
+fn the_home_comes_from_a_flag_a_variable_or_the_file() {
+    let mut from = sources(&[("EXCOM_HOME", "here"), ("EXCOM__CORE__HOME", "/there")]);
+    assert_eq!(*Settings::load(&from).unwrap().core.home, Path::new("/there"));
+    from.home = Some("flagged".into());
+    assert_eq!(*Settings::load(&from).unwrap().core.home, Path::new("/nowhere/flagged"));
+    let settings = Settings::load(&sources(&[("EXCOM_HOME", "here")])).unwrap();
+    assert_eq!(*settings.core.home, Path::new("/nowhere/here"));
+    assert_eq!(settings.core.home.origin().to_string(), "EXCOM_HOME");
+
+    // In a file it is relative to the file, wherever the program runs.
+    let (folder, file) = with_file("core.home = 'data'\n");
+    assert_eq!(*Settings::load(&file).unwrap().core.home, folder.path().join("data"));
+    let named = Sources { config: Some(folder.path().join("excom.toml")), ..sources(&[]) };
+    assert_eq!(*Settings::load(&named).unwrap().core.home, folder.path().join("data"));
+}
+
+#[test]
+fn the_file_is_the_one_named_or_here_or_in_the_home() {
+    let (folder, here) = with_file("[xcom]\nhistory = '11d'\n");
+    let home = folder.path().join(".excom");
+    std::fs::create_dir(&home).unwrap();
+    std::fs::write(home.join("excom.toml"), "[xcom]\nhistory = '12d'\n").unwrap();
+    let other = folder.path().join("other.toml");
+    std::fs::write(&other, "[xcom]\nhistory = '13d'\n").unwrap();
+    let history = |sources: &Sources| Settings::load(sources).unwrap().xcom.history.to_string();
+
+    assert_eq!(history(&here), "11d");
+    let environment: Environment = [("EXCOM_CONFIG", "other.toml")].into_iter().collect();
+    assert_eq!(history(&Sources { environment, ..here.clone() }), "13d");
+    assert_eq!(history(&Sources { home: Some(home), ..sources(&[]) }), "12d");
+    assert_eq!(history(&Sources { config: Some(other), ..here }), "13d");
+
+    let error = refused(&sources(&[("EXCOM_CONFIG", "gone.toml")]));
+    assert_eq!(error.to_string(), "EXCOM_CONFIG names the file `/nowhere/gone.toml`, which is not there");
+}
+
+#[test]
+fn airflows_setting_is_read_where_excoms_is_not_set() {
+    const NAME: &str = "AIRFLOW__CORE__XCOM_BACKEND";
+    for class in [
+        "airflow.sdk.execution_time.xcom.BaseXCom",
+        "airflow.models.xcom.BaseXCom",
+        "airflow.sdk.bases.xcom.BaseXCom",
+    ] {
+        let settings = Settings::load(&sources(&[(NAME, class)])).unwrap();
+        assert_eq!(*settings.core.xcom_backend, Backend::Database);
+        assert_eq!(settings.core.xcom_backend.text(), class);
+        assert_eq!(settings.core.xcom_backend.origin().to_string(), NAME);
+    }
+    let empty = Settings::load(&sources(&[(NAME, "")])).unwrap();
+    assert_eq!(*empty.core.xcom_backend.origin(), Origin::Default);
+
+    let error = refused(&sources(&[(NAME, "mine.xcom.Backend")]));
+    assert!(error.to_string().contains("Python class `Backend`"), "{error}");
+    assert!(error.hints().iter().any(|hint| hint.contains("EXCOM__CORE__XCOM_BACKEND=database")));
+    let both = sources(&[(NAME, "mine.xcom.Backend"), ("EXCOM__CORE__XCOM_BACKEND", "database")]);
+    assert_eq!(
+        Settings::load(&both).unwrap().core.xcom_backend.origin().to_string(),
+        "EXCOM__CORE__XCOM_BACKEND"
+    );
+    let (_folder, mut file) = with_file("core.xcom_backend = 'database'\n");
+    file.environment = both.environment;
+    assert!(Settings::load(&file).is_ok());
+
+    for name in
+        ["redis", "object_storage", "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend"]
+    {
+        let error = refused(&sources(&[(NAME, name)]));
+        assert!(error.to_string().ends_with("is not in this version of Excom"), "{error}");
+    }
+    assert!(refused(&sources(&[(NAME, "data base")])).to_string().ends_with("is no XCom backend"));
+}
+
+#[test]
+fn what_is_wrong_in_a_file_is_told_with_its_line_and_what_is_right() {
+    for (text, told) in [
+        (
+            "\n[xcom]\ninline_limt = 5\n",
+            "excom.toml:3: there is no setting [xcom] inline_limt (configuration)\n  \
+             hint: nearest: [xcom] inline_limit",
+        ),
+        (
+            "[core]\nhistory = '1d'\n",
+            "excom.toml:2: there is no setting [core] history (configuration)\n  hint: nearest: [xcom] history",
+        ),
+        (
+            "[databse]\ndurability = 'full'\n",
+            "excom.toml:1: there is no setting [databse] durability (configuration)\n  \
+             hint: nearest: [database] durability",
+        ),
+        (
+            "retention = '5d'\n",
+            "excom.toml:1: there is no setting `retention` (configuration)\n  hint: nearest: [xcom] retention",
+        ),
+        (
+            "[what]\never = 1\n",
+            "excom.toml:1: there is no setting [what] ever (configuration)\n  \
+             hint: `excom config list` shows all settings",
+        ),
+        (
+            "[xcom]\n\nledger = true\n",
+            "excom.toml:3: [xcom] ledger is a boolean; it takes batched, strict or off (configuration)\n  \
+             hint: write it as text: ledger = \"batched\"",
+        ),
+        (
+            "[xcom]\nretention = 90\n",
+            "excom.toml:2: [xcom] retention is a bare number; it takes a length of time, such as 90d, 12h or \
+             10s, or off (configuration)\n  hint: write it as text: retention = \"90d\"",
+        ),
+        (
+            "[xcom]\nhard_limit = '3 parsecs'\n",
+            "excom.toml:2: [xcom] hard_limit = \"3 parsecs\" is no size: `parsecs` is no unit of bytes \
+             (configuration)\n  hint: [xcom] hard_limit takes a number of bytes, such as 65536, 64KiB or 1MB",
+        ),
+        (
+            "[xcom]\nreads = 'some'\n",
+            "excom.toml:2: [xcom] reads = \"some\" is not among what can be chosen (configuration)\n  \
+             hint: [xcom] reads takes any or run",
+        ),
+        (
+            "xcom = 5\n",
+            "excom.toml:1: [xcom] is a section, not a setting (configuration)\n  \
+             hint: write [xcom] on a line of its own, and the settings under it",
+        ),
+    ] {
+        assert_eq!(refused_file(text), told);
+    }
+    assert!(refused_file("[xcom]\n\nledger = = 1\n").starts_with("excom.toml:3: this is not TOML: "));
+    assert!(
+        refused_file("[xcom]\nledger = 'off'\nledger = 'off'\n")
+            .starts_with("excom.toml:3: this is not TOML: ")
+    );
+
+    let (folder, file) = with_file("");
+    std::fs::write(folder.path().join("excom.toml"), b"a = 1\nb = '\xff'\n").unwrap();
+    assert!(refused(&file).to_string().ends_with("excom.toml:2: the file is not UTF-8 here"));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("excom.toml")).unwrap();
+    let error = refused(&Sources { folder: folder.path().to_owned(), ..Sources::default() });
+    assert!(error.to_string().contains("excom.toml cannot be read: "), "{error}");
+}
+
+#[test]
+fn what_is_wrong_in_the_environment_and_in_flags_is_told_too() {
+    let error = refused(&sources(&[("EXCOM__XCOM__RETENTON", "5d")]));
+    assert_eq!(error.to_string(), "EXCOM__XCOM__RETENTON: there is no setting [xcom] retenton");
+    assert_eq!(error.hints(), ["nearest: [xcom] retention"]);
+    let error = refused(&sources(&[("EXCOM__XCOM__RETENTION", "")]));
+    assert!(
+        error.to_string().starts_with("EXCOM__XCOM__RETENTION: [xcom] retention = \"\" is no"),
+        "{error}"
+    );
+    let error = refused(&sources(&[("EXCOM_HOME", "~/x")]));
+    assert!(error.to_string().contains("only a shell replaces"), "{error}");
+    let set = vec![("inline_limit".into(), "1".into())];
+    let error = refused(&Sources { set, ..sources(&[]) });
+    assert_eq!(error.to_string(), "--set: there is no setting `inline_limit`");
+    assert_eq!(error.hints(), ["nearest: [xcom] inline_limit"]);
+}
+
+#[test]
+fn sizes_and_ages() {
+    for (text, bytes) in
+        [("0", 0), ("65536", 65_536), ("64KiB", 65_536), ("64 kib", 65_536), ("1MB", 1_000_000)]
+    {
+        assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
+    }
+    for text in ["", "KiB", "-1", "1.5MiB", "1XB", "99999999TiB", "99999999999999999999"] {
+        assert!(text.parse::<Size>().is_err(), "{text}");
+    }
+    for (text, seconds) in
+        [("0s", 0), ("10s", 10), ("5m", 300), ("12h", 43_200), ("90d", 7_776_000), ("2w", 1_209_600)]
+    {
+        assert_eq!(text.parse(), Ok(Age(std::time::Duration::from_secs(seconds))), "{text}");
+    }
+    for text in ["", "90", "d", "-1d", "1.5h", "1y", "400000d", "99999999999999999999s"] {
+        assert!(text.parse::<Age>().is_err(), "{text}");
+    }
+    for text in ["0s", "10s", "5m", "12h", "90d"] {
+        assert_eq!(text.parse::<Age>().unwrap().to_string(), text);
+    }
+    let kept = Settings::default().with("xcom.retention", "off").unwrap();
+    assert_eq!(engine::Settings::from(&kept).retention.entries, None);
+}
+
+#[test]
+fn contradictions_are_errors_and_defaults_give_way() {
+    let error = refused(&sources(&[("EXCOM__XCOM__INLINE_LIMIT", "2GiB")]));
+    assert_eq!(
+        error.to_string(),
+        "[xcom] inline_limit = 2GiB (from EXCOM__XCOM__INLINE_LIMIT) is over [xcom] hard_limit = 1GiB (from default)"
+    );
+    let small = Settings::load(&sources(&[("EXCOM__XCOM__HARD_LIMIT", "10KiB")])).unwrap();
+    assert_eq!((small.xcom.inline_limit.text(), small.xcom.soft_limit.0), ("10KiB", 10_240));
+    let short = Settings::load(&sources(&[("EXCOM__XCOM__HISTORY", "1d")])).unwrap();
+    assert_eq!(short.xcom.history_bytes.to_string(), "1d");
+    for (name, text) in [
+        ("EXCOM__XCOM__HARD_LIMIT", "0"),
+        ("EXCOM__XCOM__ABANDONED_AFTER", "0s"),
+        ("EXCOM__XCOM__SOFT_LIMIT", "2GiB"),
+        ("EXCOM__XCOM__INLINE_LIMIT", "512MiB"),
+        ("EXCOM__XCOM__HISTORY_BYTES", "31d"),
+    ] {
+        let error = refused(&sources(&[(name, text)]));
+        assert!(error.to_string().contains(name) && !error.hints().is_empty(), "{error:?}");
+    }
+}
+
+#[test]
+fn settings_of_a_program() {
+    let settings = Settings::at("data").with("xcom.inline_limit", "1KiB").unwrap();
+    let settings = settings.with("xcom.ledger", "off").unwrap();
+    assert_eq!(*settings.core.home, PathBuf::from("data"));
+    assert_eq!(settings.xcom.inline_limit.origin().to_string(), "the program");
+    assert!(settings.with("xcom.nothing", "").is_err());
+    assert_eq!(
+        find("core", "xcom_backnd").unwrap_err().to_string(),
+        "there is no setting [core] xcom_backnd"
+    );
+}

@@ -1,0 +1,259 @@
+//! The embedded engine: everything in one folder, no service.
+//!
+//! The folder, called the home, has the metadata database `excom.db`, the values that are files in
+//! `values/`, and the seal key `seal.key`. Several processes may have it open at once. Nothing special
+//! is needed after one was interrupted: what it left is collected by
+//! [`Engine::maintain`](crate::Engine::maintain).
+
+mod clock;
+mod seal_key;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use excom_core::engine::{self, Ledger};
+use excom_core::{Engine, Error, ErrorKind, MetadataDb, Result, ValueStore};
+use excom_db::sqlite;
+use excom_store::{Files, Offload, OffloadOptions};
+
+pub use clock::SystemClock;
+
+use crate::config::{Backend, Settings};
+
+/// The mark under which the database remembers the seal key's fingerprint.
+pub const SEAL_KEY_MARK: &str = "seal_key_fingerprint";
+
+/// The mark under which the database remembers the backend that it was first used with.
+pub const BACKEND_MARK: &str = "xcom_backend";
+
+/// What is where in a home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home(PathBuf);
+
+impl Home {
+    /// The home that settings name.
+    pub fn of(settings: &Settings) -> Self {
+        Self(settings.core.home.to_path_buf())
+    }
+
+    /// The folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    /// The metadata database.
+    pub fn database(&self) -> PathBuf {
+        self.0.join("excom.db")
+    }
+
+    /// The secret that seals values which are files.
+    pub fn seal_key(&self) -> PathBuf {
+        self.0.join("seal.key")
+    }
+
+    /// The logs of tries.
+    pub fn logs(&self) -> PathBuf {
+        self.0.join("logs")
+    }
+
+    /// The values that are files.
+    pub fn values(&self) -> PathBuf {
+        self.0.join("values")
+    }
+}
+
+/// Opens the embedded engine and makes what is missing: the folder (for its owner only), the key, the
+/// database, the folder for values.
+///
+/// It blocks for some milliseconds. Call [`Engine::close`](crate::Engine::close) before the program
+/// ends, and drive [`Engine::maintain`](crate::Engine::maintain) in one that runs for long.
+///
+/// ```
+/// use excom::{Caller, Value, XComKey, config::Settings, embedded};
+///
+/// # pollster::block_on(async {
+/// let folder = tempfile::tempdir().unwrap();
+/// let engine = embedded::open(&Settings::at(folder.path()))?;
+/// let key = XComKey::new("weather", "manual__1", "count", -1, "rows")?;
+/// engine.push(&Caller::user("ana"), &key, Value::of(&365)?.into()).await?;
+/// engine.close().await?;
+/// # Ok::<(), excom::Error>(())
+/// # }).unwrap();
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Configuration`] when the home is no folder, or the seal key is not the one that the
+/// database was used with; [`ErrorKind::ReadOnly`] when the folder cannot be written;
+/// [`ErrorKind::Full`]; whatever the database reports. Each says which file, why, and what to do.
+pub fn open(settings: &Settings) -> Result<Engine> {
+    make_folder(settings)?;
+    assemble(settings, Access::Write)
+}
+
+/// Opens the embedded engine to read what is there, and makes nothing; none when nothing was ever pushed
+/// there. In a folder that cannot be written, reads are not noted in the ledger.
+///
+/// # Errors
+/// As [`open`]. With `[xcom] ledger = "strict"` a folder that cannot be written is an error, since no
+/// read may go unnoted.
+pub fn open_existing(settings: &Settings) -> Result<Option<Engine>> {
+    let home = Home::of(settings);
+    let database = home.database();
+    let looked = || database.try_exists().map_err(|cause| failure("look for", &database, settings, cause));
+    if is_folder(settings)? && looked()? {
+        let opened = match assemble(settings, Access::Write) {
+            Err(error) if error.kind() == ErrorKind::ReadOnly && *settings.xcom.ledger != Ledger::Strict => {
+                assemble(settings, Access::Read)
+            }
+            opened => opened,
+        };
+        return opened.map(Some);
+    }
+    Ok(None)
+}
+
+/// The store of the values that are files, for looking at the files themselves.
+///
+/// # Errors
+/// When its folder cannot be made.
+pub fn values(settings: &Settings) -> Result<Arc<dyn ValueStore>> {
+    Ok(Arc::new(Files::open(&Home::of(settings).values())?))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Write,
+    Read,
+}
+
+fn assemble(settings: &Settings, access: Access) -> Result<Engine> {
+    let home = Home::of(settings);
+    let read_only = access == Access::Read;
+    let options = sqlite::Options { durability: *settings.database.durability, read_only };
+    let db = Arc::new(sqlite::Db::open(&home.database(), options)?);
+    let keys = seal_key::of_home(&*db, &home, read_only)?;
+    let Backend::Database = *settings.core.xcom_backend;
+    let offload = OffloadOptions {
+        threshold: settings.xcom.inline_limit.0,
+        compress_from: settings.xcom.compress_from.0,
+        ..OffloadOptions::default()
+    };
+    let files = values(settings)?;
+    let backend = Arc::new(Offload::new(files, keys.clone(), offload));
+    remember(&*db, BACKEND_MARK, Backend::Database.to_string().as_str(), read_only)?;
+    let mut rules = engine::Settings::from(settings);
+    if read_only {
+        rules.ledger = Ledger::Off;
+    }
+    Ok(Engine::builder(db, Arc::new(SystemClock)).backend(backend).keys(keys).settings(rules).build())
+}
+
+/// What the database remembers under a name, which is the value given when it remembers nothing yet.
+fn remember(db: &dyn MetadataDb, name: &str, value: &str, read_only: bool) -> Result<String> {
+    // The database waits without a runtime, so any thread can wait for it. Looking first spares every
+    // start but the first one a write.
+    pollster::block_on(async {
+        match db.mark(name).await? {
+            Some(known) => Ok(known),
+            None if read_only => Ok(value.to_owned()),
+            None => db.set_mark(name, value).await,
+        }
+    })
+}
+
+/// Whether the home is there.
+fn is_folder(settings: &Settings) -> Result<bool> {
+    let home = Home::of(settings);
+    match std::fs::metadata(home.folder()) {
+        Ok(found) if found.is_dir() => Ok(true),
+        Ok(_) => Err(Error::new(
+            ErrorKind::Configuration,
+            format!("the home {} (from {}) is not a folder", home.0.display(), settings.core.home.origin()),
+        )
+        .hint("name a folder with --home, EXCOM_HOME or [core] home, or move that file away")),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(failure("look at", home.folder(), settings, cause)),
+    }
+}
+
+fn make_folder(settings: &Settings) -> Result<()> {
+    if is_folder(settings)? {
+        return Ok(());
+    }
+    let home = Home::of(settings);
+    if let Some(parent) = home.folder().parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).map_err(|cause| failure("create", parent, settings, cause))?;
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(home.folder()) {
+        // Another process was faster.
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && home.folder().is_dir() => Ok(()),
+        Err(cause) => Err(failure("create", home.folder(), settings, cause)),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn failure(what: &str, path: &Path, settings: &Settings, cause: io::Error) -> Error {
+    let origin = settings.core.home.origin();
+    let message = format!("cannot {what} {}, for the home that {origin} names", path.display());
+    Error::new(kind_of(&cause), message)
+        .because(cause)
+        .hint("check the owner and mode of its parent folder, and that the file system is not read-only")
+        .hint("or name another folder with --home, EXCOM_HOME or [core] home")
+}
+
+/// What an operating system's error means to a caller.
+fn kind_of(cause: &io::Error) -> ErrorKind {
+    match cause.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
+        _ => ErrorKind::Configuration,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use excom_core::{Caller, PullOptions, Value, XComKey};
+
+    use super::*;
+
+    #[test]
+    fn a_home_opens_again_with_all_its_values() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::at(folder.path().join("deep/home"));
+        assert!(open_existing(&settings).unwrap().is_none());
+        assert!(!folder.path().join("deep").exists(), "reading makes nothing");
+
+        let key = |task| XComKey::new("d", "r", task, -1, "k").unwrap();
+        let large = Value::of(&"x".repeat(100_000)).unwrap();
+        let engine = open(&settings).unwrap();
+        let ana = Caller::user("ana");
+        pollster::block_on(async {
+            engine.push(&ana, &key("small"), Value::of(&1)?.into()).await?;
+            engine.push(&ana, &key("large"), large.clone().into()).await?;
+            engine.close().await
+        })
+        .unwrap();
+        drop(engine);
+
+        let engine = open_existing(&settings).unwrap().unwrap();
+        let keys = [key("small"), key("large")];
+        let answers = pollster::block_on(engine.pull(&ana, &keys, PullOptions::default())).unwrap();
+        assert_eq!(answers[0].found().unwrap().value.as_str(), "1");
+        assert_eq!(answers[1].found().unwrap().value, large);
+    }
+
+    #[test]
+    fn another_key_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::at(folder.path());
+        drop(open(&settings).unwrap());
+        std::fs::write(Home::of(&settings).seal_key(), "ab".repeat(32)).unwrap();
+        let error = open(&settings).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("is not the one that this home was used with"), "{error}");
+    }
+}
