@@ -13,7 +13,8 @@
 use std::collections::BTreeMap;
 
 use excom::prelude::*;
-use rusqlite::Connection;
+use rusqlite::fallible_iterator::FallibleIterator as _;
+use rusqlite::{Batch, Connection};
 
 /// A day at a station, as NOAA's file has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -150,8 +151,8 @@ fn load(months: Vec<Month>, rows: u64, ti: &TaskInstance) -> Result<String> {
     ti.log(&sql);
     // The rows are bound, never pasted into the statement.
     let months = serde_json::to_string(&months)?;
-    for statement in sql.split_inclusive(';').filter(|statement| statement.contains("TABLE")) {
-        let mut statement = database.prepare(statement)?;
+    let mut statements = Batch::new(&database, &sql);
+    while let Some(mut statement) = statements.next()? {
         match statement.parameter_count() {
             0 => statement.execute([])?,
             _ => statement.execute([(":months", &months)].as_slice())?,

@@ -19,7 +19,7 @@ use proc_macro::TokenStream;
 ///
 /// ```ignore
 /// #[task(retries = 3, retry_delay = "10s")]
-/// async fn hottest(days: Vec<Observation>, floor: f64, ti: &TaskInstance) -> Result<Day> { … }
+/// async fn hottest(days: Vec<Observation>, floor: f64, ti: &TaskInstance) -> Result<Day> { /* … */ }
 ///
 /// let day = hottest(dag, read(dag, "weather.csv"), 30.0);   // in a #[dag] function
 /// let day = hottest::call(days, 30.0, &ti).await?;          // in a test

@@ -1,1 +1,27 @@
-//! Long proofs and bad surroundings.
+//! What Excom withstands, shown with real processes, real files and real file systems.
+//!
+//! The proofs run long from `cargo xtask prove` and short as tests:
+//!
+//! - [`crash`]: a process that pushes is killed again and again; nothing acknowledged is lost, nothing is
+//!   half there, nothing stays behind.
+//! - [`processes`]: four processes use one database at once.
+//! - [`first_start`]: the process that makes a new home is killed while it does.
+//!
+//! The tests of this crate put the embedded engine into bad surroundings: full disks, folders that cannot
+//! be written, damaged and foreign files. What cannot be shown here is a power cut: killing a process
+//! leaves the operating system's cache alone. A test counts instead that `[database] durability = "full"`
+//! waits for the disk at every commit.
+//!
+//! A proof starts the `prove` binary itself as its children, and ends each by its own id.
+
+pub mod child;
+pub mod crash;
+pub mod first_start;
+pub mod home;
+pub mod mount;
+pub mod processes;
+pub mod random;
+pub mod skip;
+
+/// What a proof comes to: its report, or what was found to be broken.
+pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;

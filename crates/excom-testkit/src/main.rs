@@ -1,3 +1,110 @@
-//! The proofs as a program.
+//! The proofs as a program: `cargo xtask prove NAME`, and the children that they start.
 
-fn main() {}
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use excom_testkit::{Result, child, crash, first_start, processes};
+
+const PROOFS: &str = include_str!("../proofs.txt");
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        [] => child::tell(PROOFS.trim_end()).map_err(Into::into),
+        [name, rest @ ..] if name.starts_with("child-") => {
+            // A child tells its failure to the proof that started it.
+            be_child(name, rest).inspect_err(|error| drop(child::tell(&format!("error {error}"))))
+        }
+        [name, options @ ..] => prove(name, options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            drop(writeln!(io::stderr(), "prove: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn be_child(name: &str, arguments: &[&str]) -> Result<()> {
+    match (name, arguments) {
+        ("child-crash", [folder, round]) => crash::child(Path::new(folder), round.parse()?),
+        ("child-first-start", [folder]) => first_start::child(Path::new(folder)),
+        ("child-processes", [folder, index, millis]) => {
+            processes::child(Path::new(folder), index.parse()?, millis.parse()?)
+        }
+        _ => Err(format!("there is no child `{name}`").into()),
+    }
+}
+
+fn prove(name: &str, options: &[&str]) -> Result<()> {
+    let program = std::env::current_exe()?;
+    let seed = || -> Result<u64> {
+        match option(options, "--seed")? {
+            Some(seed) => Ok(seed),
+            None => Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs()),
+        }
+    };
+    let allowed: &[&str] = match name {
+        "crash" | "first-start" => &["--rounds", "--seed"],
+        "processes" => &["--seconds"],
+        _ => return Err(format!("there is no proof `{name}`; there are\n{}", PROOFS.trim_end()).into()),
+    };
+    if let Some(unknown) = options.iter().step_by(2).find(|option| !allowed.contains(option)) {
+        return Err(format!("`{name}` has no option `{unknown}`; it has {}", allowed.join(" and ")).into());
+    }
+    let begin = Instant::now();
+    let report = match name {
+        "crash" => {
+            let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(500), seed()?);
+            child::tell(&format!("{rounds} rounds with --seed {seed}"))?;
+            crash::prove(&program, rounds, seed)?.to_string()
+        }
+        "first-start" => {
+            let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(100), seed()?);
+            child::tell(&format!("{rounds} rounds with --seed {seed}"))?;
+            first_start::prove(&program, rounds, seed)?.to_string()
+        }
+        _ => processes::prove(&program, option(options, "--seconds")?.unwrap_or(10) * 1000)?.to_string(),
+    };
+    child::tell(&format!("{report}\nproved in {:.1} s", begin.elapsed().as_secs_f64()))?;
+    Ok(())
+}
+
+/// The number behind an option.
+fn option(options: &[&str], name: &str) -> Result<Option<u64>> {
+    match options.iter().position(|option| *option == name) {
+        None => Ok(None),
+        Some(at) => {
+            let number = options.get(at + 1).ok_or_else(|| format!("{name} needs a number"))?;
+            let number = number.parse().map_err(|error| format!("{name} {number}: {error}"))?;
+            Ok(Some(number))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_proof_that_is_listed_exists() {
+        for line in PROOFS.lines() {
+            let name = line.split(' ').next().unwrap();
+            let refusal = prove(name, &["--nonsense", "1"]).unwrap_err().to_string();
+            assert!(refusal.contains("has no option `--nonsense`"), "{refusal}");
+        }
+        assert!(prove("nonsense", &[]).is_err());
+    }
+
+    #[test]
+    fn options_are_numbers() {
+        assert_eq!(option(&["--rounds", "7"], "--rounds").unwrap(), Some(7));
+        assert_eq!(option(&[], "--rounds").unwrap(), None);
+        assert!(option(&["--rounds"], "--rounds").is_err());
+        assert!(option(&["--rounds", "x"], "--rounds").is_err());
+    }
+}

@@ -20,7 +20,7 @@ fn fine() -> Vec<Package> {
         package("excom", &["excom-core", "excom-db", "excom-store", "excom-flow", "excom-macros"], &[]),
         package("excom-cli", &["excom"], &[]),
         package("excom-testkit", &["excom", "rusqlite"], &[]),
-        package("excom-bench", &["excom-db", "rusqlite", "excom-testkit"], &[]),
+        package("excom-bench", &["excom-db", "rusqlite"], &["excom-testkit"]),
         package("xtask", &["serde_json"], &[]),
     ]
 }

@@ -6,7 +6,7 @@ mod handle;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,7 +37,8 @@ pub struct Dag {
 #[derive(Debug, Default)]
 struct Building {
     nodes: Vec<Node>,
-    ids: HashSet<Arc<str>>,
+    /// Each id that is taken, and the last number that was put behind it for another task.
+    ids: HashMap<Arc<str>, u32>,
     problems: Vec<Error>,
 }
 
@@ -47,6 +48,21 @@ struct Node {
     settings: Settings,
     work: Box<dyn Work>,
     after: Vec<TaskRef>,
+}
+
+impl Building {
+    /// The id, or the id with the next number behind it that is free.
+    fn free_id(&mut self, id: &str) -> Arc<str> {
+        let mut free: Arc<str> = id.into();
+        let mut number = self.ids.get(id).copied().unwrap_or(0);
+        while self.ids.contains_key(&free) {
+            number += 1;
+            free = format!("{id}__{number}").into();
+        }
+        self.ids.insert(free.clone(), 0);
+        self.ids.insert(id.into(), number);
+        free
+    }
 }
 
 /// How a task is run.
@@ -98,7 +114,7 @@ impl Dag {
     /// ```
     pub fn add<O: Operator>(&self, task_id: &str, operator: O) -> Handle<'_, O> {
         let task_id: Arc<str> = task_id.into();
-        if !self.building.borrow_mut().ids.insert(task_id.clone()) {
+        if self.building.borrow_mut().ids.insert(task_id.clone(), 0).is_some() {
             self.problem(
                 invalid(format!("two tasks have the id `{task_id}`"))
                     .hint("give each task of a DAG an id of its own"),
@@ -134,14 +150,7 @@ impl Dag {
     /// Adds a task that calls a function, for the task functions that `#[task]` makes. When the id is
     /// taken it becomes `id__1`, `id__2` and so on, so that a function can be used many times.
     pub(crate) fn add_function<T>(&self, id: &str, settings: Settings, function: Function) -> XComArg<T> {
-        let mut building = self.building.borrow_mut();
-        let mut task_id: Arc<str> = id.into();
-        let mut number = 0;
-        while !building.ids.insert(task_id.clone()) {
-            number += 1;
-            task_id = format!("{id}__{number}").into();
-        }
-        drop(building);
+        let task_id = self.building.borrow_mut().free_id(id);
         XComArg::new(self.push(task_id, settings, Box::new(function)))
     }
 

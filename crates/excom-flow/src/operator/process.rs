@@ -134,7 +134,7 @@ struct Guard(Option<Pid>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        signal(self.0, Signal::KILL);
+        
     }
 }
 
@@ -193,7 +193,8 @@ impl<'a> Lines<'a> {
         }
         let last = self.last.map_err(|()| {
             Error::new(ErrorKind::TooLarge, "the last line of the output is over 1 MiB, so it is not pushed")
-                .hint("print a short last line, push the data with `excom xcom push`, or set do_xcom_push to false")
+                .hint("print a short last line and push the data with `excom xcom push`")
+                .hint("or set do_xcom_push to false")
         });
         (last, self.tail.into())
     }

@@ -105,7 +105,9 @@ fn the_definition_tells_its_parameters() {
     let told = serde_json::to_value(definition.params()).unwrap();
     assert_eq!(
         told[0],
-        serde_json::json!({"name": "file", "type": "PathBuf", "default": "a.csv", "doc": "Where the observations are."})
+        serde_json::json!({
+            "name": "file", "type": "PathBuf", "default": "a.csv", "doc": "Where the observations are."
+        })
     );
     assert_eq!(told[1]["doc"], "degrees");
     assert_eq!(told[3]["default"], "safe");

@@ -1,12 +1,13 @@
 //! Runs: order, parallelism, retries, and what one task's end means for others.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use excom::prelude::*;
 use excom_core::engine::Settings;
-use excom_core::{Engine, ErrorKind, TaskInstanceKey, TaskState, memory};
+use excom_core::{Clock, Engine, ErrorKind, TaskInstanceKey, TaskState, memory};
 use excom_flow::runner::RunState;
 use excom_flow::{DagDefinition, RunOptions, Runner};
 
@@ -236,6 +237,63 @@ fn a_push_that_is_refused_fails_the_try() {
     let failure = report.tasks[0].failure.clone().unwrap();
     assert!(failure.message.contains("the hard limit is 1000 bytes"), "{failure:?}");
     assert!(!failure.hints.is_empty());
+}
+
+/// Looks, three seconds after it pulled, whether the pull is in the ledger.
+#[derive(Debug, Clone)]
+struct Look(Engine);
+
+impl Operator for Look {
+    type Output = usize;
+
+    fn fields(&mut self) -> Vec<(std::borrow::Cow<'static, str>, &mut Field)> {
+        Vec::new()
+    }
+
+    async fn execute(self, ti: TaskInstance) -> Result<usize> {
+        ti.xcom_pull("ok").aget::<u8>().await?;
+        let key = ti.key().clone();
+        let read = TaskInstanceKey::new(key.dag_id, key.run_id, "ok", -1)?.xcom("return_value")?;
+        let before = self.0.db().readers(&read).await?.len();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        Ok(self.0.db().readers(&read).await?.len() - before)
+    }
+}
+
+/// A clock that waits by the runtime's time, which a paused runtime moves on by itself.
+#[derive(Debug)]
+struct RuntimeClock(memory::Clock);
+
+impl Clock for RuntimeClock {
+    fn now(&self) -> jiff::Timestamp {
+        self.0.now()
+    }
+
+    fn random(&self) -> u64 {
+        self.0.random()
+    }
+
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+#[test]
+fn the_engine_is_maintained_while_a_run_lasts() {
+    let clock = Arc::new(RuntimeClock(memory::Clock::new()));
+    let engine = Engine::builder(Arc::new(memory::Db::new()), clock).build();
+    let definition = DagDefinition::new("d", {
+        let engine = engine.clone();
+        move |dag| {
+            dag.add("look", Look(engine.clone())).after(ok(dag));
+        }
+    });
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+    let report =
+        runtime.block_on(Runner::new(engine.clone()).run(&definition, RunOptions::new().run_id("r")));
+    assert!(report.unwrap().succeeded());
+    assert_eq!(pushed(&engine, "d", "look", "return_value").unwrap(), "1");
 }
 
 #[test]

@@ -314,6 +314,19 @@ fn readers_are_told_apart_in_the_ledger() {
     assert_eq!(readers[0].reader, "task noted/r/add");
 }
 
+#[test]
+fn ids_are_numbered_around_those_that_are_taken() {
+    let definition = DagDefinition::new("d", |dag| {
+        dag.bash("one__1", "true");
+        let _ = (one(dag), one(dag), one(dag));
+        dag.bash("one__4", "true");
+        let _ = (one(dag), one(dag));
+    });
+    let graph = definition.graph().unwrap();
+    let ids: Vec<&str> = graph.tasks().iter().map(excom_flow::Task::id).collect();
+    assert_eq!(ids, ["one__1", "one", "one__2", "one__3", "one__4", "one__5", "one__6"]);
+}
+
 mod wrong_dags {
     use super::*;
 
