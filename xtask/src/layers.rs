@@ -61,7 +61,8 @@ pub(crate) fn run() -> Result<bool, String> {
     let metadata: Value =
         serde_json::from_str(&metadata).map_err(|error| format!("cargo metadata is not JSON: {error}"))?;
     let lock = root().join("Cargo.lock");
-    let lock = fs::read_to_string(&lock).map_err(|error| format!("cannot read {}: {error}", lock.display()))?;
+    let lock =
+        fs::read_to_string(&lock).map_err(|error| format!("cannot read {}: {error}", lock.display()))?;
     let (members, all) = read(&metadata).ok_or("cargo metadata has another form than expected")?;
     let mut violations = directions(&members);
     violations.extend(banned(&all));
@@ -70,7 +71,11 @@ pub(crate) fn run() -> Result<bool, String> {
         say(violation);
     }
     if violations.is_empty() {
-        say(&format!("{} crates keep the direction of dependencies, {} packages in all", members.len(), all.len()));
+        say(&format!(
+            "{} crates keep the direction of dependencies, {} packages in all",
+            members.len(),
+            all.len()
+        ));
     }
     Ok(violations.is_empty())
 }
@@ -166,7 +171,8 @@ fn registries(lock: &str) -> Vec<String> {
         if let Some(source) = line.strip_prefix("source = ")
             && source.trim_matches('"') != REGISTRY
         {
-            violations.push(format!("Cargo.lock takes {name} from {source}: everything comes from crates.io"));
+            violations
+                .push(format!("Cargo.lock takes {name} from {source}: everything comes from crates.io"));
         }
     }
     violations

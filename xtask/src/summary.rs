@@ -14,7 +14,8 @@ pub(crate) struct Counts {
 impl Counts {
     /// Adds what a line of a test binary's output says, if it is its closing line.
     pub(crate) fn read(&mut self, line: &str) {
-        let Some((_, counts)) = line.trim_start().strip_prefix("test result: ").and_then(|l| l.split_once(". "))
+        let Some((_, counts)) =
+            line.trim_start().strip_prefix("test result: ").and_then(|l| l.split_once(". "))
         else {
             return;
         };

@@ -105,7 +105,10 @@ impl Value {
     /// # Errors
     /// [`ErrorKind::InvalidValue`] that names the line, the column and what was expected there.
     pub fn get<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.bytes).map_err(|e| {
+        let mut json = serde_json::Deserializer::from_slice(&self.bytes);
+        // The scanner has bounded the depth already.
+        json.disable_recursion_limit();
+        T::deserialize(&mut json).map_err(|e| {
             Error::new(
                 ErrorKind::InvalidValue,
                 format!("the value does not fit the type {}: {e}", std::any::type_name::<T>()),

@@ -5,6 +5,7 @@ pub mod __private;
 mod arg;
 mod cancel;
 mod dag;
+mod entries;
 mod error;
 mod instance;
 mod operator;

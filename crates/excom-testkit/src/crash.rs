@@ -144,8 +144,12 @@ fn one_round(
             let value = home::value(*counter, *size)?;
             let caller = Caller::user("prover");
             let known = model.knows(thread, doubt);
-            let receipt =
-                pollster::block_on(engine.push_version(&caller, &xcom(thread, *key)?, *version, value.into()))?;
+            let receipt = pollster::block_on(engine.push_version(
+                &caller,
+                &xcom(thread, *key)?,
+                *version,
+                value.into(),
+            ))?;
             if receipt.already != known {
                 return Err(format!("a repeated push says already = {}, not {known}", receipt.already).into());
             }
@@ -166,8 +170,7 @@ fn xcom(thread: usize, key: usize) -> excom::Result<XComKey> {
 
 /// Starts a child, kills it at a moment of a random kind, and returns all that it wrote.
 fn run_and_kill(program: &Path, folder: &Path, round: u64, random: &mut Random) -> Result<Vec<String>> {
-    let child =
-        Child::start(program, &["child-crash", &folder.display().to_string(), &round.to_string()])?;
+    let child = Child::start(program, &["child-crash", &folder.display().to_string(), &round.to_string()])?;
     let begin = Instant::now();
     let mut lines = Vec::new();
     let until = |moment: Instant, lines: &mut Vec<String>| {
@@ -177,7 +180,7 @@ fn run_and_kill(program: &Path, folder: &Path, round: u64, random: &mut Random) 
     };
     match random.below(4) {
         // While it starts and opens the home.
-        0 => until(begin + Duration::from_micros(random.below(15_000)), &mut lines),
+        0 => until(begin + Duration::from_micros(random.below(5_000)), &mut lines),
         // At any moment.
         1 => {
             lines.extend(child.line()?);

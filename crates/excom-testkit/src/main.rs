@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use excom_testkit::{Result, child, crash, first_start, processes};
+use excom_testkit::{Result, child, crash, first_start, home, processes};
 
 const PROOFS: &str = include_str!("../proofs.txt");
 
@@ -33,11 +33,25 @@ fn be_child(name: &str, arguments: &[&str]) -> Result<()> {
     match (name, arguments) {
         ("child-crash", [folder, round]) => crash::child(Path::new(folder), round.parse()?),
         ("child-first-start", [folder]) => first_start::child(Path::new(folder)),
+        ("child-small-pushes", [folder, durability, pushes]) => {
+            small_pushes(Path::new(folder), durability, pushes.parse()?)
+        }
         ("child-processes", [folder, index, millis]) => {
             processes::child(Path::new(folder), index.parse()?, millis.parse()?)
         }
         _ => Err(format!("there is no child `{name}`").into()),
     }
+}
+
+/// Pushes small values one after another, for whoever watches what the operating system is asked to do.
+fn small_pushes(folder: &Path, durability: &str, pushes: u64) -> Result<()> {
+    let engine = excom::embedded::open(&home::settings(folder)?.with("database.durability", durability)?)?;
+    let key = excom::XComKey::new("small", "run", "pushes", -1, "k")?;
+    for counter in 0..pushes {
+        let value = home::value(counter, 100)?;
+        pollster::block_on(engine.push(&excom::Caller::user("prover"), &key, value.into()))?;
+    }
+    Ok(pollster::block_on(engine.close())?)
 }
 
 fn prove(name: &str, options: &[&str]) -> Result<()> {

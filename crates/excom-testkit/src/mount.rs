@@ -56,7 +56,9 @@ impl Tmpfs {
         while !piece.is_empty() {
             match file.write(&piece) {
                 Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => piece.truncate(piece.len() / 2),
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                    piece.truncate(piece.len() / 2)
+                }
                 Err(error) => return Err(error),
             }
         }

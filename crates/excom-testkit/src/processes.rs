@@ -153,7 +153,9 @@ impl Told {
                 shared.0 += pushes.parse::<u64>()?;
                 shared.1.push((index, last.parse()?));
             }
-            ["starts", task, count] => *self.starts.entry(task.parse()?).or_default() += count.parse::<usize>()?,
+            ["starts", task, count] => {
+                *self.starts.entry(task.parse()?).or_default() += count.parse::<usize>()?
+            }
             _ => return Err(format!("process {index} says: {line}").into()),
         }
         Ok(())
@@ -170,9 +172,11 @@ async fn add_up(engine: &Engine, told: &Told) -> Result<()> {
         let key = own(index, "counter")?;
         let answer = engine.pull(&user, std::slice::from_ref(&key), PullOptions::default()).await?.remove(0);
         let found: u64 = answer.value()?.get()?;
-        let earlier = engine.history(&key, u32::MAX).await?.len() as u64;
+        let earlier = engine.history(&user, &key, u32::MAX).await?.len() as u64;
         if found != *last || earlier + 1 != *last {
-            return Err(format!("process {index} pushed {last} numbers; {found} is there after {earlier}").into());
+            return Err(
+                format!("process {index} pushed {last} numbers; {found} is there after {earlier}").into()
+            );
         }
     }
     for (index, key, counter, size) in &told.large {
@@ -189,9 +193,11 @@ async fn add_up(engine: &Engine, told: &Told) -> Result<()> {
         if !lasts.contains(&found) {
             return Err(format!("{found:?} is the shared value {key}, the last pushes were {lasts:?}").into());
         }
-        let earlier = engine.history(&name, u32::MAX).await?.len() as u64;
+        let earlier = engine.history(&user, &name, u32::MAX).await?.len() as u64;
         if earlier + 1 != *pushes {
-            return Err(format!("shared value {key} was pushed {pushes} times and has {earlier} before it").into());
+            return Err(
+                format!("shared value {key} was pushed {pushes} times and has {earlier} before it").into()
+            );
         }
     }
     for (task, starts) in &told.starts {

@@ -32,7 +32,10 @@ pub enum Ledger {
 pub(super) const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// Distinct (reader, target) pairs gathered before the next read writes them itself.
-const FLUSH_AT: usize = 16_384;
+const FLUSH_AT: usize = 65_536;
+
+/// The most rows that are written in one step, so that pushes need not wait behind them for long.
+const CHUNK: usize = 1000;
 
 /// Reads that wait to be written.
 pub(super) struct Buffer {
@@ -164,14 +167,16 @@ impl Engine {
     /// # Errors
     /// When the database cannot be written; the reads stay gathered.
     pub async fn flush_reads(&self) -> Result<()> {
-        let reads = self.0.reads.take();
-        if reads.is_empty() {
-            return Ok(());
+        let mut reads = self.0.reads.take();
+        let mut written = 0;
+        while written < reads.len() {
+            let end = reads.len().min(written + CHUNK);
+            if let Err(error) = self.0.db.note_reads(&reads[written..end]).await {
+                self.0.reads.put_back(reads.split_off(written));
+                return Err(error);
+            }
+            written = end;
         }
-        let result = self.0.db.note_reads(&reads).await;
-        if result.is_err() {
-            self.0.reads.put_back(reads);
-        }
-        result
+        Ok(())
     }
 }

@@ -134,7 +134,7 @@ struct Guard(Option<Pid>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        
+        signal(self.0, Signal::KILL);
     }
 }
 

@@ -16,8 +16,6 @@ use excom_core::{
     Error, ErrorKind, PullOptions, RETURN_VALUE, TaskChannel, TaskInstanceKey, TaskState, Value, XComKey,
 };
 use jiff::SignedDuration;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 use super::Event;
 use super::execution::Shared;
@@ -236,34 +234,13 @@ fn entries(key: &TaskInstanceKey, value: &Value) -> Result<Vec<(XComKey, Value)>
         .hint("return a struct or a map with text keys, or take multiple_outputs away")
         .into());
     }
-    let mut json = serde_json::Deserializer::from_slice(value.bytes());
-    let entries = json.deserialize_map(Entries)?;
-    let named = entries.into_iter().map(|(name, value)| {
+    let named = crate::entries::of(value.as_str())?.into_iter().map(|(name, value)| {
         let key = key.xcom(name).map_err(|e| crate::error::within("multiple_outputs", e))?;
         Ok((key, Value::parse(value.get().to_owned())?))
     });
     // What the whole is pushed under comes last and wins.
     let named: excom_core::Result<Vec<_>> = named.collect();
     Ok(named?.into_iter().filter(|(key, _)| &*key.key != RETURN_VALUE).collect())
-}
-
-/// The entries of a dict in their order, the values as they are written.
-struct Entries;
-
-impl<'de> Visitor<'de> for Entries {
-    type Value = Vec<(String, &'de RawValue)>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a dict")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(entries)
-    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use excom_core::{Answer, ErrorKind};
+use excom_core::Answer;
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 use minijinja::value::{Kwargs, Object, Rest, ValueKind, from_args};
 use minijinja::{Error, State, Value};
 
+use super::json;
 use crate::instance::{MapIndexes, Pull, TaskIds, TaskInstance};
 
 /// A pull that a template made.
@@ -57,7 +58,7 @@ impl Object for Root {
             "ti" | "task_instance" => {
                 Value::from_object(Instance { ti: ti.clone(), pulled: self.pulled.clone() })
             }
-            "params" => Value::from_pairs(ti.params().iter().map(|(name, value)| (name, json(value)))),
+            "params" => Value::from_pairs(ti.params().iter().map(|(name, value)| (name, data(value)))),
             "run_id" => ti.run_id().into(),
             "dag_run" => Value::from_pairs([
                 ("run_id", Value::from(ti.run_id())),
@@ -82,9 +83,9 @@ fn datetime(date: &Zoned) -> String {
     }
 }
 
-/// A JSON value as template data.
-fn json(value: &excom_core::Value) -> Value {
-    value.get::<Value>().unwrap_or_else(|error| Value::from(invalid(&error.to_string())))
+/// A parameter as template data; one that cannot be read fails when it is used.
+fn data(value: &excom_core::Value) -> Value {
+    json::data(value).unwrap_or_else(|error| Value::from(invalid(&error.to_string())))
 }
 
 fn invalid(message: &str) -> Error {
@@ -198,10 +199,7 @@ impl Instance {
             invalid(&error.to_string()).with_source(crate::error::within(&place, error))
         })?;
         self.pulled.lock().unwrap_or_else(PoisonError::into_inner).push(Pulled { asked, missing });
-        value.get::<Value>().map_err(|error| match error.kind() {
-            ErrorKind::InvalidValue => invalid(&error.to_string()).with_source(error),
-            _ => invalid(&error.to_string()),
-        })
+        json::data(&value).map_err(|error| invalid(&error.to_string()).with_source(error))
     }
 }
 

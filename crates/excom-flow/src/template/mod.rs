@@ -4,12 +4,14 @@
 //! read as a template again.
 
 mod context;
+mod json;
 mod python;
 
 use std::sync::LazyLock;
 
 use excom_core::{Error, ErrorKind, Result};
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::value::{Kwargs, StringInput, ValueKind};
+use minijinja::{Environment, State, UndefinedBehavior, Value};
 
 use crate::instance::TaskInstance;
 use context::{Context, Pulled};
@@ -31,9 +33,32 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
         }
         out.write_str(&python::str(value)).map_err(minijinja::Error::from)
     });
-    environment.add_filter("string", |value: minijinja::Value| python::str(&value));
+    environment.add_filter("string", |value: Value| python::str(&value));
+    environment.add_filter("join", join);
     environment
 });
+
+/// `join` as Jinja2 has it: an item that is not defined is an error, and the others print as in Python.
+fn join(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    joiner: Option<StringInput<'_>>,
+    attribute: Option<&str>,
+    named: Kwargs,
+) -> Result<Value, minijinja::Error> {
+    if attribute.is_some()
+        || named.has("attribute")
+        || !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable)
+    {
+        return minijinja::filters::join(state, value, joiner, attribute, named);
+    }
+    let text = |item: Value| match item.is_undefined() {
+        true => Err(minijinja::Error::new(minijinja::ErrorKind::UndefinedError, "an item of join")),
+        false => Ok(python::str(&item)),
+    };
+    let items: Vec<String> = value.try_iter()?.map(text).collect::<Result<_, _>>()?;
+    minijinja::filters::join(state, &Value::from(items), joiner, attribute, named)
+}
 
 /// Renders a template of a task. Blocks while it pulls.
 ///

@@ -61,13 +61,26 @@ fn commands_are_ended_as_a_group_and_nothing_more_starts() {
     assert_eq!(state(&engine, "d", "cancel"), Some(TaskState::Success));
     assert_eq!(report.task("behind").unwrap().tries, 0);
     assert!(state(&engine, "d", "behind").unwrap().is_finished());
-    // Nobody of the group is left, not even the one that ignores SIGTERM.
+    // Nobody of the group is left, not even the one that ignores SIGTERM. The kill is sent when the run
+    // ends, and takes effect a moment later.
     let group = std::fs::read_to_string(folder.path().join("ready")).unwrap();
-    let left = std::process::Command::new("pgrep").args(["-g", group.trim()]).output();
-    if let Ok(left) = left {
-        let left = String::from_utf8(left.stdout).unwrap();
-        assert!(left.lines().all(is_dead), "{left}");
+    while members(group.trim()).iter().any(|pid| !is_dead(pid)) {
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", members(group.trim()));
+        std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The processes of a group, from the fifth field of their `stat`.
+fn members(group: &str) -> Vec<String> {
+    let mut members = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let behind_name = stat.rsplit(')').next().unwrap_or_default();
+        if behind_name.split_whitespace().nth(2) == Some(group) {
+            members.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    members
 }
 
 #[test]

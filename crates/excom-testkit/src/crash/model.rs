@@ -10,7 +10,12 @@ use crate::Result;
 /// One thing that a thread of the child does to its own task instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Operation {
-    Push { key: usize, version: Version, counter: u64, size: usize },
+    Push {
+        key: usize,
+        version: Version,
+        counter: u64,
+        size: usize,
+    },
     /// A new attempt, which clears the task instance.
     Start(AttemptId),
     Clear(usize),

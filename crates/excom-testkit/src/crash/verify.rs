@@ -14,11 +14,7 @@ use crate::{Result, home};
 ///
 /// # Errors
 /// When a task instance is neither as before its operation nor as after.
-pub(super) fn resolve(
-    engine: &Engine,
-    model: &mut Model,
-    doubts: &[Option<Operation>],
-) -> Result<Vec<bool>> {
+pub(super) fn resolve(engine: &Engine, model: &mut Model, doubts: &[Option<Operation>]) -> Result<Vec<bool>> {
     let mut happened = Vec::new();
     for (thread, doubt) in doubts.iter().enumerate() {
         let seen = see(engine, thread)?;
@@ -45,15 +41,16 @@ pub(super) fn resolve(
 
 fn see(engine: &Engine, thread: usize) -> Result<Seen> {
     let mut seen = Seen::default();
+    let user = Caller::user("prover");
     let ti = xcom(thread, 0)?.ti;
     pollster::block_on(async {
         seen.attempts = engine.attempts(&ti).await?.iter().map(|attempt| attempt.id).collect();
         let filter = Filter { task_id: Some(ti.task_id.clone()), ..Filter::default() };
-        let listed = engine.list(&filter, None, 1000).await?.items;
+        let listed = engine.list(&user, &filter, None, 1000).await?.items;
         for key in 0..KEYS {
             let name = xcom(thread, key)?;
             let current = listed.iter().find(|info| info.key == name).map(|info| info.version);
-            let mut past = engine.history(&name, u32::MAX).await?;
+            let mut past = engine.history(&user, &name, u32::MAX).await?;
             if let Some(stripped) = past.iter().find(|past| !past.has_bytes) {
                 return Err(format!("{name} has no bytes of version {}", stripped.info.version).into());
             }
@@ -105,7 +102,8 @@ pub(super) fn verify(engine: &Engine, settings: &Settings, model: &Model) -> Res
             for key in 0..KEYS {
                 let name = xcom(thread, key)?;
                 let current = model.0[thread].xcoms.get(&key).and_then(|xcom| xcom.current);
-                let answer = engine.pull(&user, std::slice::from_ref(&name), PullOptions::default()).await?.remove(0);
+                let answer =
+                    engine.pull(&user, std::slice::from_ref(&name), PullOptions::default()).await?.remove(0);
                 match (current, answer) {
                     (None, answer) if matches!(answer.code(), "missing" | "cleared" | "not_yet") => {}
                     (Some(held), answer)
@@ -124,7 +122,7 @@ pub(super) fn verify(engine: &Engine, settings: &Settings, model: &Model) -> Res
                     let keys = std::slice::from_ref(&name);
                     Some(engine.pull(&user, keys, PullOptions::default()).await?.remove(0).value()?)
                 }
-                false => engine.pull_past(&name, held.version).await?,
+                false => engine.pull_past(&user, &name, held.version).await?,
             };
             let expected = home::value(held.counter, held.size)?;
             if value.as_ref() != Some(&expected) {

@@ -183,7 +183,7 @@ impl Worker<'_> {
         let mut after = None;
         let mut mine = 0;
         loop {
-            let listed = self.engine.list(&filter, after.as_ref(), 10);
+            let listed = self.engine.list(&self.user, &filter, after.as_ref(), 10);
             let page = timed(&mut self.did, listed).await?;
             let task = format!("own_{}", self.index);
             mine += page.items.iter().filter(|info| *info.key.ti.task_id == *task).count();
@@ -193,7 +193,11 @@ impl Worker<'_> {
             }
         }
         let expected = 1 + self.large.len();
-        if mine == expected { Ok(()) } else { Err(format!("{mine} own entries are listed, not {expected}").into()) }
+        if mine == expected {
+            Ok(())
+        } else {
+            Err(format!("{mine} own entries are listed, not {expected}").into())
+        }
     }
 
     async fn delete(&mut self, n: u64) -> Result<()> {

@@ -1,0 +1,49 @@
+//! The short forms of the proofs; `cargo xtask prove` runs the long ones.
+
+use std::path::Path;
+
+use excom_testkit::{crash, first_start, processes};
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_prove"))
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_a_process_is_killed() {
+    let report = crash::prove(program(), 12, 7).unwrap();
+    assert_eq!(report.rounds, 12);
+    // Otherwise the kills missed what they are for.
+    assert!(report.pushes > 0 && report.inside_a_push > 0 && report.compared > 0, "{report}");
+}
+
+#[test]
+fn four_processes_share_a_home() {
+    let report = processes::prove(program(), 2_000).unwrap();
+    assert_eq!(report.members.len(), 4);
+    for member in &report.members {
+        assert!(member.pushes > 0 && member.pulls > 0, "{report}");
+    }
+    assert!(report.members.iter().any(|member| member.superseded > 0), "{report}");
+}
+
+#[test]
+fn a_first_start_that_is_killed_does_no_harm() {
+    let report = first_start::prove(program(), 8, 7).unwrap();
+    assert!(report.rounds > 0, "{report}");
+}
+
+#[test]
+fn processes_that_make_a_new_home_at_once_agree() {
+    for _ in 0..3 {
+        let folder = tempfile::tempdir().unwrap();
+        first_start::race(program(), &folder.path().join("home"), 8).unwrap();
+    }
+}
+
+#[test]
+fn a_proof_that_does_not_exist_is_an_error_that_names_those_that_do() {
+    let output = std::process::Command::new(program()).arg("nonsense").output().unwrap();
+    assert!(!output.status.success());
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("no proof `nonsense`") && told.contains("crash [--rounds 500]"), "{told}");
+}
