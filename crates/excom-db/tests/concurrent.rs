@@ -16,7 +16,9 @@ fn many_writers_of_one_key_never_conflict() {
     // those of the clock for tests repeat in each.
     let clock = Arc::new(memory::Clock::new());
     let engines: Vec<Engine> = (0..WRITERS)
-        .map(|_| Engine::builder(Arc::new(Db::open(&path, Options::default()).unwrap()), clock.clone()).build())
+        .map(|_| {
+            Engine::builder(Arc::new(Db::open(&path, Options::default()).unwrap()), clock.clone()).build()
+        })
         .collect();
     let (caller, key) = (Caller::user("test"), XComKey::new("d", "r", "t", -1, "k").unwrap());
     std::thread::scope(|scope| {
@@ -32,7 +34,8 @@ fn many_writers_of_one_key_never_conflict() {
     });
     let keys = std::slice::from_ref(&key);
     for engine in &engines {
-        let answer = pollster::block_on(engine.pull(&caller, keys, PullOptions::default())).unwrap().remove(0);
+        let answer =
+            pollster::block_on(engine.pull(&caller, keys, PullOptions::default())).unwrap().remove(0);
         assert!(answer.value().unwrap().get::<u64>().unwrap() < WRITERS * PUSHES);
     }
     let listed = pollster::block_on(engines[0].list(&caller, &Default::default(), None, 10)).unwrap();

@@ -40,7 +40,7 @@ pub fn value(counter: u64, size: usize) -> excom::Result<Value> {
     let mut text = format!("{{\"counter\":{counter},\"filler\":\"");
     while text.len() < size {
         // Half of it compresses.
-        text.push_str(&format!("{:016x}filler, filler, ", random.next()));
+        text.push_str(&format!("{:016x}filler, filler, ", random.number()));
     }
     text.push_str("\"}");
     Value::parse(text)

@@ -57,7 +57,7 @@ impl Tmpfs {
             match file.write(&piece) {
                 Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-                    piece.truncate(piece.len() / 2)
+                    piece.truncate(piece.len() / 2);
                 }
                 Err(error) => return Err(error),
             }

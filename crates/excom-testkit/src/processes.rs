@@ -154,7 +154,7 @@ impl Told {
                 shared.1.push((index, last.parse()?));
             }
             ["starts", task, count] => {
-                *self.starts.entry(task.parse()?).or_default() += count.parse::<usize>()?
+                *self.starts.entry(task.parse()?).or_default() += count.parse::<usize>()?;
             }
             _ => return Err(format!("process {index} says: {line}").into()),
         }

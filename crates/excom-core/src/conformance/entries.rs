@@ -90,6 +90,28 @@ pub async fn pushing_the_same_version_twice_is_one_entry(h: &Harness) {
     assert_eq!(text(&h.pull(&xcom("t", "large")).await), large(1));
 }
 
+/// Two processes may draw the same version for the same key in the same millisecond: both pushes count.
+pub async fn a_version_drawn_twice_is_no_repetition(h: &Harness) {
+    // A clock of its own draws what the harness's clock draws.
+    let twin = |key: XComKey, json: String| async move {
+        let clock = std::sync::Arc::new(memory::Clock::new());
+        let engine = Engine::builder(h.engine.db().clone(), clock)
+            .backend(h.engine.backend().clone())
+            .keys(crate::seal::SealKeys::new("k1", [7; 32]))
+            .build();
+        engine.push(&user(), &key, value(&json).into()).await.unwrap()
+    };
+    for (key, one, two) in
+        [(xcom("t", "small"), "1".to_owned(), "2".to_owned()), (xcom("t", "large"), large(1), large(2))]
+    {
+        let first = twin(key.clone(), one).await;
+        let second = twin(key.clone(), two.clone()).await;
+        assert!(!second.already && first.version != second.version, "{first:?} {second:?}");
+        assert_eq!(text(&h.pull(&key).await), two);
+        assert_eq!(h.engine.history(&user(), &key, 10).await.unwrap().len(), 1);
+    }
+}
+
 /// A request that was repeated by a slow network changes nothing any more.
 pub async fn a_late_repetition_does_not_undo_a_newer_push(h: &Harness) {
     for (key, one, two) in

@@ -166,6 +166,7 @@ macro_rules! metadata_db_conformance {
             strange_keys_stay_apart
             names_that_differ_little_stay_apart
             pushing_the_same_version_twice_is_one_entry
+            a_version_drawn_twice_is_no_repetition
             a_late_repetition_does_not_undo_a_newer_push
             an_interrupted_push_is_repeated
             null_is_a_value

@@ -55,7 +55,7 @@ impl Engine {
     /// - whatever the store or the database reports. Then nothing was pushed, and what was stored on
     ///   the way is collected.
     pub async fn push(&self, caller: &Caller, key: &XComKey, value: Payload) -> Result<Receipt> {
-        self.push_version(caller, key, self.0.clock.version(), value).await
+        self.push_as(caller, key, None, value).await
     }
 
     /// Pushes a value with a given version as idempotency token: pushing it again changes nothing,
@@ -70,11 +70,23 @@ impl Engine {
         version: Version,
         value: Payload,
     ) -> Result<Receipt> {
+        self.push_as(caller, key, Some(version), value).await
+    }
+
+    /// Pushes with the version given, or with one of its own. A version of our own that is taken, by
+    /// another push in the same millisecond, is no repetition: another one is drawn.
+    async fn push_as(
+        &self,
+        caller: &Caller,
+        key: &XComKey,
+        given: Option<Version>,
+        value: Payload,
+    ) -> Result<Receipt> {
         let settings = &self.0.settings;
         settings.access.may_write(caller, key)?;
         let mut push = Push {
             key: key.clone(),
-            version,
+            version: given.unwrap_or_else(|| self.0.clock.version()),
             caller: caller.clone(),
             size: 0,
             hash: ContentHash(0),
@@ -106,13 +118,18 @@ impl Engine {
             }
             (Placement::Offload(store), sized) => {
                 let store = store.to_owned();
-                if self.offload(&mut push, &store, sized).await? == Pushed::Already {
+                if self.offload(&mut push, &store, sized, given).await? == Pushed::Already {
                     return Ok(self.receipt(&push, Pushed::Already));
                 }
             }
         }
-        let pushed = self.0.db.push(&push).await?;
-        Ok(self.receipt(&push, pushed))
+        loop {
+            let pushed = self.0.db.push(&push).await?;
+            if pushed == Pushed::Written || given.is_some() {
+                return Ok(self.receipt(&push, pushed));
+            }
+            push.version = self.0.clock.version();
+        }
     }
 
     fn receipt(&self, push: &Push, pushed: Pushed) -> Receipt {
@@ -137,15 +154,25 @@ impl Engine {
     }
 
     /// Intent, object, and then what the entry needs to know of it.
-    async fn offload(&self, push: &mut Push, store: &str, sized: Sized) -> Result<Pushed> {
-        let intent = LooseObject {
+    async fn offload(
+        &self,
+        push: &mut Push,
+        store: &str,
+        sized: Sized,
+        given: Option<Version>,
+    ) -> Result<Pushed> {
+        let mut intent = LooseObject {
             key: push.key.clone(),
             version: push.version,
             store: store.into(),
             since: push.at,
         };
-        if self.0.db.note_intent(&intent).await? == Pushed::Already {
-            return Ok(Pushed::Already);
+        while self.0.db.note_intent(&intent).await? == Pushed::Already {
+            if given.is_some() {
+                return Ok(Pushed::Already);
+            }
+            push.version = self.0.clock.version();
+            intent.version = push.version;
         }
         let object = Object { key: &push.key, version: push.version, store, codec: "" };
         let (payload, seen) = match sized {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use excom::prelude::*;
 use excom_core::attempt::Attempt;
 use excom_core::db::StartMode;
-use excom_core::{Clock as _, TaskInstanceKey, TaskState};
+use excom_core::{TaskInstanceKey, TaskState};
 use excom_flow::DagDefinition;
 
 use crate::support::{engine, pushed, run, started, state};

@@ -63,15 +63,15 @@ impl<'a> Pusher<'a> {
     fn choose(&mut self) -> Operation {
         let key = self.random.below(KEYS as u64) as usize;
         match self.random.below(100) {
-            0..2 => Operation::Delete(key),
-            2..6 => Operation::Clear(key),
-            6..9 => Operation::Start(self.engine.clock().attempt_id()),
+            0..6 => Operation::Delete(key),
+            6..10 => Operation::Clear(key),
+            10..13 => Operation::Start(self.engine.clock().attempt_id()),
             _ => {
                 self.counter += 1;
-                let size = match self.random.below(20) {
+                let size = match self.random.below(50) {
                     // More than a frame.
                     0 => 1_200_000 + self.random.below(500_000),
-                    1..8 => 5_000 + self.random.below(60_000),
+                    1..13 => 5_000 + self.random.below(60_000),
                     _ => 40 + self.random.below(3_000),
                 };
                 let (version, counter) = (self.engine.clock().version(), self.counter);

@@ -77,7 +77,7 @@ fn look(place: &Place, opened: Result<Engine>) -> Found {
     // Its state is told; it may also be too damaged for that.
     match pollster::block_on(engine.health()) {
         Ok(health) => {
-            assert!(!health.problems.is_empty() || found.whole + found.damaged == VALUES, "{found:?}")
+            assert!(!health.problems.is_empty() || found.whole + found.damaged == VALUES, "{found:?}");
         }
         Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}"),
     }
@@ -98,7 +98,7 @@ fn bytes_overwritten_anywhere() {
         fs::write(&path, &whole).unwrap();
         let file = fs::File::options().write(true).open(&path).unwrap();
         let at = 100 + random.below(whole.len() as u64 - 200);
-        let noise: Vec<u8> = (0..64).map(|_| random.next() as u8).collect();
+        let noise: Vec<u8> = (0..64).map(|_| random.number() as u8).collect();
         file.write_all_at(&noise, at).unwrap();
         drop(file);
         let found = look(&place, place.open());
