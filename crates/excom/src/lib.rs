@@ -13,7 +13,7 @@ pub use excom_core::{
 #[doc(hidden)]
 pub use excom_flow::__private;
 pub use excom_flow::{
-    Bash, BoxError, Cancellation, Dag, DagDefinition, Failure, Field, Given, Handle, Input, IntoArg,
-    MapIndexes, Operator, Outputs, Param, ParamSpec, Params, Pull, RunFacts, RunOptions, RunReport, Runner,
-    Skip, Task, TaskIds, TaskInstance, XComArg, dag, prelude, runner, task,
+    Bash, BoxError, Cancellation, Dag, DagDefinition, Failure, Field, Given, Graph, Handle, Input, IntoArg,
+    MapIndexes, One, Operator, Outputs, Param, ParamSpec, Params, Pull, RunFacts, RunOptions, RunReport, Runner,
+    Skip, Task, TaskIds, TaskInstance, TaskRef, XComArg, dag, prelude, runner, task,
 };

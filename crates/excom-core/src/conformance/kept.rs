@@ -178,6 +178,26 @@ pub async fn retention_expires_and_forgets(h: &Harness) {
     assert!(h.engine.readers(&user(), &xcom("t", "young")).await.unwrap().is_empty());
 }
 
+/// Upkeep does a step of pruning at most once a minute, and writes reads each time.
+pub async fn upkeep_prunes_now_and_then(h: &Harness) {
+    let key = xcom("t", "k");
+    for _ in 0..2 {
+        h.push(&user(), &key, "1").await;
+        h.clock.advance(91 * DAY);
+        h.engine.upkeep().await.unwrap();
+        assert!(matches!(h.pull(&key).await, Answer::Expired(_)));
+    }
+    let old = Version::new(h.clock.now().checked_sub(91 * DAY).unwrap(), 1);
+    h.engine.push_version(&user(), &key, old, value("2").into()).await.unwrap();
+    h.pull(&key).await;
+    h.engine.upkeep().await.unwrap();
+    assert_eq!(h.engine.db().readers(&key).await.unwrap().len(), 1, "the read is written");
+    assert_eq!(text(&h.pull(&key).await), "2", "pruned less than a minute ago");
+    h.clock.advance(Duration::from_secs(60));
+    h.engine.upkeep().await.unwrap();
+    assert!(h.pull(&key).await.found().is_none());
+}
+
 /// What a push left that died half-way is known and goes; what is being pushed stays.
 pub async fn abandoned_pushes_are_collected(h: &Harness) {
     let key = xcom("t", "k");

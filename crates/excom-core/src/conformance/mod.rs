@@ -199,6 +199,7 @@ macro_rules! metadata_db_conformance {
             the_ledger_counts_reads
             a_strict_ledger_is_written_first
             retention_expires_and_forgets
+            upkeep_prunes_now_and_then
             abandoned_pushes_are_collected
             marks_are_set_once
         );

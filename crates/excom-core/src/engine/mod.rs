@@ -12,8 +12,10 @@ mod sequence;
 mod session;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 pub use access::{Access, Reads, Writes};
 pub use ledger::Ledger;
@@ -76,6 +78,8 @@ struct Inner {
     keys: SealKeys,
     settings: Settings,
     reads: ledger::Buffer,
+    /// When a step of pruning was done last.
+    pruned: Mutex<Option<Timestamp>>,
 }
 
 impl fmt::Debug for Engine {
@@ -126,6 +130,7 @@ impl Builder {
         Engine(Arc::new(Inner {
             backend: self.backend.unwrap_or_else(|| Arc::new(Database::new(INLINE_HARD_LIMIT))),
             reads: ledger::Buffer::new(),
+            pruned: Mutex::default(),
             db: self.db,
             clock: self.clock,
             keys,

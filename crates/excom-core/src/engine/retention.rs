@@ -1,5 +1,6 @@
 //! Retention and the removal of bytes that nothing refers to.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,6 +11,9 @@ use crate::backend::Object;
 use crate::db::{Cutoffs, Removed};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How often a step of pruning is done at most.
+const PRUNE_EVERY: SignedDuration = SignedDuration::from_mins(1);
 
 /// How many rows of a kind one step removes, so that no lock is held for long.
 const STEP: u32 = 1000;
@@ -110,25 +114,35 @@ impl Engine {
         }
     }
 
-    /// Background work, for ever: writes gathered reads each second, and prunes a step each minute.
-    /// The host drives it and drops it when it ends. Errors are given to `report` and tried again.
-    pub async fn maintain(&self, report: impl Fn(&crate::Error)) {
-        let mut last_prune: Option<Timestamp> = None;
-        loop {
-            if let Err(error) = self.flush_reads().await {
-                report(&error);
-            }
-            let now = self.0.clock.now();
-            let due = last_prune.is_none_or(|last| now.duration_since(last) >= SignedDuration::from_mins(1));
+    /// What is due now: gathered reads are written, and at most once a minute a step of pruning is
+    /// done. A program that ends soon calls it once; [`Engine::maintain`] does so each second.
+    ///
+    /// # Errors
+    /// As [`Engine::flush_reads`] and [`Engine::prune`].
+    pub async fn upkeep(&self) -> Result<()> {
+        self.flush_reads().await?;
+        let now = self.0.clock.now();
+        let due = {
+            let mut pruned = self.0.pruned.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = pruned.is_none_or(|last| now.duration_since(last) >= PRUNE_EVERY);
             if due {
-                last_prune = Some(now);
-                let pruned = async {
-                    self.prune_step().await?;
-                    self.purge_loose().await
-                };
-                if let Err(error) = pruned.await {
-                    report(&error);
-                }
+                *pruned = Some(now);
+            }
+            due
+        };
+        if due {
+            self.prune_step().await?;
+            self.purge_loose().await?;
+        }
+        Ok(())
+    }
+
+    /// Background work, for ever: [`Engine::upkeep`] each second. The host drives it and drops it when it
+    /// ends. Errors are given to `report` and tried again.
+    pub async fn maintain(&self, report: impl Fn(&crate::Error)) {
+        loop {
+            if let Err(error) = self.upkeep().await {
+                report(&error);
             }
             self.0.clock.sleep(ledger::FLUSH_EVERY).await;
         }

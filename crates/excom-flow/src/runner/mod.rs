@@ -300,8 +300,13 @@ impl Runner {
             .map_err(|e| Error::new(ErrorKind::Other, "the runner panicked").because(e))?;
         drop(maintenance);
         ended.warnings.extend(take(&troubles).into_iter().map(|trouble| format!("maintenance: {trouble}")));
-        if let Err(error) = self.engine.close().await {
-            ended.warnings.push(format!("the engine could not be closed: {error}"));
+        // A program of short runs never lives to see a minute of maintenance.
+        let kept = async {
+            self.engine.upkeep().await?;
+            self.engine.close().await
+        };
+        if let Err(error) = kept.await {
+            ended.warnings.push(format!("the engine could not be maintained: {error}"));
         }
         let report = RunReport {
             dag_id: run.dag_id,

@@ -5,6 +5,7 @@
 
 extern crate excom_flow as excom;
 
+mod citations;
 mod lifecycle;
 mod pulls;
 mod pushes;

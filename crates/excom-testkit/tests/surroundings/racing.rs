@@ -1,8 +1,11 @@
-//! Several engines make the same new home at the same moment. (Processes do so in the proofs.)
+//! Several at the same thing: engines that make one new home (processes do so in the proofs), and pushes
+//! beside deletes that take the folders away under them.
 
 use std::sync::Barrier;
 
-use super::{Place, close, push, value, value_of};
+use excom::core::db::Scope;
+
+use super::{Place, close, key, push, user, value, value_of};
 
 #[test]
 fn eight_threads_make_one_home() {
@@ -26,4 +29,24 @@ fn eight_threads_make_one_home() {
         }
         close(engine);
     }
+}
+
+#[test]
+fn folders_that_deletes_remove_do_not_disturb_pushes() {
+    let place = Place::new();
+    let engine = place.open().unwrap();
+    std::thread::scope(|scope| {
+        for i in 0..4 {
+            let engine = &engine;
+            scope.spawn(move || {
+                // One key for two threads, so that one's delete empties the other's folder.
+                let name = format!("k{}", i % 2);
+                for _ in 0..150 {
+                    push(engine, &name, &value(5_000)).unwrap();
+                    pollster::block_on(engine.delete(&user(), &Scope::Key(key(&name)))).unwrap();
+                }
+            });
+        }
+    });
+    close(engine);
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use excom_core::Clock;
 use jiff::Timestamp;
 
-/// The operating system's clock and random numbers. It needs no runtime: sleeping takes a thread of a
-/// small pool, and only background work sleeps.
+/// The operating system's clock and random numbers. It needs no runtime: all who sleep share one timer
+/// thread.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SystemClock;
 
@@ -29,7 +29,7 @@ impl Clock for SystemClock {
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(blocking::unblock(move || std::thread::sleep(duration)))
+        Box::pin(futures_timer::Delay::new(duration))
     }
 }
 

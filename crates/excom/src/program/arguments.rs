@@ -150,7 +150,7 @@ mod tests {
 
     fn read(arguments: &[&str]) -> Result<Arguments, clap::Error> {
         let definition = DagDefinition::new("weather", |_| ())
-            .with_param(ParamSpec::required::<f64>("warm_floor", "f64").with_default(30.0))
+            .with_param(ParamSpec::required::<f64>("warm_floor", "f64").with_default::<f64>(30.0))
             .with_param(ParamSpec::required::<String>("json", "String"));
         let all = std::iter::once("weather").chain(arguments.iter().copied());
         Arguments::read(&definition, all.map(OsString::from))
