@@ -186,7 +186,10 @@ fn report(
             months.iter().filter(|month| month.station == station).max_by(extreme)
         };
         if let Some(warm) = of(|a, b| a.mean.total_cmp(&b.mean)) {
-            lines.push(format!("  {station:<9} warmest month {:>2}: {:.1} °C on average", warm.month, warm.mean));
+            lines.push(format!(
+                "  {station:<9} warmest month {:>2}: {:.1} °C on average",
+                warm.month, warm.mean
+            ));
         }
         if let Some(wet) = of(|a, b| a.rain.total_cmp(&b.rain)) {
             lines.push(format!("  {station:<9} wettest month {:>2}: {:.0} mm a year", wet.month, wet.rain));
@@ -196,10 +199,19 @@ fn report(
         }
     }
     for spell in &spells {
-        lines.push(format!("  {:<9} rained {} days from {} ({:.0} mm)", spell.station, spell.days, spell.from, spell.rain));
+        lines.push(format!(
+            "  {:<9} rained {} days from {} ({:.0} mm)",
+            spell.station, spell.days, spell.from, spell.rain
+        ));
     }
     if let Some(day) = hot.first() {
-        lines.push(format!("  hottest: {:.1} °C at {} on {}, of {} hot days", day.temp_max, day.station, day.date, hot.len()));
+        lines.push(format!(
+            "  hottest: {:.1} °C at {} on {}, of {} hot days",
+            day.temp_max,
+            day.station,
+            day.date,
+            hot.len()
+        ));
     }
     lines.push(format!("  {table}"));
     lines.join("\n")

@@ -126,7 +126,11 @@ const UPSERT: &str = "INSERT INTO xcom VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?
     ON CONFLICT DO UPDATE SET value = excluded.value, size = excluded.size,
         timestamp = excluded.timestamp, hash = excluded.hash";
 
-fn upsert(statement: &mut rusqlite::CachedStatement<'_>, key: &XComKey, value: &Value) -> rusqlite::Result<usize> {
+fn upsert(
+    statement: &mut rusqlite::CachedStatement<'_>,
+    key: &XComKey,
+    value: &Value,
+) -> rusqlite::Result<usize> {
     statement.execute((
         &*key.ti.dag_id,
         &*key.ti.run_id,

@@ -51,11 +51,16 @@ fn main() -> ExitCode {
 
 fn run(groups: &[String], json: bool) -> Result<bool, Box<dyn std::error::Error>> {
     let goals = goals::load()?;
-    let chosen = |goal: &goals::Goal| groups.is_empty() || groups.contains(&goal.group) || groups.contains(&goal.name);
-    if let Some(unknown) = groups.iter().find(|name| !goals.iter().any(|g| g.group == **name || g.name == **name)) {
+    let chosen =
+        |goal: &goals::Goal| groups.is_empty() || groups.contains(&goal.group) || groups.contains(&goal.name);
+    if let Some(unknown) =
+        groups.iter().find(|name| !goals.iter().any(|g| g.group == **name || g.name == **name))
+    {
         let mut names: Vec<&str> = goals.iter().map(|goal| goal.group.as_str()).collect();
         names.dedup();
-        return Err(format!("there is no group or row `{unknown}`; the groups are {}", names.join(", ")).into());
+        return Err(
+            format!("there is no group or row `{unknown}`; the groups are {}", names.join(", ")).into()
+        );
     }
     let mut rows = Vec::new();
     let mut missing = Vec::new();

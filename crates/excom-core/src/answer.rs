@@ -205,7 +205,10 @@ impl Answer {
                 vec![format!("make the reader depend on `{task}`, or pull again when it has finished")]
             }
             Self::Skipped(key) => {
-                vec![format!("take the value as optional, or give a default for when `{}` skips", key.ti.task_id)]
+                vec![format!(
+                    "take the value as optional, or give a default for when `{}` skips",
+                    key.ti.task_id
+                )]
             }
             Self::Cleared(ended) => {
                 let ti = &ended.key.ti;
@@ -258,7 +261,12 @@ impl Missing {
             hints.push(format!("nearest: task `{task}` pushed {}", listing(keys)));
         }
         if !near.runs.is_empty() {
-            hints.push(format!("run `{}` is not known; runs of {}: {}", ti.run_id, ti.dag_id, listing(&near.runs)));
+            hints.push(format!(
+                "run `{}` is not known; runs of {}: {}",
+                ti.run_id,
+                ti.dag_id,
+                listing(&near.runs)
+            ));
         }
         if !near.dags.is_empty() {
             hints.push(format!("DAG `{}` is not known; there are {}", ti.dag_id, listing(&near.dags)));
@@ -298,11 +306,23 @@ impl fmt::Display for Answer {
             Self::Found(found) | Self::Null(found) => write!(f, "{}", found.value.as_str()),
             Self::Missing(missing) => {
                 let key = &missing.key;
-                write!(f, "no value: {} never pushed `{}` in this run of {}", Producer(key), key.key, key.ti.dag_id)
+                write!(
+                    f,
+                    "no value: {} never pushed `{}` in this run of {}",
+                    Producer(key),
+                    key.key,
+                    key.ti.dag_id
+                )
             }
             Self::NotYet(not_yet) => {
                 let key = &not_yet.key;
-                write!(f, "no value yet: {} is {} and has not pushed `{}`", Producer(key), not_yet.state, key.key)?;
+                write!(
+                    f,
+                    "no value yet: {} is {} and has not pushed `{}`",
+                    Producer(key),
+                    not_yet.state,
+                    key.key
+                )?;
                 if let Some((at, reason)) = &not_yet.earlier {
                     write!(f, " (an earlier value was {reason} at {at:.0})")?;
                 }
@@ -313,11 +333,25 @@ impl fmt::Display for Answer {
             }
             Self::Cleared(ended) => {
                 let key = &ended.key;
-                write!(f, "no value: `{}` of {} was cleared at {:.0} by {}", key.key, Producer(key), ended.at, ended.by)
+                write!(
+                    f,
+                    "no value: `{}` of {} was cleared at {:.0} by {}",
+                    key.key,
+                    Producer(key),
+                    ended.at,
+                    ended.by
+                )
             }
             Self::Expired(ended) => {
                 let key = &ended.key;
-                write!(f, "expired: `{}` of {} was removed at {:.0} by {}", key.key, Producer(key), ended.at, ended.by)
+                write!(
+                    f,
+                    "expired: `{}` of {} was removed at {:.0} by {}",
+                    key.key,
+                    Producer(key),
+                    ended.at,
+                    ended.by
+                )
             }
             Self::Forbidden(forbidden) => {
                 let key = &forbidden.key;

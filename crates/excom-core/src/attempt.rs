@@ -96,10 +96,7 @@ impl TaskState {
 
     /// Whether the task instance will do nothing more by itself.
     pub fn is_finished(self) -> bool {
-        matches!(
-            self,
-            Self::Success | Self::Failed | Self::Skipped | Self::UpstreamFailed | Self::Removed
-        )
+        matches!(self, Self::Success | Self::Failed | Self::Skipped | Self::UpstreamFailed | Self::Removed)
     }
 
     /// Airflow's name of it.

@@ -59,17 +59,13 @@ impl TaskInstanceKey {
         task_id: impl Into<Arc<str>>,
         map_index: i32,
     ) -> Result<Self> {
-        let key =
-            Self { dag_id: dag_id.into(), run_id: run_id.into(), task_id: task_id.into(), map_index };
+        let key = Self { dag_id: dag_id.into(), run_id: run_id.into(), task_id: task_id.into(), map_index };
         check("dag id", &key.dag_id, MAX_ID_CHARS)?;
         check("run id", &key.run_id, MAX_ID_CHARS)?;
         check("task id", &key.task_id, MAX_ID_CHARS)?;
         if map_index < UNMAPPED {
-            return Err(Error::new(
-                ErrorKind::InvalidName,
-                format!("the map index {map_index} is below -1"),
-            )
-            .hint("a mapped task instance has an index from 0; one that is not mapped has -1"));
+            return Err(Error::new(ErrorKind::InvalidName, format!("the map index {map_index} is below -1"))
+                .hint("a mapped task instance has an index from 0; one that is not mapped has -1"));
         }
         Ok(key)
     }

@@ -57,7 +57,8 @@ impl Slice {
         } else {
             (place(self.start, high), place(self.stop, low))
         };
-        let count = if step > 0 { (stop - start + step - 1) / step } else { (start - stop - step - 1) / -step };
+        let count =
+            if step > 0 { (stop - start + step - 1) / step } else { (start - stop - step - 1) / -step };
         Ok((0..count.max(0)).map(move |i| (start + i * step) as u64))
     }
 }

@@ -66,9 +66,8 @@ pub(crate) fn pack(value: &Bytes) -> Packed {
     let head = String::from_utf8_lossy(start).into_owned();
     if value.len() >= COMPRESS_FROM {
         let mut packed = Vec::with_capacity(zstd::zstd_safe::compress_bound(rest.len()));
-        let done = CONTEXTS.with_borrow_mut(|contexts| {
-            contexts.pack.compress_using_dict(&mut packed, &rest, start, LEVEL)
-        });
+        let done = CONTEXTS
+            .with_borrow_mut(|contexts| contexts.pack.compress_using_dict(&mut packed, &rest, start, LEVEL));
         if done.is_ok() && packed.starts_with(&MAGIC) && packed.len() + 16 < rest.len() {
             return Packed { head, codec: Codec::Zstd, body: Bytes::from(packed).slice(MAGIC.len()..) };
         }

@@ -63,9 +63,10 @@ fn told(error: &io::Error, doing: &str, path: &Path) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             (ErrorKind::Full, "free space on that file system; nothing was written")
         }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            (ErrorKind::ReadOnly, "check the owner and mode of the folder, and that it is not mounted read-only")
-        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => (
+            ErrorKind::ReadOnly,
+            "check the owner and mode of the folder, and that it is not mounted read-only",
+        ),
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             (ErrorKind::Configuration, "a file is in the way; move it, or choose another folder")
         }

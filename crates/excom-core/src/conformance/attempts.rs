@@ -16,7 +16,10 @@ pub async fn a_zombie_writes_nothing(h: &Harness) {
 
     for json in ["3".to_owned(), large(3)] {
         refused(h.engine.push(&zombie, &key, value(&json).into()).await, ErrorKind::Superseded);
-        refused(h.engine.push(&zombie, &xcom("other", "k"), value(&json).into()).await, ErrorKind::Superseded);
+        refused(
+            h.engine.push(&zombie, &xcom("other", "k"), value(&json).into()).await,
+            ErrorKind::Superseded,
+        );
     }
     let error = h.engine.push(&zombie, &key, value("3").into()).await.unwrap_err();
     assert!(error.to_string().contains("try 2 started at"), "{error}");
@@ -143,7 +146,10 @@ pub async fn attempts_are_remembered(h: &Harness) {
         h.engine.set_attempt_state(&attempt, TaskState::UpForRetry).await.unwrap();
     }
     let attempts = h.engine.attempts(&ti("t", 0)).await.unwrap();
-    assert_eq!(attempts.iter().map(|a| (a.number, a.try_number)).collect::<Vec<_>>(), [(1, 1), (2, 1), (3, 7)]);
+    assert_eq!(
+        attempts.iter().map(|a| (a.number, a.try_number)).collect::<Vec<_>>(),
+        [(1, 1), (2, 1), (3, 7)]
+    );
     for attempt in &attempts {
         assert_eq!(attempt.ended_at.unwrap().duration_since(attempt.started_at).as_secs(), 2);
         assert_eq!(attempt.state, TaskState::UpForRetry);

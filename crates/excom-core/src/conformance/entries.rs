@@ -7,8 +7,8 @@ use crate::db::{Filter, LooseObject, Scope};
 use crate::engine::{Access, Reads, Settings, Writes};
 use crate::value::ByteStream;
 use crate::{
-    Caller, Engine, ErrorKind, ObjectName, Payload, Shape, TaskInstanceKey, TaskState, Value, ValueStore as _, Version,
-    XComKey, memory,
+    Caller, Engine, ErrorKind, ObjectName, Payload, Shape, TaskInstanceKey, TaskState, Value,
+    ValueStore as _, Version, XComKey, memory,
 };
 
 /// Text, order and number text of values survive.
@@ -41,8 +41,28 @@ pub async fn a_value_comes_back_as_it_was_pushed(h: &Harness) {
 pub async fn strange_keys_stay_apart(h: &Harness) {
     let long = "k".repeat(512);
     let keys = [
-        "k", "k?x=1", "k#f", "k%2Fz", "k/z", "k/slice", "k/item/0", "..", "a/../b", "b", "../other/k", " ", "k ",
-        "ключ", "{r}", "a:b", "k\\", "'; DROP TABLE entry; --", "%", "_", "\u{1F600}", &long,
+        "k",
+        "k?x=1",
+        "k#f",
+        "k%2Fz",
+        "k/z",
+        "k/slice",
+        "k/item/0",
+        "..",
+        "a/../b",
+        "b",
+        "../other/k",
+        " ",
+        "k ",
+        "ключ",
+        "{r}",
+        "a:b",
+        "k\\",
+        "'; DROP TABLE entry; --",
+        "%",
+        "_",
+        "\u{1F600}",
+        &long,
     ];
     for (i, key) in keys.iter().enumerate() {
         for json in [i.to_string(), large(i as u64)] {
@@ -189,7 +209,10 @@ pub async fn large_values_are_offloaded_and_streamed(h: &Harness) {
         }
     }
     let broken = Value::trusted(format!("[{}", "1,".repeat(500)).into(), Shape::List(500));
-    refused(h.engine.push(&user(), &xcom("t", "k"), memory::streamed(&broken)).await, ErrorKind::InvalidValue);
+    refused(
+        h.engine.push(&user(), &xcom("t", "k"), memory::streamed(&broken)).await,
+        ErrorKind::InvalidValue,
+    );
     assert!(text(&h.pull(&xcom("t", "k")).await).starts_with("\"é"), "the value before stays");
 }
 
@@ -224,7 +247,8 @@ pub async fn damage_is_an_answer(h: &Harness) {
         .backend(h.engine.backend().clone())
         .keys(crate::seal::SealKeys::new("k2", [8; 32]))
         .build();
-    let answer = stranger.pull(&user(), std::slice::from_ref(&key), PullOptions::default()).await.unwrap().remove(0);
+    let answer =
+        stranger.pull(&user(), std::slice::from_ref(&key), PullOptions::default()).await.unwrap().remove(0);
     assert!(matches!(&answer, Answer::Unavailable(d) if d.what.contains("`k1`")), "{answer:?}");
 }
 
@@ -350,8 +374,14 @@ pub async fn a_missing_value_has_hints(h: &Harness) {
     let missing = hints(h.pull(&xcom("mapped", "return")).await);
     assert_eq!(&*missing.near.keys[0], "return_value");
     // Runs and DAGs that hold nothing are no hints.
-    h.engine.set_states(&[(TaskInstanceKey::new("ddd", "rr0", "t", -1).unwrap(), TaskState::Failed)]).await.unwrap();
-    h.engine.set_states(&[(TaskInstanceKey::new("d", "rr0", "t", -1).unwrap(), TaskState::Failed)]).await.unwrap();
+    h.engine
+        .set_states(&[(TaskInstanceKey::new("ddd", "rr0", "t", -1).unwrap(), TaskState::Failed)])
+        .await
+        .unwrap();
+    h.engine
+        .set_states(&[(TaskInstanceKey::new("d", "rr0", "t", -1).unwrap(), TaskState::Failed)])
+        .await
+        .unwrap();
     let run = XComKey::new("d", "rr", "choose_table", -1, "rows").unwrap();
     let missing = hints(h.pull(&run).await);
     assert_eq!(missing.near.runs, ["r".into()]);

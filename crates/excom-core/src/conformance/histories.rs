@@ -26,19 +26,50 @@ enum Who {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Start { task: usize },
-    Restart { task: usize, back: usize, resume: bool },
-    Finish { task: usize, back: usize, state: TaskState },
-    Push { who: Who, task: usize, key: usize, large: bool, streamed: bool },
+    Start {
+        task: usize,
+    },
+    Restart {
+        task: usize,
+        back: usize,
+        resume: bool,
+    },
+    Finish {
+        task: usize,
+        back: usize,
+        state: TaskState,
+    },
+    Push {
+        who: Who,
+        task: usize,
+        key: usize,
+        large: bool,
+        streamed: bool,
+    },
     /// The push so many pushes ago, once more.
-    Repeat { back: usize },
-    Clear { who: Who, task: usize, key: Option<usize> },
-    Delete { task: usize, key: Option<usize> },
-    Remove { task: usize },
-    Advance { seconds: u64 },
+    Repeat {
+        back: usize,
+    },
+    Clear {
+        who: Who,
+        task: usize,
+        key: Option<usize>,
+    },
+    Delete {
+        task: usize,
+        key: Option<usize>,
+    },
+    Remove {
+        task: usize,
+    },
+    Advance {
+        seconds: u64,
+    },
     Prune,
     Collect,
-    Sequence { key: usize },
+    Sequence {
+        key: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -232,8 +263,7 @@ async fn push(
     json: String,
     streamed: bool,
 ) -> Result<(), TestCaseError> {
-    let payload =
-        if streamed { crate::memory::streamed(&value(&json)) } else { value(&json).into() };
+    let payload = if streamed { crate::memory::streamed(&value(&json)) } else { value(&json).into() };
     let result = h.engine.push_version(&who, &key, version, payload).await;
     let already = model.versions.get(&key).is_some_and(|all| all.contains(&version));
     let offloaded = json.len() as u64 > THRESHOLD;
@@ -296,4 +326,3 @@ pub fn histories(make: impl Fn() -> Empty, cases: u32, steps: usize) {
         panic!("{error}");
     }
 }
-

@@ -202,8 +202,7 @@ pub async fn upkeep_prunes_now_and_then(h: &Harness) {
 pub async fn abandoned_pushes_are_collected(h: &Harness) {
     let key = xcom("t", "k");
     let v = Version::new(h.clock.now(), 1);
-    let intent =
-        LooseObject { key: key.clone(), version: v, store: "memory".into(), since: h.clock.now() };
+    let intent = LooseObject { key: key.clone(), version: v, store: "memory".into(), since: h.clock.now() };
     h.engine.db().note_intent(&intent).await.unwrap();
     let name = ObjectName::of(&key, v);
     let crate::Payload::Stream(body) = crate::memory::streamed(&value(&large(1))) else { return };
@@ -245,7 +244,9 @@ pub async fn abandoned_pushes_are_collected(h: &Harness) {
     h.clock.advance(30 * DAY);
     h.engine.collect_abandoned(Duration::ZERO).await.unwrap();
     assert_eq!(text(&h.pull(&key).await), large(3));
-    assert!(h.engine.db().knows_object(&ObjectName::of(&key, receipt.version), receipt.version).await.unwrap());
+    assert!(
+        h.engine.db().knows_object(&ObjectName::of(&key, receipt.version), receipt.version).await.unwrap()
+    );
 }
 
 /// A mark is set once; later ones learn what is there.

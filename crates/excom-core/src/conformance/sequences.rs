@@ -75,7 +75,10 @@ pub async fn slices_are_pythons(h: &Harness) {
     }
     for task in ["m", "nope"] {
         let zero = Slice { step: Some(0), ..Slice::ALL };
-        super::refused(h.engine.slice(&user(), &sequence(task), zero).await, crate::ErrorKind::InvalidRequest);
+        super::refused(
+            h.engine.slice(&user(), &sequence(task), zero).await,
+            crate::ErrorKind::InvalidRequest,
+        );
     }
 }
 
@@ -116,8 +119,7 @@ pub async fn one_element_is_a_sequence(h: &Harness) {
     h.push(&me, &ti("m", 0).return_value(), "\"only\"").await;
     assert_eq!(whole(h, "m").await, (vec![(0, "\"only\"".into())], 1));
     h.push(&user(), &xcom("single", "return_value"), "[10, 20]").await;
-    let answers =
-        h.engine.pull_tasks(&user(), &[sequence("single")], PullOptions::default()).await.unwrap();
+    let answers = h.engine.pull_tasks(&user(), &[sequence("single")], PullOptions::default()).await.unwrap();
     assert!(matches!(&answers[0], TaskAnswer::Single(answer) if text(answer) == "[10, 20]"), "{answers:?}");
 }
 
@@ -144,9 +146,7 @@ pub async fn prior_dates_find_the_newest(h: &Harness) {
     h.push(&user(), &at("undated", "k", -1), "2").await;
     h.push(&user(), &at("p4", "k", -1), "4").await;
     let prior = PullOptions { include_prior_dates: true };
-    let pull = async |run: &str| {
-        h.engine.pull(&user(), &[at(run, "k", -1)], prior).await.unwrap().remove(0)
-    };
+    let pull = async |run: &str| h.engine.pull(&user(), &[at(run, "k", -1)], prior).await.unwrap().remove(0);
     assert_eq!(text(&pull("p1").await), "1");
     assert_eq!(text(&pull("p2").await), "1");
     assert_eq!(text(&pull("p3").await), "2", "a run without a logical date has its place");

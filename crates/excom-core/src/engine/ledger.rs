@@ -9,7 +9,6 @@ use foldhash::fast::RandomState;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-
 use super::Engine;
 use crate::Result;
 use crate::attempt::Caller;
@@ -51,8 +50,7 @@ struct Gathered {
 
 impl Buffer {
     pub(super) fn new() -> Self {
-        let gathered =
-            Gathered { rows: HashMap::default(), distinct: 0, hasher: RandomState::default() };
+        let gathered = Gathered { rows: HashMap::default(), distinct: 0, hasher: RandomState::default() };
         Self { reads: Mutex::new(gathered) }
     }
 
@@ -66,13 +64,7 @@ impl Buffer {
             row.last = at;
             return false;
         }
-        rows.push(Reads {
-            reader: reader.clone(),
-            target: target.to_owned(),
-            count: 1,
-            first: at,
-            last: at,
-        });
+        rows.push(Reads { reader: reader.clone(), target: target.to_owned(), count: 1, first: at, last: at });
         gathered.distinct += 1;
         gathered.distinct >= FLUSH_AT
     }
@@ -144,7 +136,9 @@ impl Engine {
                 }
                 // A ledger that cannot be written now must not take the answer away; the reads stay
                 // gathered, and whoever maintains the engine is told.
-                if full { drop(self.flush_reads().await) }
+                if full {
+                    drop(self.flush_reads().await)
+                }
                 Ok(())
             }
             Ledger::Strict => {

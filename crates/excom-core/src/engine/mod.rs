@@ -27,9 +27,7 @@ pub use session::Session;
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::backend::{Database, XComBackend};
 use crate::clock::Clock;
-use crate::db::{
-    DagRun, Filter, Health, LedgerRow, MetadataDb, Page, Scope, StartMode, Started,
-};
+use crate::db::{DagRun, Filter, Health, LedgerRow, MetadataDb, Page, Scope, StartMode, Started};
 use crate::entry::{EntryInfo, PastEntry};
 use crate::seal::SealKeys;
 use crate::{Result, TaskInstanceKey, XComKey};

@@ -40,12 +40,7 @@ impl Engine {
     /// # Errors
     /// When the database cannot be read, or (with a strict ledger) the reads not noted. What concerns
     /// one XCom is in its answer.
-    pub async fn pull(
-        &self,
-        caller: &Caller,
-        keys: &[XComKey],
-        options: PullOptions,
-    ) -> Result<Vec<Answer>> {
+    pub async fn pull(&self, caller: &Caller, keys: &[XComKey], options: PullOptions) -> Result<Vec<Answer>> {
         if options.include_prior_dates {
             let mut resolved = Vec::with_capacity(keys.len());
             for key in keys {
@@ -65,9 +60,10 @@ impl Engine {
                 None => self.answer(key, entry).await?,
             });
         }
-        let read = keys.iter().zip(&answers).filter_map(|(key, answer)| {
-            answer.found().map(|found| TargetRef::Entry(key, found.version))
-        });
+        let read = keys
+            .iter()
+            .zip(&answers)
+            .filter_map(|(key, answer)| answer.found().map(|found| TargetRef::Entry(key, found.version)));
         self.note(caller, read).await?;
         Ok(answers)
     }
@@ -138,7 +134,11 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::pull`]. `Ok(Err(answer))` when there is no value to stream.
-    pub async fn open(&self, caller: &Caller, key: &XComKey) -> Result<std::result::Result<ByteStream, Answer>> {
+    pub async fn open(
+        &self,
+        caller: &Caller,
+        key: &XComKey,
+    ) -> Result<std::result::Result<ByteStream, Answer>> {
         if let Some(refusal) = self.0.settings.access.refuse_read(caller, key, false) {
             return Ok(Err(refusal));
         }
@@ -255,8 +255,7 @@ impl Engine {
             Stored::Offloaded(reference) => reference,
         };
         self.0.keys.verify(key, entry.version, entry.size, entry.hash, reference)?;
-        let object =
-            Object { key, version: entry.version, store: &reference.store, codec: &reference.codec };
+        let object = Object { key, version: entry.version, store: &reference.store, codec: &reference.codec };
         let inner: ByteStream = match self.0.backend.deserialize_value(&object).await? {
             Payload::Stream(stream) => stream,
             Payload::Value(value) => Box::pin(Once(Some(Ok(value.bytes().clone())))),
@@ -289,7 +288,11 @@ impl Engine {
                     by: last.by.clone(),
                     last: last.clone(),
                 });
-                if last.reason == EndReason::Expired { Answer::Expired(ended) } else { Answer::Cleared(ended) }
+                if last.reason == EndReason::Expired {
+                    Answer::Expired(ended)
+                } else {
+                    Answer::Cleared(ended)
+                }
             }
             _ => Answer::Missing(Box::new(Missing { key: key.clone(), state, near: nearest(key, around) })),
         };

@@ -161,12 +161,8 @@ impl Engine {
         sized: Sized,
         given: Option<Version>,
     ) -> Result<Pushed> {
-        let mut intent = LooseObject {
-            key: push.key.clone(),
-            version: push.version,
-            store: store.into(),
-            since: push.at,
-        };
+        let mut intent =
+            LooseObject { key: push.key.clone(), version: push.version, store: store.into(), since: push.at };
         while self.0.db.note_intent(&intent).await? == Pushed::Already {
             if given.is_some() {
                 return Ok(Pushed::Already);
@@ -336,7 +332,8 @@ impl Watched {
     fn end(&mut self) -> Result<()> {
         if let Some((scanner, hasher, size, start)) = self.state.take() {
             let shape = scanner.finish()?;
-            let seen = Seen { size, hash: ContentHash(hasher.digest()), shape, preview: value::preview(&start) };
+            let seen =
+                Seen { size, hash: ContentHash(hasher.digest()), shape, preview: value::preview(&start) };
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
         }
         Ok(())

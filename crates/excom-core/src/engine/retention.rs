@@ -66,9 +66,9 @@ impl Engine {
             .db
             .retain(&Cutoffs {
                 entries: kept.entries.map(|age| before(now, age)),
-                rule: kept.entries.map_or(String::new(), |age| {
-                    format!("[xcom] retention = \"{}\"", spelt(age))
-                }),
+                rule: kept
+                    .entries
+                    .map_or(String::new(), |age| format!("[xcom] retention = \"{}\"", spelt(age))),
                 past_bytes: before(now, kept.history_bytes),
                 past_entries: before(now, kept.history),
                 reads: before(now, kept.ledger),
@@ -101,12 +101,8 @@ impl Engine {
                 return Ok(removed);
             }
             for object in &loose {
-                let stored = Object {
-                    key: &object.key,
-                    version: object.version,
-                    store: &object.store,
-                    codec: "",
-                };
+                let stored =
+                    Object { key: &object.key, version: object.version, store: &object.store, codec: "" };
                 self.0.backend.purge(&stored).await?;
             }
             self.0.db.forget_loose(&loose).await?;
@@ -169,7 +165,9 @@ mod tests {
 
     #[test]
     fn rules_are_spelt_as_they_are_set() {
-        for (seconds, text) in [(90 * 86_400, "90d"), (12 * 3600, "12h"), (90, "90s"), (600, "10m"), (0, "0s")] {
+        for (seconds, text) in
+            [(90 * 86_400, "90d"), (12 * 3600, "12h"), (90, "90s"), (600, "10m"), (0, "0s")]
+        {
             assert_eq!(spelt(Duration::from_secs(seconds)), text);
         }
     }

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
-    Cutoffs, DagRun, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced, Push,
-    Pushed, ReadTarget, Reads, Removed, Scope, StartMode, Started, Surroundings, cleared_by, intent_gone,
+    Cutoffs, DagRun, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced, Push, Pushed,
+    ReadTarget, Reads, Removed, Scope, StartMode, Started, Surroundings, cleared_by, intent_gone,
     not_started, superseded,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
@@ -102,10 +102,7 @@ impl Tables {
 
     fn knows_version(&self, key: &XComKey, version: Version) -> bool {
         self.entries.get(key).is_some_and(|held| held.entry.version == version)
-            || self
-                .history
-                .get(key)
-                .is_some_and(|past| past.iter().any(|p| p.info.info.version == version))
+            || self.history.get(key).is_some_and(|past| past.iter().any(|p| p.info.info.version == version))
     }
 
     fn end(&mut self, key: &XComKey, reason: EndReason, by: &str, at: Timestamp) -> bool {
@@ -143,9 +140,7 @@ impl Tables {
     fn in_scope(&self, scope: &Scope) -> Vec<XComKey> {
         match scope {
             Scope::Key(key) => self.entries.contains_key(key).then(|| key.clone()).into_iter().collect(),
-            Scope::TaskInstance(ti) => {
-                self.entries.keys().filter(|key| key.ti == *ti).cloned().collect()
-            }
+            Scope::TaskInstance(ti) => self.entries.keys().filter(|key| key.ti == *ti).cloned().collect(),
         }
     }
 
@@ -164,8 +159,9 @@ impl Tables {
     /// One more than the highest map index that the task has in the run.
     fn length(&self, key: &SequenceKey) -> u64 {
         let first = key.at(0).ti;
-        let same =
-            |ti: &TaskInstanceKey| ti.dag_id == key.dag_id && ti.run_id == key.run_id && ti.task_id == key.task_id;
+        let same = |ti: &TaskInstanceKey| {
+            ti.dag_id == key.dag_id && ti.run_id == key.run_id && ti.task_id == key.task_id
+        };
         let instances = self
             .instances
             .range(first.clone()..)
@@ -498,10 +494,8 @@ impl MetadataDb for Db {
         let mut tables = self.lock();
         for read in reads {
             let (name, number) = reader(&read.reader, &tables);
-            let row = tables
-                .reads
-                .entry((name, number, read.target.clone()))
-                .or_insert((0, read.first, read.last));
+            let row =
+                tables.reads.entry((name, number, read.target.clone())).or_insert((0, read.first, read.last));
             row.0 += read.count;
             row.1 = row.1.min(read.first);
             row.2 = row.2.max(read.last);

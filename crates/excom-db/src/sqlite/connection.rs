@@ -42,11 +42,8 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Connection> {
     if !options.read_only {
         create(path)?;
     }
-    let access = if options.read_only {
-        OpenFlags::SQLITE_OPEN_READ_ONLY
-    } else {
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-    };
+    let access =
+        if options.read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
     let access = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, access).and_then(|mut connection| {
         configure(&mut connection, options)?;

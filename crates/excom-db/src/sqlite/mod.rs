@@ -15,21 +15,21 @@ mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
-    Cutoffs, DagRun, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced, Push,
-    Pushed, Reads, Removed, Scope, StartMode, Started, Surroundings,
+    Cutoffs, DagRun, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced, Push, Pushed,
+    Reads, Removed, Scope, StartMode, Started, Surroundings,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
 use jiff::Timestamp;
 
-pub use connection::{Durability, Options};
 use connection::Readers;
+pub use connection::{Durability, Options};
 use failure::Failure;
 use names::{Lookup, Names};
 use read::View;

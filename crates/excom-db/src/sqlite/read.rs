@@ -97,8 +97,10 @@ impl View<'_> {
 
     /// One more than the highest map index of a task in a run; 0 when it is not mapped.
     fn length(&self, run: i64, task: i64) -> Result<u64> {
-        let highest: Option<i64> = self.connection().prepare_cached(
-            "SELECT max(map_index) FROM (
+        let highest: Option<i64> = self
+            .connection()
+            .prepare_cached(
+                "SELECT max(map_index) FROM (
                  SELECT map_index FROM task_instance
                  WHERE run = ?1 AND task = ?2 AND map_index >= 0 AND state <> 10
                  UNION ALL
@@ -106,7 +108,8 @@ impl View<'_> {
                  WHERE run = ?1 AND task = ?2 AND map_index >= 0 AND NOT EXISTS
                      (SELECT 1 FROM task_instance t
                       WHERE t.run = e.run AND t.task = e.task AND t.map_index = e.map_index))",
-        )?.query_row((run, task), |row| row.get(0))?;
+            )?
+            .query_row((run, task), |row| row.get(0))?;
         Ok(highest.map_or(0, |last| last as u64 + 1))
     }
 
@@ -182,7 +185,12 @@ impl View<'_> {
         )
     }
 
-    pub(super) fn list(&self, filter: &Filter, after: Option<&XComKey>, limit: u32) -> Result<Page<EntryInfo>> {
+    pub(super) fn list(
+        &self,
+        filter: &Filter,
+        after: Option<&XComKey>,
+        limit: u32,
+    ) -> Result<Page<EntryInfo>> {
         let number = |text: &Option<Arc<str>>| match text {
             None => Ok::<_, Failure>(Some(None)),
             Some(text) => Ok(self.0.name(text)?.map(Some)),

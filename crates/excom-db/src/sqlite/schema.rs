@@ -42,8 +42,7 @@ pub(super) fn version(connection: &Connection, path: &Path) -> Result<u32> {
     let facts = (|| {
         let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
         let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        let tables: u32 =
-            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         Ok::<_, rusqlite::Error>((application, version, tables))
     })();
     let (application, version, tables) = facts.map_err(|e| told(e, path))?;
@@ -58,7 +57,9 @@ pub(super) fn version(connection: &Connection, path: &Path) -> Result<u32> {
     if version > VERSION {
         return Err(Error::new(
             ErrorKind::Incompatible,
-            format!("{at} has schema {version}, this Excom knows schemas up to {VERSION}; it was not touched"),
+            format!(
+                "{at} has schema {version}, this Excom knows schemas up to {VERSION}; it was not touched"
+            ),
         )
         .hint("use the newer Excom that wrote it, or choose another folder with EXCOM_HOME or --home"));
     }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskState};
 use excom_core::db::{
-    DagRun, LooseObject, Push, Pushed, ReadTarget, Reads, Scope, StartMode, Started, cleared_by,
-    intent_gone, not_started, superseded,
+    DagRun, LooseObject, Push, Pushed, ReadTarget, Reads, Scope, StartMode, Started, cleared_by, intent_gone,
+    not_started, superseded,
 };
 use excom_core::entry::{EndReason, Stored, Version, Writer};
 use excom_core::{SequenceKey, TaskInstanceKey, XComKey};
@@ -77,8 +77,7 @@ impl Transaction<'_> {
                          WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND attempt = ?4",
                     )?
                     .exists((ti.run, ti.task, ti.map_index, attempt.id.0))?;
-                let refusal =
-                    if known { superseded(attempt, &current) } else { not_started(attempt) };
+                let refusal = if known { superseded(attempt, &current) } else { not_started(attempt) };
                 Err(refusal.into())
             }
             None => Err(not_started(attempt).into()),
@@ -116,9 +115,7 @@ impl Transaction<'_> {
     fn clear_ti(&self, ti: Ti, by: &str, at: Timestamp) -> Result<u64> {
         let keys: Vec<i64> = self
             .connection
-            .prepare_cached(
-                "SELECT key FROM entry WHERE run = ?1 AND task = ?2 AND map_index = ?3",
-            )?
+            .prepare_cached("SELECT key FROM entry WHERE run = ?1 AND task = ?2 AND map_index = ?3")?
             .query_map((ti.run, ti.task, ti.map_index), |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         for key in &keys {

@@ -96,9 +96,10 @@ fn command(definition: &DagDefinition) -> Command {
             .value_name("N")
             .value_parser(value_parser!(u16).range(1..))
             .help("How many tasks run at the same time [default: 32]"),
-        Arg::new("home").value_name("FOLDER").value_parser(value_parser!(PathBuf)).help(
-            "Where Excom keeps its data [default: $EXCOM_HOME or ./.excom]",
-        ),
+        Arg::new("home")
+            .value_name("FOLDER")
+            .value_parser(value_parser!(PathBuf))
+            .help("Where Excom keeps its data [default: $EXCOM_HOME or ./.excom]"),
         Arg::new("config").value_name("FILE").value_parser(value_parser!(PathBuf)).help("The settings file"),
         Arg::new("json").action(ArgAction::SetTrue).help("Tell what happens as JSON, one object a line"),
     ] {
@@ -160,10 +161,7 @@ mod tests {
     fn parameters_are_options() {
         let arguments =
             read(&["--warm-floor", "-3.5", "--param", "json=x=y", "--logical-date", "2026-11-21"]).unwrap();
-        assert_eq!(
-            arguments.params,
-            [("json".into(), "x=y".into()), ("warm_floor".into(), "-3.5".into())]
-        );
+        assert_eq!(arguments.params, [("json".into(), "x=y".into()), ("warm_floor".into(), "-3.5".into())]);
         assert_eq!(arguments.logical_date.unwrap().to_string(), "2026-11-21T00:00:00Z");
         assert!(!arguments.json);
     }

@@ -3,7 +3,9 @@
 use std::io::{self, Write as _};
 
 use excom_core::db::Filter;
-use excom_core::{Caller, Engine, EntryInfo, PullOptions, Result, TaskInstanceKey, TaskState, UNMAPPED, XComKey};
+use excom_core::{
+    Caller, Engine, EntryInfo, PullOptions, Result, TaskInstanceKey, TaskState, UNMAPPED, XComKey,
+};
 use excom_flow::RunReport;
 
 use crate::config::Settings;
@@ -59,7 +61,8 @@ fn table(entries: &[EntryInfo]) -> String {
     let mut rows = vec![["task", "key", "kind", "size", "where", "value"].map(str::to_owned)];
     rows.extend(entries.iter().map(|info| {
         let ti = &info.key.ti;
-        let task = if ti.is_mapped() { format!("{}[{}]", ti.task_id, ti.map_index) } else { ti.task_id.to_string() };
+        let task =
+            if ti.is_mapped() { format!("{}[{}]", ti.task_id, ti.map_index) } else { ti.task_id.to_string() };
         [
             task,
             info.key.key.to_string(),

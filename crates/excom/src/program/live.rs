@@ -61,8 +61,8 @@ impl Reporter for Live {
             }),
             Event::TaskFinished { task_id, .. } => {
                 self.show(|running| {
-                running.remove(*task_id);
-            });
+                    running.remove(*task_id);
+                });
                 self.bar.inc(1);
             }
             Event::RunFinished { .. } => self.bar.finish_and_clear(),
