@@ -2,6 +2,8 @@
 //!
 //! Run it with `cargo run --example engine`.
 
+#![allow(clippy::print_stdout, reason = "an example shows what happens")]
+
 use excom::core::db::Scope;
 use excom::{Caller, PullOptions, Result, TaskInstanceKey, Value, config::Settings, embedded};
 

@@ -1,5 +1,7 @@
 //! SQLite passes the suite that every metadata database passes.
 
+#![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
+
 use std::sync::Arc;
 
 use excom_core::conformance::Empty;

@@ -220,7 +220,7 @@ pub async fn abandoned_pushes_are_collected(h: &Harness) {
     let crate::Payload::Stream(body) = crate::memory::streamed(&value(&large(1))) else { return };
     h.engine.db().note_intent(&intent).await.unwrap();
     h.store.create(&name, body).await.unwrap();
-    assert_eq!(h.engine.db().claim_loose(h.clock.now(), 10).await.unwrap(), [intent.clone()]);
+    assert_eq!(h.engine.db().claim_loose(h.clock.now(), 10).await.unwrap(), std::slice::from_ref(&intent));
     let late = crate::db::Push {
         key: key.clone(),
         version: v,

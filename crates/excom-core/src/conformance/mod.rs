@@ -15,6 +15,8 @@
 //! The scenarios speak to an [`Engine`] over the database, with a store in memory, because the
 //! properties to hold are the engine's; [`histories`] runs random histories with a model beside it.
 
+#![allow(clippy::unwrap_used, reason = "a scenario that does not hold panics: it is a test")]
+
 mod attempts;
 mod entries;
 mod histories;

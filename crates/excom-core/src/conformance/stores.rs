@@ -62,7 +62,7 @@ async fn suite(store: &dyn ValueStore) {
         let name = name(key, i as i64);
         assert_eq!(store.create(&name, body(&bytes)).await.unwrap(), size as u64);
         assert_eq!(read(store, &name).await.unwrap(), bytes, "{key}");
-        assert_eq!(store.list(None, 10).await.unwrap(), [name.clone()]);
+        assert_eq!(store.list(None, 10).await.unwrap(), std::slice::from_ref(&name));
         assert!(store.delete(&name).await.unwrap());
         refused(store.get(&name).await.map(drop), ErrorKind::Lost);
     }

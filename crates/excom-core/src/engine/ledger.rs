@@ -137,7 +137,7 @@ impl Engine {
                 // A ledger that cannot be written now must not take the answer away; the reads stay
                 // gathered, and whoever maintains the engine is told.
                 if full {
-                    drop(self.flush_reads().await)
+                    drop(self.flush_reads().await);
                 }
                 Ok(())
             }

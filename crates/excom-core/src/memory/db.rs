@@ -27,11 +27,15 @@ struct Tables {
     instances: BTreeMap<TaskInstanceKey, Instance>,
     entries: BTreeMap<XComKey, Held>,
     history: BTreeMap<XComKey, Vec<Past>>,
-    reads: HashMap<(String, Option<u32>, ReadTarget), (u64, Timestamp, Timestamp)>,
+    /// Count, first and last time by reader and target.
+    reads: HashMap<(Reader, ReadTarget), (u64, Timestamp, Timestamp)>,
     /// Objects without an entry; true when they are to be purged, false while they are being written.
     loose: HashMap<(XComKey, Version), (LooseObject, bool)>,
     marks: BTreeMap<String, String>,
 }
+
+/// Who read, and the number of the reading attempt when it was one.
+type Reader = (String, Option<u32>);
 
 struct Instance {
     state: TaskState,
@@ -164,7 +168,7 @@ impl Tables {
         };
         let instances = self
             .instances
-            .range(first.clone()..)
+            .range(first..)
             .take_while(|(ti, _)| same(ti))
             .filter(|(_, instance)| instance.state != TaskState::Removed)
             .map(|(ti, _)| ti.map_index);
@@ -195,7 +199,7 @@ impl Held {
     }
 }
 
-fn reader(caller: &Caller, tables: &Tables) -> (String, Option<u32>) {
+fn reader(caller: &Caller, tables: &Tables) -> Reader {
     let number = match caller {
         Caller::Attempt(attempt) => tables
             .instances
@@ -483,7 +487,7 @@ impl MetadataDb for Db {
                 }
             }
         }
-        tables.reads.retain(|(_, _, target), _| match target {
+        tables.reads.retain(|(_, target), _| match target {
             ReadTarget::Entry(key, _) => !covers(key),
             ReadTarget::Sequence(_) => true,
         });
@@ -493,9 +497,9 @@ impl MetadataDb for Db {
     async fn note_reads(&self, reads: &[Reads]) -> Result<()> {
         let mut tables = self.lock();
         for read in reads {
-            let (name, number) = reader(&read.reader, &tables);
+            let reader = reader(&read.reader, &tables);
             let row =
-                tables.reads.entry((name, number, read.target.clone())).or_insert((0, read.first, read.last));
+                tables.reads.entry((reader, read.target.clone())).or_insert((0, read.first, read.last));
             row.0 += read.count;
             row.1 = row.1.min(read.first);
             row.2 = row.2.max(read.last);
@@ -512,8 +516,8 @@ impl MetadataDb for Db {
         let mut rows: Vec<LedgerRow> = tables
             .reads
             .iter()
-            .filter(|((_, _, target), _)| of(target))
-            .map(|((reader, attempt, target), (count, first, last))| LedgerRow {
+            .filter(|((_, target), _)| of(target))
+            .map(|(((reader, attempt), target), (count, first, last))| LedgerRow {
                 reader: reader.clone(),
                 attempt: *attempt,
                 target: target.clone(),

@@ -88,12 +88,15 @@ impl Lookup<'_> {
     }
 }
 
+/// A run's DAG (none for a name), its text, its number.
+type Learnt = (Option<Arc<str>>, Arc<str>, i64);
+
 /// Looks names and runs up in a write transaction, and makes those that are new. What was made is
 /// remembered only once the transaction has committed.
 pub(super) struct Intern<'a> {
     connection: &'a Connection,
     names: &'a Names,
-    new: RefCell<Vec<(Option<Arc<str>>, Arc<str>, i64)>>,
+    new: RefCell<Vec<Learnt>>,
 }
 
 impl<'a> Intern<'a> {

@@ -132,7 +132,7 @@ proptest! {
         altered[at.index(stored.len())] ^= flip;
         prop_assert!(decode(&altered).is_err());
         prop_assert!(decode(&stored[..cut.index(stored.len())]).is_err());
-        let mut longer = stored.clone();
+        let mut longer = stored;
         longer.push(flip);
         prop_assert!(decode(&longer).is_err());
     }
