@@ -187,3 +187,37 @@ fn a_value_of_one_task_is_no_value_of_another_however_it_is_named() {
     assert_eq!(me.xcom_pull("a").key("b/c").get::<i64>().unwrap(), 1);
     assert_eq!(text_of(&engine, &xcom("a/b", -1, "c")), None);
 }
+
+/// Whether a type has a trait, told by which of two constants of one name is found first.
+macro_rules! has {
+    ($type:ty: $($bound:tt)+) => {{
+        #[allow(dead_code, reason = "not needed for types with the trait")]
+        trait Otherwise {
+            const HAS: bool = false;
+        }
+        impl<T: ?Sized> Otherwise for T {}
+        struct Probe<T>(std::marker::PhantomData<T>);
+        #[allow(dead_code, reason = "not found for types without the trait")]
+        impl<T: $($bound)+> Probe<T> {
+            const HAS: bool = true;
+        }
+        <Probe<$type>>::HAS
+    }};
+}
+
+#[test]
+fn what_has_the_wrong_type_does_not_compile() {
+    use std::fmt::Display;
+    use std::sync::Arc;
+
+    use excom_flow::TaskIds;
+    // A key is text, and nothing else becomes one by itself.
+    assert!(has!(&str: Into<Arc<str>>));
+    assert!(!has!(i32: Into<Arc<str>>) && !has!(Option<&str>: Into<Arc<str>>));
+    assert!(has!(&str: Into<TaskIds>) && has!(Vec<String>: Into<TaskIds>) && has!((): Into<TaskIds>));
+    assert!(!has!(i32: Into<TaskIds>) && !has!(Option<&str>: Into<TaskIds>));
+    assert!(has!(i32: Into<MapIndexes>) && has!(std::ops::Range<i32>: Into<MapIndexes>));
+    assert!(!has!(f64: Into<MapIndexes>) && !has!(&str: Into<MapIndexes>));
+    // An XComArg in a format string would be a value that is not there yet.
+    assert!(has!(String: Display) && !has!(XComArg<i64>: Display));
+}

@@ -36,10 +36,10 @@ fn folders_that_deletes_remove_do_not_disturb_pushes() {
     let place = Place::new();
     let engine = place.open().unwrap();
     std::thread::scope(|scope| {
-        for _ in 0..8 {
+        for _ in 0..12 {
             scope.spawn(|| {
                 // One key for all, so that each one's delete empties the others' folder.
-                for _ in 0..150 {
+                for _ in 0..200 {
                     push(&engine, "k", &value(5_000)).unwrap();
                     pollster::block_on(engine.delete(&user(), &Scope::Key(key("k")))).unwrap();
                 }
