@@ -22,6 +22,9 @@ use futures_core::Stream;
 /// How much is read at a time.
 const READ_BYTES: usize = 1 << 20;
 
+/// How often a new object's folder is made anew when it vanishes.
+const BEGIN_TRIES: u32 = 1000;
+
 /// A folder of objects, readable by its owner only.
 #[derive(Debug)]
 pub struct Files {
@@ -137,8 +140,15 @@ impl ValueStore for Files {
         let part = part_of(&path);
         let (root, at) = (self.folder.clone(), part.clone());
         let mut file = unblock(move || {
-            // A delete of the last object beside it may remove the folder just now; once more, then.
-            begin(&root, &at).or_else(|_| begin(&root, &at))
+            // Deletes of the last object beside it may remove the folder again and again; each that does
+            // has succeeded, so it ends.
+            for _ in 0..BEGIN_TRIES {
+                match begin(&root, &at) {
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    other => return other,
+                }
+            }
+            begin(&root, &at)
         })
         .await
         .map_err(|e| told(&e, "create", &part))?;

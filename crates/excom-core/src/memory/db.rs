@@ -498,8 +498,7 @@ impl MetadataDb for Db {
         let mut tables = self.lock();
         for read in reads {
             let reader = reader(&read.reader, &tables);
-            let row =
-                tables.reads.entry((reader, read.target.clone())).or_insert((0, read.first, read.last));
+            let row = tables.reads.entry((reader, read.target.clone())).or_insert((0, read.first, read.last));
             row.0 += read.count;
             row.1 = row.1.min(read.first);
             row.2 = row.2.max(read.last);

@@ -45,11 +45,13 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Connection> {
     let access =
         if options.read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
     let access = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let opened = Connection::open_with_flags(path, access).and_then(|mut connection| {
-        configure(&mut connection, options)?;
-        Ok(connection)
-    });
-    match opened {
+    let mut connection = Connection::open_with_flags(path, access).map_err(|e| told(e, path))?;
+    connection.busy_handler(Some(wait)).map_err(|e| told(e, path))?;
+    if !options.read_only {
+        // Before any pragma that writes: what is not ours is refused untouched.
+        super::schema::version(&connection, path)?;
+    }
+    match configure(&connection, options).map(|()| connection) {
         Err(error) if options.read_only && unwritable(&error) && !wal(path).exists() => {
             open_immutable(path, access).map_err(|e| told(e, path))
         }
@@ -105,8 +107,7 @@ fn create(path: &Path) -> Result<()> {
     }
 }
 
-fn configure(connection: &mut Connection, options: Options) -> rusqlite::Result<()> {
-    connection.busy_handler(Some(wait))?;
+fn configure(connection: &Connection, options: Options) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(96);
     connection.pragma_update(None, "cache_size", -32_768)?;
     connection.pragma_update(None, "temp_store", "memory")?;

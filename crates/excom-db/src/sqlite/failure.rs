@@ -48,7 +48,7 @@ pub(super) fn told(error: rusqlite::Error, path: &Path) -> Error {
         Some(ErrorCode::DiskFull) => (
             ErrorKind::Full,
             format!("no room is left for {at}; nothing was written"),
-            "free space on that file system, or prune old values with `excom` set to a shorter [xcom] retention",
+            "free space on that file system; what was acknowledged before is kept and can be read",
         ),
         Some(ErrorCode::ReadOnly) => (
             ErrorKind::ReadOnly,

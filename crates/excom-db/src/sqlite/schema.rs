@@ -40,6 +40,8 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
 /// `Incompatible` when it is another program's, or newer than this code.
 pub(super) fn version(connection: &Connection, path: &Path) -> Result<u32> {
     let facts = (|| {
+        // One view of the file: another process may be making the schema between two statements.
+        let _view = connection.unchecked_transaction()?;
         let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
         let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;

@@ -238,8 +238,8 @@ impl Pull {
         {
             return shape::of(vec![Element::Answer(answer)], true, default.as_ref());
         }
-        let elements = answers.into_iter().flat_map(shape::elements).collect();
-        shape::of(elements, false, default.as_ref())
+        let elements: Vec<Vec<Element>> = answers.into_iter().map(shape::elements).collect::<Result<_>>()?;
+        shape::of(elements.into_iter().flatten().collect(), false, default.as_ref())
     }
 
     /// Each XCom with its answer, flat and in order: the value, or why there is none. Blocks.
@@ -264,7 +264,7 @@ impl Pull {
         for (key, answer) in self.sequences()?.into_iter().zip(self.pull_tasks().await?) {
             match answer {
                 TaskAnswer::Single(answer) => answers.push((key.at(UNMAPPED), Some(answer))),
-                mapped => answers.extend((0..).zip(shape::elements(mapped)).map(|(map_index, element)| {
+                mapped => answers.extend((0..).zip(shape::elements(mapped)?).map(|(map_index, element)| {
                     let answer = if let Element::Answer(answer) = element { Some(answer) } else { None };
                     (key.at(map_index), answer)
                 })),

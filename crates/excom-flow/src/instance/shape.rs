@@ -12,11 +12,26 @@ pub(super) enum Element {
     Gap,
 }
 
+/// The most gaps that a list is filled up with. More is no mapped task but a slip, or an attack on memory.
+const GAPS: u64 = 1_000_000;
+
 /// What one task gives: one place, or one for each map index.
-pub(super) fn elements(answer: TaskAnswer) -> Vec<Element> {
-    match answer {
+///
+/// # Errors
+/// When a list would be almost all gaps.
+pub(super) fn elements(answer: TaskAnswer) -> Result<Vec<Element>> {
+    Ok(match answer {
         TaskAnswer::Single(answer) => vec![Element::Answer(answer)],
         TaskAnswer::Mapped { items, length } => {
+            if length.saturating_sub(items.len() as u64) > GAPS {
+                return Err(crate::error::invalid(format!(
+                    "the mapped task has map indexes up to {}, but only {} values; a list of them would be \
+                     almost all gaps",
+                    length - 1,
+                    items.len()
+                ))
+                .hint("name the indexes to pull with map_indexes"));
+            }
             let length = usize::try_from(length).unwrap_or(0);
             let mut elements: Vec<Element> = Vec::with_capacity(length);
             for (map_index, answer) in items {
@@ -33,7 +48,7 @@ pub(super) fn elements(answer: TaskAnswer) -> Vec<Element> {
         }
         // A kind of answer that this version does not know has nothing to show.
         _ => Vec::new(),
-    }
+    })
 }
 
 /// The elements as one value, and the first answer that has none.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use excom_core::Answer;
 use jiff::Zoned;
 use jiff::tz::TimeZone;
-use minijinja::value::{Kwargs, Object, Rest, ValueKind, from_args};
+use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, ValueKind, from_args};
 use minijinja::{Error, State, Value};
 
 use super::json;
@@ -129,6 +129,10 @@ impl Object for Instance {
                 format!("a task instance has no method `{method}` in templates; it has `xcom_pull`"),
             )),
         }
+    }
+
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
     }
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {

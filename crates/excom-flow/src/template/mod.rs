@@ -33,7 +33,12 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
         }
         out.write_str(&python::str(value)).map_err(minijinja::Error::from)
     });
-    environment.add_filter("string", |value: Value| python::str(&value));
+    // `.items()`, `.get()`, `.split()` and their like, as values have them in Python.
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.add_filter("string", |value: Value| match value.is_undefined() {
+        true => Err(minijinja::Error::new(minijinja::ErrorKind::UndefinedError, "the value of string")),
+        false => Ok(python::str(&value)),
+    });
     environment.add_filter("join", join);
     environment
 });

@@ -18,6 +18,7 @@ pub(super) fn str(value: &Value) -> String {
 fn repr(out: &mut String, value: &Value) {
     match value.kind() {
         ValueKind::None => out.push_str("None"),
+        ValueKind::Undefined => out.push_str("Undefined"),
         ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
         ValueKind::Number if !value.is_integer() => match f64::try_from(value.clone()) {
             Ok(number) => out.push_str(&float(number)),

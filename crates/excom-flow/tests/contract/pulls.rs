@@ -221,3 +221,14 @@ fn what_has_the_wrong_type_does_not_compile() {
     // An XComArg in a format string would be a value that is not there yet.
     assert!(has!(String: Display) && !has!(XComArg<i64>: Display));
 }
+
+#[test]
+fn one_value_at_a_very_high_map_index_does_not_fill_the_memory() {
+    let engine = engine();
+    let me = started(&engine, "r", "me", -1);
+    push_text(&engine, &xcom("m", 2_000_000_000, "return_value"), "1").unwrap();
+    let error = me.xcom_pull("m").value().unwrap_err();
+    assert!(error.to_string().contains("almost all gaps"), "{error}");
+    assert!(me.xcom_pull("m").answers().is_err());
+    assert_eq!(me.xcom_pull("m").map_indexes(2_000_000_000).get::<i64>().unwrap(), 1);
+}

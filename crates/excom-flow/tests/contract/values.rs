@@ -166,7 +166,6 @@ fn dicts_with_reserved_names_are_ordinary_data() {
 }
 
 #[test]
-#[ignore = "serde_json reads floats inexactly without its feature `float_roundtrip`"]
 fn every_float_comes_back_as_the_float_that_was_pushed() {
     let engine = engine();
     let me = started(&engine, "r", "me", -1);
