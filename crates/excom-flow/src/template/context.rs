@@ -125,7 +125,7 @@ impl Object for Instance {
         match method {
             "xcom_pull" => self.xcom_pull(args),
             _ => Err(Error::new(
-                minijinja::ErrorKind::UnknownMethod,
+                minijinja::ErrorKind::InvalidOperation,
                 format!("a task instance has no method `{method}` in templates; it has `xcom_pull`"),
             )),
         }
