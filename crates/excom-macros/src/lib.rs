@@ -17,12 +17,26 @@ use proc_macro::TokenStream;
 /// value, as another task's `XComArg`, or as a `Param`. What it was before stays as `name::call`, for
 /// unit tests.
 ///
-/// ```ignore
-/// #[task(retries = 3, retry_delay = "10s")]
-/// async fn hottest(days: Vec<Observation>, floor: f64, ti: &TaskInstance) -> Result<Day> { /* … */ }
+/// ```
+/// # extern crate excom_flow as excom;
+/// use excom::prelude::*;
 ///
-/// let day = hottest(dag, read(dag, "weather.csv"), 30.0);   // in a #[dag] function
-/// let day = hottest::call(days, 30.0, &ti).await?;          // in a test
+/// #[task]
+/// fn read(station: String) -> Vec<f64> { if station == "attic" { vec![21.5, 34.0] } else { vec![] } }
+///
+/// #[task(retries = 3, retry_delay = "10s")]
+/// async fn hottest(days: Vec<f64>, floor: f64) -> Option<f64> {
+///     days.into_iter().filter(|day| *day >= floor).reduce(f64::max)
+/// }
+///
+/// #[dag]
+/// fn thermometer(dag: &Dag) {
+///     hottest(dag, read(dag, "attic"), 30.0);
+/// }
+///
+/// assert_eq!(thermometer().graph()?.tasks().len(), 2);
+/// assert_eq!(read::call("attic".into()), [21.5, 34.0]);   // in a test, the body is a function
+/// # Ok::<(), excom_core::Error>(())
 /// ```
 ///
 /// - A parameter of type `&TaskInstance` (or `TaskInstance`) is the running task instance, and no
@@ -47,16 +61,23 @@ pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// The function takes `&Dag` first, and then the DAG's parameters, each a `Param<T>` with `#[param]`. It
 /// becomes a function without arguments that returns a `DagDefinition`.
 ///
-/// ```ignore
-/// /// Finds the hottest days.
+/// ```
+/// # extern crate excom_flow as excom;
+/// use excom::prelude::*;
+///
+/// #[task]
+/// fn read(file: PathBuf) -> Result<String> { Ok(std::fs::read_to_string(file)?) }
+///
+/// /// Reads the observations.
 /// #[dag(id = "weather")]
 /// fn weather(
 ///     dag: &Dag,
 ///     #[param(default = "weather.csv", doc = "the observations")] file: Param<PathBuf>,
-///     #[param(default = 30.0)] floor: Param<f64>,
 /// ) {
-///     hottest(dag, read(dag, file), floor);
+///     read(dag, file);
 /// }
+///
+/// assert_eq!((weather().id(), weather().params()[0].name), ("weather", "file"));
 /// ```
 ///
 /// `id` is the DAG's id (the function's name unless given). A parameter without `default` must be given
