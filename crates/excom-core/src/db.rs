@@ -243,6 +243,12 @@ pub struct Removed {
 }
 
 impl Removed {
+    /// Whether a kind of row reached the limit of a step, so that there may be more.
+    pub fn reaches(&self, limit: u32) -> bool {
+        let most = [self.entries, self.past_bytes, self.past_entries, self.runs].into_iter().max();
+        most.is_some_and(|most| most >= limit.into())
+    }
+
     /// Whether nothing was left to remove.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -390,6 +396,9 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
 
     /// Notes that an object is about to be written; or tells that the version was pushed before, and
     /// then notes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] while an object of that version is claimed for removal.
     async fn note_intent(&self, object: &LooseObject) -> Result<Pushed>;
 
     /// Takes over loose objects for removal: those to be purged, and intents from before a moment,
@@ -448,6 +457,15 @@ pub fn intent_gone(key: &XComKey, version: Version) -> Error {
         format!("the push of {key} (version {version}) took so long that it was taken for abandoned"),
     )
     .hint("push again; the setting is [xcom] abandoned_after")
+}
+
+/// The refusal of an offloaded push under a version whose object is just being removed.
+pub fn being_removed(key: &XComKey, version: Version) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("what an earlier push of {key} (version {version}) left is just being removed"),
+    )
+    .hint("push again, with a new version or after a moment")
 }
 
 /// How a clear by a caller is told in the history.

@@ -15,6 +15,9 @@ const COMPRESS_FROM: usize = 512;
 
 const LEVEL: i32 = 3;
 
+/// No value in a row is larger: SQLite's own limit for one.
+const LARGEST: usize = 1_000_000_000;
+
 /// What every zstd frame begins with; not stored.
 const MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 
@@ -77,18 +80,21 @@ pub(crate) fn pack(value: &Bytes) -> Packed {
 
 /// Puts a value's text of a known size together again.
 pub(crate) fn unpack(head: &[u8], codec: Codec, body: &[u8], size: usize) -> Result<Bytes> {
-    let mut value = Vec::with_capacity(size);
-    value.extend_from_slice(head);
     if codec != Codec::Zstd {
+        let mut value = Vec::with_capacity(head.len() + body.len());
+        value.extend_from_slice(head);
         value.extend_from_slice(body);
         return Ok(value.into());
     }
     let damaged = |why: &str| {
         Error::new(ErrorKind::Corrupt, format!("the value in the metadata database is damaged: {why}"))
     };
-    if size < head.len() {
+    // A damaged size must not become an allocation.
+    if size < head.len() || size > LARGEST {
         return Err(damaged("its size is wrong"));
     }
+    let mut value = Vec::with_capacity(size);
+    value.extend_from_slice(head);
     value.resize(size, 0);
     let written = CONTEXTS
         .with_borrow_mut(|contexts| {

@@ -1,7 +1,7 @@
 //! A value store in a folder, beside the embedded database.
 //!
-//! An object is first written under its own name with `.part` behind it, synced, linked to its name
-//! (which fails when the name exists), and the folder synced. So an object is there as a whole or not
+//! An object is first written to a file of the writer's own, its name with `.part` at the end, synced,
+//! linked to its name (which fails when the name exists), and the folder synced. So an object is there as a whole or not
 //! at all, also after a power cut, and what an interrupted write leaves is found by its name. File
 //! operations run on a thread pool of their own, so that a large value never blocks whoever polls.
 
@@ -11,6 +11,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
@@ -78,10 +79,29 @@ fn told(error: &io::Error, doing: &str, path: &Path) -> Error {
     Error::new(kind, format!("cannot {doing} {}: {error}", path.display())).hint(hint)
 }
 
+/// Where an object is written first: a file of its own for each writer, since a repeated push may write
+/// the same object at the same time.
 fn part_of(path: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     let mut part = path.as_os_str().to_owned();
-    part.push(".part");
+    part.push(format!(".{}-{}.part", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     part.into()
+}
+
+/// What interrupted writes of an object left.
+fn parts_of(path: &Path) -> Vec<PathBuf> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Vec::new();
+    };
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let beside = entries.flatten().map(|entry| entry.path());
+    let left = |file: &PathBuf| {
+        let found = file.file_name().and_then(|found| found.to_str());
+        found
+            .and_then(|found| found.strip_prefix(name))
+            .is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".part"))
+    };
+    beside.filter(left).collect()
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -112,8 +132,22 @@ fn begin(root: &Path, part: &Path) -> io::Result<File> {
 /// Makes the written file the object.
 fn finish(file: &File, part: &Path, path: &Path) -> io::Result<()> {
     file.sync_data()?;
-    fs::hard_link(part, path)?;
-    fs::remove_file(part)?;
+    let linked = fs::hard_link(part, path).map_err(|error| match error.kind() {
+        // Whoever wrote the same object first has swept our part away.
+        io::ErrorKind::NotFound if path.exists() => io::ErrorKind::AlreadyExists.into(),
+        _ => error,
+    });
+    if path.exists() {
+        // The object is whole, so parts of it are of no use any more: ours, those of writers that were
+        // interrupted, and those of writers that still repeat it.
+        for left in parts_of(path) {
+            match fs::remove_file(left) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
+    }
+    linked?;
     path.parent().map_or(Ok(()), sync_folder)
 }
 
@@ -206,7 +240,7 @@ impl ValueStore for Files {
         let root = self.folder.clone();
         unblock(move || {
             let mut found = false;
-            for file in [part_of(&path), path.clone()] {
+            for file in parts_of(&path).into_iter().chain([path.clone()]) {
                 match fs::remove_file(&file) {
                     Ok(()) => found = true,
                     Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}

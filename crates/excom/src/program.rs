@@ -103,10 +103,10 @@ impl Program {
         let cancellation = Cancellation::new();
         let listener = tokio::spawn(interrupts(cancellation.clone()));
         let home = Home::of(settings);
-        let mut runner = Runner::new(engine.clone())
-            .logs(home.logs())
-            .home(home.folder())
-            .reporter(reporter(arguments.json));
+        // Commands may change their folder, and must find the same home.
+        let folder = std::path::absolute(home.folder()).unwrap_or_else(|_| home.folder().to_owned());
+        let mut runner =
+            Runner::new(engine.clone()).logs(home.logs()).home(folder).reporter(reporter(arguments.json));
         if let Some(parallelism) = arguments.parallelism {
             runner = runner.parallelism(parallelism);
         }
@@ -116,16 +116,33 @@ impl Program {
     }
 }
 
-/// Ctrl-C once ends the run cleanly; twice, at once.
+/// Ctrl-C, or the end of the terminal or the service, ends the run cleanly; a second time, at once.
 async fn interrupts(cancellation: Cancellation) {
     // Without signals there is nothing to listen to, and the run goes on.
-    if tokio::signal::ctrl_c().await.is_ok() {
+    if interrupted().await.is_ok() {
         drop(writeln!(io::stderr(), "\nstopping: running tasks are ended; Ctrl-C again leaves at once"));
         cancellation.cancel();
-        if tokio::signal::ctrl_c().await.is_ok() {
+        if interrupted().await.is_ok() {
             std::process::exit(INTERRUPTED.into());
         }
     }
+}
+
+#[cfg(unix)]
+async fn interrupted() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed,
+        _ = terminate.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn interrupted() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
 }
 
 fn reporter(json: bool) -> Arc<dyn Reporter> {

@@ -78,6 +78,9 @@ pub async fn history_tells_who_and_why(h: &Harness) {
     assert_eq!(h.engine.history(&user(), &key, 1).await.unwrap().len(), 1);
     let first = h.engine.pull_past(&user(), &key, past[1].info.version).await.unwrap().unwrap();
     assert_eq!(first.as_str(), "1");
+    // A past value whose object was taken away is lost, and never today's value.
+    h.store.delete(&ObjectName::of(&key, past[0].info.version)).await.unwrap();
+    super::refused(h.engine.pull_past(&user(), &key, past[0].info.version).await, ErrorKind::Lost);
     let unknown = Version::from_code(5).unwrap();
     assert_eq!(h.engine.pull_past(&user(), &key, unknown).await.unwrap(), None);
 }
@@ -238,6 +241,9 @@ pub async fn abandoned_pushes_are_collected(h: &Harness) {
         at: h.clock.now(),
     };
     super::refused(h.engine.db().push(&late).await, ErrorKind::Unavailable);
+    // Nor can a repetition take back what is being removed, or it would lose its bytes.
+    let again = h.engine.push_version(&user(), &key, v, value(&large(1)).into()).await;
+    super::refused(again, ErrorKind::Unavailable);
     assert!(h.pull(&key).await.found().is_none());
     // What is in use is never claimed, however old.
     let receipt = h.engine.push(&user(), &key, value(&large(3)).into()).await.unwrap();

@@ -33,6 +33,9 @@ pub(super) const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Distinct (reader, target) pairs gathered before the next read writes them itself.
 const FLUSH_AT: usize = 65_536;
 
+/// Distinct pairs kept at most while they cannot be written.
+const LIMIT: usize = 4 * FLUSH_AT;
+
 /// The most rows that are written in one step, so that pushes need not wait behind them for long.
 const CHUNK: usize = 1000;
 
@@ -58,10 +61,15 @@ impl Buffer {
     fn add(&self, reader: &Caller, target: &TargetRef<'_>, at: Timestamp) -> bool {
         let mut gathered = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
         let hash = gathered.hasher.hash_one((reader, target));
+        let full = gathered.distinct >= LIMIT;
         let rows = gathered.rows.entry(hash).or_default();
         if let Some(row) = rows.iter_mut().find(|row| row.reader == *reader && target.is(&row.target)) {
             row.count += 1;
             row.last = at;
+            return false;
+        }
+        if full {
+            // The database has not taken any for long: the memory has its limit, the ledger a gap.
             return false;
         }
         rows.push(Reads { reader: reader.clone(), target: target.to_owned(), count: 1, first: at, last: at });
@@ -69,10 +77,14 @@ impl Buffer {
         gathered.distinct >= FLUSH_AT
     }
 
+    /// The next rows to write. What is taken a step at a time stays safe when the writing future is
+    /// dropped half-way.
     fn take(&self) -> Vec<Reads> {
         let mut gathered = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
-        gathered.distinct = 0;
-        gathered.rows.drain().flat_map(|(_, rows)| rows).collect()
+        let due: Vec<u64> = gathered.rows.keys().take(CHUNK).copied().collect();
+        let rows: Vec<Reads> = due.iter().filter_map(|hash| gathered.rows.remove(hash)).flatten().collect();
+        gathered.distinct -= rows.len();
+        rows
     }
 
     /// Puts back what could not be written.
@@ -161,15 +173,15 @@ impl Engine {
     /// # Errors
     /// When the database cannot be written; the reads stay gathered.
     pub async fn flush_reads(&self) -> Result<()> {
-        let mut reads = self.0.reads.take();
-        let mut written = 0;
-        while written < reads.len() {
-            let end = reads.len().min(written + CHUNK);
-            if let Err(error) = self.0.db.note_reads(&reads[written..end]).await {
-                self.0.reads.put_back(reads.split_off(written));
+        loop {
+            let reads = self.0.reads.take();
+            if reads.is_empty() {
+                break;
+            }
+            if let Err(error) = self.0.db.note_reads(&reads).await {
+                self.0.reads.put_back(reads);
                 return Err(error);
             }
-            written = end;
         }
         Ok(())
     }

@@ -170,13 +170,20 @@ impl Engine {
         version: crate::Version,
     ) -> Result<Option<Value>> {
         self.may_look(caller, key)?;
-        match self.0.db.past(key, version).await? {
-            None => Ok(None),
-            Some(entry) => match self.load(key, entry).await? {
-                Answer::Found(found) | Answer::Null(found) => Ok(Some(found.value)),
-                other => Err(other.into_error()),
-            },
-        }
+        let Some(entry) = self.0.db.past(key, version).await? else { return Ok(None) };
+        let value = match self.fetch(key, &entry).await {
+            Ok(payload) => collect(payload, &entry).await?,
+            // Its time may just have come.
+            Err(error) if error.kind() == ErrorKind::Lost => {
+                return match self.0.db.past(key, version).await? {
+                    None => Ok(None),
+                    Some(_) => Err(error),
+                };
+            }
+            Err(error) => return Err(error),
+        };
+        self.note(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
+        Ok(Some(value))
     }
 
     /// Entries of a sequence as answers.
@@ -306,7 +313,7 @@ async fn collect(payload: Payload, entry: &Entry) -> Result<Value> {
         Payload::Value(value) => return Ok(value),
         Payload::Stream(stream) => stream,
     };
-    let mut bytes = Vec::with_capacity(usize::try_from(entry.size).unwrap_or(0).min(1 << 30));
+    let mut bytes = Vec::with_capacity(usize::try_from(entry.size).unwrap_or(0).min(1 << 20));
     while let Some(piece) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
         bytes.extend_from_slice(&piece?);
     }

@@ -100,13 +100,21 @@ impl Engine {
             if loose.is_empty() {
                 return Ok(removed);
             }
-            for object in &loose {
-                let stored =
-                    Object { key: &object.key, version: object.version, store: &object.store, codec: "" };
-                self.0.backend.purge(&stored).await?;
+            // One object that cannot be removed must not keep the others.
+            let mut failure = None;
+            let mut gone = Vec::with_capacity(loose.len());
+            for object in loose {
+                let (key, version, store) = (&object.key, object.version, &*object.store);
+                match self.0.backend.purge(&Object { key, version, store, codec: "" }).await {
+                    Ok(()) => gone.push(object),
+                    Err(error) => failure = failure.or(Some(error)),
+                }
             }
-            self.0.db.forget_loose(&loose).await?;
-            removed += loose.len() as u64;
+            self.0.db.forget_loose(&gone).await?;
+            removed += gone.len() as u64;
+            if let Some(error) = failure {
+                return Err(error);
+            }
         }
     }
 
@@ -127,7 +135,8 @@ impl Engine {
             due
         };
         if due {
-            self.prune_step().await?;
+            // Each step is short; all of them together keep up with whatever is pushed.
+            while self.prune_step().await?.reaches(STEP) {}
             self.purge_loose().await?;
         }
         Ok(())

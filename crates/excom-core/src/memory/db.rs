@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
     Cutoffs, DagRun, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced, Push, Pushed,
-    ReadTarget, Reads, Removed, Scope, StartMode, Started, Surroundings, cleared_by, intent_gone,
-    not_started, superseded,
+    ReadTarget, Reads, Removed, Scope, StartMode, Started, Surroundings, being_removed, cleared_by,
+    intent_gone, not_started, superseded,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::value::preview;
@@ -534,7 +534,11 @@ impl MetadataDb for Db {
         if tables.knows_version(&object.key, object.version) {
             return Ok(Pushed::Already);
         }
-        tables.loose.insert((object.key.clone(), object.version), (object.clone(), false));
+        let loose = (object.key.clone(), object.version);
+        if tables.loose.get(&loose).is_some_and(|(_, purge)| *purge) {
+            return Err(being_removed(&object.key, object.version));
+        }
+        tables.loose.insert(loose, (object.clone(), false));
         Ok(Pushed::Written)
     }
 

@@ -16,7 +16,6 @@ mod writer;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
@@ -35,9 +34,6 @@ use names::{Lookup, Names};
 use read::View;
 use writer::{Transaction, Writer};
 
-/// How often the whole ledger is read for rows past their time, in milliseconds: once an hour.
-const SWEEP_EVERY: i64 = 3_600_000;
-
 /// The metadata database in an SQLite file.
 ///
 /// Several processes may have it open at once. Dropping it waits for what was given to the writer.
@@ -46,7 +42,6 @@ pub struct Db {
     names: Names,
     readers: Readers,
     writer: Option<Writer>,
-    swept: AtomicI64,
 }
 
 impl Db {
@@ -71,13 +66,7 @@ impl Db {
             schema::migrate(&mut connection, path)?;
             Some(Writer::start(connection, path)?)
         };
-        Ok(Self {
-            path: path.to_owned(),
-            names: Names::default(),
-            readers: Readers::new(path),
-            writer,
-            swept: AtomicI64::new(i64::MIN),
-        })
+        Ok(Self { path: path.to_owned(), names: Names::default(), readers: Readers::new(path), writer })
     }
 
     /// One read outside a transaction: a single statement.
@@ -249,14 +238,8 @@ impl MetadataDb for Db {
     }
 
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {
-        let now = cutoffs.at.as_millisecond();
-        let sweep = now.saturating_sub(self.swept.load(Ordering::Relaxed)) >= SWEEP_EVERY;
         let cutoffs = cutoffs.clone();
-        let removed = self.write(move |t| t.retain(&cutoffs, sweep)).await?;
-        if sweep {
-            self.swept.store(now, Ordering::Relaxed);
-        }
-        Ok(removed)
+        self.write(move |t| t.retain(&cutoffs)).await
     }
 
     async fn mark(&self, name: &str) -> Result<Option<String>> {

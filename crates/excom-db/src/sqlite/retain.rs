@@ -9,8 +9,11 @@ use super::writer::Transaction;
 
 type Result<T> = std::result::Result<T, Failure>;
 
+/// How often the whole ledger is read for rows past their time, in milliseconds: once an hour.
+const SWEEP_EVERY: i64 = 3_600_000;
+
 impl Transaction<'_> {
-    pub(super) fn retain(&self, cutoffs: &Cutoffs, sweep_ledger: bool) -> Result<Removed> {
+    pub(super) fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {
         let mut removed = Removed::default();
         if let Some(before) = cutoffs.entries {
             // A version holds its time in the bits above the lowest 22.
@@ -19,9 +22,7 @@ impl Transaction<'_> {
         }
         removed.past_bytes = self.strip(cutoffs)?;
         removed.past_entries = self.forget(cutoffs)?;
-        if sweep_ledger {
-            removed.reads = self.sweep(cutoffs)?;
-        }
+        removed.reads = self.sweep(cutoffs)?;
         if let Some(before) = cutoffs.entries {
             removed.runs = self.drop_runs(before.as_millisecond(), cutoffs.limit)?;
         }
@@ -89,8 +90,16 @@ impl Transaction<'_> {
         )
     }
 
-    /// The ledger has no index on time, so this reads all of it; the caller does so rarely.
+    /// The ledger has no index on time, so this reads all of it: once an hour, whichever process comes.
     fn sweep(&self, cutoffs: &Cutoffs) -> Result<u64> {
+        let due = self.run(
+            "INSERT INTO mark VALUES ('ledger_swept', ?1) ON CONFLICT DO UPDATE SET value = excluded.value
+             WHERE CAST(value AS INTEGER) <= CAST(excluded.value AS INTEGER) - ?2",
+            (cutoffs.at.as_millisecond().to_string(), SWEEP_EVERY),
+        )?;
+        if due == 0 {
+            return Ok(0);
+        }
         self.run("DELETE FROM ledger WHERE first + last < ?1", [cutoffs.reads.as_millisecond()])
     }
 

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskState};
 use excom_core::db::{
-    DagRun, LooseObject, Push, Pushed, ReadTarget, Reads, Scope, StartMode, Started, cleared_by, intent_gone,
-    not_started, superseded,
+    DagRun, LooseObject, Push, Pushed, ReadTarget, Reads, Scope, StartMode, Started, being_removed,
+    cleared_by, intent_gone, not_started, superseded,
 };
 use excom_core::entry::{EndReason, Stored, Version, Writer};
 use excom_core::{SequenceKey, TaskInstanceKey, XComKey};
@@ -429,8 +429,10 @@ impl Transaction<'_> {
             return Ok(Pushed::Already);
         }
         let Xcom { ti, key } = xcom;
-        self.execute(
-            "INSERT OR REPLACE INTO loose_object VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)",
+        // An object that is being removed must not become an intent again: whoever removes it goes on.
+        let noted = self.execute(
+            "INSERT INTO loose_object VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)
+             ON CONFLICT DO UPDATE SET since = excluded.since WHERE purge = 0",
             params![
                 object.version.to_code(),
                 ti.run,
@@ -441,7 +443,10 @@ impl Transaction<'_> {
                 object.since.as_millisecond()
             ],
         )?;
-        Ok(Pushed::Written)
+        match noted {
+            0 => Err(being_removed(&object.key, object.version).into()),
+            _ => Ok(Pushed::Written),
+        }
     }
 
     pub(super) fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
@@ -498,7 +503,7 @@ pub(super) fn packed(push: &Push) -> Packed {
     match &push.stored {
         Stored::Inline(value) => crate::packing::pack(value.bytes()),
         Stored::Offloaded(reference) => Packed {
-            head: push.preview.trim_end_matches('…').to_owned(),
+            head: push.preview.strip_suffix('…').unwrap_or(&push.preview).to_owned(),
             codec: Codec::Reference,
             body: Bytes::from(serde_json::to_vec(reference).unwrap_or_default()),
         },

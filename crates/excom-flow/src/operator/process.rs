@@ -27,6 +27,9 @@ const TAIL_LINE_BYTES: usize = 1 << 10;
 /// How long output is still read when the command itself has ended, in case a child keeps the pipe open.
 const READ_GRACE: Duration = Duration::from_millis(250);
 
+/// How long output is read at most behind the end of the command, while children go on writing.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
 /// How long a cancelled command may take to end before it is killed.
 pub(crate) const TERM_GRACE: Duration = Duration::from_secs(5);
 
@@ -103,12 +106,15 @@ fn spawn(command: &Command) -> io::Result<(tokio::process::Child, pipe::Receiver
 
 /// Reads what is left, without waiting for children that keep the pipe open.
 async fn drain(output: &mut pipe::Receiver, buffer: &mut [u8], lines: &mut Lines<'_>) {
-    let rest = async {
-        while let Ok(length @ 1..) = output.read(buffer).await {
-            lines.feed(&buffer[..length]);
+    // Each read has the grace anew, so that a slow log does not cut what the command wrote; a child that
+    // goes on writing has an end too.
+    let end = tokio::time::Instant::now() + DRAIN_LIMIT;
+    while tokio::time::Instant::now() < end {
+        match tokio::time::timeout(READ_GRACE, output.read(buffer)).await {
+            Ok(Ok(length @ 1..)) => lines.feed(&buffer[..length]),
+            _ => break,
         }
-    };
-    drop(tokio::time::timeout(READ_GRACE, rest).await);
+    }
 }
 
 async fn terminate(child: &mut tokio::process::Child, group: Option<Pid>) {

@@ -119,9 +119,17 @@ impl Execution {
             self.hear(heard);
         }
         for index in (0..).take(self.reports.len()) {
-            if !self.reports[index as usize].state.is_finished() {
-                self.will_not_run(index, TaskState::Skipped, Some("the run was cancelled before it started"));
+            let state = self.reports[index as usize].state;
+            if state.is_finished() {
+                continue;
             }
+            // Without a cancellation, the only way to be unfinished here is a fault of the runner's own.
+            let (ended, why) = match (cancellation.is_cancelled(), state) {
+                (true, _) => (TaskState::Skipped, "the run was cancelled before it started"),
+                (false, TaskState::Running) => (TaskState::Failed, "the runner lost it; see the warnings"),
+                (false, _) => (TaskState::UpstreamFailed, "the runner lost a task before it"),
+            };
+            self.will_not_run(index, ended, Some(why));
         }
         self.tell().await;
         let failed = self
@@ -166,7 +174,10 @@ impl Execution {
                 self.ended(index, ended);
             }
             // Bodies are caught when they panic, so this is the runner's own fault.
-            Err(error) => self.warnings.push(format!("the runner lost a task: {error}")),
+            Err(error) => {
+                self.running = self.running.saturating_sub(1);
+                self.warnings.push(format!("the runner lost a task: {error}"));
+            }
         }
     }
 

@@ -262,7 +262,7 @@ impl Runner {
             dag_id: graph.dag_id().clone(),
             run_id: run_id.clone(),
             logical_date: options.logical_date,
-            run_after: options.logical_date.unwrap_or(started_at),
+            run_after: started_at,
         };
         self.engine.register_run(&run).await?;
         let scheduled: Vec<_> = keys.iter().map(|key| (key.clone(), TaskState::Scheduled)).collect();
