@@ -438,7 +438,7 @@ pub fn superseded(attempt: &Attempt, current: &AttemptInfo) -> Error {
             attempt.id, attempt.ti, current.try_number, current.started_at
         ),
     )
-    .hint("this process belongs to an earlier try and should end")
+    .hint("a newer attempt took over: a later try, or another process with the same run id; this one should end")
 }
 
 /// The refusal of a write by an attempt that never started.

@@ -79,6 +79,7 @@ impl Program {
                 return Ok(ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2)));
             }
         };
+        self.check_shown()?;
         let settings = arguments.settings()?;
         let engine = embedded::open(&settings)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -97,6 +98,18 @@ impl Program {
             excom_flow::runner::RunState::Failed => ExitCode::FAILURE,
             excom_flow::runner::RunState::Cancelled => ExitCode::from(INTERRUPTED),
         })
+    }
+
+    /// The task to show is one of the DAG's.
+    fn check_shown(&self) -> Result<()> {
+        let Some(shown) = self.shown else { return Ok(()) };
+        let graph = self.definition.graph()?;
+        let ids: Vec<&str> = graph.tasks().iter().map(excom_flow::Task::id).collect();
+        if ids.contains(&shown) {
+            return Ok(());
+        }
+        let message = format!("the task to show, `{shown}`, is not in DAG `{}`", self.definition.id());
+        Err(Error::new(ErrorKind::Configuration, message).hint(format!("its tasks are {}", ids.join(", "))))
     }
 
     async fn run(&self, engine: &Engine, settings: &Settings, arguments: &Arguments) -> Result<RunReport> {

@@ -7,7 +7,7 @@ use excom::core::answer::Found;
 use excom::core::engine::TaskAnswer;
 use excom::core::entry::{Version, Writer};
 use excom::core::value::ByteStream;
-use excom::{Answer, Caller, Engine, PullOptions, Shape, Value, XComKey};
+use excom::{Answer, Caller, Engine, Error, PullOptions, Shape, Value, XComKey};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -84,7 +84,7 @@ async fn one(
     // Only a value that is printed as it is needs not be held in memory.
     if !output.json() && !wanted.raw && !wanted.options.include_prior_dates {
         return match engine.open(caller, key).await? {
-            Ok(stream) => copy(stream, output).await.map(|()| None),
+            Ok(stream) => copy(stream, key, output).await.map(|()| None),
             Err(answer) => Ok(Some(answer)),
         };
     }
@@ -108,9 +108,14 @@ async fn one(
     Ok(None)
 }
 
-async fn copy(mut stream: ByteStream, output: &mut Output) -> Result<(), Stop> {
+/// Prints a stream. Damage that shows only on the way is told like any other, behind what is out already.
+async fn copy(mut stream: ByteStream, key: &XComKey, output: &mut Output) -> Result<(), Stop> {
     while let Some(piece) = poll_fn(|context| stream.as_mut().poll_next(context)).await {
-        output.bytes(&piece?)?;
+        let piece = piece.map_err(|error| {
+            let told = Error::new(error.kind(), format!("{}: {key}: {error}", error.code()));
+            told.hint("restore the object from a backup, or clear the task and run it again")
+        })?;
+        output.bytes(&piece)?;
     }
     output.bytes(b"\n")
 }

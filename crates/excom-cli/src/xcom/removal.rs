@@ -50,7 +50,7 @@ fn confirmed(scope: &Scope, output: &mut Output) -> Result<bool, Stop> {
 fn named(scope: &Scope) -> String {
     text::tame(&match scope {
         Scope::Key(key) => key.to_string(),
-        Scope::TaskInstance(ti) => format!("all XComs of {ti}"),
+        Scope::TaskInstance(ti) => format!("XComs of {ti}"),
     })
 }
 
@@ -70,7 +70,11 @@ fn tell(
         return output.document(&json!({code: count, "key": key}));
     }
     if count == 0 {
-        output.say(&format!("nothing to do: there is no {}", named(scope)));
+        let none = match scope {
+            Scope::Key(_) => "there is no",
+            Scope::TaskInstance(_) => "there are no",
+        };
+        output.say(&format!("nothing to do: {none} {}", named(scope)));
         if let Some(hint) = empty {
             output.say(&format!("  {hint}"));
         }

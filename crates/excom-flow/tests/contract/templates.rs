@@ -108,3 +108,18 @@ fn an_integer_over_128_bits_prints_as_a_float() {
     assert_eq!(me.render("{{ ti.xcom_pull('t') }}").unwrap(), "1.111111111111111e+44");
     assert_eq!(me.xcom_pull("t").value().unwrap().as_str(), digits);
 }
+
+#[test]
+fn values_have_the_methods_that_python_gives_them() {
+    let (engine, me) = me();
+    push_text(&engine, &xcom("t", -1, "return_value"), r#"{"a": [1, 2], "b": "x,y"}"#).unwrap();
+    for (template, text) in [
+        ("{{ ti.xcom_pull('t').get('a') }}", "[1, 2]"),
+        ("{{ ti.xcom_pull('t').get('z') }}", "None"),
+        ("{% for k, v in ti.xcom_pull('t').items() %}{{ k }}={{ v }};{% endfor %}", "a=[1, 2];b=x,y;"),
+        ("{{ ti.xcom_pull('t').b.split(',') }}", "['x', 'y']"),
+        ("{{ ti.xcom_pull('t').b.upper() }}", "X,Y"),
+    ] {
+        assert_eq!(me.render(template).unwrap(), text, "{template}");
+    }
+}

@@ -8,7 +8,7 @@ use excom_core::{
 };
 use excom_flow::RunReport;
 
-use crate::config::Settings;
+use crate::config::{Origin, Settings};
 use crate::embedded::Home;
 
 /// The most XComs that are listed.
@@ -103,12 +103,17 @@ fn next(settings: &Settings, report: &RunReport, last: Option<&EntryInfo>) -> St
         text.push_str(&format!("log of {}: {}\n", task.task_id, log.display()));
     }
     text.push_str(&format!("kept in {}; look at it with the `excom` command", home.folder().display()));
-    text.push_str(" (cargo install --path crates/excom-cli):\n");
-    let run = format!("--dag-id {} --run-id '{}'", report.dag_id, report.run_id);
+    text.push_str(" (the package excom-cli):\n");
+    // The commands must find the same home, wherever it was named.
+    let place = match settings.core.home.origin() {
+        Origin::Default | Origin::Environment(_) => String::new(),
+        _ => format!(" --home '{}'", home.folder().display()),
+    };
+    let run = format!("--dag-id {} --run-id '{}'{place}", report.dag_id, report.run_id);
     text.push_str(&format!("  excom xcom list {run}\n"));
     if let Some(XComKey { ti, key, .. }) = last.map(|info| &info.key) {
         text.push_str(&format!("  excom xcom pull {run} --task-id {} --key {key}\n", ti.task_id));
     }
-    text.push_str("  excom doctor\n");
+    text.push_str(&format!("  excom doctor{place}\n"));
     text
 }
