@@ -117,6 +117,17 @@ pub async fn an_unknown_attempt_writes_nothing(h: &Harness) {
     refused(h.engine.push(&stranger, &xcom("t", "k"), value("1").into()).await, ErrorKind::NotStarted);
     refused(h.engine.push(&disguised, &xcom("t", "k"), value(&large(1)).into()).await, ErrorKind::NotStarted);
     assert!(h.pull(&xcom("t", "k")).await.found().is_none());
+    // What was refused, or had nothing to remove, makes no DAG known: hints go on naming those that are.
+    h.push(&user(), &xcom("t", "k"), "1").await;
+    let misspelt = crate::TaskInstanceKey::new("dd", "r", "t", -1).unwrap();
+    let nobody = Caller::attempt(misspelt.clone(), h.engine.clock().attempt_id());
+    refused(h.engine.push(&nobody, &misspelt.return_value(), value("1").into()).await, ErrorKind::NotStarted);
+    refused(h.engine.start_attempt(attempt(&nobody), 1, StartMode::Resume).await, ErrorKind::NotStarted);
+    assert_eq!(h.engine.clear(&user(), &Scope::TaskInstance(misspelt.clone())).await.unwrap(), 0);
+    assert_eq!(h.engine.delete(&user(), &Scope::Key(misspelt.return_value())).await.unwrap(), 0);
+    let answer = h.pull(&misspelt.return_value()).await;
+    assert!(matches!(&answer, Answer::Missing(m) if m.near.dags == ["d".into()]), "{answer:?}");
+    assert_eq!(h.engine.db().run("dd", "r").await.unwrap(), None);
 }
 
 /// The producer's state explains why there is no value.

@@ -103,6 +103,8 @@ pub async fn pushing_the_same_version_twice_is_one_entry(h: &Harness) {
         let first = h.engine.push_version(&user(), &key, v, value(&json).into()).await.unwrap();
         let again = h.engine.push_version(&user(), &key, v, value(&json).into()).await.unwrap();
         assert!(!first.already && again.already, "{first:?} {again:?}");
+        let told = |receipt: &crate::engine::Receipt| (receipt.size, receipt.shape, receipt.offloaded);
+        assert_eq!(told(&first), told(&again));
         assert_eq!(text(&h.pull(&key).await), json);
         assert!(h.engine.history(&user(), &key, 10).await.unwrap().is_empty());
     }

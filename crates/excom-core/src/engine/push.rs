@@ -119,17 +119,30 @@ impl Engine {
             (Placement::Offload(store), sized) => {
                 let store = store.to_owned();
                 if self.offload(&mut push, &store, sized, given).await? == Pushed::Already {
-                    return Ok(self.receipt(&push, Pushed::Already));
+                    return self.repeated(push).await;
                 }
             }
         }
         loop {
             let pushed = self.0.db.push(&push).await?;
-            if pushed == Pushed::Written || given.is_some() {
-                return Ok(self.receipt(&push, pushed));
+            match (pushed, given) {
+                (Pushed::Written, _) => return Ok(self.receipt(&push, pushed)),
+                (Pushed::Already, Some(_)) => return self.repeated(push).await,
+                (Pushed::Already, None) => {}
             }
             push.version = self.0.clock.version();
         }
+    }
+
+    /// The receipt of a repeated push: what is stored under the version, as far as it is the entry.
+    async fn repeated(&self, mut push: Push) -> Result<Receipt> {
+        let entry = self.0.db.entries(std::slice::from_ref(&push.key)).await?.pop().flatten();
+        if let Some(entry) = entry.filter(|entry| entry.version == push.version) {
+            push.size = entry.size;
+            push.shape = entry.shape;
+            push.stored = entry.stored;
+        }
+        Ok(self.receipt(&push, Pushed::Already))
     }
 
     fn receipt(&self, push: &Push, pushed: Pushed) -> Receipt {

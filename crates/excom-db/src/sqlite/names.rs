@@ -104,6 +104,25 @@ impl<'a> Intern<'a> {
         Self { connection, names, new: RefCell::default() }
     }
 
+    /// A name, if it is known.
+    pub(super) fn known_name(&self, text: &str) -> rusqlite::Result<Option<i64>> {
+        match self.names.name(text) {
+            Some(id) => Ok(Some(id)),
+            None => find_name(self.connection, text),
+        }
+    }
+
+    /// A run, if it is known.
+    pub(super) fn known_run(&self, dag_id: &str, run_id: &str) -> rusqlite::Result<Option<i64>> {
+        if let Some(id) = self.names.run(dag_id, run_id) {
+            return Ok(Some(id));
+        }
+        match self.known_name(dag_id)? {
+            Some(dag) => find_run(self.connection, dag, run_id),
+            None => Ok(None),
+        }
+    }
+
     pub(super) fn name(&self, text: &str) -> rusqlite::Result<i64> {
         if let Some(id) = self.names.name(text) {
             return Ok(id);

@@ -47,6 +47,19 @@ impl Transaction<'_> {
         Ok(Ti { run, task: self.names.name(&ti.task_id)?, map_index: ti.map_index })
     }
 
+    /// A task instance whose names are known; nothing is made known for what only looks or removes.
+    fn known_ti(&self, ti: &TaskInstanceKey) -> Result<Option<Ti>> {
+        let run = self.names.known_run(&ti.dag_id, &ti.run_id)?;
+        let task = self.names.known_name(&ti.task_id)?;
+        Ok(run.zip(task).map(|(run, task)| Ti { run, task, map_index: ti.map_index }))
+    }
+
+    fn known_xcom(&self, key: &XComKey) -> Result<Option<Xcom>> {
+        let ti = self.known_ti(&key.ti)?;
+        let name = self.names.known_name(&key.key)?;
+        Ok(ti.zip(name).map(|(ti, key)| Xcom { ti, key }))
+    }
+
     fn xcom(&self, key: &XComKey, at: Timestamp) -> Result<Xcom> {
         Ok(Xcom { ti: self.ti(&key.ti, at)?, key: self.names.name(&key.key)? })
     }
@@ -65,8 +78,8 @@ impl Transaction<'_> {
     }
 
     /// The fence: the caller's attempt must be the current one of its task instance.
-    fn fence(&self, attempt: &Attempt, at: Timestamp) -> Result<AttemptInfo> {
-        let ti = self.ti(&attempt.ti, at)?;
+    fn fence(&self, attempt: &Attempt) -> Result<AttemptInfo> {
+        let Some(ti) = self.known_ti(&attempt.ti)? else { return Err(not_started(attempt).into()) };
         match self.current(ti)? {
             Some(current) if current.id == attempt.id => Ok(current),
             Some(current) => {
@@ -85,9 +98,9 @@ impl Transaction<'_> {
     }
 
     /// The number of the caller's attempt; 0 for callers that are not fenced.
-    fn fence_caller(&self, caller: &Caller, at: Timestamp) -> Result<u32> {
+    fn fence_caller(&self, caller: &Caller) -> Result<u32> {
         match caller {
-            Caller::Attempt(attempt) => Ok(self.fence(attempt, at)?.number),
+            Caller::Attempt(attempt) => Ok(self.fence(attempt)?.number),
             _ => Ok(0),
         }
     }
@@ -155,8 +168,7 @@ impl Transaction<'_> {
         mode: StartMode,
         at: Timestamp,
     ) -> Result<Started> {
-        let ti = self.ti(&attempt.ti, at)?;
-        let known = match self.fence(attempt, at) {
+        let known = match self.fence(attempt) {
             Ok(current) => Some(current.number),
             Err(Failure::Refused(e))
                 if e.kind() == excom_core::ErrorKind::NotStarted && mode == StartMode::Fresh =>
@@ -165,6 +177,7 @@ impl Transaction<'_> {
             }
             Err(failure) => return Err(failure),
         };
+        let ti = self.ti(&attempt.ti, at)?;
         if let Some(number) = known {
             self.execute(
                 "UPDATE task_instance SET state = ?4, took = NULL
@@ -208,7 +221,7 @@ impl Transaction<'_> {
     }
 
     pub(super) fn set_attempt_state(&self, attempt: &Attempt, state: TaskState, at: Timestamp) -> Result<()> {
-        self.fence(attempt, at)?;
+        self.fence(attempt)?;
         let ti = self.ti(&attempt.ti, at)?;
         let ended = state.is_finished() || state == TaskState::UpForRetry;
         self.execute(
@@ -229,7 +242,7 @@ impl Transaction<'_> {
     // ---- entries
 
     pub(super) fn push(&self, push: &Push, packed: &Packed) -> Result<Pushed> {
-        let number = self.fence_caller(&push.caller, push.at)?;
+        let number = self.fence_caller(&push.caller)?;
         let xcom = self.xcom(&push.key, push.at)?;
         let offloaded = matches!(push.stored, Stored::Offloaded(_));
         let current = self.current_version(xcom)?;
@@ -299,24 +312,27 @@ impl Transaction<'_> {
     }
 
     pub(super) fn clear(&self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64> {
-        self.fence_caller(caller, at)?;
+        self.fence_caller(caller)?;
         let by = cleared_by(caller, scope.ti(), None);
         match scope {
-            Scope::Key(key) => {
-                let xcom = self.xcom(key, at)?;
-                Ok(self.end(xcom, EndReason::Cleared, &by, at)?.into())
-            }
-            Scope::TaskInstance(ti) => {
-                let ti = self.ti(ti, at)?;
-                self.clear_ti(ti, &by, at)
-            }
+            Scope::Key(key) => match self.known_xcom(key)? {
+                Some(xcom) => Ok(self.end(xcom, EndReason::Cleared, &by, at)?.into()),
+                None => Ok(0),
+            },
+            Scope::TaskInstance(ti) => match self.known_ti(ti)? {
+                Some(ti) => self.clear_ti(ti, &by, at),
+                None => Ok(0),
+            },
         }
     }
 
     pub(super) fn delete(&self, scope: &Scope, at: Timestamp) -> Result<u64> {
-        let ti = self.ti(scope.ti(), at)?;
+        let Some(ti) = self.known_ti(scope.ti())? else { return Ok(0) };
         let key = match scope {
-            Scope::Key(key) => Some(self.names.name(&key.key)?),
+            Scope::Key(key) => match self.names.known_name(&key.key)? {
+                Some(key) => Some(key),
+                None => return Ok(0),
+            },
             Scope::TaskInstance(_) => None,
         };
         let bound = (ti.run, ti.task, ti.map_index, key, at.as_millisecond());
@@ -473,7 +489,7 @@ impl Transaction<'_> {
 
     pub(super) fn forget_loose(&self, objects: &[LooseObject]) -> Result<()> {
         for object in objects {
-            let Xcom { ti, key } = self.xcom(&object.key, object.since)?;
+            let Some(Xcom { ti, key }) = self.known_xcom(&object.key)? else { continue };
             self.execute(
                 "DELETE FROM loose_object
                  WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5",
