@@ -5,11 +5,11 @@
 
 mod access;
 mod ledger;
+mod local;
 mod pull;
 mod push;
 mod retention;
 mod sequence;
-mod session;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -19,10 +19,10 @@ use jiff::Timestamp;
 
 pub use access::{Access, Reads, Writes};
 pub use ledger::Ledger;
+pub use local::LocalChannel;
 pub use pull::TaskAnswer;
 pub use push::Receipt;
 pub use retention::Retention;
-pub use session::Session;
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::backend::{Database, XComBackend};
@@ -320,8 +320,8 @@ impl Engine {
     }
 
     /// What a task sees of this engine when it is in the same process.
-    pub fn session(&self, attempt: Attempt) -> Session {
-        Session::new(self.clone(), attempt)
+    pub fn channel(&self, attempt: Attempt) -> LocalChannel {
+        LocalChannel::new(self.clone(), attempt)
     }
 
     /// Writes what is buffered. Call it before the program ends.

@@ -82,7 +82,7 @@ impl TaskInstance {
     /// let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build();
     /// let key = TaskInstanceKey::new("weather", "manual__1", "count", -1)?;
     /// let attempt = engine.start(&key, 1).await?;
-    /// let ti = TaskInstance::new(Arc::new(engine.session(attempt)), key);
+    /// let ti = TaskInstance::new(Arc::new(engine.channel(attempt)), key);
     /// ti.axcom_push("rows", &365).await?;
     /// assert_eq!(ti.xcom_pull(()).key("rows").aget::<u64>().await?, 365);
     /// # Ok::<(), excom_core::Error>(())

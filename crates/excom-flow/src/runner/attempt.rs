@@ -57,11 +57,11 @@ pub(super) async fn run(shared: &Shared, index: usize, try_number: u32) -> Ended
         let first = format!("try {try_number} of {key} starts, attempt {}", attempt.id);
         Arc::new(TryLog::new(folder, key, started.number, clock.clone(), &first))
     });
-    let mut session = shared.engine.session(attempt.clone());
+    let mut channel = shared.engine.channel(attempt.clone());
     if let Some(log) = log.clone() {
-        session = session.with_log(move |line| log.line(line));
+        channel = channel.with_log(move |line| log.line(line));
     }
-    let channel = Arc::new(Recorder::new(session, key.clone()));
+    let channel = Arc::new(Recorder::new(channel, key.clone()));
     let ti = TaskInstance::new(channel.clone(), key.clone())
         .in_run(shared.run.clone())
         .as_try(attempt.id, try_number)

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use excom_core::engine::{Receipt, Session, TaskAnswer};
+use excom_core::engine::{LocalChannel, Receipt, TaskAnswer};
 use excom_core::value::{Payload, preview};
 use excom_core::{
     Answer, PullOptions, Result, SequenceKey, Shape, Slice, TaskChannel, TaskInstanceKey, XComKey,
@@ -36,18 +36,18 @@ impl fmt::Display for Pushed {
     }
 }
 
-/// A session that remembers what its own task instance pushed; a key that is pushed again counts once,
+/// A channel that remembers what its own task instance pushed; a key that is pushed again counts once,
 /// where it was pushed last.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    session: Session,
+    channel: LocalChannel,
     own: TaskInstanceKey,
     pushed: Mutex<Vec<Pushed>>,
 }
 
 impl Recorder {
-    pub(super) fn new(session: Session, own: TaskInstanceKey) -> Self {
-        Self { session, own, pushed: Mutex::default() }
+    pub(super) fn new(channel: LocalChannel, own: TaskInstanceKey) -> Self {
+        Self { channel, own, pushed: Mutex::default() }
     }
 
     pub(super) fn take(&self) -> Vec<Pushed> {
@@ -58,11 +58,11 @@ impl Recorder {
 #[async_trait]
 impl TaskChannel for Recorder {
     async fn pull(&self, keys: &[XComKey], options: PullOptions) -> Result<Vec<Answer>> {
-        self.session.pull(keys, options).await
+        self.channel.pull(keys, options).await
     }
 
     async fn pull_tasks(&self, keys: &[SequenceKey], options: PullOptions) -> Result<Vec<TaskAnswer>> {
-        self.session.pull_tasks(keys, options).await
+        self.channel.pull_tasks(keys, options).await
     }
 
     async fn push(&self, key: &XComKey, value: Payload) -> Result<Receipt> {
@@ -70,7 +70,7 @@ impl TaskChannel for Recorder {
             Payload::Value(value) => preview(value.bytes()),
             _ => "…".to_owned(),
         };
-        let receipt = self.session.push(key, value).await?;
+        let receipt = self.channel.push(key, value).await?;
         if key.ti == self.own {
             let (size, shape, warnings) = (receipt.size, receipt.shape, receipt.warnings.clone());
             let mut pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,14 +81,14 @@ impl TaskChannel for Recorder {
     }
 
     async fn count(&self, key: &SequenceKey) -> Result<u64> {
-        self.session.count(key).await
+        self.channel.count(key).await
     }
 
     async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<(i32, Answer)>> {
-        self.session.slice(key, slice).await
+        self.channel.slice(key, slice).await
     }
 
     fn log(&self, line: &str) {
-        self.session.log(line);
+        self.channel.log(line);
     }
 }

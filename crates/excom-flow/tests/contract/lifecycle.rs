@@ -90,7 +90,7 @@ fn every_poke_of_a_rescheduled_task_finds_what_the_last_one_pushed() {
     for poke in 1..=3u8 {
         let mode = if poke == 1 { StartMode::Fresh } else { StartMode::Resume };
         pollster::block_on(engine.start_attempt(&attempt, 1, mode)).unwrap();
-        let ti = TaskInstance::new(std::sync::Arc::new(engine.session(attempt.clone())), key.clone());
+        let ti = TaskInstance::new(std::sync::Arc::new(engine.channel(attempt.clone())), key.clone());
         seen.push(ti.xcom_pull(()).key("poke").get::<Option<u8>>().unwrap());
         ti.xcom_push("poke", &poke).unwrap();
         pollster::block_on(engine.set_attempt_state(&attempt, TaskState::UpForReschedule)).unwrap();

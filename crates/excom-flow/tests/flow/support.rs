@@ -44,5 +44,5 @@ pub(crate) fn state(engine: &Engine, dag_id: &str, task_id: &str) -> Option<Task
 pub(crate) fn started(engine: &Engine, run_id: &str, task_id: &str, map_index: i32) -> TaskInstance {
     let key = TaskInstanceKey::new("d", run_id, task_id, map_index).unwrap();
     let attempt = pollster::block_on(engine.start(&key, 1)).unwrap();
-    TaskInstance::new(Arc::new(engine.session(attempt)), key)
+    TaskInstance::new(Arc::new(engine.channel(attempt)), key)
 }

@@ -17,18 +17,18 @@ type Log = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// A [`TaskChannel`] to an engine in the same process, for one attempt.
 #[derive(Clone)]
-pub struct Session {
+pub struct LocalChannel {
     engine: Engine,
     caller: Caller,
     log: Option<Log>,
 }
 
-impl Session {
+impl LocalChannel {
     pub(super) fn new(engine: Engine, attempt: Attempt) -> Self {
         Self { engine, caller: Caller::Attempt(attempt), log: None }
     }
 
-    /// The same session with a place for log lines; without one they are dropped.
+    /// The same channel with a place for log lines; without one they are dropped.
     #[must_use]
     pub fn with_log(mut self, log: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.log = Some(Arc::new(log));
@@ -36,14 +36,14 @@ impl Session {
     }
 }
 
-impl fmt::Debug for Session {
+impl fmt::Debug for LocalChannel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Session({} in {:?})", self.caller, self.engine)
+        write!(f, "LocalChannel({} in {:?})", self.caller, self.engine)
     }
 }
 
 #[async_trait]
-impl TaskChannel for Session {
+impl TaskChannel for LocalChannel {
     async fn pull(&self, keys: &[XComKey], options: PullOptions) -> Result<Vec<Answer>> {
         self.engine.pull(&self.caller, keys, options).await
     }
