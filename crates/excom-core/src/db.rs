@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{Attempt, AttemptId, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
+use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use crate::json::Shape;
 use crate::value::ContentHash;
@@ -474,13 +474,5 @@ pub fn cleared_by(caller: &Caller, ti: &TaskInstanceKey, new_try: Option<u32>) -
         (_, Some(number)) => format!("the start of try {number}"),
         (Caller::Attempt(attempt), None) if attempt.ti == *ti => "its own task".to_owned(),
         (caller, None) => caller.to_string(),
-    }
-}
-
-/// The id of an attempt, if a caller is one.
-pub fn attempt_of(caller: &Caller) -> Option<(&TaskInstanceKey, AttemptId)> {
-    match caller {
-        Caller::Attempt(attempt) => Some((&attempt.ti, attempt.id)),
-        _ => None,
     }
 }
