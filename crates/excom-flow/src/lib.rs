@@ -23,6 +23,6 @@ pub use cancel::Cancellation;
 pub use dag::{Dag, DagDefinition, Graph, Handle, Settings, Task};
 pub use instance::{MapIndexes, Pull, RunFacts, TaskIds, TaskInstance};
 pub use operator::{Bash, Field, Operator};
-pub use outcome::{BoxError, Failure, Result, Skip};
+pub use outcome::{BoxError, Failure, Reschedule, Result, Skip, SkipDownstream};
 pub use params::{Given, Param, ParamSpec, Params};
 pub use runner::{RunOptions, RunReport, Runner};

@@ -1,6 +1,7 @@
 //! How a task body ends: with a value, an error, or the wish to be skipped.
 
 use std::fmt;
+use std::time::Duration;
 
 use excom_core::{Error, Value};
 use serde::Serialize;
@@ -64,6 +65,59 @@ impl fmt::Display for Skip {
 }
 
 impl std::error::Error for Skip {}
+
+/// The error by which a task says that what it waits for is not there yet: it lets its place go, and the
+/// same try runs again after a while. Nothing that it pushed is cleared.
+///
+/// ```
+/// # extern crate excom_flow as excom;
+/// use std::time::Duration;
+/// use excom::{Reschedule, Result};
+///
+/// fn arrived(path: &str) -> Result<u64> {
+///     match std::fs::metadata(path) {
+///         Ok(file) => Ok(file.len()),
+///         Err(_) => Err(Reschedule::after(Duration::from_secs(60)).into()),
+///     }
+/// }
+/// assert!(arrived("/nowhere").unwrap_err().is::<Reschedule>());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reschedule {
+    after: Duration,
+}
+
+impl Reschedule {
+    /// Runs again after a time.
+    pub fn after(after: Duration) -> Self {
+        Self { after }
+    }
+
+    /// How long until it runs again.
+    pub fn delay(&self) -> Duration {
+        self.after
+    }
+}
+
+impl fmt::Display for Reschedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not yet; it looks again in {:?}", self.after)
+    }
+}
+
+impl std::error::Error for Reschedule {}
+
+/// Which of the tasks behind a task are to be skipped, by its own choice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SkipDownstream {
+    /// All that are directly behind it, but these and what they lead to: a branch.
+    AllBut(Vec<String>),
+    /// All that are directly behind it; further ones follow their trigger rules.
+    Direct,
+    /// All behind it, however far, whatever their trigger rules; not teardowns.
+    All,
+}
 
 /// Why a try failed or skipped: the message with its causes, and what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -5,7 +5,7 @@ mod shape;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use excom_core::engine::Receipt;
 use excom_core::{AttemptId, Result, TaskChannel, TaskInstanceKey, Value};
@@ -19,6 +19,7 @@ pub use pull::{MapIndexes, Pull, TaskIds};
 
 use crate::cancel::Cancellation;
 use crate::error::within;
+use crate::outcome::SkipDownstream;
 use crate::params::Params;
 
 /// The task instance that runs: what a task takes as `ti: &TaskInstance` to push and pull by itself.
@@ -47,6 +48,7 @@ struct Inner {
     try_number: u32,
     pushes: bool,
     run: Arc<RunFacts>,
+    skip: Arc<Mutex<Option<SkipDownstream>>>,
 }
 
 /// What all task instances of a run share.
@@ -90,7 +92,7 @@ impl TaskInstance {
     /// ```
     pub fn new(channel: Arc<dyn TaskChannel>, key: TaskInstanceKey) -> Self {
         let run = Arc::new(RunFacts::default());
-        Self(Arc::new(Inner { channel, key, attempt: None, try_number: 1, pushes: true, run }))
+        Self(Arc::new(Inner { channel, key, attempt: None, try_number: 1, pushes: true, run, skip: Arc::default() }))
     }
 
     /// The same task instance in a run.
@@ -117,6 +119,7 @@ impl TaskInstance {
             try_number: shared.try_number,
             pushes: shared.pushes,
             run: shared.run.clone(),
+            skip: shared.skip.clone(),
         });
         change(&mut inner);
         Self(Arc::new(inner))
@@ -203,6 +206,17 @@ impl TaskInstance {
     /// Waits until the run is cancelled.
     pub async fn cancelled(&self) {
         self.0.run.cancellation.cancelled().await;
+    }
+
+    /// Skips tasks behind this one when it succeeds: how a branch or a short-circuit says what it chose. The
+    /// last call counts.
+    pub fn skip_downstream(&self, skip: SkipDownstream) {
+        *self.0.skip.lock().unwrap_or_else(PoisonError::into_inner) = Some(skip);
+    }
+
+    /// What this task chose to skip.
+    pub fn skips(&self) -> Option<SkipDownstream> {
+        self.0.skip.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The channel to the engine.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use excom_core::engine::{LocalChannel, Receipt, TaskAnswer};
 use excom_core::value::{Payload, preview};
 use excom_core::{
-    Answer, PullOptions, Result, SequenceKey, Shape, Slice, TaskChannel, TaskInstanceKey, XComKey,
+    Answer, PullOptions, Result, SequenceKey, Shape, Slice, TaskChannel, TaskInstanceKey, Value, XComKey,
 };
 use serde::Serialize;
 
@@ -86,6 +86,18 @@ impl TaskChannel for Recorder {
 
     async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<(i32, Answer)>> {
         self.channel.slice(key, slice).await
+    }
+
+    async fn variable(&self, key: &str) -> Result<Option<String>> {
+        self.channel.variable(key).await
+    }
+
+    async fn set_variable(&self, key: &str, text: Option<&str>) -> Result<()> {
+        self.channel.set_variable(key, text).await
+    }
+
+    async fn note_rendered(&self, fields: &[(String, Value)]) -> Result<()> {
+        self.channel.note_rendered(fields).await
     }
 
     fn log(&self, line: &str) {

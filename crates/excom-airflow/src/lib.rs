@@ -1,0 +1,1 @@
+//! What Excom knows of Apache Airflow's own formats. Nothing else in Excom knows their field names.
