@@ -46,6 +46,24 @@ pub trait TaskChannel: Send + Sync + fmt::Debug {
     /// When the channel fails, or the step is zero.
     async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<(i32, Answer)>>;
 
+    /// The map indexes at which a mapped task's sequence has elements, in order.
+    ///
+    /// # Errors
+    /// When the channel fails.
+    async fn indexes(&self, key: &SequenceKey) -> Result<Vec<i32>> {
+        const PAGE: i64 = 1000;
+        let mut indexes = Vec::new();
+        loop {
+            let start = i64::try_from(indexes.len()).unwrap_or(i64::MAX - PAGE);
+            let slice = Slice { start: Some(start), stop: Some(start + PAGE), step: None };
+            let page = self.slice(key, slice).await?;
+            if page.is_empty() {
+                return Ok(indexes);
+            }
+            indexes.extend(page.into_iter().map(|(map_index, _)| map_index));
+        }
+    }
+
     /// A variable's text, if there is one.
     ///
     /// # Errors

@@ -13,16 +13,18 @@ mod outcome;
 mod params;
 pub mod prelude;
 pub mod runner;
+mod sequence;
 mod template;
 mod work;
 
 pub use excom_macros::{Outputs, dag, task};
 
-pub use arg::{Input, IntoArg, One, TaskRef, XComArg};
+pub use arg::{Arity, GroupRef, Input, IntoArg, Many, One, TaskRef, Upstream, XComArg};
 pub use cancel::Cancellation;
-pub use dag::{Dag, DagDefinition, Graph, Handle, Settings, Task};
+pub use dag::{AnyTask, Dag, DagDefinition, Graph, Group, Handle, Outside, Role, Settings, Task, TriggerRule};
 pub use instance::{MapIndexes, Pull, RunFacts, TaskIds, TaskInstance};
 pub use operator::{Bash, Field, Operator};
 pub use outcome::{BoxError, Failure, Reschedule, Result, Skip, SkipDownstream};
 pub use params::{Given, Param, ParamSpec, Params};
 pub use runner::{RunOptions, RunReport, Runner};
+pub use sequence::{Expand, IntoElements, Mapped, XComSequence, expand};

@@ -94,7 +94,7 @@ impl ParamSpec {
                 Err(error) => self.problem = Some(error.to_string()),
             },
             Source::Invalid(message) => self.problem = Some(message),
-            Source::XCom { .. } | Source::Param(_) => self.problem = Some("it is not a value".into()),
+            _ => self.problem = Some("it is not a value".into()),
         }
         self
     }

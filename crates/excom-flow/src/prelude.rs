@@ -5,9 +5,10 @@ pub use std::path::PathBuf;
 pub use excom_macros::{Outputs, dag, task};
 pub use serde::{Deserialize, Serialize};
 
-pub use crate::arg::XComArg;
-pub use crate::dag::{Dag, DagDefinition};
+pub use crate::arg::{Many, XComArg};
+pub use crate::dag::{Dag, DagDefinition, TriggerRule};
 pub use crate::instance::TaskInstance;
 pub use crate::operator::{Field, Operator};
 pub use crate::outcome::{Result, Skip};
 pub use crate::params::Param;
+pub use crate::sequence::{Mapped, XComSequence, expand};

@@ -8,14 +8,15 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use excom_core::{Answer, Error, Value};
+use excom_core::{Answer, Error, SequenceKey, TaskChannel, Value};
 use serde::de::DeserializeOwned;
 
-use crate::arg::{Input, IntoArg};
+use crate::arg::{Input, IntoArg, One, Source};
 use crate::dag::NamedSource;
-use crate::error::within;
+use crate::error::{invalid, within};
 use crate::instance::TaskInstance;
 use crate::outcome::Result;
+use crate::sequence::{Elements, IntoElements, Mapped};
 
 /// What a body gave back: the value to push, if any.
 pub(crate) type Returned = Result<Option<Value>>;
@@ -24,6 +25,11 @@ pub(crate) type Returned = Result<Option<Value>>;
 pub(crate) trait Work: Any + Send + Sync + fmt::Debug {
     /// What it takes, in a fixed order.
     fn inputs(&self) -> Vec<NamedSource>;
+
+    /// The dicts that it is expanded over, each with the arguments of one instance.
+    fn kwargs(&self) -> Option<&Elements> {
+        None
+    }
 
     /// Begins one try, with what it takes in that order.
     fn start(&self, ti: TaskInstance, arguments: Arguments) -> Running;
@@ -54,6 +60,10 @@ impl fmt::Debug for Running {
 pub(crate) enum Argument {
     Value(Value),
     Answer(Answer),
+    /// The values of a mapped task, read on demand.
+    Sequence(Arc<dyn TaskChannel>, SequenceKey),
+    /// Nothing gives it.
+    Absent,
 }
 
 impl Argument {
@@ -62,6 +72,10 @@ impl Argument {
         match self {
             Self::Value(value) => Ok(value),
             Self::Answer(answer) => answer.value(),
+            Self::Absent => Err(invalid("it is not in the dict that this instance was expanded with")
+                .hint("give it in every dict, or to all of them with `partial()`")),
+            Self::Sequence(..) => Err(invalid("it is a sequence that is read on demand")
+                .hint("take it as `Mapped<T>`, or as `Vec<T>`")),
         }
     }
 
@@ -70,6 +84,8 @@ impl Argument {
         match self {
             Self::Value(value) => Ok((!value.is_null()).then_some(value)),
             Self::Answer(answer) => answer.or_none(),
+            Self::Absent => Ok(None),
+            Self::Sequence(..) => self.required().map(Some),
         }
     }
 }
@@ -135,6 +151,32 @@ impl<T: DeserializeOwned> TakeRequired<T> for Take<T> {
     }
 }
 
+/// Takes the values of a mapped task, to be read on demand.
+pub trait TakeMapped<T> {
+    /// The argument.
+    fn take(&self, arguments: &mut Arguments) -> Result<T>;
+}
+
+impl<T> TakeMapped<Mapped<T>> for &&Take<Mapped<T>> {
+    fn take(&self, arguments: &mut Arguments) -> Result<Mapped<T>> {
+        arguments.take(|argument| match argument {
+            Argument::Sequence(channel, key) => Ok(Mapped::new(channel, key)),
+            _ => Err(invalid("`Mapped` takes the values of a mapped task")),
+        })
+    }
+}
+
+/// What an argument of a task can be: anything that can be read from JSON, and [`Mapped`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the argument of a task",
+    label = "an argument comes from elsewhere as JSON, so its type implements `Deserialize`",
+    note = "add `#[derive(Serialize, Deserialize)]` to it"
+)]
+pub trait FromXCom {}
+
+impl<T: DeserializeOwned> FromXCom for T {}
+impl<T> FromXCom for Mapped<T> {}
+
 /// Takes nothing: keeps the compiler from a second, darker error about a type that cannot be read.
 pub trait TakeNothing<T> {
     /// Never called.
@@ -150,6 +192,7 @@ impl<T> TakeNothing<T> for Take<T> {
 /// A function as a task.
 pub struct Function {
     inputs: Vec<(&'static str, Input)>,
+    kwargs: Option<Elements>,
     call: fn(TaskInstance, Arguments) -> Running,
 }
 
@@ -162,13 +205,38 @@ impl fmt::Debug for Function {
 impl Function {
     /// A function without arguments.
     pub fn new(call: fn(TaskInstance, Arguments) -> Running) -> Self {
-        Self { inputs: Vec::new(), call }
+        Self { inputs: Vec::new(), kwargs: None, call }
     }
 
     /// The same function with one more argument, of type `T`.
     #[must_use]
-    pub fn with<T: DeserializeOwned>(mut self, name: &'static str, argument: impl IntoArg<T>) -> Self {
+    pub fn with<T: FromXCom>(mut self, name: &'static str, argument: impl IntoArg<T>) -> Self {
         self.inputs.push((name, argument.into_arg()));
+        self
+    }
+
+    /// The same function with one more argument, which the dicts of `expand_kwargs` bring.
+    #[must_use]
+    pub fn with_kwarg(mut self, name: &'static str) -> Self {
+        self.inputs.push((name, Input(Source::Kwarg)));
+        self
+    }
+
+    /// The same function with an argument that is the same in every dict of `expand_kwargs`, unless the dict
+    /// has it.
+    #[must_use]
+    pub fn with_partial<T>(mut self, name: &'static str, argument: impl IntoArg<T, Arity = One>) -> Self {
+        let argument = argument.into_arg();
+        if let Some(input) = self.inputs.iter_mut().find(|(input, _)| *input == name) {
+            input.1 = argument;
+        }
+        self
+    }
+
+    /// The same function, once for each dict of arguments.
+    #[must_use]
+    pub fn expanded<T>(mut self, kwargs: impl IntoElements<T>) -> Self {
+        self.kwargs = Some(kwargs.into_elements().elements);
         self
     }
 }
@@ -176,6 +244,10 @@ impl Function {
 impl Work for Function {
     fn inputs(&self) -> Vec<NamedSource> {
         self.inputs.iter().map(|(name, input)| (Cow::Borrowed(*name), input.0.clone())).collect()
+    }
+
+    fn kwargs(&self) -> Option<&Elements> {
+        self.kwargs.as_ref()
     }
 
     fn start(&self, ti: TaskInstance, arguments: Arguments) -> Running {

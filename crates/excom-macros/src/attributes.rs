@@ -52,6 +52,15 @@ pub(crate) fn integer(meta: &ParseNestedMeta<'_>) -> syn::Result<LitInt> {
     }
 }
 
+/// `name = 2.0` or `name = 2`
+pub(crate) fn number(meta: &ParseNestedMeta<'_>) -> syn::Result<f64> {
+    match literal(meta, "2.0")? {
+        Lit::Float(number) => number.base10_parse(),
+        Lit::Int(number) => number.base10_parse(),
+        other => Err(syn::Error::new_spanned(other, "this takes a number, such as 2.0")),
+    }
+}
+
 /// `name = true`, or `name` alone for true.
 pub(crate) fn flag(meta: &ParseNestedMeta<'_>) -> syn::Result<LitBool> {
     if !meta.input.peek(syn::Token![=]) {

@@ -41,6 +41,8 @@ use proc_macro::TokenStream;
 ///
 /// - A parameter of type `&TaskInstance` (or `TaskInstance`) is the running task instance, and no
 ///   argument.
+/// - An argument that is [`expand`](https://docs.rs/excom) of a sequence runs the task once for each element.
+///   `name::partial()` has a method for each argument, and `expand_kwargs` for a sequence of dicts.
 /// - A parameter of type `Option<T>` is `None` when there is no value; any other type fails the try then.
 /// - It returns a value, or a `Result` of one. `()` and `None` push nothing.
 ///
@@ -49,6 +51,12 @@ use proc_macro::TokenStream;
 /// | `task_id = "…"` | the task's id | the function's name |
 /// | `retries = 3` | how often it is tried again after it failed | `0` |
 /// | `retry_delay = "10s"` | how long to wait before that: a number and `ms`, `s`, `m` or `h` | `"5m"` |
+/// | `retry_exponential_backoff = 2.0` | what the delay is multiplied with for each further try, with jitter | off |
+/// | `max_retry_delay = "1h"` | the longest delay between tries | `"24h"` |
+/// | `execution_timeout = "10m"` | how long one try may take | as long as it needs |
+/// | `max_active_tis_per_dagrun = 4` | how many of its instances run at the same time in a run | all |
+/// | `trigger_rule = "all_done"` | when it may run, by the states of the tasks before it | `"all_success"` |
+/// | `setup`, `teardown` | it prepares, or takes away what was prepared | |
 /// | `do_xcom_push = false` | does not push what it returns | `true` |
 /// | `multiple_outputs` | pushes each entry of the returned dict or struct under its own key too | `false` |
 #[proc_macro_attribute]

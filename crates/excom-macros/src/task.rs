@@ -4,11 +4,40 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::parse::Parser as _;
 use syn::spanned::Spanned as _;
-use syn::{FnArg, GenericArgument, ItemFn, LitInt, Pat, PathArguments, ReturnType, Signature, Type};
+use syn::{FnArg, GenericArgument, ItemFn, LitInt, LitStr, Pat, PathArguments, ReturnType, Signature, Type};
 
-use crate::attributes::{docs, duration, flag, integer, once, text, unknown};
+use crate::attributes::{docs, duration, flag, integer, number, once, text, unknown};
 
-const KNOWN: [&str; 5] = ["task_id", "retries", "retry_delay", "do_xcom_push", "multiple_outputs"];
+const KNOWN: [&str; 12] = [
+    "task_id",
+    "retries",
+    "retry_delay",
+    "retry_exponential_backoff",
+    "max_retry_delay",
+    "execution_timeout",
+    "max_active_tis_per_dagrun",
+    "trigger_rule",
+    "setup",
+    "teardown",
+    "do_xcom_push",
+    "multiple_outputs",
+];
+
+/// The names of `TriggerRule`'s variants, as Airflow writes them.
+const TRIGGER_RULES: [&str; 12] = [
+    "all_success",
+    "all_failed",
+    "all_done",
+    "all_done_min_one_success",
+    "all_skipped",
+    "one_failed",
+    "one_success",
+    "one_done",
+    "none_failed",
+    "none_failed_min_one_success",
+    "none_skipped",
+    "always",
+];
 
 /// A parameter of the function.
 enum Parameter {
@@ -32,18 +61,28 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
 
     let mut call = function.sig.clone();
     call.ident = Ident::new("call", name.span());
-    let takes = parameters.iter().filter_map(|parameter| match parameter {
-        Parameter::Argument { name, ty } => {
-            Some(quote_spanned!(ty.span()=> #name: impl ::excom::__private::IntoArg<#ty>))
-        }
-        Parameter::TaskInstance { .. } => None,
+    let arguments: Vec<(&Ident, &Type, Ident)> = parameters
+        .iter()
+        .filter_map(|parameter| match parameter {
+            Parameter::Argument { name, ty } => Some((name, &**ty)),
+            Parameter::TaskInstance { .. } => None,
+        })
+        .enumerate()
+        // A name of its own, which hides no type of an argument.
+        .map(|(place, (name, ty))| (name, ty, format_ident!("ExcomArgument{place}")))
+        .collect();
+    let generics = arguments.iter().map(|(_, ty, of)| {
+        quote_spanned!(ty.span()=> #of: ::excom::__private::IntoArg<#ty>)
     });
-    let with = parameters.iter().filter_map(|parameter| match parameter {
-        Parameter::Argument { name, ty } => {
-            let text = plain(name);
-            Some(quote_spanned!(ty.span()=> .with::<#ty>(#text, #name)))
+    let takes = arguments.iter().map(|(name, _, of)| quote!(#name: #of));
+    let arity = arguments.iter().fold(quote!(::excom::__private::One), |arity, (_, ty, of)| {
+        quote! {
+            <#arity as ::excom::__private::Arity>::With<<#of as ::excom::__private::IntoArg<#ty>>::Arity>
         }
-        Parameter::TaskInstance { .. } => None,
+    });
+    let with = arguments.iter().map(|(name, ty, _)| {
+        let text = plain(name);
+        quote_spanned!(ty.span()=> .with::<#ty>(#text, #name))
     });
     let (returns, wrapped) = returns(&function.sig.output);
     let run = run(name, &function.sig, &parameters, &wrapped);
@@ -62,26 +101,34 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
     // Names of its own, which hide none of the arguments'.
     let (own_settings, own_function) =
         (Ident::new("settings", Span::mixed_site()), Ident::new("function", Span::mixed_site()));
+    let settings = quote! {
+        #[allow(unused_mut)]
+        let mut #own_settings = ::excom::__private::Settings::default();
+        #(#own_settings.#options;)*
+    };
+    let kwargs = kwargs(&arguments, &task_id, &run, &settings, &own_settings, &returns);
     Ok(quote! {
         #documented
         #(#kept)*
         #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value, dead_code)]
-        #vis fn #name(
+        #vis fn #name<#(#generics),*>(
             dag: &::excom::__private::Dag, #(#takes),*
-        ) -> ::excom::__private::XComArg<#returns> {
-            #[allow(unused_mut)]
-            let mut #own_settings = ::excom::__private::Settings::default();
-            #(#own_settings.#options;)*
+        ) -> ::excom::__private::XComArg<#returns, #arity> {
+            #settings
             let #own_function = ::excom::__private::Function::new(#run) #(#with)*;
             ::excom::__private::add(dag, #task_id, #own_settings, #own_function)
         }
 
         #[doc = #docs_of_struct]
         #[allow(non_camel_case_types, dead_code)]
-        #vis struct #name {}
+        #vis struct #name {
+            function: ::excom::__private::Function,
+        }
 
         #[allow(dead_code)]
         impl #name {
+            #kwargs
+
             #[doc = #docs_of_call]
             #(#of_body)*
             #[allow(clippy::unused_async, clippy::needless_pass_by_value, clippy::missing_errors_doc, clippy::missing_panics_doc)]
@@ -89,6 +136,65 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
         }
     })
 }
+
+/// What a task with arguments has for `expand_kwargs`.
+fn kwargs(
+    arguments: &[(&Ident, &Type, Ident)],
+    task_id: &str,
+    run: &TokenStream,
+    settings: &TokenStream,
+    own_settings: &Ident,
+    returns: &TokenStream,
+) -> TokenStream {
+    if arguments.is_empty() {
+        return TokenStream::new();
+    }
+    let names = arguments.iter().map(|(name, ..)| plain(name));
+    let setters = arguments.iter().filter(|(name, ..)| !OWN_METHODS.contains(&plain(name).as_str())).map(
+        |(name, ty, _)| {
+            let text = plain(name);
+            let doc = format!("Gives every instance the argument `{text}`, unless its dict has one.");
+            quote_spanned! {ty.span()=>
+                #[doc = #doc]
+                #[must_use]
+                pub fn #name(
+                    mut self,
+                    #name: impl ::excom::__private::IntoArg<#ty, Arity = ::excom::__private::One>,
+                ) -> Self {
+                    self.function = self.function.with_partial::<#ty>(#text, #name);
+                    self
+                }
+            }
+        },
+    );
+    let (partial, expand) = (
+        format!("The task `{task_id}` for [`expand_kwargs`](Self::expand_kwargs): arguments that are the same in \
+                 every instance are given to what this returns."),
+        format!("Adds the task `{task_id}`, once for each dict: a dict has the arguments of an instance by name."),
+    );
+    quote! {
+        #[doc = #partial]
+        #[must_use]
+        pub fn partial() -> Self {
+            Self { function: ::excom::__private::Function::new(#run) #(.with_kwarg(#names))* }
+        }
+
+        #(#setters)*
+
+        #[doc = #expand]
+        pub fn expand_kwargs<ExcomKwargs>(
+            self,
+            dag: &::excom::__private::Dag,
+            kwargs: impl ::excom::__private::IntoElements<ExcomKwargs>,
+        ) -> ::excom::__private::XComArg<#returns, ::excom::__private::Many> {
+            #settings
+            ::excom::__private::add(dag, #task_id, #own_settings, self.function.expanded(kwargs))
+        }
+    }
+}
+
+/// Names that methods of the struct have, so that an argument of that name has no method of its own.
+const OWN_METHODS: [&str; 3] = ["call", "partial", "expand_kwargs"];
 
 /// The attribute's arguments, as assignments to fields of `Settings`.
 struct Settings {
@@ -98,7 +204,7 @@ struct Settings {
 
 impl Settings {
     fn parse(arguments: TokenStream) -> syn::Result<Self> {
-        let (mut task_id, mut retries, mut delay, mut push, mut multiple) = (None, None, None, None, None);
+        let (mut task_id, mut options) = (None, Vec::new());
         syn::meta::parser(|meta| {
             let is = |name: &str| meta.path.is_ident(name);
             if is("task_id") {
@@ -110,26 +216,70 @@ impl Settings {
             } else if is("retries") {
                 let number = integer(&meta)?;
                 check_retries(&number)?;
-                once(&mut retries, &meta, number)
-            } else if is("retry_delay") {
-                let delay_text = text(&meta, "\"10s\"")?;
-                once(&mut delay, &meta, duration(&delay_text)?)
-            } else if is("do_xcom_push") {
-                once(&mut push, &meta, flag(&meta)?)
-            } else if is("multiple_outputs") {
-                once(&mut multiple, &meta, flag(&meta)?)
+                option(&mut options, &meta, quote!(#number))
+            } else if is("max_active_tis_per_dagrun") {
+                let number = integer(&meta)?;
+                if number.base10_parse::<u32>().map_or(true, |number| number == 0) {
+                    return Err(syn::Error::new(number.span(), "this is a whole number of at least 1"));
+                }
+                option(&mut options, &meta, quote!(::core::option::Option::Some(#number)))
+            } else if is("retry_delay") || is("max_retry_delay") {
+                let delay = duration(&text(&meta, "\"10s\"")?)?;
+                option(&mut options, &meta, delay)
+            } else if is("execution_timeout") {
+                let timeout = duration(&text(&meta, "\"10m\"")?)?;
+                option(&mut options, &meta, quote!(::core::option::Option::Some(#timeout)))
+            } else if is("retry_exponential_backoff") {
+                let factor = number(&meta)?;
+                option(&mut options, &meta, quote!(#factor))
+            } else if is("trigger_rule") {
+                let rule = trigger_rule(&text(&meta, "\"all_done\"")?)?;
+                option(&mut options, &meta, quote!(::excom::__private::TriggerRule::#rule))
+            } else if is("setup") || is("teardown") {
+                if !flag(&meta)?.value() {
+                    return Ok(());
+                }
+                let role = if is("setup") { quote!(Setup) } else { quote!(Teardown) };
+                options.push((Ident::new("role", Span::call_site()), quote!(::excom::__private::Role::#role)));
+                Ok(())
+            } else if is("do_xcom_push") || is("multiple_outputs") {
+                let flag = flag(&meta)?;
+                option(&mut options, &meta, quote!(#flag))
             } else {
                 Err(unknown(&meta, "task", &KNOWN))
             }
         })
         .parse2(arguments)?;
-        let mut options = Vec::new();
-        options.extend(retries.map(|retries| quote!(retries = #retries)));
-        options.extend(delay.map(|delay| quote!(retry_delay = #delay)));
-        options.extend(push.map(|push| quote!(do_xcom_push = #push)));
-        options.extend(multiple.map(|multiple| quote!(multiple_outputs = #multiple)));
+        let options = options.into_iter().map(|(name, value)| quote!(#name = #value)).collect();
         Ok(Self { task_id, options })
     }
+}
+
+/// Takes the value of a setting once, under the name that the attribute has for it.
+fn option(
+    options: &mut Vec<(Ident, TokenStream)>,
+    meta: &syn::meta::ParseNestedMeta<'_>,
+    value: TokenStream,
+) -> syn::Result<()> {
+    let name = meta.path.require_ident()?;
+    let mut slot = options.iter().find(|(known, _)| known == name).map(|_| ());
+    once(&mut slot, meta, ())?;
+    options.push((name.clone(), value));
+    Ok(())
+}
+
+/// The variant of a trigger rule's name.
+fn trigger_rule(name: &LitStr) -> syn::Result<Ident> {
+    let text = name.value();
+    if !TRIGGER_RULES.contains(&text.as_str()) {
+        let message = format!("there is no trigger rule `{text}`; there are {}", TRIGGER_RULES.join(", "));
+        return Err(syn::Error::new(name.span(), message));
+    }
+    let variant: String = text
+        .split('_')
+        .map(|word| word[..1].to_uppercase() + &word[1..])
+        .collect();
+    Ok(Ident::new(&variant, name.span()))
 }
 
 fn check_retries(number: &LitInt) -> syn::Result<()> {
@@ -278,7 +428,7 @@ fn run(name: &Ident, signature: &Signature, parameters: &[Parameter], wrapped: &
         (0..parameters.len()).map(|i| format_ident!("argument_{i}", span = Span::mixed_site())).collect();
     let takes = parameters.iter().zip(&names).filter_map(|(parameter, name)| match parameter {
         Parameter::Argument { ty, .. } => Some(quote_spanned! {ty.span()=>
-            let #name: #ty = (&&::excom::__private::Take::<#ty>::new()).take(&mut arguments)?;
+            let #name: #ty = (&&&::excom::__private::Take::<#ty>::new()).take(&mut arguments)?;
         }),
         Parameter::TaskInstance { .. } => None,
     });
@@ -294,7 +444,7 @@ fn run(name: &Ident, signature: &Signature, parameters: &[Parameter], wrapped: &
     let wait = signature.asyncness.map(|_| quote!(.await));
     let body = quote! {
         #[allow(unused_imports)]
-        use ::excom::__private::{TakeNothing as _, TakeOptional as _, TakeRequired as _};
+        use ::excom::__private::{TakeMapped as _, TakeNothing as _, TakeOptional as _, TakeRequired as _};
         #(#takes)*
         let pushes = ti.pushes();
         #returned(#wrapped(#name::call(#(#passes),*)#wait), pushes)

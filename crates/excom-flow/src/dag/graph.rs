@@ -1,15 +1,17 @@
 //! A DAG that is built and checked: what a runner runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
 use excom_core::{Error, ErrorKind, Result, TaskInstanceKey};
 
-use super::{Dag, Node, Settings};
-use crate::arg::{Source, TaskRef};
+use super::group::GroupNode;
+use super::{Dag, Node, Settings, TriggerRule};
+use crate::arg::{Gaps, Source, TaskRef, Upstream};
 use crate::error::{invalid, listing, nearest};
 use crate::params::ParamSpec;
+use crate::sequence::Elements;
 use crate::work::Work;
 
 /// A DAG that is built and checked. Its tasks are numbered in the order in which they were added.
@@ -17,6 +19,8 @@ use crate::work::Work;
 pub struct Graph {
     dag_id: Arc<str>,
     tasks: Arc<[Task]>,
+    groups: Arc<[MappedGroup]>,
+    numbers: Arc<HashMap<Arc<str>, u32>>,
 }
 
 /// A task of a [`Graph`].
@@ -27,17 +31,67 @@ pub struct Task {
     pub(crate) work: Arc<dyn Work>,
     /// What it takes: each with its name, and a task by its number.
     pub(crate) inputs: Vec<(Arc<str>, Taken)>,
+    /// What it is expanded over.
+    pub(crate) over: Option<Over>,
+    /// The mapped group that it is in.
+    pub(crate) group: Option<u32>,
+    /// Whether something is expanded over what it returns, and it is not mapped itself.
+    pub(crate) gives_length: bool,
     pub(crate) upstream: Vec<u32>,
     pub(crate) downstream: Vec<u32>,
+    /// Of a teardown, what it takes away.
+    pub(crate) setups: Vec<u32>,
     upstream_ids: Vec<Arc<str>>,
+}
+
+/// A task group that runs once for each element.
+#[derive(Debug, Clone)]
+pub(crate) struct MappedGroup {
+    pub(crate) id: Arc<str>,
+    pub(crate) elements: Elements,
+    /// The tasks that its elements come from.
+    pub(crate) producers: Vec<u32>,
+    /// The tasks in it.
+    pub(crate) tasks: Vec<u32>,
+}
+
+/// What a task is expanded over.
+#[derive(Debug, Clone)]
+pub(crate) enum Over {
+    /// All combinations of the elements of these, the last varying fastest.
+    Product(Vec<Elements>),
+    /// Dicts of arguments.
+    Kwargs(Elements),
+}
+
+impl Over {
+    pub(crate) fn factors(&self) -> &[Elements] {
+        match self {
+            Self::Product(factors) => factors,
+            Self::Kwargs(elements) => std::slice::from_ref(elements),
+        }
+    }
 }
 
 /// What a task takes as an argument.
 #[derive(Debug, Clone)]
 pub(crate) enum Taken {
     Literal(excom_core::Value),
-    XCom { task: u32, key: Arc<str> },
     Param(&'static str),
+    /// Of one task instance: of the same map index, when both are in one mapped group.
+    XCom { task: u32, key: Arc<str> },
+    /// Of all instances of a mapped task.
+    Gather { task: u32, key: Arc<str>, gaps: Gaps },
+    /// As `Gather`, read on demand.
+    Stream { task: u32, key: Arc<str> },
+    /// The element of the mapped group.
+    Element,
+    /// The element of this factor of the product.
+    Factor(usize),
+    /// All elements of a sequence.
+    All(Elements),
+    /// Of this name in the dict that the instance got.
+    Kwarg,
 }
 
 impl Graph {
@@ -51,35 +105,365 @@ impl Graph {
         &self.tasks
     }
 
-    pub(crate) fn shared(&self) -> Arc<[Task]> {
-        self.tasks.clone()
+    /// A task by its id.
+    pub fn task(&self, task_id: &str) -> Option<&Task> {
+        self.number(task_id).map(|number| &self.tasks[number as usize])
+    }
+
+    pub(crate) fn number(&self, task_id: &str) -> Option<u32> {
+        self.numbers.get(task_id).copied()
+    }
+
+    pub(crate) fn groups(&self) -> &[MappedGroup] {
+        &self.groups
     }
 
     pub(super) fn finish(dag: Dag, params: &[ParamSpec]) -> Result<Self> {
         let (dag_id, token) = (dag.id, dag.token);
         let building = dag.building.into_inner();
-        let mut problems = building.problems;
+        let mut finish = Finish {
+            token,
+            params,
+            problems: building.problems,
+            edges: vec![BTreeSet::new(); building.nodes.len()],
+            group_of: building.nodes.iter().map(|node| node.group).collect(),
+            groups: building.groups,
+            mapped: HashMap::new(),
+            many: building.nodes.iter().map(|node| node.is_expanded()).collect(),
+            lengths: BTreeSet::new(),
+        };
+        let groups = finish.mapped_groups();
         let mut tasks = Vec::with_capacity(building.nodes.len());
-        for (index, node) in building.nodes.into_iter().enumerate() {
+        let mut orders = Vec::new();
+        for (index, node) in (0..).zip(building.nodes) {
             if let Err(error) = TaskInstanceKey::new(dag_id.clone(), "run", node.id.clone(), -1) {
-                problems.push(error);
+                finish.problems.push(error);
             }
-            tasks.push(task(node, index, token, params, &mut problems));
+            orders.extend(node.after.iter().map(|after| (Upstream::Task(TaskRef { dag: token, index }), *after)));
+            let task = finish.task(node, index);
+            tasks.push(task);
+        }
+        finish.order(&tasks, orders);
+        let groups = finish.fill(groups);
+        for (task, upstream) in tasks.iter_mut().zip(&finish.edges) {
+            task.upstream = upstream.iter().copied().collect();
+        }
+        for index in std::mem::take(&mut finish.lengths) {
+            let task = &mut tasks[index as usize];
+            task.gives_length = true;
+            if !task.settings.do_xcom_push {
+                finish.problems.push(
+                    invalid(format!("task `{}` pushes nothing, and a task is expanded over it", task.id))
+                        .hint("take do_xcom_push = false away"),
+                );
+            }
         }
         connect(&mut tasks);
+        let mut problems = finish.problems;
         if problems.is_empty()
             && let Some(cycle) = cycle(&tasks)
         {
             let names: Vec<&str> = cycle.iter().map(|task| &*tasks[*task as usize].id).collect();
-            problems.push(
-                invalid(format!("its tasks wait for each other: {}", names.join(" → ")))
-                    .hint("take one of the orders or arguments between them away"),
+            problems.push(match names.as_slice() {
+                [one, _] => invalid(format!("task `{one}` waits for itself")),
+                names => invalid(format!("its tasks wait for each other: {}", names.join(" → "))),
+            }
+            .hint("take one of the orders or arguments between them away"));
+        }
+        if let Some(error) = problem(&dag_id, &problems) {
+            return Err(error);
+        }
+        let numbers = (0..).zip(&tasks).map(|(number, task)| (task.id.clone(), number)).collect();
+        Ok(Self { dag_id, tasks: tasks.into(), groups: groups.into(), numbers: Arc::new(numbers) })
+    }
+}
+
+impl Node {
+    fn is_expanded(&self) -> bool {
+        self.work.kwargs().is_some()
+            || self.work.inputs().iter().any(|(_, source)| matches!(source, Source::Expand(_)))
+    }
+}
+
+/// A graph while it is finished.
+struct Finish<'a> {
+    token: u64,
+    params: &'a [ParamSpec],
+    problems: Vec<Error>,
+    /// For each task, those before it.
+    edges: Vec<BTreeSet<u32>>,
+    /// For each task, the innermost group that it is in.
+    group_of: Vec<Option<u32>>,
+    groups: Vec<GroupNode>,
+    /// The numbers of mapped groups among the mapped groups.
+    mapped: HashMap<u32, u32>,
+    /// For each task, whether it is expanded itself.
+    many: Vec<bool>,
+    /// Tasks over whose result something is expanded.
+    lengths: BTreeSet<u32>,
+}
+
+impl Finish<'_> {
+    fn mapped_groups(&mut self) -> Vec<MappedGroup> {
+        let mut mapped = Vec::new();
+        for index in 0..self.groups.len() {
+            let group = &self.groups[index];
+            let Some(elements) = group.expand.clone() else { continue };
+            let id = group.id.clone();
+            let mut producers = BTreeSet::new();
+            self.elements(&elements, &format!("group `{id}`"), &mut producers);
+            let number = u32::try_from(mapped.len()).unwrap_or(u32::MAX);
+            self.mapped.insert(u32::try_from(index).unwrap_or(u32::MAX), number);
+            let producers = producers.into_iter().collect();
+            mapped.push(MappedGroup { id, elements, producers, tasks: Vec::new() });
+        }
+        mapped
+    }
+
+    /// The groups around a task, the innermost first.
+    fn around(&self, task: u32) -> impl Iterator<Item = u32> {
+        let inner = self.group_of.get(task as usize).copied().flatten();
+        std::iter::successors(inner, |group| self.groups[*group as usize].parent)
+    }
+
+    /// The mapped group that a task is in, by its number among all groups.
+    fn mapped_around(&self, task: u32) -> Option<u32> {
+        self.around(task).find(|group| self.mapped.contains_key(group))
+    }
+
+    fn task(&mut self, node: Node, index: u32) -> Task {
+        let mut inputs = Vec::new();
+        let mut upstream = BTreeSet::new();
+        let mut factors = Vec::new();
+        let group = self.mapped_around(index);
+        for (name, source) in node.work.inputs() {
+            let place = format!("argument `{name}` of task `{}`", node.id);
+            let Some(taken) = self.taken(source, &place, index, &mut upstream, &mut factors) else { continue };
+            inputs.push((name.into(), taken));
+        }
+        let mut over = (!factors.is_empty()).then_some(Over::Product(factors));
+        if let Some(kwargs) = node.work.kwargs() {
+            self.elements(kwargs, &format!("what task `{}` is expanded over", node.id), &mut upstream);
+            if over.is_some() {
+                let problem = format!("task `{}` has an argument to expand, and expand_kwargs too", node.id);
+                self.problems.push(invalid(problem).hint("put the elements into the dicts of expand_kwargs"));
+            }
+            over = Some(Over::Kwargs(kwargs.clone()));
+        }
+        if let (Some(_), Some(group)) = (&over, group) {
+            let group = &self.groups[group as usize].id;
+            self.problems.push(
+                invalid(format!("task `{}` is expanded inside the mapped group `{group}`", node.id))
+                    .hint("map the group over all elements, or expand the task outside of it"),
             );
         }
-        match problem(&dag_id, &problems) {
-            Some(error) => Err(error),
-            None => Ok(Self { dag_id, tasks: tasks.into() }),
+        let mapped = over.is_some() || group.is_some();
+        if mapped && node.settings.trigger_rule == TriggerRule::Always {
+            self.problems.push(
+                invalid(format!("task `{}` is mapped, and has the trigger rule `always`", node.id))
+                    .hint("how often it runs is known only when what it is expanded over is done"),
+            );
         }
+        self.edges[index as usize] = upstream;
+        Task {
+            id: node.id,
+            settings: node.settings,
+            work: node.work.into(),
+            inputs,
+            over,
+            group: group.map(|group| self.mapped[&group]),
+            gives_length: false,
+            upstream: Vec::new(),
+            downstream: Vec::new(),
+            setups: node.setups.iter().map(|setup| setup.index).collect(),
+            upstream_ids: Vec::new(),
+        }
+    }
+
+    fn taken(
+        &mut self,
+        source: Source,
+        place: &str,
+        index: u32,
+        upstream: &mut BTreeSet<u32>,
+        factors: &mut Vec<Elements>,
+    ) -> Option<Taken> {
+        Some(match source {
+            Source::Literal(value) => Taken::Literal(value),
+            Source::Invalid(message) => {
+                self.problems.push(invalid(format!("{place}: {message}")));
+                return None;
+            }
+            Source::Param(param) => {
+                self.param(place, param);
+                Taken::Param(param)
+            }
+            Source::XCom { task, key } => {
+                let producer = self.producer(task, place)?;
+                if self.many[producer as usize] {
+                    self.problems.push(
+                        invalid(format!("{place} takes one value of a task that is mapped"))
+                            .hint("take `outputs()` of an operator whose field is expanded"),
+                    );
+                }
+                if let Some(group) = self.mapped_around(producer).filter(|g| self.mapped_around(index) != Some(*g)) {
+                    let group = &self.groups[group as usize].id;
+                    self.problems.push(
+                        invalid(format!("{place} takes one value out of the mapped group `{group}`"))
+                            .hint("outside, it is a sequence: let the group's closure return it"),
+                    );
+                }
+                upstream.insert(producer);
+                Taken::XCom { task: producer, key: key.into() }
+            }
+            Source::Gather { task, key, gaps } => {
+                let task = self.mapped_producer(task, place)?;
+                upstream.insert(task);
+                Taken::Gather { task, key: key.into(), gaps }
+            }
+            Source::Stream { task, key } => {
+                let task = self.mapped_producer(task, place)?;
+                upstream.insert(task);
+                Taken::Stream { task, key: key.into() }
+            }
+            Source::Element(group) => {
+                if group.dag != self.token || !self.around(index).any(|around| around == group.index) {
+                    self.problems.push(
+                        invalid(format!("{place} is the element of a mapped group that the task is not in"))
+                            .hint("an element is known only to the tasks that the group's closure adds"),
+                    );
+                }
+                Taken::Element
+            }
+            Source::Expand(elements) => {
+                self.elements(&elements, place, upstream);
+                factors.push(elements);
+                Taken::Factor(factors.len() - 1)
+            }
+            Source::All(elements) => {
+                self.elements(&elements, place, upstream);
+                Taken::All(elements)
+            }
+            Source::Kwarg => Taken::Kwarg,
+        })
+    }
+
+    fn producer(&mut self, task: TaskRef, place: &str) -> Option<u32> {
+        if task.dag == self.token {
+            return Some(task.index);
+        }
+        self.problems.push(invalid(format!("{place} is an XComArg of another DAG")).hint(
+            "an XComArg belongs to the DAG that it was made in; pull across DAGs with xcom_pull",
+        ));
+        None
+    }
+
+    fn mapped_producer(&mut self, task: TaskRef, place: &str) -> Option<u32> {
+        let task = self.producer(task, place)?;
+        if !self.many[task as usize] && self.mapped_around(task).is_none() {
+            self.problems.push(
+                invalid(format!("{place} takes the values of a mapped task, and the task is not mapped"))
+                    .hint("take `output()` of an operator whose fields are not expanded"),
+            );
+        }
+        Some(task)
+    }
+
+    fn param(&mut self, place: &str, param: &str) {
+        if !self.params.iter().any(|spec| spec.name == param) {
+            self.problems.push(unknown_param(place, param, self.params));
+        }
+    }
+
+    /// Checks a sequence, and adds the tasks that it is made of.
+    fn elements(&mut self, elements: &Elements, place: &str, producers: &mut BTreeSet<u32>) {
+        let mut leaves = Vec::new();
+        elements.leaves(&mut |leaf| leaves.push(leaf));
+        for leaf in leaves {
+            match leaf {
+                Elements::Invalid(message) => self.problems.push(invalid(format!("{place}: {message}"))),
+                Elements::Param(param) => self.param(place, param),
+                Elements::XCom { task, many: true, .. } => {
+                    producers.extend(self.mapped_producer(*task, place));
+                }
+                Elements::XCom { task, key, many: false } => {
+                    let Some(task) = self.producer(*task, place) else { continue };
+                    producers.insert(task);
+                    if *key == excom_core::RETURN_VALUE {
+                        self.lengths.insert(task);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Adds the orders without values, those of groups last: which tasks are first and last in a group follows
+    /// from all others.
+    fn order(&mut self, tasks: &[Task], orders: Vec<(Upstream, Upstream)>) {
+        let of_groups = (0..).zip(&self.groups).flat_map(|(index, group)| {
+            let group_ref = crate::arg::GroupRef { dag: self.token, index };
+            group.after.iter().map(move |after| (Upstream::Group(group_ref), *after))
+        });
+        let (plain, grouped): (Vec<_>, Vec<_>) = orders.into_iter().chain(of_groups.collect::<Vec<_>>()).partition(
+            |order| matches!(order, (Upstream::Task(_), Upstream::Task(_))),
+        );
+        for (what, after) in plain.into_iter().chain(grouped) {
+            let afters = self.ends(tasks, after, true);
+            for task in self.ends(tasks, what, false) {
+                self.edges[task as usize].extend(afters.iter().filter(|after| {
+                    // A group that waits for its own element's tasks has them before it already.
+                    **after != task || matches!((what, after), (Upstream::Task(_), _))
+                }));
+            }
+        }
+        // What the elements of a mapped group come from is before the tasks that are first in it.
+        for group in self.mapped.keys().copied().collect::<Vec<_>>() {
+            let mut producers = BTreeSet::new();
+            if let Some(elements) = self.groups[group as usize].expand.clone() {
+                elements.leaves(&mut |leaf| {
+                    if let Elements::XCom { task, .. } = leaf {
+                        producers.insert(task.index);
+                    }
+                });
+            }
+            let group = Upstream::Group(crate::arg::GroupRef { dag: self.token, index: group });
+            for task in self.ends(tasks, group, false) {
+                self.edges[task as usize].extend(&producers);
+            }
+        }
+    }
+
+    /// The tasks of a group that nothing in it waits for (the last), or that wait for nothing in it (the first).
+    fn ends(&self, tasks: &[Task], what: Upstream, last: bool) -> Vec<u32> {
+        let group = match what {
+            Upstream::Task(task) => return if (task.index as usize) < tasks.len() { vec![task.index] } else { vec![] },
+            Upstream::Group(group) => group.index,
+        };
+        let inside: Vec<u32> = (0..)
+            .take(tasks.len())
+            .filter(|task| self.around(*task).any(|around| around == group))
+            .collect();
+        // A teardown holds up nothing behind its group.
+        let counts = |task: &u32| !(last && tasks[*task as usize].settings.role.is_teardown());
+        let counted: Vec<u32> = inside.iter().copied().filter(counts).collect();
+        let is_end = |task: &u32| {
+            if last {
+                !counted.iter().any(|other| self.edges[*other as usize].contains(task))
+            } else {
+                !inside.iter().any(|other| self.edges[*task as usize].contains(other))
+            }
+        };
+        counted.iter().copied().filter(is_end).collect()
+    }
+
+    fn fill(&self, mut groups: Vec<MappedGroup>) -> Vec<MappedGroup> {
+        for task in (0..).take(self.edges.len()) {
+            if let Some(group) = self.mapped_around(task) {
+                groups[self.mapped[&group] as usize].tasks.push(task);
+            }
+        }
+        groups
     }
 }
 
@@ -96,6 +480,11 @@ impl Task {
     /// How it is run.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whether it has one instance for each element of something.
+    pub fn is_mapped(&self) -> bool {
+        self.over.is_some() || self.group.is_some()
     }
 
     /// The ids of the tasks that must be done before it.
@@ -121,54 +510,6 @@ fn problem(dag_id: &str, problems: &[Error]) -> Option<Error> {
     let hints: BTreeSet<String> =
         problems.iter().flat_map(|problem| problem.hints().iter().cloned()).collect();
     Some(hints.into_iter().fold(Error::new(ErrorKind::InvalidRequest, error), Error::hint))
-}
-
-fn task(node: Node, index: usize, token: u64, params: &[ParamSpec], problems: &mut Vec<Error>) -> Task {
-    let mut inputs = Vec::new();
-    let mut upstream = BTreeSet::new();
-    let mut depend = |task: TaskRef| upstream.insert(task.index);
-    for (name, source) in node.work.inputs() {
-        let place = || format!("argument `{name}` of task `{}`", node.id);
-        let taken = match source {
-            Source::Literal(value) => Taken::Literal(value),
-            Source::Invalid(message) => {
-                problems.push(invalid(format!("{}: {message}", place())));
-                continue;
-            }
-            Source::XCom { task, .. } if task.dag != token => {
-                problems.push(invalid(format!("{} is an XComArg of another DAG", place())).hint(
-                    "an XComArg belongs to the DAG that it was made in; pull across DAGs with xcom_pull",
-                ));
-                continue;
-            }
-            Source::XCom { task, key } => {
-                depend(task);
-                Taken::XCom { task: task.index, key: key.into() }
-            }
-            Source::Param(param) => {
-                if !params.iter().any(|spec| spec.name == param) {
-                    problems.push(unknown_param(&place(), param, params));
-                }
-                Taken::Param(param)
-            }
-        };
-        inputs.push((name.into(), taken));
-    }
-    for task in node.after {
-        depend(task);
-    }
-    if upstream.contains(&u32::try_from(index).unwrap_or(u32::MAX)) {
-        problems.push(invalid(format!("task `{}` waits for itself", node.id)));
-    }
-    Task {
-        id: node.id,
-        settings: node.settings,
-        work: node.work.into(),
-        inputs,
-        upstream: upstream.into_iter().collect(),
-        downstream: Vec::new(),
-        upstream_ids: Vec::new(),
-    }
 }
 
 fn unknown_param(place: &str, param: &str, params: &[ParamSpec]) -> Error {

@@ -2,23 +2,27 @@
 
 mod definition;
 mod graph;
+mod group;
 mod handle;
+mod settings;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use excom_core::Error;
 
 pub use definition::{DagDefinition, param};
-pub(crate) use graph::Taken;
 pub use graph::{Graph, Task};
-pub use handle::Handle;
+pub(crate) use graph::{MappedGroup, Over, Taken};
+pub use group::{Group, Outside};
+use group::{GroupNode, taken};
+pub use handle::{AnyTask, Handle};
+pub use settings::{Role, Settings, TriggerRule};
 
-use crate::arg::{Source, TaskRef, XComArg};
+use crate::arg::{Arity, Source, TaskRef, Upstream, XComArg};
 use crate::error::invalid;
 use crate::operator::{Bash, Operated, Operator};
 use crate::work::{Function, Work};
@@ -37,6 +41,9 @@ pub struct Dag {
 #[derive(Debug, Default)]
 struct Building {
     nodes: Vec<Node>,
+    groups: Vec<GroupNode>,
+    /// The groups that are being built, the outermost first.
+    open: Vec<u32>,
     /// Each id that is taken, and the last number that was put behind it for another task.
     ids: HashMap<Arc<str>, u32>,
     problems: Vec<Error>,
@@ -47,12 +54,25 @@ struct Node {
     id: Arc<str>,
     settings: Settings,
     work: Box<dyn Work>,
-    after: Vec<TaskRef>,
+    /// The innermost group that it is in.
+    group: Option<u32>,
+    after: Vec<Upstream>,
+    /// Of a teardown, what it takes away.
+    setups: Vec<TaskRef>,
 }
 
 impl Building {
+    /// The id with those of the groups around it.
+    fn prefixed(&self, id: &str) -> Arc<str> {
+        match self.open.last() {
+            Some(group) => format!("{}.{id}", self.groups[*group as usize].id).into(),
+            None => id.into(),
+        }
+    }
+
     /// The id, or the id with the next number behind it that is free.
     fn free_id(&mut self, id: &str) -> Arc<str> {
+        let id = &*self.prefixed(id);
         let mut free: Arc<str> = id.into();
         let mut number = self.ids.get(id).copied().unwrap_or(0);
         while self.ids.contains_key(&free) {
@@ -62,26 +82,6 @@ impl Building {
         self.ids.insert(free.clone(), 0);
         self.ids.insert(id.into(), number);
         free
-    }
-}
-
-/// How a task is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Settings {
-    /// How many times it is tried again after it failed.
-    pub retries: u32,
-    /// How long to wait before it is tried again; five minutes unless told, as in Airflow.
-    pub retry_delay: Duration,
-    /// Whether what it returns is pushed.
-    pub do_xcom_push: bool,
-    /// Whether each entry of the dict that it returns is pushed under its own key too.
-    pub multiple_outputs: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        let retry_delay = Duration::from_secs(300);
-        Self { retries: 0, retry_delay, do_xcom_push: true, multiple_outputs: false }
     }
 }
 
@@ -113,12 +113,9 @@ impl Dag {
     /// # Ok::<(), excom_core::Error>(())
     /// ```
     pub fn add<O: Operator>(&self, task_id: &str, operator: O) -> Handle<'_, O> {
-        let task_id: Arc<str> = task_id.into();
+        let task_id: Arc<str> = self.building.borrow().prefixed(task_id);
         if self.building.borrow_mut().ids.insert(task_id.clone(), 0).is_some() {
-            self.problem(
-                invalid(format!("two tasks have the id `{task_id}`"))
-                    .hint("give each task of a DAG an id of its own"),
-            );
+            self.problem(taken("two tasks have", &task_id));
         }
         let task = self.push(task_id, Settings::default(), Box::new(Operated(operator)));
         Handle::new(self, task)
@@ -147,31 +144,95 @@ impl Dag {
         self.add(task_id, Bash::new(command))
     }
 
+    /// A task that was added before, for its settings and its order.
+    ///
+    /// ```
+    /// # extern crate excom_flow as excom;
+    /// use excom::prelude::*;
+    ///
+    /// #[task]
+    /// fn clean() {}
+    /// #[task]
+    /// fn load() -> u64 { 365 }
+    ///
+    /// #[dag]
+    /// fn nightly(dag: &Dag) {
+    ///     let clean = clean(dag);
+    ///     dag.task(load(dag)).after(clean).trigger_rule(TriggerRule::AllDone);
+    /// }
+    /// assert_eq!(nightly().graph()?.tasks()[1].upstream().collect::<Vec<_>>(), ["clean"]);
+    /// # Ok::<(), excom_core::Error>(())
+    /// ```
+    pub fn task(&self, task: impl Into<Upstream>) -> Handle<'_, AnyTask> {
+        Handle::new(self, self.single(task.into()))
+    }
+
     /// Adds a task that calls a function, for the task functions that `#[task]` makes. When the id is
     /// taken it becomes `id__1`, `id__2` and so on, so that a function can be used many times.
-    pub(crate) fn add_function<T>(&self, id: &str, settings: Settings, function: Function) -> XComArg<T> {
+    pub(crate) fn add_function<T, M: Arity>(
+        &self,
+        id: &str,
+        settings: Settings,
+        function: Function,
+    ) -> XComArg<T, M> {
         let task_id = self.building.borrow_mut().free_id(id);
         XComArg::new(self.push(task_id, settings, Box::new(function)))
     }
 
-    /// Orders two tasks where no value passes between them: the first runs when the second is done.
-    pub(crate) fn order(&self, task: TaskRef, after: TaskRef) {
-        let foreign = [task, after].iter().any(|task| task.dag != self.token);
-        if foreign {
+    /// Orders two tasks or groups where no value passes between them: the first runs when the second is done.
+    pub(crate) fn order(&self, what: Upstream, after: Upstream) {
+        if !self.owns(what) || !self.owns(after) {
             return self.problem(
                 invalid("a task is ordered after a task of another DAG")
                     .hint("order only tasks that were added to the same DAG"),
             );
         }
-        self.edit(task, |node| node.after.push(after));
+        match what {
+            Upstream::Task(task) => self.edit(task, |node| node.after.push(after)),
+            Upstream::Group(group) => {
+                self.building.borrow_mut().groups[group.index as usize].after.push(after);
+            }
+        }
+    }
+
+    /// Makes a task the teardown of a setup.
+    fn teardown(&self, task: TaskRef, setup: Upstream) {
+        let setup = self.single(setup);
+        self.order(Upstream::Task(task), Upstream::Task(setup));
+        self.edit(setup, |node| node.settings.role = Role::Setup);
+        self.edit(task, |node| {
+            if !node.settings.role.is_teardown() {
+                node.settings.role = Role::Teardown;
+            }
+            node.settings.trigger_rule = TriggerRule::AllDoneSetupSuccess;
+            node.setups.push(setup);
+        });
+    }
+
+    /// The one task that is meant.
+    fn single(&self, task: Upstream) -> TaskRef {
+        match task {
+            Upstream::Task(task) if task.dag == self.token => task,
+            _ => {
+                self.problem(
+                    invalid("a group, or a task of another DAG, is used as a task of this one")
+                        .hint("name a task that was added to this DAG"),
+                );
+                TaskRef { dag: self.token, index: u32::MAX }
+            }
+        }
+    }
+
+    fn owns(&self, what: Upstream) -> bool {
+        let dag = match what {
+            Upstream::Task(task) => task.dag,
+            Upstream::Group(group) => group.dag,
+        };
+        dag == self.token
     }
 
     pub(crate) fn problem(&self, error: Error) {
         self.building.borrow_mut().problems.push(error);
-    }
-
-    pub(crate) fn edit_settings(&self, task: TaskRef, change: impl FnOnce(&mut Settings)) {
-        self.edit(task, |node| change(&mut node.settings));
     }
 
     pub(crate) fn edit_operator<O: Operator>(&self, task: TaskRef, change: impl FnOnce(&mut O)) {
@@ -190,37 +251,12 @@ impl Dag {
     }
 
     fn push(&self, id: Arc<str>, settings: Settings, work: Box<dyn Work>) -> TaskRef {
-        let nodes = &mut self.building.borrow_mut().nodes;
+        let mut building = self.building.borrow_mut();
+        let group = building.open.last().copied();
+        let nodes = &mut building.nodes;
         let index = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
-        nodes.push(Node { id, settings, work, after: Vec::new() });
+        nodes.push(Node { id, settings, work, group, after: Vec::new(), setups: Vec::new() });
         TaskRef { dag: self.token, index }
-    }
-}
-
-impl<T, M> XComArg<T, M> {
-    /// Orders without passing a value: the task that this value comes from runs only when the other is
-    /// done. What Airflow writes as `other >> this`.
-    ///
-    /// ```
-    /// # extern crate excom_flow as excom;
-    /// use excom::prelude::*;
-    ///
-    /// #[task]
-    /// fn clean() {}
-    /// #[task]
-    /// fn load() -> u64 { 365 }
-    ///
-    /// #[dag]
-    /// fn nightly(dag: &Dag) {
-    ///     let clean = clean(dag);
-    ///     load(dag).after(dag, clean);
-    /// }
-    /// assert_eq!(nightly().graph()?.tasks()[1].upstream().collect::<Vec<_>>(), ["clean"]);
-    /// # Ok::<(), excom_core::Error>(())
-    /// ```
-    pub fn after(self, dag: &Dag, other: impl Into<TaskRef>) -> Self {
-        dag.order(self.task, other.into());
-        self
     }
 }
 

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::arg::{Input, Source, XComArg};
 use crate::instance::TaskInstance;
 use crate::params::Param;
+use crate::sequence::{Expand, XComSequence};
 
 /// A field of an [`Operator`](crate::Operator).
 ///
@@ -97,9 +98,24 @@ impl From<String> for Field {
     }
 }
 
-impl<T, M> From<XComArg<T, M>> for Field {
+impl<T, M> From<XComArg<T, M>> for Field
+where
+    Input: From<XComArg<T, M>>,
+{
     fn from(arg: XComArg<T, M>) -> Self {
         Self(Content::Input(arg.into()))
+    }
+}
+
+impl<T> From<Expand<T>> for Field {
+    fn from(expand: Expand<T>) -> Self {
+        Self(Content::Input(expand.into()))
+    }
+}
+
+impl<T> From<XComSequence<T>> for Field {
+    fn from(sequence: XComSequence<T>) -> Self {
+        Self(Content::Input(sequence.into()))
     }
 }
 

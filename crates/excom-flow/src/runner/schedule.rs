@@ -1,0 +1,498 @@
+//! The schedule of a run: which task instances may start, and what one that ended means for others.
+//!
+//! It knows states and nothing else: no engine, no clock, no runtime. What became of each task instance
+//! follows from the graph, the lengths of sequences and how bodies ended, whatever the order of events.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use excom_core::{TaskState, UNMAPPED};
+
+use super::rule::{Counts, Verdict, is_early, verdict};
+use crate::dag::{Graph, Task};
+
+/// A task instance: a task by its number, and a map index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Instance {
+    pub(crate) task: u32,
+    pub(crate) map_index: i32,
+}
+
+/// What is expanded: a task, or a mapped group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Target {
+    Task(u32),
+    Group(u32),
+}
+
+/// What came of finding out a length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    Known(u32),
+    /// What it is made of has no value.
+    Missing,
+    /// It could not be found out.
+    Failed,
+}
+
+/// The task instances of a task. `Scheduled` waits, `Queued` may start or has.
+#[derive(Debug)]
+enum Extent {
+    /// Mapped, and not expanded yet.
+    Unknown,
+    One(TaskState),
+    Many(Vec<TaskState>),
+}
+
+#[derive(Debug)]
+struct Status {
+    extent: Extent,
+    /// How the instances of tasks before it ended that are not in its mapped group.
+    outer: Counts,
+    /// How many of these tasks are not done.
+    waiting: u32,
+    /// Its instances that are not done.
+    left: u32,
+    /// How its instances ended.
+    counts: Counts,
+    /// A branch or short-circuit skips all of it.
+    forced: bool,
+    /// Its length is being found out.
+    asked: bool,
+    /// How many of its instances run.
+    active: u32,
+    /// Those that would be over its limit.
+    parked: VecDeque<(i32, i32)>,
+}
+
+#[derive(Debug)]
+struct GroupStatus {
+    /// How many of the tasks that its elements come from are not done.
+    waiting: u32,
+    /// There are no elements because something failed, so its tasks cannot run.
+    collapsed: bool,
+}
+
+/// The schedule of a run.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    graph: Graph,
+    tasks: Vec<Status>,
+    groups: Vec<GroupStatus>,
+    /// For each task, the mapped groups whose elements come from it.
+    feeds: HashMap<u32, Vec<u32>>,
+    /// Instances that may start: of a task, from an index to before another.
+    ready: VecDeque<(u32, i32, i32)>,
+    expansions: VecDeque<Target>,
+    /// Instances that a branch skips.
+    forced: HashSet<Instance>,
+    /// Instances that will not run, in the order in which that was found out.
+    decided: Vec<(Instance, TaskState)>,
+    unfinished: usize,
+}
+
+impl Schedule {
+    pub(crate) fn new(graph: Graph) -> Self {
+        let status = |task: &Task| {
+            let outer = task.upstream.iter().filter(|up| !together(&graph, **up, task)).count();
+            Status {
+                extent: if task.is_mapped() { Extent::Unknown } else { Extent::One(TaskState::Scheduled) },
+                outer: Counts::default(),
+                waiting: u32::try_from(outer).unwrap_or(u32::MAX),
+                left: 1,
+                counts: Counts::default(),
+                forced: false,
+                asked: false,
+                active: 0,
+                parked: VecDeque::new(),
+            }
+        };
+        let tasks: Vec<Status> = graph.tasks().iter().map(status).collect();
+        let mut feeds: HashMap<u32, Vec<u32>> = HashMap::new();
+        let mut groups = Vec::new();
+        for (number, group) in (0..).zip(graph.groups()) {
+            for producer in &group.producers {
+                feeds.entry(*producer).or_default().push(number);
+            }
+            let waiting = u32::try_from(group.producers.len()).unwrap_or(u32::MAX);
+            groups.push(GroupStatus { waiting, collapsed: false });
+        }
+        let mut schedule = Self {
+            unfinished: tasks.len(),
+            tasks,
+            groups,
+            feeds,
+            ready: VecDeque::new(),
+            expansions: VecDeque::new(),
+            forced: HashSet::new(),
+            decided: Vec::new(),
+            graph,
+        };
+        let mut done = Vec::new();
+        for (number, group) in (0..).zip(&schedule.groups) {
+            if group.waiting == 0 {
+                schedule.expansions.push_back(Target::Group(number));
+            }
+        }
+        for task in (0..).take(schedule.tasks.len()) {
+            schedule.evaluate_all(task, &mut done);
+        }
+        schedule.spread(done);
+        schedule
+    }
+
+    /// Whether every task is done.
+    pub(crate) fn is_over(&self) -> bool {
+        self.unfinished == 0
+    }
+
+    /// A task instance that may start, and has with this.
+    pub(crate) fn next_ready(&mut self) -> Option<Instance> {
+        while let Some((task, from, to)) = self.ready.pop_front() {
+            let most = self.graph.tasks()[task as usize].settings().max_active_tis_per_dagrun;
+            let status = &mut self.tasks[task as usize];
+            if most.is_some_and(|most| status.active >= most) {
+                status.parked.push_back((from, to));
+                continue;
+            }
+            status.active += 1;
+            if from + 1 < to {
+                self.ready.push_front((task, from + 1, to));
+            }
+            return Some(Instance { task, map_index: from });
+        }
+        None
+    }
+
+    /// A task instance that has started is to start once more: another try, or another look.
+    pub(crate) fn again(&mut self, instance: Instance) {
+        self.ready.push_back((instance.task, instance.map_index, instance.map_index + 1));
+    }
+
+    /// A task instance does not run at the moment, so that another of its task may.
+    pub(crate) fn rests(&mut self, instance: Instance) {
+        let status = &mut self.tasks[instance.task as usize];
+        status.active = status.active.saturating_sub(1);
+        if let Some((from, to)) = status.parked.pop_front() {
+            self.ready.push_front((instance.task, from, to));
+        }
+    }
+
+    /// Something whose length is to be found out.
+    pub(crate) fn next_expansion(&mut self) -> Option<Target> {
+        self.expansions.pop_front()
+    }
+
+    /// What will not run, since the last call.
+    pub(crate) fn take_decided(&mut self) -> Vec<(Instance, TaskState)> {
+        std::mem::take(&mut self.decided)
+    }
+
+    /// A length was found out.
+    pub(crate) fn expanded(&mut self, target: Target, length: Length) {
+        let mut done = Vec::new();
+        match target {
+            Target::Task(task) => {
+                // A branch may have skipped it in between.
+                if matches!(self.tasks[task as usize].extent, Extent::Unknown) {
+                    self.expand_task(task, length, &mut done);
+                }
+            }
+            Target::Group(group) => self.expand_group(group, length, &mut done),
+        }
+        self.spread(done);
+    }
+
+    fn expand_task(&mut self, task: u32, length: Length, done: &mut Vec<(Instance, TaskState)>) {
+        let status = &mut self.tasks[task as usize];
+        let state = match length {
+            Length::Known(length @ 1..) => {
+                status.extent = Extent::Many(vec![TaskState::Queued; length as usize]);
+                status.left = length;
+                self.ready.push_back((task, 0, i32::try_from(length).unwrap_or(i32::MAX)));
+                return;
+            }
+            Length::Known(0) => TaskState::Skipped,
+            Length::Missing => TaskState::UpstreamFailed,
+            Length::Failed => TaskState::Failed,
+        };
+        status.extent = Extent::One(TaskState::Scheduled);
+        self.decide(Instance { task, map_index: UNMAPPED }, state, done);
+    }
+
+    fn expand_group(&mut self, group: u32, length: Length, done: &mut Vec<(Instance, TaskState)>) {
+        let tasks = self.graph.groups()[group as usize].tasks.clone();
+        let known = matches!(length, Length::Known(1..));
+        self.groups[group as usize].collapsed = !known;
+        let tasks: Vec<u32> = tasks
+            .into_iter()
+            .filter(|task| matches!(self.tasks[*task as usize].extent, Extent::Unknown))
+            .collect();
+        for task in &tasks {
+            let status = &mut self.tasks[*task as usize];
+            if let Length::Known(length @ 1..) = length {
+                status.extent = Extent::Many(vec![TaskState::Scheduled; length as usize]);
+                status.left = length;
+            } else {
+                status.extent = Extent::One(TaskState::Scheduled);
+            }
+        }
+        for task in tasks {
+            let first = !self.graph.tasks()[task as usize]
+                .upstream
+                .iter()
+                .any(|up| self.graph.tasks()[*up as usize].group == Some(group));
+            match length {
+                Length::Known(0) => {
+                    self.decide(Instance { task, map_index: UNMAPPED }, TaskState::Skipped, done);
+                }
+                Length::Failed if first => {
+                    self.decide(Instance { task, map_index: UNMAPPED }, TaskState::Failed, done);
+                }
+                _ => self.evaluate_all(task, done),
+            }
+        }
+    }
+
+    /// A task instance that started is done. `skips` are tasks behind it that it chose to skip.
+    pub(crate) fn ended(&mut self, instance: Instance, state: TaskState, skips: &[u32]) {
+        let mut forced = Vec::new();
+        for skip in skips {
+            let target = &self.graph.tasks()[*skip as usize];
+            if together(&self.graph, instance.task, target) {
+                self.forced.insert(Instance { task: *skip, map_index: instance.map_index });
+            } else if self.graph.tasks()[instance.task as usize].is_mapped() {
+                // What one instance chooses says nothing about tasks that wait for all of them.
+                continue;
+            } else {
+                self.tasks[*skip as usize].forced = true;
+            }
+            forced.push(*skip);
+        }
+        self.spread(vec![(instance, state)]);
+        let mut done = Vec::new();
+        for task in forced {
+            self.evaluate_all(task, &mut done);
+        }
+        self.spread(done);
+    }
+
+    /// Tells those behind what is done, and those behind them. A list instead of recursion, because a chain of
+    /// skipped tasks may be long.
+    fn spread(&mut self, mut done: Vec<(Instance, TaskState)>) {
+        let graph = self.graph.clone();
+        while let Some((instance, state)) = done.pop() {
+            let status = &mut self.tasks[instance.task as usize];
+            match &mut status.extent {
+                Extent::One(own) => *own = state,
+                Extent::Many(states) => {
+                    if let Some(own) = usize::try_from(instance.map_index).ok().and_then(|i| states.get_mut(i)) {
+                        *own = state;
+                    }
+                }
+                Extent::Unknown => {}
+            }
+            status.counts.add(state);
+            status.left -= 1;
+            let whole = status.left == 0;
+            if whole {
+                self.unfinished -= 1;
+                for group in self.feeds.get(&instance.task).into_iter().flatten() {
+                    let fed = &mut self.groups[*group as usize];
+                    fed.waiting -= 1;
+                    if fed.waiting == 0 {
+                        self.expansions.push_back(Target::Group(*group));
+                    }
+                }
+            }
+            for next in &graph.tasks()[instance.task as usize].downstream {
+                let task = &graph.tasks()[*next as usize];
+                if together(&graph, instance.task, task) {
+                    self.evaluate(Instance { task: *next, map_index: instance.map_index }, &mut done);
+                    continue;
+                }
+                let behind = &mut self.tasks[*next as usize];
+                behind.outer.add(state);
+                behind.waiting -= u32::from(whole);
+                if behind.waiting == 0 || (is_early(task.settings().trigger_rule) && !task.is_mapped()) {
+                    self.evaluate_all(*next, &mut done);
+                }
+            }
+        }
+    }
+
+    /// Looks whether the instances of a task can be decided.
+    fn evaluate_all(&mut self, task: u32, done: &mut Vec<(Instance, TaskState)>) {
+        let length = match &self.tasks[task as usize].extent {
+            Extent::One(_) => return self.evaluate(Instance { task, map_index: UNMAPPED }, done),
+            Extent::Many(states) => i32::try_from(states.len()).unwrap_or(i32::MAX),
+            Extent::Unknown => return self.evaluate_unexpanded(task, done),
+        };
+        for map_index in 0..length {
+            self.evaluate(Instance { task, map_index }, done);
+        }
+    }
+
+    /// A task that is to be expanded: by itself, or with its group, which expands when its elements are there.
+    fn evaluate_unexpanded(&mut self, number: u32, done: &mut Vec<(Instance, TaskState)>) {
+        let task = &self.graph.tasks()[number as usize];
+        let status = &mut self.tasks[number as usize];
+        if task.over.is_none() {
+            return;
+        }
+        let verdict = match status.forced {
+            true => Some(Verdict::Skip),
+            false => {
+                verdict(task.settings().trigger_rule, &status.outer, status.waiting == 0, Counts::default)
+            }
+        };
+        match verdict {
+            // Its elements come from the tasks before it, so all of them must be done.
+            Some(Verdict::Run) if status.waiting == 0 && !status.asked => {
+                status.asked = true;
+                self.expansions.push_back(Target::Task(number));
+            }
+            Some(Verdict::Run) | None => {}
+            Some(other) => {
+                status.extent = Extent::One(TaskState::Scheduled);
+                self.decide(Instance { task: number, map_index: UNMAPPED }, state_of(other), done);
+            }
+        }
+    }
+
+    fn evaluate(&mut self, instance: Instance, done: &mut Vec<(Instance, TaskState)>) {
+        if self.state(instance) != Some(TaskState::Scheduled) {
+            return;
+        }
+        let task = &self.graph.tasks()[instance.task as usize];
+        let status = &self.tasks[instance.task as usize];
+        if status.forced || self.forced.contains(&instance) {
+            return self.decide(instance, TaskState::Skipped, done);
+        }
+        let (mut before, mut all_done) = (status.outer, status.waiting == 0);
+        for up in task.upstream.iter().filter(|up| together(&self.graph, **up, task)) {
+            match self.state(Instance { task: *up, map_index: instance.map_index }) {
+                Some(state) if state.is_finished() => before.add(state),
+                _ => all_done = false,
+            }
+        }
+        let setups = || {
+            let mut counts = Counts::default();
+            for setup in &task.setups {
+                let own = Instance { task: *setup, map_index: instance.map_index };
+                match self.state(own).filter(|_| together(&self.graph, *setup, task)) {
+                    Some(state) => counts.add(state),
+                    None => {
+                        let all = &self.tasks[*setup as usize].counts;
+                        counts.success += all.success;
+                        counts.failed += all.failed;
+                        counts.upstream_failed += all.upstream_failed;
+                        counts.skipped += all.skipped;
+                    }
+                }
+            }
+            counts
+        };
+        let collapsed = task.group.is_some_and(|group| self.groups[group as usize].collapsed);
+        match verdict(task.settings().trigger_rule, &before, all_done, setups) {
+            None => {}
+            // It has no element to run with.
+            Some(Verdict::Run) if collapsed => self.decide(instance, TaskState::UpstreamFailed, done),
+            Some(Verdict::Run) => {
+                self.set(instance, TaskState::Queued);
+                self.ready.push_back((instance.task, instance.map_index, instance.map_index + 1));
+            }
+            Some(other) => self.decide(instance, state_of(other), done),
+        }
+    }
+
+    fn decide(&mut self, instance: Instance, state: TaskState, done: &mut Vec<(Instance, TaskState)>) {
+        // Marked at once, so that nobody decides it again before it is spread.
+        self.set(instance, TaskState::Queued);
+        self.decided.push((instance, state));
+        done.push((instance, state));
+    }
+
+    /// The state of a task instance, when there is one.
+    pub(crate) fn state(&self, instance: Instance) -> Option<TaskState> {
+        match &self.tasks[instance.task as usize].extent {
+            Extent::Unknown => None,
+            // In a group that has no elements, one instance without an index stands for all.
+            Extent::One(state) => Some(*state),
+            Extent::Many(states) => states.get(usize::try_from(instance.map_index).ok()?).copied(),
+        }
+    }
+
+    fn set(&mut self, instance: Instance, state: TaskState) {
+        match &mut self.tasks[instance.task as usize].extent {
+            Extent::Unknown => {}
+            Extent::One(own) => *own = state,
+            Extent::Many(states) => {
+                if let Some(own) = usize::try_from(instance.map_index).ok().and_then(|i| states.get_mut(i)) {
+                    *own = state;
+                }
+            }
+        }
+    }
+
+    /// How the instances of a task ended, and how many are not done; none while it is not expanded.
+    pub(crate) fn counts(&self, task: u32) -> (Counts, u32) {
+        (self.tasks[task as usize].counts, self.tasks[task as usize].left)
+    }
+
+    /// How many instances a mapped task has, when it was expanded.
+    pub(crate) fn length(&self, task: u32) -> Option<u32> {
+        match &self.tasks[task as usize].extent {
+            Extent::Many(states) => u32::try_from(states.len()).ok(),
+            Extent::Unknown | Extent::One(_) => None,
+        }
+    }
+
+    /// All instances that are not done, for a run that ends early.
+    pub(crate) fn unfinished(&self) -> Vec<(Instance, TaskState)> {
+        let mut unfinished = Vec::new();
+        for (task, status) in (0..).zip(&self.tasks) {
+            match &status.extent {
+                Extent::Unknown => unfinished.push((Instance { task, map_index: UNMAPPED }, TaskState::Scheduled)),
+                Extent::One(state) if !state.is_finished() => {
+                    unfinished.push((Instance { task, map_index: UNMAPPED }, *state));
+                }
+                Extent::One(_) => {}
+                Extent::Many(states) => unfinished.extend(
+                    (0..)
+                        .zip(states)
+                        .filter(|(_, state)| !state.is_finished())
+                        .map(|(map_index, state)| (Instance { task, map_index }, *state)),
+                ),
+            }
+        }
+        unfinished
+    }
+
+    /// Whether the run failed: by its last tasks, those behind which there are only teardowns, as in Airflow.
+    pub(crate) fn failed(&self) -> bool {
+        (0..).zip(self.graph.tasks()).any(|(number, task): (u32, &Task)| {
+            let role = task.settings().role;
+            if role == crate::dag::Role::Teardown {
+                return false;
+            }
+            let last = task
+                .downstream
+                .iter()
+                .all(|next| self.graph.tasks()[*next as usize].settings().role.is_teardown());
+            last && self.tasks[number as usize].counts.any_failed()
+        })
+    }
+}
+
+/// Whether two tasks are in one mapped group, so that instances of the same map index belong together.
+fn together(graph: &Graph, before: u32, task: &Task) -> bool {
+    task.group.is_some() && graph.tasks()[before as usize].group == task.group
+}
+
+fn state_of(verdict: Verdict) -> TaskState {
+    match verdict {
+        Verdict::Run => TaskState::Queued,
+        Verdict::Skip => TaskState::Skipped,
+        Verdict::UpstreamFailed => TaskState::UpstreamFailed,
+    }
+}
