@@ -6,9 +6,8 @@ use async_trait::async_trait;
 
 use crate::answer::Answer;
 use crate::engine::{Receipt, TaskAnswer};
-use crate::value::Payload;
-use crate::value::Value;
-use crate::{Error, ErrorKind, Result, SequenceKey, Slice, XComKey};
+use crate::value::{Payload, Value};
+use crate::{Result, SequenceKey, Slice, XComKey};
 
 /// The small contract between a task and the engine, wherever the engine is: in the same process,
 /// behind HTTP, or behind Airflow's supervisor.
@@ -67,26 +66,20 @@ pub trait TaskChannel: Send + Sync + fmt::Debug {
     /// A variable's text, if there is one.
     ///
     /// # Errors
-    /// When the channel fails, or has no variables.
-    async fn variable(&self, _key: &str) -> Result<Option<String>> {
-        Err(no_variables())
-    }
+    /// When the channel fails, or the key is none that a variable can have.
+    async fn variable(&self, key: &str) -> Result<Option<String>>;
 
     /// Sets a variable, or deletes it where there is no text.
     ///
     /// # Errors
-    /// As [`TaskChannel::variable`]; when the key or the text cannot be kept.
-    async fn set_variable(&self, _key: &str, _text: Option<&str>) -> Result<()> {
-        Err(no_variables())
-    }
+    /// As [`TaskChannel::variable`]; when the text is too long, or the attempt was superseded.
+    async fn set_variable(&self, key: &str, text: Option<&str>) -> Result<()>;
 
     /// Keeps what the fields of the task's operator were rendered to, in the order of the fields.
     ///
     /// # Errors
-    /// When the channel fails.
-    async fn note_rendered(&self, _fields: &[(String, Value)]) -> Result<()> {
-        Ok(())
-    }
+    /// When the channel fails, or the attempt was superseded.
+    async fn note_rendered(&self, fields: &[(String, Value)]) -> Result<()>;
 
     /// Writes a line into the task's log.
     fn log(&self, line: &str);
@@ -97,8 +90,4 @@ pub trait TaskChannel: Send + Sync + fmt::Debug {
 pub struct PullOptions {
     /// When the run named has no value, take the newest of an earlier run (by logical date).
     pub include_prior_dates: bool,
-}
-
-fn no_variables() -> Error {
-    Error::new(ErrorKind::Unavailable, "variables cannot be reached from here")
 }

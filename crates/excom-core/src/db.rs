@@ -9,33 +9,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use crate::json::Shape;
-use crate::value::ContentHash;
+pub use crate::run::{DagRun, DagVersion, RunFilter, RunInfo, RunState};
+use crate::value::{ContentHash, Value};
+pub use crate::variable::Variable;
 use crate::{Error, ErrorKind, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
-
-/// A DAG run, as far as XComs need it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DagRun {
-    /// The DAG's id.
-    pub dag_id: Arc<str>,
-    /// The run's id.
-    pub run_id: Arc<str>,
-    /// The date that it is for, if any.
-    pub logical_date: Option<Timestamp>,
-    /// When it was due.
-    pub run_after: Timestamp,
-}
-
-impl DagRun {
-    /// What orders runs by date: the logical date, or else when the run was due.
-    pub fn date(&self) -> Timestamp {
-        self.logical_date.unwrap_or(self.run_after)
-    }
-}
 
 /// A push, checked and stored, to be made the entry.
 #[derive(Debug, Clone)]
@@ -202,6 +184,9 @@ pub struct Reads {
 pub struct LedgerRow {
     /// Who read, such as `task d/r/t` or `user ana`.
     pub reader: String,
+    /// The reading task instance, when it was one that is still known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskInstanceKey>,
     /// The number of the reading attempt, when it was one.
     pub attempt: Option<u32>,
     /// What was read.
@@ -296,11 +281,34 @@ pub struct Health {
 pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     // ---- runs, task instances, attempts
 
-    /// Makes a run known, or updates its dates.
+    /// Makes a run known, or updates its dates; parameters and version stay where none are given. Its
+    /// state stays as it is.
     async fn register_run(&self, run: &DagRun) -> Result<()>;
 
-    /// A run.
-    async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<DagRun>>;
+    /// Registers a run and sets it running. One that was started before keeps that time and goes on.
+    async fn start_run(&self, run: &DagRun, at: Timestamp) -> Result<()>;
+
+    /// Tells how a run stands or ended. One that is not known becomes known.
+    async fn set_run_state(&self, dag_id: &str, run_id: &str, state: RunState, at: Timestamp) -> Result<()>;
+
+    /// A run, and how it stands.
+    async fn run_info(&self, dag_id: &str, run_id: &str) -> Result<Option<RunInfo>>;
+
+    /// Runs by [`DagRun::order`], newest first, only those before the one given, at most so many.
+    async fn runs(&self, filter: &RunFilter, before: Option<&DagRun>, limit: u32) -> Result<Vec<RunInfo>>;
+
+    /// The newest run of the same DAG before the one given by [`DagRun::order`] that ended well.
+    async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>>;
+
+    /// Task instances of a run behind the one given by task and map index, at most so many. Those of a
+    /// task are together, in order of map index; the order of tasks is the database's own.
+    async fn task_instances(
+        &self,
+        dag_id: &str,
+        run_id: &str,
+        after: Option<(&str, i32)>,
+        limit: u32,
+    ) -> Result<Vec<TaskInstanceInfo>>;
 
     /// Sets states of task instances outside any attempt: scheduled, skipped, removed. Runs that are
     /// not known become known.
@@ -332,6 +340,31 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// # Errors
     /// [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`].
     async fn set_attempt_state(&self, attempt: &Attempt, state: TaskState, at: Timestamp) -> Result<()>;
+
+    /// Makes pushes of an attempt the entries, each as [`MetadataDb::push`] does, and tells how the
+    /// attempt ended: all of it or nothing.
+    ///
+    /// # Errors
+    /// As [`MetadataDb::push`]; [`ErrorKind::Exists`] when a version was pushed before, so a repetition
+    /// changes nothing.
+    async fn finish_attempt(
+        &self,
+        attempt: &Attempt,
+        state: TaskState,
+        pushes: &[Push],
+        at: Timestamp,
+    ) -> Result<()>;
+
+    /// Keeps what the fields of an attempt's operator were rendered to, in place of what was kept for the
+    /// attempt before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`].
+    async fn note_rendered(&self, attempt: &Attempt, fields: &[(String, Value)], at: Timestamp)
+    -> Result<()>;
+
+    /// What is kept of the newest attempt for which rendered fields were kept: its number, and the fields.
+    async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<(u32, Vec<(String, Value)>)>>;
 
     // ---- entries
 
@@ -380,8 +413,9 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`].
     async fn clear(&self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64>;
 
-    /// Removes entries, their history and their reads. Offloaded bytes become loose objects that may
-    /// go at once. Returns how many entries and versions there were.
+    /// Removes entries, their history and their reads; of a whole task instance its rendered fields too.
+    /// Offloaded bytes become loose objects that may go at once. Returns how many entries and versions
+    /// there were.
     async fn delete(&self, scope: &Scope, at: Timestamp) -> Result<u64>;
 
     // ---- the ledger
@@ -391,6 +425,48 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
 
     /// Ledger rows of an XCom's versions and of the sequence it is part of, oldest first.
     async fn readers(&self, key: &XComKey) -> Result<Vec<LedgerRow>>;
+
+    /// Ledger rows of what the attempts of a task instance read, oldest first.
+    async fn reads_of(&self, ti: &TaskInstanceKey) -> Result<Vec<LedgerRow>>;
+
+    /// What an attempt pushed under keys of its own task instance, also versions that ended; oldest first.
+    async fn pushed_by(&self, ti: &TaskInstanceKey, number: u32) -> Result<Vec<EntryInfo>>;
+
+    // ---- variables and DAG versions
+
+    /// A variable.
+    async fn variable(&self, key: &str) -> Result<Option<Variable>>;
+
+    /// Sets a variable; without a description the one before stays. An attempt is fenced.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`].
+    async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()>;
+
+    /// Deletes a variable; tells whether there was one. An attempt is fenced.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`].
+    async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool>;
+
+    /// Variables whose keys begin with a prefix, in order of their keys (by their bytes), only those
+    /// behind the key given, at most so many.
+    async fn variables(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Variable>>;
+
+    /// Keeps a version of a DAG; the one that is known already stays as it is.
+    async fn note_dag_version(
+        &self,
+        dag_id: &str,
+        version: &str,
+        document: &Value,
+        at: Timestamp,
+    ) -> Result<()>;
+
+    /// Versions of a DAG, newest first, at most so many.
+    async fn dag_versions(&self, dag_id: &str, limit: u32) -> Result<Vec<DagVersion>>;
+
+    /// A version of a DAG.
+    async fn dag_version(&self, dag_id: &str, version: &str) -> Result<Option<DagVersion>>;
 
     // ---- stored bytes and retention
 
@@ -457,6 +533,15 @@ pub fn intent_gone(key: &XComKey, version: Version) -> Error {
         format!("the push of {key} (version {version}) took so long that it was taken for abandoned"),
     )
     .hint("push again; the setting is [xcom] abandoned_after")
+}
+
+/// The refusal of a push, among others that happen together, under a version that was pushed before.
+pub fn version_taken(key: &XComKey, version: Version) -> Error {
+    Error::new(
+        ErrorKind::Exists,
+        format!("version {version} of {key} was pushed before; nothing was written"),
+    )
+    .hint("push with a new version")
 }
 
 /// The refusal of an offloaded push under a version whose object is just being removed.

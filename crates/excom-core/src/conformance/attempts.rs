@@ -127,7 +127,7 @@ pub async fn an_unknown_attempt_writes_nothing(h: &Harness) {
     assert_eq!(h.engine.delete(&user(), &Scope::Key(misspelt.return_value())).await.unwrap(), 0);
     let answer = h.pull(&misspelt.return_value()).await;
     assert!(matches!(&answer, Answer::Missing(m) if m.near.dags == ["d".into()]), "{answer:?}");
-    assert_eq!(h.engine.db().run("dd", "r").await.unwrap(), None);
+    assert_eq!(h.engine.db().run_info("dd", "r").await.unwrap(), None);
 }
 
 /// The producer's state explains why there is no value.

@@ -136,7 +136,7 @@ pub async fn a_strict_ledger_is_written_first(h: &Harness) {
 
 /// Entries expire, bytes of history go before the rest of it, ledger and empty runs go at last.
 pub async fn retention_expires_and_forgets(h: &Harness) {
-    let run = DagRun { dag_id: "d".into(), run_id: "r".into(), logical_date: None, run_after: h.clock.now() };
+    let run = DagRun::new("d", "r", h.clock.now());
     h.engine.register_run(&run).await.unwrap();
     let key = xcom("t", "old");
     h.push(&user(), &key, &large(1)).await;
@@ -173,7 +173,7 @@ pub async fn retention_expires_and_forgets(h: &Harness) {
     assert!(h.engine.readers(&user(), &key).await.unwrap().is_empty());
     h.clock.advance(40 * DAY);
     h.engine.prune().await.unwrap();
-    assert_eq!(h.engine.db().run("d", "r").await.unwrap(), None, "an old run that holds nothing goes");
+    assert_eq!(h.engine.db().run_info("d", "r").await.unwrap(), None, "an old run that holds nothing goes");
     // The run comes back under the same name, and is another.
     h.push(&user(), &key, "7").await;
     assert_eq!(text(&h.pull(&key).await), "7");

@@ -127,10 +127,8 @@ pub async fn one_element_is_a_sequence(h: &Harness) {
 /// by when they were due.
 pub async fn prior_dates_find_the_newest(h: &Harness) {
     let run = |run_id: &str, logical: Option<&str>, due: &str| DagRun {
-        dag_id: "d".into(),
-        run_id: run_id.into(),
         logical_date: logical.map(|t| t.parse().unwrap()),
-        run_after: due.parse().unwrap(),
+        ..DagRun::new("d", run_id, due.parse().unwrap())
     };
     for dag_run in [
         run("p1", Some("2026-01-01T00:00:00Z"), "2026-01-02T00:00:00Z"),

@@ -168,6 +168,20 @@ impl Engine {
         }
     }
 
+    /// Notes that a version was read by whoever was handed it without a pull, such as a task that was
+    /// given an element of a list.
+    ///
+    /// # Errors
+    /// When a strict ledger cannot be written.
+    pub async fn note_read(
+        &self,
+        reader: &Caller,
+        key: &crate::XComKey,
+        version: crate::Version,
+    ) -> Result<()> {
+        self.note(reader, std::iter::once(TargetRef::Entry(key, version))).await
+    }
+
     /// Writes the gathered reads.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::answer::Answer;
 use crate::attempt::{Attempt, Caller};
 use crate::channel::{PullOptions, TaskChannel};
 use crate::value::Payload;
-use crate::{Result, SequenceKey, Slice, XComKey};
+use crate::{Result, SequenceKey, Slice, Value, XComKey};
 
 /// Where a task's log lines go.
 type Log = Arc<dyn Fn(&str) + Send + Sync>;
@@ -19,13 +19,14 @@ type Log = Arc<dyn Fn(&str) + Send + Sync>;
 #[derive(Clone)]
 pub struct LocalChannel {
     engine: Engine,
+    attempt: Attempt,
     caller: Caller,
     log: Option<Log>,
 }
 
 impl LocalChannel {
     pub(super) fn new(engine: Engine, attempt: Attempt) -> Self {
-        Self { engine, caller: Caller::Attempt(attempt), log: None }
+        Self { engine, caller: Caller::Attempt(attempt.clone()), attempt, log: None }
     }
 
     /// The same channel with a place for log lines; without one they are dropped.
@@ -62,6 +63,25 @@ impl TaskChannel for LocalChannel {
 
     async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<(i32, Answer)>> {
         self.engine.slice(&self.caller, key, slice).await
+    }
+
+    async fn variable(&self, key: &str) -> Result<Option<String>> {
+        Ok(self.engine.variable(&self.caller, key).await?.map(|variable| variable.text))
+    }
+
+    async fn set_variable(&self, key: &str, text: Option<&str>) -> Result<()> {
+        match text {
+            Some(text) => {
+                let set = self.engine.set_variable(&self.caller, key, text, None).await?;
+                set.warnings.iter().for_each(|warning| self.log(&format!("warning: {warning}")));
+            }
+            None => drop(self.engine.delete_variable(&self.caller, key).await?),
+        }
+        Ok(())
+    }
+
+    async fn note_rendered(&self, fields: &[(String, Value)]) -> Result<()> {
+        self.engine.note_rendered(&self.attempt, fields).await
     }
 
     fn log(&self, line: &str) {

@@ -6,11 +6,15 @@
 mod access;
 mod ledger;
 mod local;
+mod offload;
 mod pull;
 mod push;
+mod rendered;
 mod retention;
 mod sequence;
+mod variables;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,11 +27,12 @@ pub use local::LocalChannel;
 pub use pull::TaskAnswer;
 pub use push::Receipt;
 pub use retention::Retention;
+pub use variables::{VariableSet, VariableValue};
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::backend::{Database, XComBackend};
 use crate::clock::Clock;
-use crate::db::{DagRun, Filter, Health, LedgerRow, MetadataDb, Page, Scope, StartMode, Started};
+use crate::db::{DagRun, Filter, Health, LedgerRow, MetadataDb, Page, RunState, Scope, StartMode, Started};
 use crate::entry::{EntryInfo, PastEntry};
 use crate::seal::SealKeys;
 use crate::{Result, TaskInstanceKey, XComKey};
@@ -75,6 +80,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     keys: SealKeys,
     settings: Settings,
+    overrides: BTreeMap<String, String>,
     reads: ledger::Buffer,
     /// When a step of pruning was done last.
     pruned: Mutex<Option<Timestamp>>,
@@ -94,6 +100,7 @@ pub struct Builder {
     backend: Option<Arc<dyn XComBackend>>,
     keys: Option<SealKeys>,
     settings: Settings,
+    overrides: BTreeMap<String, String>,
 }
 
 impl Builder {
@@ -116,6 +123,13 @@ impl Builder {
         self
     }
 
+    /// The environment's part of variables: `EXCOM_VAR_<KEY>` or `AIRFLOW_VAR_<KEY>`, the key in upper
+    /// case, with the text that is read instead of what the database holds. Excom's name wins.
+    pub fn variable_overrides(mut self, overrides: BTreeMap<String, String>) -> Self {
+        self.overrides = overrides;
+        self
+    }
+
     /// The engine.
     pub fn build(self) -> Engine {
         let keys = self.keys.unwrap_or_else(|| {
@@ -133,6 +147,7 @@ impl Builder {
             clock: self.clock,
             keys,
             settings: self.settings,
+            overrides: self.overrides,
         }))
     }
 }
@@ -140,7 +155,14 @@ impl Builder {
 impl Engine {
     /// Puts an engine together over a metadata database.
     pub fn builder(db: Arc<dyn MetadataDb>, clock: Arc<dyn Clock>) -> Builder {
-        Builder { db, clock, backend: None, keys: None, settings: Settings::default() }
+        Builder {
+            db,
+            clock,
+            backend: None,
+            keys: None,
+            settings: Settings::default(),
+            overrides: BTreeMap::new(),
+        }
     }
 
     /// The metadata database, for what needs no rule.
@@ -169,6 +191,22 @@ impl Engine {
     /// When the database cannot be written.
     pub async fn register_run(&self, run: &DagRun) -> Result<()> {
         self.0.db.register_run(run).await
+    }
+
+    /// Makes a run known and sets it running; one that was started before goes on.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn start_run(&self, run: &DagRun) -> Result<()> {
+        self.0.db.start_run(run, self.0.clock.now()).await
+    }
+
+    /// Tells how a run stands or ended.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn set_run_state(&self, dag_id: &str, run_id: &str, state: RunState) -> Result<()> {
+        self.0.db.set_run_state(dag_id, run_id, state, self.0.clock.now()).await
     }
 
     /// Sets states of task instances outside any attempt: scheduled, skipped, removed.

@@ -1,24 +1,19 @@
-//! Push: checked, stored, and made the entry in one fenced step.
+//! Push: checked, stored, and made the entry in one fenced step, alone or with the end of an attempt.
 
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-
-use bytes::{Bytes, BytesMut};
-use futures_core::Stream;
 use serde::Serialize;
-use xxhash_rust::xxh3::Xxh3Default;
 
 use super::Engine;
-use crate::attempt::Caller;
-use crate::backend::{self, Object, Placement};
-use crate::db::{LooseObject, Push, Pushed};
+use super::offload::Sized;
+use crate::attempt::{Attempt, Caller, TaskState};
+use crate::backend::Placement;
+use crate::db::{Push, Pushed, version_taken};
 use crate::entry::{Stored, Version};
-use crate::json::{Scanner, Shape};
-use crate::seal::Sealed;
-use crate::value::{self, ByteStream, ContentHash, Payload, Value};
+use crate::json::Shape;
+use crate::value::{ContentHash, Payload, Value};
 use crate::{Error, ErrorKind, Result, XComKey};
+
+/// How often versions are drawn for pushes that happen together.
+const DRAWS: u32 = 8;
 
 /// What a push returns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,12 +34,6 @@ pub struct Receipt {
     pub warnings: Vec<String>,
 }
 
-/// A payload whose size is known when it is small.
-enum Sized {
-    Value(Value),
-    Long(ByteStream),
-}
-
 impl Engine {
     /// Pushes a value with a version of its own.
     ///
@@ -55,7 +44,14 @@ impl Engine {
     /// - whatever the store or the database reports. Then nothing was pushed, and what was stored on
     ///   the way is collected.
     pub async fn push(&self, caller: &Caller, key: &XComKey, value: Payload) -> Result<Receipt> {
-        self.push_as(caller, key, None, value).await
+        let (mut push, _) = self.prepare(caller, key, None, value).await?;
+        loop {
+            match self.0.db.push(&push).await? {
+                Pushed::Written => return Ok(self.receipt(&push, Pushed::Written)),
+                Pushed::Already if self.redraw(&mut push) => {}
+                Pushed::Already => return Err(version_taken(&push.key, push.version)),
+            }
+        }
     }
 
     /// Pushes a value with a given version as idempotency token: pushing it again changes nothing,
@@ -70,20 +66,67 @@ impl Engine {
         version: Version,
         value: Payload,
     ) -> Result<Receipt> {
-        self.push_as(caller, key, Some(version), value).await
+        let (push, prepared) = self.prepare(caller, key, Some(version), value).await?;
+        if prepared == Pushed::Written && self.0.db.push(&push).await? == Pushed::Written {
+            return Ok(self.receipt(&push, Pushed::Written));
+        }
+        self.repeated(push).await
     }
 
-    /// Pushes with the version given, or with one of its own. A version of our own that is taken, by
-    /// another push in the same millisecond, is no repetition: another one is drawn.
-    async fn push_as(
+    /// Ends an attempt: pushes its last values and sets its state in one step, so either all of it
+    /// happened or nothing. Saves a commit for each value that stays in the database.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use excom_core::{Engine, TaskInstanceKey, TaskState, Value, memory};
+    ///
+    /// # pollster::block_on(async {
+    /// let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build();
+    /// let count = TaskInstanceKey::new("weather", "manual__1", "count", -1)?;
+    /// let attempt = engine.start(&count, 1).await?;
+    /// let rows = Value::of(&365)?;
+    /// let receipts = engine.finish(&attempt, TaskState::Success, vec![(count.return_value(), rows.into())]).await?;
+    /// assert_eq!(receipts[0].size, 3);
+    /// assert_eq!(engine.task_instance(&count).await?.unwrap().state, TaskState::Success);
+    /// # Ok::<(), excom_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Engine::push`], of whichever value is at fault; then none was pushed, and the state is as before.
+    pub async fn finish(
+        &self,
+        attempt: &Attempt,
+        state: TaskState,
+        values: Vec<(XComKey, Payload)>,
+    ) -> Result<Vec<Receipt>> {
+        let caller = Caller::Attempt(attempt.clone());
+        let mut pushes = Vec::with_capacity(values.len());
+        for (key, value) in values {
+            pushes.push(self.prepare(&caller, &key, None, value).await?.0);
+        }
+        let mut draws = DRAWS;
+        while let Err(error) = self.0.db.finish_attempt(attempt, state, &pushes, self.0.clock.now()).await {
+            draws -= 1;
+            // Which version is taken is not told; those of inline values may be any.
+            let redrawn = pushes.iter_mut().fold(false, |any, push| self.redraw(push) || any);
+            if error.kind() != ErrorKind::Exists || draws == 0 || !redrawn {
+                return Err(error);
+            }
+        }
+        Ok(pushes.iter().map(|push| self.receipt(push, Pushed::Written)).collect())
+    }
+
+    /// Checks a push and stores its bytes where they belong outside of the database. With a given version
+    /// it tells [`Pushed::Already`] when that is known already.
+    async fn prepare(
         &self,
         caller: &Caller,
         key: &XComKey,
         given: Option<Version>,
         value: Payload,
-    ) -> Result<Receipt> {
-        let settings = &self.0.settings;
-        settings.access.may_write(caller, key)?;
+    ) -> Result<(Push, Pushed)> {
+        self.0.settings.access.may_write(caller, key)?;
         let mut push = Push {
             key: key.clone(),
             version: given.unwrap_or_else(|| self.0.clock.version()),
@@ -112,26 +155,27 @@ impl Engine {
                 push.hash = ContentHash::of(value.bytes());
                 push.shape = value.shape();
                 push.stored = Stored::Inline(value);
+                Ok((push, Pushed::Written))
             }
             (Placement::Inline, Sized::Long(_)) => {
-                return Err(self.too_large_inline(key, self.0.backend.inline_limit() + 1));
+                Err(self.too_large_inline(key, self.0.backend.inline_limit() + 1))
             }
             (Placement::Offload(store), sized) => {
                 let store = store.to_owned();
-                if self.offload(&mut push, &store, sized, given).await? == Pushed::Already {
-                    return self.repeated(push).await;
-                }
+                let pushed = self.offload(&mut push, &store, sized, given).await?;
+                Ok((push, pushed))
             }
         }
-        loop {
-            let pushed = self.0.db.push(&push).await?;
-            match (pushed, given) {
-                (Pushed::Written, _) => return Ok(self.receipt(&push, pushed)),
-                (Pushed::Already, Some(_)) => return self.repeated(push).await,
-                (Pushed::Already, None) => {}
-            }
+    }
+
+    /// Draws another version for a push whose own is taken, by another push in the same millisecond; false
+    /// for an offloaded value, whose bytes are stored and sealed under the version that its intent made sure of.
+    fn redraw(&self, push: &mut Push) -> bool {
+        let inline = matches!(push.stored, Stored::Inline(_));
+        if inline {
             push.version = self.0.clock.version();
         }
+        inline
     }
 
     /// The receipt of a repeated push: what is stored under the version, as far as it is the entry.
@@ -166,91 +210,6 @@ impl Engine {
         }
     }
 
-    /// Intent, object, and then what the entry needs to know of it.
-    async fn offload(
-        &self,
-        push: &mut Push,
-        store: &str,
-        sized: Sized,
-        given: Option<Version>,
-    ) -> Result<Pushed> {
-        let mut intent =
-            LooseObject { key: push.key.clone(), version: push.version, store: store.into(), since: push.at };
-        while self.0.db.note_intent(&intent).await? == Pushed::Already {
-            if given.is_some() {
-                return Ok(Pushed::Already);
-            }
-            push.version = self.0.clock.version();
-            intent.version = push.version;
-        }
-        let object = Object { key: &push.key, version: push.version, store, codec: "" };
-        let (payload, seen) = match sized {
-            Sized::Value(value) => {
-                push.size = value.size();
-                push.hash = ContentHash::of(value.bytes());
-                push.shape = value.shape();
-                push.preview = value::preview(value.bytes());
-                (Payload::Value(value), None)
-            }
-            Sized::Long(stream) => {
-                let (stream, seen) = Watched::new(stream, push.key.clone(), self.0.settings.hard_limit);
-                (Payload::Stream(Box::pin(stream)), Some(seen))
-            }
-        };
-        let codec = match self.0.backend.serialize_value(&object, payload).await {
-            // An earlier try of this very push was interrupted behind the object: it is as good as
-            // written now, if it is the same.
-            Err(error) if error.kind() == ErrorKind::Exists && seen.is_none() => {
-                self.same_object(&object, push.size, push.hash).await?
-            }
-            other => other?,
-        };
-        if let Some(seen) = seen {
-            let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or_else(|| {
-                Error::new(ErrorKind::Other, "the backend did not read the value to its end")
-            })?;
-            push.size = seen.size;
-            push.hash = seen.hash;
-            push.shape = seen.shape;
-            push.preview = seen.preview;
-        }
-        let what = Sealed { version: push.version, size: push.size, hash: push.hash, store, codec: &codec };
-        push.stored = Stored::Offloaded(self.0.keys.seal(&push.key, &what));
-        Ok(Pushed::Written)
-    }
-
-    /// The codec of an object that exists, when it holds the value that is being pushed.
-    async fn same_object(&self, object: &Object<'_>, size: u64, hash: ContentHash) -> Result<String> {
-        let stored = self.0.backend.deserialize_value(object).await?;
-        let value = backend::collect(stored, size).await?;
-        if ContentHash::of(value.bytes()) == hash {
-            return Ok(self.0.backend.codec().to_owned());
-        }
-        Err(Error::new(
-            ErrorKind::Exists,
-            format!("version {} of {} was stored before with another value", object.version, object.key),
-        )
-        .hint("push without the version, or with a new one"))
-    }
-
-    /// Reads a stream as far as a value may be inline. What ends there is a value, what goes on is
-    /// put together again.
-    async fn look_ahead(&self, payload: Payload) -> Result<Sized> {
-        let mut stream = match payload {
-            Payload::Value(value) => return Ok(Sized::Value(value)),
-            Payload::Stream(stream) => stream,
-        };
-        let limit = self.0.backend.inline_limit();
-        let mut ahead = BytesMut::new();
-        while ahead.len() as u64 <= limit {
-            match poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
-                Some(piece) => ahead.extend_from_slice(&piece?),
-                None => return Ok(Sized::Value(Value::parse(ahead.freeze())?)),
-            }
-        }
-        Ok(Sized::Long(Box::pin(Rejoined { ahead: Some(ahead.freeze()), rest: stream })))
-    }
-
     fn check_size(&self, key: &XComKey, size: u64) -> Result<()> {
         let limit = self.0.settings.hard_limit;
         if size > limit { Err(too_large(key, &bytes(size), limit)) } else { Ok(()) }
@@ -271,7 +230,7 @@ impl Engine {
     }
 }
 
-fn too_large(key: &XComKey, size: &str, limit: u64) -> Error {
+pub(super) fn too_large(key: &XComKey, size: &str, limit: u64) -> Error {
     Error::new(
         ErrorKind::TooLarge,
         format!("{key} has {size}, the hard limit is {}; nothing was pushed", bytes(limit)),
@@ -286,82 +245,5 @@ fn bytes(size: u64) -> String {
         0..1024 => format!("{size} bytes"),
         1024..0x10_0000 => format!("{:.1} KiB ({size} bytes)", size as f64 / 1024.0),
         _ => format!("{:.1} MiB ({size} bytes)", size as f64 / 1_048_576.0),
-    }
-}
-
-struct Rejoined {
-    ahead: Option<Bytes>,
-    rest: ByteStream,
-}
-
-impl Stream for Rejoined {
-    type Item = Result<Bytes>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        match self.ahead.take() {
-            Some(ahead) => Poll::Ready(Some(Ok(ahead))),
-            None => self.rest.as_mut().poll_next(cx),
-        }
-    }
-}
-
-/// What was seen of a stream when it ended.
-struct Seen {
-    size: u64,
-    hash: ContentHash,
-    shape: Shape,
-    preview: String,
-}
-
-/// Validates, measures and hashes a stream on its way to the store.
-struct Watched {
-    inner: ByteStream,
-    key: XComKey,
-    limit: u64,
-    state: Option<(Scanner, Xxh3Default, u64, Vec<u8>)>,
-    seen: Arc<Mutex<Option<Seen>>>,
-}
-
-impl Watched {
-    fn new(inner: ByteStream, key: XComKey, limit: u64) -> (Self, Arc<Mutex<Option<Seen>>>) {
-        let seen = Arc::new(Mutex::new(None));
-        let state = Some((Scanner::new(), Xxh3Default::new(), 0, Vec::new()));
-        (Self { inner, key, limit, state, seen: seen.clone() }, seen)
-    }
-
-    fn watch(&mut self, piece: &Bytes) -> Result<()> {
-        let Some((scanner, hasher, size, start)) = &mut self.state else { return Ok(()) };
-        *size += piece.len() as u64;
-        if *size > self.limit {
-            return Err(too_large(&self.key, "more", self.limit));
-        }
-        if start.len() <= value::PREVIEW_BYTES {
-            start.extend_from_slice(&piece[..piece.len().min(value::PREVIEW_BYTES + 4)]);
-        }
-        hasher.update(piece);
-        scanner.feed(piece)
-    }
-
-    fn end(&mut self) -> Result<()> {
-        if let Some((scanner, hasher, size, start)) = self.state.take() {
-            let shape = scanner.finish()?;
-            let seen =
-                Seen { size, hash: ContentHash(hasher.digest()), shape, preview: value::preview(&start) };
-            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
-        }
-        Ok(())
-    }
-}
-
-impl Stream for Watched {
-    type Item = Result<Bytes>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        let next = std::task::ready!(self.inner.as_mut().poll_next(cx));
-        Poll::Ready(match next {
-            Some(Ok(piece)) => Some(self.watch(&piece).map(|()| piece)),
-            Some(Err(error)) => Some(Err(error)),
-            None => self.end().err().map(Err),
-        })
     }
 }

@@ -1,5 +1,7 @@
 //! A metadata database in memory: the contract's rules in their plainest form.
 
+mod runs;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,12 +11,12 @@ use jiff::Timestamp;
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
-    Cutoffs, DagRun, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced, Push, Pushed,
-    ReadTarget, Reads, Removed, Scope, StartMode, Started, Surroundings, being_removed, cleared_by,
-    intent_gone, not_started, superseded,
+    Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced,
+    Push, Pushed, ReadTarget, Reads, Removed, RunFilter, RunInfo, RunState, Scope, StartMode, Started,
+    Surroundings, Variable, being_removed, cleared_by, intent_gone, not_started, superseded, version_taken,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
-use crate::value::preview;
+use crate::value::{Value, preview};
 use crate::{ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
 
 /// A metadata database in memory.
@@ -23,23 +25,38 @@ pub struct Db(Mutex<Tables>);
 
 #[derive(Default)]
 struct Tables {
-    runs: BTreeMap<(Arc<str>, Arc<str>), DagRun>,
+    runs: BTreeMap<(Arc<str>, Arc<str>), RunInfo>,
+    /// By DAG, in the order seen.
+    versions: BTreeMap<Arc<str>, Vec<DagVersion>>,
     instances: BTreeMap<TaskInstanceKey, Instance>,
     entries: BTreeMap<XComKey, Held>,
     history: BTreeMap<XComKey, Vec<Past>>,
     /// Count, first and last time by reader and target.
     reads: HashMap<(Reader, ReadTarget), (u64, Timestamp, Timestamp)>,
+    variables: BTreeMap<Arc<str>, Variable>,
     /// Objects without an entry; true when they are to be purged, false while they are being written.
     loose: HashMap<(XComKey, Version), (LooseObject, bool)>,
     marks: BTreeMap<String, String>,
 }
 
-/// Who read, and the number of the reading attempt when it was one.
-type Reader = (String, Option<u32>);
+/// Who read, and the task instance and number of the reading attempt when it was one.
+type Reader = (String, Option<TaskInstanceKey>, Option<u32>);
 
 struct Instance {
     state: TaskState,
     attempts: Vec<AttemptInfo>,
+    /// Rendered fields, with the number of the attempt.
+    rendered: Option<(u32, Vec<(String, Value)>)>,
+}
+
+impl Instance {
+    fn new(state: TaskState) -> Self {
+        Self { state, attempts: Vec::new(), rendered: None }
+    }
+
+    fn info(&self, key: &TaskInstanceKey) -> TaskInstanceInfo {
+        TaskInstanceInfo { key: key.clone(), state: self.state, attempt: self.attempts.last().cloned() }
+    }
 }
 
 #[derive(Clone)]
@@ -77,16 +94,6 @@ impl fmt::Display for Db {
 }
 
 impl Tables {
-    fn ensure_run(&mut self, ti: &TaskInstanceKey, at: Timestamp) {
-        let key = (ti.dag_id.clone(), ti.run_id.clone());
-        self.runs.entry(key).or_insert_with(|| DagRun {
-            dag_id: ti.dag_id.clone(),
-            run_id: ti.run_id.clone(),
-            logical_date: None,
-            run_after: at,
-        });
-    }
-
     /// The number of the caller's attempt (0 for others), unless the fence refuses it.
     fn fence(&self, caller: &Caller) -> Result<u32> {
         let Caller::Attempt(attempt) = caller else { return Ok(0) };
@@ -107,6 +114,77 @@ impl Tables {
     fn knows_version(&self, key: &XComKey, version: Version) -> bool {
         self.entries.get(key).is_some_and(|held| held.entry.version == version)
             || self.history.get(key).is_some_and(|past| past.iter().any(|p| p.info.info.version == version))
+    }
+
+    fn set_attempt_state(&mut self, attempt: &Attempt, state: TaskState, at: Timestamp) -> Result<()> {
+        self.fence_attempt(attempt)?;
+        if let Some(instance) = self.instances.get_mut(&attempt.ti) {
+            instance.state = state;
+            if let Some(current) = instance.attempts.last_mut() {
+                current.state = state;
+                let ended = state.is_finished() || state == TaskState::UpForRetry;
+                current.ended_at = ended.then_some(at);
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of the pushing attempt, unless the fence refuses it or an offloaded push has no intent.
+    fn may_push(&self, push: &Push) -> Result<u32> {
+        let number = self.fence(&push.caller)?;
+        let intent = || self.loose.get(&(push.key.clone(), push.version)).is_some_and(|(_, purge)| !purge);
+        if matches!(push.stored, Stored::Offloaded(_))
+            && !self.knows_version(&push.key, push.version)
+            && !intent()
+        {
+            return Err(intent_gone(&push.key, push.version));
+        }
+        Ok(number)
+    }
+
+    fn push(&mut self, push: &Push) -> Result<Pushed> {
+        let number = self.may_push(push)?;
+        if self.knows_version(&push.key, push.version) {
+            return Ok(Pushed::Already);
+        }
+        let preview = match &push.stored {
+            Stored::Inline(value) => preview(value.bytes()),
+            Stored::Offloaded(_) => {
+                self.loose.remove(&(push.key.clone(), push.version));
+                push.preview.clone()
+            }
+        };
+        self.ensure_run(&push.key.ti.dag_id, &push.key.ti.run_id, push.at);
+        self.end(&push.key, EndReason::Replaced, &push.caller.to_string(), push.at);
+        let entry = Entry {
+            version: push.version,
+            writer: Writer::of(&push.caller, &push.key, number),
+            size: push.size,
+            hash: push.hash,
+            shape: push.shape,
+            stored: push.stored.clone(),
+        };
+        self.entries.insert(push.key.clone(), Held { entry, preview });
+        Ok(Pushed::Written)
+    }
+
+    fn ledger(&self, of: impl Fn(&Reader, &ReadTarget) -> bool) -> Vec<LedgerRow> {
+        let mut rows: Vec<LedgerRow> = self
+            .reads
+            .iter()
+            .filter(|((reader, target), _)| of(reader, target))
+            .map(|(((reader, task, attempt), target), (count, first, last))| LedgerRow {
+                reader: reader.clone(),
+                task: task.clone(),
+                attempt: *attempt,
+                target: target.clone(),
+                count: *count,
+                first: *first,
+                last: *last,
+            })
+            .collect();
+        rows.sort_by(|a, b| (a.first, &a.reader).cmp(&(b.first, &b.reader)));
+        rows
     }
 
     fn end(&mut self, key: &XComKey, reason: EndReason, by: &str, at: Timestamp) -> bool {
@@ -200,47 +278,64 @@ impl Held {
 }
 
 fn reader(caller: &Caller, tables: &Tables) -> Reader {
-    let number = match caller {
-        Caller::Attempt(attempt) => tables
-            .instances
-            .get(&attempt.ti)
-            .and_then(|i| i.attempts.iter().find(|a| a.id == attempt.id))
-            .map(|a| a.number),
-        _ => None,
-    };
-    (caller.to_string(), number)
+    let Caller::Attempt(attempt) = caller else { return (caller.to_string(), None, None) };
+    let attempts = tables.instances.get(&attempt.ti).map_or(&[][..], |i| &i.attempts);
+    let number = attempts.iter().find(|known| known.id == attempt.id).map(|known| known.number);
+    (caller.to_string(), Some(attempt.ti.clone()), number)
 }
 
 #[async_trait]
 impl MetadataDb for Db {
     async fn register_run(&self, run: &DagRun) -> Result<()> {
-        self.lock().runs.insert((run.dag_id.clone(), run.run_id.clone()), run.clone());
+        self.lock().register_run(run);
         Ok(())
     }
 
-    async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<DagRun>> {
+    async fn start_run(&self, run: &DagRun, at: Timestamp) -> Result<()> {
+        self.lock().register_run(run).set(RunState::Running, at);
+        Ok(())
+    }
+
+    async fn set_run_state(&self, dag_id: &str, run_id: &str, state: RunState, at: Timestamp) -> Result<()> {
+        self.lock().ensure_run(&dag_id.into(), &run_id.into(), at).set(state, at);
+        Ok(())
+    }
+
+    async fn run_info(&self, dag_id: &str, run_id: &str) -> Result<Option<RunInfo>> {
         Ok(self.lock().runs.get(&(dag_id.into(), run_id.into())).cloned())
+    }
+
+    async fn runs(&self, filter: &RunFilter, before: Option<&DagRun>, limit: u32) -> Result<Vec<RunInfo>> {
+        Ok(self.lock().runs(filter, before, limit))
+    }
+
+    async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>> {
+        let filter = RunFilter { dag_id: Some(before.dag_id.clone()), state: Some(RunState::Success) };
+        Ok(self.lock().runs(&filter, Some(before), 1).pop())
+    }
+
+    async fn task_instances(
+        &self,
+        dag_id: &str,
+        run_id: &str,
+        after: Option<(&str, i32)>,
+        limit: u32,
+    ) -> Result<Vec<TaskInstanceInfo>> {
+        Ok(self.lock().task_instances(dag_id, run_id, after, limit))
     }
 
     async fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {
         let mut tables = self.lock();
         for (ti, state) in states {
-            tables.ensure_run(ti, at);
-            let instance = tables
-                .instances
-                .entry(ti.clone())
-                .or_insert(Instance { state: *state, attempts: Vec::new() });
+            tables.ensure_run(&ti.dag_id, &ti.run_id, at);
+            let instance = tables.instances.entry(ti.clone()).or_insert_with(|| Instance::new(*state));
             instance.state = *state;
         }
         Ok(())
     }
 
     async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {
-        Ok(self.lock().instances.get(ti).map(|instance| TaskInstanceInfo {
-            key: ti.clone(),
-            state: instance.state,
-            attempt: instance.attempts.last().cloned(),
-        }))
+        Ok(self.lock().instances.get(ti).map(|instance| instance.info(ti)))
     }
 
     async fn attempts(&self, ti: &TaskInstanceKey) -> Result<Vec<AttemptInfo>> {
@@ -260,11 +355,9 @@ impl MetadataDb for Db {
             Err(e) if e.kind() == crate::ErrorKind::NotStarted && mode == StartMode::Fresh => None,
             Err(e) => return Err(e),
         };
-        tables.ensure_run(&attempt.ti, at);
-        let instance = tables
-            .instances
-            .entry(attempt.ti.clone())
-            .or_insert(Instance { state: TaskState::Running, attempts: Vec::new() });
+        tables.ensure_run(&attempt.ti.dag_id, &attempt.ti.run_id, at);
+        let instance =
+            tables.instances.entry(attempt.ti.clone()).or_insert_with(|| Instance::new(TaskState::Running));
         instance.state = TaskState::Running;
         if let Some(number) = known {
             if let Some(current) = instance.attempts.last_mut() {
@@ -288,49 +381,52 @@ impl MetadataDb for Db {
     }
 
     async fn set_attempt_state(&self, attempt: &Attempt, state: TaskState, at: Timestamp) -> Result<()> {
+        self.lock().set_attempt_state(attempt, state, at)
+    }
+
+    async fn finish_attempt(
+        &self,
+        attempt: &Attempt,
+        state: TaskState,
+        pushes: &[Push],
+        at: Timestamp,
+    ) -> Result<()> {
         let mut tables = self.lock();
         tables.fence_attempt(attempt)?;
-        if let Some(instance) = tables.instances.get_mut(&attempt.ti) {
-            instance.state = state;
-            if let Some(current) = instance.attempts.last_mut() {
-                current.state = state;
-                let ended = state.is_finished() || state == TaskState::UpForRetry;
-                current.ended_at = ended.then_some(at);
+        let mut versions = HashSet::new();
+        for push in pushes {
+            tables.may_push(push)?;
+            let known = tables.knows_version(&push.key, push.version);
+            if known || !versions.insert((&push.key, push.version)) {
+                return Err(version_taken(&push.key, push.version));
             }
+        }
+        for push in pushes {
+            tables.push(push)?;
+        }
+        tables.set_attempt_state(attempt, state, at)
+    }
+
+    async fn note_rendered(
+        &self,
+        attempt: &Attempt,
+        fields: &[(String, Value)],
+        _at: Timestamp,
+    ) -> Result<()> {
+        let mut tables = self.lock();
+        let number = tables.fence_attempt(attempt)?.number;
+        if let Some(instance) = tables.instances.get_mut(&attempt.ti) {
+            instance.rendered = Some((number, fields.to_vec()));
         }
         Ok(())
     }
 
+    async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<(u32, Vec<(String, Value)>)>> {
+        Ok(self.lock().instances.get(ti).and_then(|instance| instance.rendered.clone()))
+    }
+
     async fn push(&self, push: &Push) -> Result<Pushed> {
-        let mut tables = self.lock();
-        let number = tables.fence(&push.caller)?;
-        let offloaded = matches!(push.stored, Stored::Offloaded(_));
-        let loose = (push.key.clone(), push.version);
-        if tables.knows_version(&push.key, push.version) {
-            return Ok(Pushed::Already);
-        }
-        if offloaded {
-            match tables.loose.get(&loose) {
-                Some((_, false)) => drop(tables.loose.remove(&loose)),
-                _ => return Err(intent_gone(&push.key, push.version)),
-            }
-        }
-        tables.ensure_run(&push.key.ti, push.at);
-        tables.end(&push.key, EndReason::Replaced, &push.caller.to_string(), push.at);
-        let preview = match &push.stored {
-            Stored::Inline(value) => preview(value.bytes()),
-            Stored::Offloaded(_) => push.preview.clone(),
-        };
-        let entry = Entry {
-            version: push.version,
-            writer: Writer::of(&push.caller, &push.key, number),
-            size: push.size,
-            hash: push.hash,
-            shape: push.shape,
-            stored: push.stored.clone(),
-        };
-        tables.entries.insert(push.key.clone(), Held { entry, preview });
-        Ok(Pushed::Written)
+        self.lock().push(push)
     }
 
     async fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {
@@ -349,11 +445,14 @@ impl MetadataDb for Db {
 
     async fn prior_run(&self, key: &SequenceKey, map_index: Option<i32>) -> Result<Option<Arc<str>>> {
         let tables = self.lock();
-        let Some(limit) = tables.runs.get(&(key.dag_id.clone(), key.run_id.clone())).map(DagRun::date) else {
+        let Some(limit) =
+            tables.runs.get(&(key.dag_id.clone(), key.run_id.clone())).map(|info| info.run.date())
+        else {
             return Ok(None);
         };
+        let runs = tables.runs.values().map(|info| &info.run);
         let mut runs: Vec<&DagRun> =
-            tables.runs.values().filter(|run| run.dag_id == key.dag_id && run.date() <= limit).collect();
+            runs.filter(|run| run.dag_id == key.dag_id && run.date() <= limit).collect();
         runs.sort_by_key(|run| (run.date(), run.run_id == key.run_id, run.run_id.clone()));
         let has = |run: &&&DagRun| {
             tables.entries.keys().any(|k| {
@@ -373,11 +472,7 @@ impl MetadataDb for Db {
         let dag_known = tables.runs.keys().any(|(dag, _)| *dag == ti.dag_id);
         let run_known = tables.runs.contains_key(&(ti.dag_id.clone(), ti.run_id.clone()));
         let mut around = Surroundings {
-            ti: tables.instances.get(ti).map(|instance| TaskInstanceInfo {
-                key: ti.clone(),
-                state: instance.state,
-                attempt: instance.attempts.last().cloned(),
-            }),
+            ti: tables.instances.get(ti).map(|instance| instance.info(ti)),
             last: tables.history.get(key).and_then(|past| past.last()).map(|past| past.info.clone()),
             ..Surroundings::default()
         };
@@ -398,8 +493,8 @@ impl MetadataDb for Db {
             let holds = |run: &&DagRun| {
                 tables.entries.keys().any(|k| k.ti.dag_id == run.dag_id && k.ti.run_id == run.run_id)
             };
-            let mut runs: Vec<&DagRun> =
-                tables.runs.values().filter(|run| run.dag_id == ti.dag_id).filter(holds).collect();
+            let runs = tables.runs.values().map(|info| &info.run);
+            let mut runs: Vec<&DagRun> = runs.filter(|run| run.dag_id == ti.dag_id).filter(holds).collect();
             runs.sort_by_key(|run| std::cmp::Reverse(run.date()));
             around.runs = runs.into_iter().map(|run| run.run_id.clone()).collect();
         }
@@ -491,6 +586,11 @@ impl MetadataDb for Db {
             ReadTarget::Entry(key, _) => !covers(key),
             ReadTarget::Sequence(_) => true,
         });
+        if let Scope::TaskInstance(ti) = scope
+            && let Some(instance) = tables.instances.get_mut(ti)
+        {
+            instance.rendered = None;
+        }
         Ok(gone)
     }
 
@@ -507,26 +607,75 @@ impl MetadataDb for Db {
     }
 
     async fn readers(&self, key: &XComKey) -> Result<Vec<LedgerRow>> {
-        let tables = self.lock();
-        let of = |target: &ReadTarget| match target {
+        Ok(self.lock().ledger(|_, target| match target {
             ReadTarget::Entry(k, _) => k == key,
             ReadTarget::Sequence(k) => key.ti.is_mapped() && *k == key.sequence(),
-        };
-        let mut rows: Vec<LedgerRow> = tables
-            .reads
-            .iter()
-            .filter(|((_, target), _)| of(target))
-            .map(|(((reader, attempt), target), (count, first, last))| LedgerRow {
-                reader: reader.clone(),
-                attempt: *attempt,
-                target: target.clone(),
-                count: *count,
-                first: *first,
-                last: *last,
-            })
+        }))
+    }
+
+    async fn reads_of(&self, ti: &TaskInstanceKey) -> Result<Vec<LedgerRow>> {
+        Ok(self.lock().ledger(|(_, task, _), _| task.as_ref() == Some(ti)))
+    }
+
+    async fn pushed_by(&self, ti: &TaskInstanceKey, number: u32) -> Result<Vec<EntryInfo>> {
+        let tables = self.lock();
+        let past = tables.history.values().flatten().map(|past| past.info.info.clone());
+        let current = tables.entries.iter().map(|(key, held)| held.info(key));
+        let mut pushed: Vec<EntryInfo> = past
+            .chain(current)
+            .filter(|info| info.key.ti == *ti && info.writer == Writer::Attempt(number))
             .collect();
-        rows.sort_by(|a, b| (a.first, &a.reader).cmp(&(b.first, &b.reader)));
-        Ok(rows)
+        pushed.sort_by(|a, b| (a.version, &a.key).cmp(&(b.version, &b.key)));
+        Ok(pushed)
+    }
+
+    async fn variable(&self, key: &str) -> Result<Option<Variable>> {
+        Ok(self.lock().variables.get(key).cloned())
+    }
+
+    async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
+        let mut tables = self.lock();
+        tables.fence(caller)?;
+        let before = tables.variables.remove(&variable.key).and_then(|before| before.description);
+        let description = variable.description.clone().or(before);
+        tables.variables.insert(variable.key.clone(), Variable { description, ..variable.clone() });
+        Ok(())
+    }
+
+    async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
+        let mut tables = self.lock();
+        tables.fence(caller)?;
+        Ok(tables.variables.remove(key).is_some())
+    }
+
+    async fn variables(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Variable>> {
+        let tables = self.lock();
+        let fits = |key: &str| key.starts_with(prefix) && after.is_none_or(|after| key > after);
+        let found = tables.variables.values().filter(|variable| fits(&variable.key));
+        Ok(found.take(limit as usize).cloned().collect())
+    }
+
+    async fn note_dag_version(
+        &self,
+        dag_id: &str,
+        version: &str,
+        document: &Value,
+        at: Timestamp,
+    ) -> Result<()> {
+        self.lock().note_dag_version(dag_id, version, document, at);
+        Ok(())
+    }
+
+    async fn dag_versions(&self, dag_id: &str, limit: u32) -> Result<Vec<DagVersion>> {
+        let tables = self.lock();
+        let versions = tables.versions.get(dag_id).map_or(&[][..], Vec::as_slice);
+        Ok(versions.iter().rev().take(limit as usize).cloned().collect())
+    }
+
+    async fn dag_version(&self, dag_id: &str, version: &str) -> Result<Option<DagVersion>> {
+        let tables = self.lock();
+        let versions = tables.versions.get(dag_id).map_or(&[][..], Vec::as_slice);
+        Ok(versions.iter().find(|known| *known.version == *version).cloned())
     }
 
     async fn note_intent(&self, object: &LooseObject) -> Result<Pushed> {
@@ -634,7 +783,12 @@ impl MetadataDb for Db {
             let gone: Vec<(Arc<str>, Arc<str>)> = tables
                 .runs
                 .iter()
-                .filter(|(key, run)| run.run_after < before && !used.contains(key) && !busy.contains(key))
+                .filter(|(key, info)| {
+                    info.state != Some(RunState::Running)
+                        && info.ended_at.unwrap_or(info.run.run_after) < before
+                        && !used.contains(key)
+                        && !busy.contains(key)
+                })
                 .map(|(key, _)| key.clone())
                 .take(limit)
                 .collect();
@@ -643,6 +797,7 @@ impl MetadataDb for Db {
                 tables.instances.retain(|ti, _| ti.dag_id != *dag || ti.run_id != *run);
             }
             removed.runs = gone.len() as u64;
+            tables.drop_versions(before);
         }
         Ok(removed)
     }

@@ -1,0 +1,190 @@
+//! The bytes of a push on their way out of the database: looked ahead into, measured, stored.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::Engine;
+use super::push::too_large;
+use crate::backend::{self, Object};
+use crate::db::{LooseObject, Push, Pushed};
+use crate::entry::{Stored, Version};
+use crate::json::{Scanner, Shape};
+use crate::seal::Sealed;
+use crate::value::{self, ByteStream, ContentHash, Payload, Value};
+use crate::{Error, ErrorKind, Result, XComKey};
+
+/// A payload whose size is known when it is small.
+pub(super) enum Sized {
+    Value(Value),
+    Long(ByteStream),
+}
+
+impl Engine {
+    /// Intent, object, and then what the entry needs to know of it.
+    pub(super) async fn offload(
+        &self,
+        push: &mut Push,
+        store: &str,
+        sized: Sized,
+        given: Option<Version>,
+    ) -> Result<Pushed> {
+        let mut intent =
+            LooseObject { key: push.key.clone(), version: push.version, store: store.into(), since: push.at };
+        while self.0.db.note_intent(&intent).await? == Pushed::Already {
+            if given.is_some() {
+                return Ok(Pushed::Already);
+            }
+            push.version = self.0.clock.version();
+            intent.version = push.version;
+        }
+        let object = Object { key: &push.key, version: push.version, store, codec: "" };
+        let (payload, seen) = match sized {
+            Sized::Value(value) => {
+                push.size = value.size();
+                push.hash = ContentHash::of(value.bytes());
+                push.shape = value.shape();
+                push.preview = value::preview(value.bytes());
+                (Payload::Value(value), None)
+            }
+            Sized::Long(stream) => {
+                let (stream, seen) = Watched::new(stream, push.key.clone(), self.0.settings.hard_limit);
+                (Payload::Stream(Box::pin(stream)), Some(seen))
+            }
+        };
+        let codec = match self.0.backend.serialize_value(&object, payload).await {
+            // An earlier try of this very push was interrupted behind the object: it is as good as
+            // written now, if it is the same.
+            Err(error) if error.kind() == ErrorKind::Exists && seen.is_none() => {
+                self.same_object(&object, push.size, push.hash).await?
+            }
+            other => other?,
+        };
+        if let Some(seen) = seen {
+            let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or_else(|| {
+                Error::new(ErrorKind::Other, "the backend did not read the value to its end")
+            })?;
+            push.size = seen.size;
+            push.hash = seen.hash;
+            push.shape = seen.shape;
+            push.preview = seen.preview;
+        }
+        let what = Sealed { version: push.version, size: push.size, hash: push.hash, store, codec: &codec };
+        push.stored = Stored::Offloaded(self.0.keys.seal(&push.key, &what));
+        Ok(Pushed::Written)
+    }
+
+    /// The codec of an object that exists, when it holds the value that is being pushed.
+    async fn same_object(&self, object: &Object<'_>, size: u64, hash: ContentHash) -> Result<String> {
+        let stored = self.0.backend.deserialize_value(object).await?;
+        let value = backend::collect(stored, size).await?;
+        if ContentHash::of(value.bytes()) == hash {
+            return Ok(self.0.backend.codec().to_owned());
+        }
+        Err(Error::new(
+            ErrorKind::Exists,
+            format!("version {} of {} was stored before with another value", object.version, object.key),
+        )
+        .hint("push without the version, or with a new one"))
+    }
+
+    /// Reads a stream as far as a value may be inline. What ends there is a value, what goes on is
+    /// put together again.
+    pub(super) async fn look_ahead(&self, payload: Payload) -> Result<Sized> {
+        let mut stream = match payload {
+            Payload::Value(value) => return Ok(Sized::Value(value)),
+            Payload::Stream(stream) => stream,
+        };
+        let limit = self.0.backend.inline_limit();
+        let mut ahead = BytesMut::new();
+        while ahead.len() as u64 <= limit {
+            match poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+                Some(piece) => ahead.extend_from_slice(&piece?),
+                None => return Ok(Sized::Value(Value::parse(ahead.freeze())?)),
+            }
+        }
+        Ok(Sized::Long(Box::pin(Rejoined { ahead: Some(ahead.freeze()), rest: stream })))
+    }
+}
+
+struct Rejoined {
+    ahead: Option<Bytes>,
+    rest: ByteStream,
+}
+
+impl Stream for Rejoined {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        match self.ahead.take() {
+            Some(ahead) => Poll::Ready(Some(Ok(ahead))),
+            None => self.rest.as_mut().poll_next(cx),
+        }
+    }
+}
+
+/// What was seen of a stream when it ended.
+struct Seen {
+    size: u64,
+    hash: ContentHash,
+    shape: Shape,
+    preview: String,
+}
+
+/// Validates, measures and hashes a stream on its way to the store.
+struct Watched {
+    inner: ByteStream,
+    key: XComKey,
+    limit: u64,
+    state: Option<(Scanner, Xxh3Default, u64, Vec<u8>)>,
+    seen: Arc<Mutex<Option<Seen>>>,
+}
+
+impl Watched {
+    fn new(inner: ByteStream, key: XComKey, limit: u64) -> (Self, Arc<Mutex<Option<Seen>>>) {
+        let seen = Arc::new(Mutex::new(None));
+        let state = Some((Scanner::new(), Xxh3Default::new(), 0, Vec::new()));
+        (Self { inner, key, limit, state, seen: seen.clone() }, seen)
+    }
+
+    fn watch(&mut self, piece: &Bytes) -> Result<()> {
+        let Some((scanner, hasher, size, start)) = &mut self.state else { return Ok(()) };
+        *size += piece.len() as u64;
+        if *size > self.limit {
+            return Err(too_large(&self.key, "more", self.limit));
+        }
+        if start.len() <= value::PREVIEW_BYTES {
+            start.extend_from_slice(&piece[..piece.len().min(value::PREVIEW_BYTES + 4)]);
+        }
+        hasher.update(piece);
+        scanner.feed(piece)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if let Some((scanner, hasher, size, start)) = self.state.take() {
+            let shape = scanner.finish()?;
+            let seen =
+                Seen { size, hash: ContentHash(hasher.digest()), shape, preview: value::preview(&start) };
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        }
+        Ok(())
+    }
+}
+
+impl Stream for Watched {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let next = std::task::ready!(self.inner.as_mut().poll_next(cx));
+        Poll::Ready(match next {
+            Some(Ok(piece)) => Some(self.watch(&piece).map(|()| piece)),
+            Some(Err(error)) => Some(Err(error)),
+            None => self.end().err().map(Err),
+        })
+    }
+}

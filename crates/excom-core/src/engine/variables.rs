@@ -1,0 +1,124 @@
+//! Variables: text that all DAGs share, and what the environment has instead.
+
+use serde::Serialize;
+
+use super::Engine;
+use crate::attempt::Caller;
+use crate::variable::{OVERRIDES, Variable, check_key};
+use crate::{Error, ErrorKind, Result};
+
+/// The most bytes of a variable's text or description.
+const TEXT_LIMIT: usize = 1 << 20;
+
+/// A variable as whoever reads it sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct VariableValue {
+    /// Its text.
+    pub text: String,
+    /// The environment variable that the text is from, and not the database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overridden_by: Option<String>,
+    /// What the database holds.
+    pub stored: Option<Variable>,
+}
+
+/// What setting a variable did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct VariableSet {
+    /// What whoever set it should know, such as an environment variable that overrides it.
+    pub warnings: Vec<String>,
+}
+
+impl Engine {
+    /// A variable, if there is one: from the environment that the engine was given
+    /// ([`Builder::variable_overrides`](super::Builder::variable_overrides)), or else from the database.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidName`] for a key that no variable can have; when the database cannot be read.
+    pub async fn variable(&self, _caller: &Caller, key: &str) -> Result<Option<VariableValue>> {
+        check_key(key)?;
+        let stored = self.0.db.variable(key).await?;
+        Ok(match self.override_of(key) {
+            Some((name, text)) => {
+                Some(VariableValue { text: text.to_owned(), overridden_by: Some(name), stored })
+            }
+            None => stored.map(|stored| VariableValue {
+                text: stored.text.clone(),
+                overridden_by: None,
+                stored: Some(stored),
+            }),
+        })
+    }
+
+    /// Sets a variable; without a description the one before stays.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidName`], [`ErrorKind::TooLarge`]; [`ErrorKind::Superseded`] and
+    /// [`ErrorKind::NotStarted`] for an attempt; when the database cannot be written.
+    pub async fn set_variable(
+        &self,
+        caller: &Caller,
+        key: &str,
+        text: &str,
+        description: Option<&str>,
+    ) -> Result<VariableSet> {
+        check_key(key)?;
+        for (what, text) in [("text", Some(text)), ("description", description)] {
+            let size = text.map_or(0, str::len);
+            if size > TEXT_LIMIT {
+                return Err(Error::new(
+                    ErrorKind::TooLarge,
+                    format!("the {what} of variable `{key}` has {size} bytes, the most are {TEXT_LIMIT}"),
+                )
+                .hint("push large data as an XCom, or keep a pointer to it in the variable"));
+            }
+        }
+        let variable = Variable {
+            key: key.into(),
+            text: text.to_owned(),
+            description: description.map(str::to_owned),
+            updated_at: self.0.clock.now(),
+        };
+        self.0.db.set_variable(caller, &variable).await?;
+        let overridden = |(name, _)| {
+            format!("variable `{key}` is set, and {name} in the environment overrides it: reads give that")
+        };
+        Ok(VariableSet { warnings: self.override_of(key).map(overridden).into_iter().collect() })
+    }
+
+    /// Deletes a variable from the database; tells whether there was one.
+    ///
+    /// # Errors
+    /// As [`Engine::set_variable`].
+    pub async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
+        check_key(key)?;
+        self.0.db.delete_variable(caller, key).await
+    }
+
+    /// Variables of the database whose keys begin with a prefix, in order of their keys, only those behind
+    /// the key given, at most so many. What only the environment has is not listed.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn variables(
+        &self,
+        _caller: &Caller,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Variable>> {
+        self.0.db.variables(prefix, after, limit).await
+    }
+
+    /// The environment variable that overrides a variable, with its text.
+    pub fn override_of(&self, key: &str) -> Option<(String, &str)> {
+        let key = key.to_uppercase();
+        OVERRIDES.iter().find_map(|prefix| {
+            let name = format!("{prefix}{key}");
+            let text = self.0.overrides.get(&name)?;
+            Some((name, &**text))
+        })
+    }
+}
