@@ -9,7 +9,8 @@ pub use crate::outcome::returned;
 pub use crate::params::{Param, ParamSpec};
 pub use crate::sequence::IntoElements;
 pub use crate::work::{
-    Arguments, Function, Running, Take, TakeMapped, TakeNothing, TakeOptional, TakeRequired, TaskResult, plain,
+    Arguments, Function, Running, Take, TakeMapped, TakeNothing, TakeOptional, TakeRequired, TaskResult,
+    plain,
 };
 
 /// Adds a task to a DAG.

@@ -268,50 +268,116 @@ impl<T> From<XComSequence<T>> for Input {
     }
 }
 
-/// Arguments that convert into an [`Input`] as they are.
-macro_rules! argument {
-    ($($given:ty => $taken:ty, $arity:ty;)*) => {$(
-        impl<T> IntoArg<$taken> for $given {
-            type Arity = $arity;
+impl<T> IntoArg<T> for XComArg<T, One> {
+    type Arity = One;
 
-            fn into_arg(self) -> Input {
-                self.into()
-            }
-        }
-    )*};
+    fn into_arg(self) -> Input {
+        self.into()
+    }
 }
 
-argument! {
-    XComArg<T, One> => T, One;
-    XComArg<T, One> => Option<T>, One;
-    Param<T> => T, One;
-    Param<T> => Option<T>, One;
-    Expand<T> => T, Many;
-    Expand<T> => Option<T>, Many;
-    XComSequence<T> => Vec<T>, One;
-    XComArg<T, Many> => Vec<Option<T>>, One;
+impl<T> IntoArg<Option<T>> for XComArg<T, One> {
+    type Arity = One;
+
+    fn into_arg(self) -> Input {
+        self.into()
+    }
 }
 
-/// Literals.
-macro_rules! literal {
-    ($(<$($of:ident)?> $given:ty => $taken:ty;)*) => {$(
-        impl$(<$of: Serialize>)? IntoArg<$taken> for $given {
-            type Arity = One;
+impl<T> IntoArg<T> for Param<T> {
+    type Arity = One;
 
-            fn into_arg(self) -> Input {
-                Input::literal(&self)
-            }
-        }
-    )*};
+    fn into_arg(self) -> Input {
+        self.into()
+    }
 }
 
-literal! {
-    <T> T => T;
-    <T> T => Option<T>;
-    <> &str => String;
-    <> &str => PathBuf;
-    <> &str => Option<String>;
-    <> &str => Option<PathBuf>;
+impl<T> IntoArg<Option<T>> for Param<T> {
+    type Arity = One;
+
+    fn into_arg(self) -> Input {
+        self.into()
+    }
+}
+
+impl<T> IntoArg<T> for Expand<T> {
+    type Arity = Many;
+
+    fn into_arg(self) -> Input {
+        self.into()
+    }
+}
+
+impl<T> IntoArg<Option<T>> for Expand<T> {
+    type Arity = Many;
+
+    fn into_arg(self) -> Input {
+        self.into()
+    }
+}
+
+impl<T> IntoArg<Vec<T>> for XComSequence<T> {
+    type Arity = One;
+
+    fn into_arg(self) -> Input {
+        self.into()
+    }
+}
+
+impl<T> IntoArg<Vec<Option<T>>> for XComArg<T, Many> {
+    type Arity = One;
+
+    fn into_arg(self) -> Input {
+        self.into()
+    }
+}
+
+impl<T: Serialize> IntoArg<T> for T {
+    type Arity = One;
+
+    fn into_arg(self) -> Input {
+        Input::literal(&self)
+    }
+}
+
+impl<T: Serialize> IntoArg<Option<T>> for T {
+    type Arity = One;
+
+    fn into_arg(self) -> Input {
+        Input::literal(&self)
+    }
+}
+
+impl IntoArg<String> for &str {
+    type Arity = One;
+
+    fn into_arg(self) -> Input {
+        Input::literal(self)
+    }
+}
+
+impl IntoArg<PathBuf> for &str {
+    type Arity = One;
+
+    fn into_arg(self) -> Input {
+        Input::literal(self)
+    }
+}
+
+impl IntoArg<Option<String>> for &str {
+    type Arity = One;
+
+    fn into_arg(self) -> Input {
+        Input::literal(self)
+    }
+}
+
+impl IntoArg<Option<PathBuf>> for &str {
+    type Arity = One;
+
+    fn into_arg(self) -> Input {
+        Input::literal(self)
+    }
 }
 
 /// The values of a mapped task as a list: those that exist, in order of map index. When `T` can be null the

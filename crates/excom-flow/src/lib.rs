@@ -21,10 +21,12 @@ pub use excom_macros::{Outputs, dag, task};
 
 pub use arg::{Arity, GroupRef, Input, IntoArg, Many, One, TaskRef, Upstream, XComArg};
 pub use cancel::Cancellation;
-pub use dag::{AnyTask, Dag, DagDefinition, Graph, Group, Handle, Outside, Role, Settings, Task, TriggerRule};
+pub use dag::{
+    AnyTask, Dag, DagDefinition, Graph, Group, Handle, Outside, Role, Settings, Task, TriggerRule,
+};
 pub use instance::{MapIndexes, Pull, RunFacts, TaskIds, TaskInstance};
 pub use operator::{Bash, Field, Operator};
 pub use outcome::{BoxError, Failure, Reschedule, Result, Skip, SkipDownstream};
 pub use params::{Given, Param, ParamSpec, Params};
-pub use runner::{RunOptions, RunReport, Runner};
+pub use runner::{Rerun, RunOptions, RunReport, Runner};
 pub use sequence::{Expand, IntoElements, Mapped, XComSequence, expand};

@@ -127,6 +127,9 @@ pub struct Failure {
     /// What to do next, most useful first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hints: Vec<String>,
+    /// The XComs that the try had read, each with who pushed it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub read: Vec<String>,
 }
 
 impl Failure {
@@ -151,7 +154,19 @@ impl Failure {
             }
             next = cause.source();
         }
-        Self { message, hints }
+        Self { message, hints, read: Vec::new() }
+    }
+
+    /// A failure that is no error of a task's own.
+    pub(crate) fn because(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hints: Vec::new(), read: Vec::new() }
+    }
+
+    /// The message and everything behind it, a line each.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
+        let message = self.message.lines().map(ToOwned::to_owned);
+        let hints = self.hints.iter().map(|hint| format!("hint: {hint}"));
+        message.chain(hints).chain(self.read.iter().map(|read| format!("it had read {read}")))
     }
 }
 

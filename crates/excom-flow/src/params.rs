@@ -222,6 +222,14 @@ impl Params {
         value.get().map_err(|e| within(&format!("parameter `{name}`"), e))
     }
 
+    /// All of them as a JSON dict.
+    pub(crate) fn to_dict(&self) -> Result<Value> {
+        let entries =
+            self.iter().map(|(name, value)| Ok(format!("{}:{}", Value::of(name)?.as_str(), value.as_str())));
+        let entries: Vec<String> = entries.collect::<Result<_>>()?;
+        Value::parse(format!("{{{}}}", entries.join(",")))
+    }
+
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (&**name, value))

@@ -119,6 +119,14 @@ impl Arguments {
 #[derive(Debug)]
 pub struct Take<T>(PhantomData<fn() -> T>);
 
+impl<T> Clone for Take<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Take<T> {}
+
 impl<T> Take<T> {
     /// Takes a `T`.
     #[expect(clippy::new_without_default, reason = "only generated code makes one")]

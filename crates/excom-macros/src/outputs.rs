@@ -50,10 +50,10 @@ pub(crate) fn expand(item: TokenStream) -> syn::Result<TokenStream> {
         let doc = if text.is_empty() { format!("The output `{key}`.") } else { text };
         declared.push(quote! {
             #[doc = #doc]
-            fn #name(self) -> ::excom::__private::XComArg<#ty>;
+            fn #name(self) -> ::excom::__private::XComArg<#ty, M>;
         });
         defined.push(quote! {
-            fn #name(self) -> ::excom::__private::XComArg<#ty> {
+            fn #name(self) -> ::excom::__private::XComArg<#ty, M> {
                 self.output(#key)
             }
         });
@@ -64,12 +64,12 @@ pub(crate) fn expand(item: TokenStream) -> syn::Result<TokenStream> {
     Ok(quote! {
         #[doc = #doc]
         #[allow(private_interfaces, clippy::wrong_self_convention)]
-        #vis trait #outputs {
+        #vis trait #outputs<M> {
             #(#declared)*
         }
 
         #[allow(private_interfaces)]
-        impl #outputs for ::excom::__private::XComArg<#name> {
+        impl<M> #outputs<M> for ::excom::__private::XComArg<#name, M> {
             #(#defined)*
         }
     })

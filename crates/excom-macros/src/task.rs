@@ -71,9 +71,8 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
         // A name of its own, which hides no type of an argument.
         .map(|(place, (name, ty))| (name, ty, format_ident!("ExcomArgument{place}")))
         .collect();
-    let generics = arguments.iter().map(|(_, ty, of)| {
-        quote_spanned!(ty.span()=> #of: ::excom::__private::IntoArg<#ty>)
-    });
+    let generics =
+        arguments.iter().map(|(_, ty, of)| quote_spanned!(ty.span()=> #of: ::excom::__private::IntoArg<#ty>));
     let takes = arguments.iter().map(|(name, _, of)| quote!(#name: #of));
     let arity = arguments.iter().fold(quote!(::excom::__private::One), |arity, (_, ty, of)| {
         quote! {
@@ -106,7 +105,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
         let mut #own_settings = ::excom::__private::Settings::default();
         #(#own_settings.#options;)*
     };
-    let kwargs = kwargs(&arguments, &task_id, &run, &settings, &own_settings, &returns);
+    let kwargs = kwargs(&arguments, &task_id, &run, &settings, &own_settings, &returns, vis);
     Ok(quote! {
         #documented
         #(#kept)*
@@ -145,6 +144,7 @@ fn kwargs(
     settings: &TokenStream,
     own_settings: &Ident,
     returns: &TokenStream,
+    vis: &syn::Visibility,
 ) -> TokenStream {
     if arguments.is_empty() {
         return TokenStream::new();
@@ -157,7 +157,7 @@ fn kwargs(
             quote_spanned! {ty.span()=>
                 #[doc = #doc]
                 #[must_use]
-                pub fn #name(
+                #vis fn #name(
                     mut self,
                     #name: impl ::excom::__private::IntoArg<#ty, Arity = ::excom::__private::One>,
                 ) -> Self {
@@ -168,21 +168,25 @@ fn kwargs(
         },
     );
     let (partial, expand) = (
-        format!("The task `{task_id}` for [`expand_kwargs`](Self::expand_kwargs): arguments that are the same in \
-                 every instance are given to what this returns."),
-        format!("Adds the task `{task_id}`, once for each dict: a dict has the arguments of an instance by name."),
+        format!(
+            "The task `{task_id}` for [`expand_kwargs`](Self::expand_kwargs): arguments that are the same in \
+                 every instance are given to what this returns."
+        ),
+        format!(
+            "Adds the task `{task_id}`, once for each dict: a dict has the arguments of an instance by name."
+        ),
     );
     quote! {
         #[doc = #partial]
         #[must_use]
-        pub fn partial() -> Self {
+        #vis fn partial() -> Self {
             Self { function: ::excom::__private::Function::new(#run) #(.with_kwarg(#names))* }
         }
 
         #(#setters)*
 
         #[doc = #expand]
-        pub fn expand_kwargs<ExcomKwargs>(
+        #vis fn expand_kwargs<ExcomKwargs>(
             self,
             dag: &::excom::__private::Dag,
             kwargs: impl ::excom::__private::IntoElements<ExcomKwargs>,
@@ -240,7 +244,8 @@ impl Settings {
                     return Ok(());
                 }
                 let role = if is("setup") { quote!(Setup) } else { quote!(Teardown) };
-                options.push((Ident::new("role", Span::call_site()), quote!(::excom::__private::Role::#role)));
+                options
+                    .push((Ident::new("role", Span::call_site()), quote!(::excom::__private::Role::#role)));
                 Ok(())
             } else if is("do_xcom_push") || is("multiple_outputs") {
                 let flag = flag(&meta)?;
@@ -275,10 +280,7 @@ fn trigger_rule(name: &LitStr) -> syn::Result<Ident> {
         let message = format!("there is no trigger rule `{text}`; there are {}", TRIGGER_RULES.join(", "));
         return Err(syn::Error::new(name.span(), message));
     }
-    let variant: String = text
-        .split('_')
-        .map(|word| word[..1].to_uppercase() + &word[1..])
-        .collect();
+    let variant: String = text.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
     Ok(Ident::new(&variant, name.span()))
 }
 

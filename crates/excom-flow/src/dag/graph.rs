@@ -79,11 +79,21 @@ pub(crate) enum Taken {
     Literal(excom_core::Value),
     Param(&'static str),
     /// Of one task instance: of the same map index, when both are in one mapped group.
-    XCom { task: u32, key: Arc<str> },
+    XCom {
+        task: u32,
+        key: Arc<str>,
+    },
     /// Of all instances of a mapped task.
-    Gather { task: u32, key: Arc<str>, gaps: Gaps },
+    Gather {
+        task: u32,
+        key: Arc<str>,
+        gaps: Gaps,
+    },
     /// As `Gather`, read on demand.
-    Stream { task: u32, key: Arc<str> },
+    Stream {
+        task: u32,
+        key: Arc<str>,
+    },
     /// The element of the mapped group.
     Element,
     /// The element of this factor of the product.
@@ -139,7 +149,9 @@ impl Graph {
             if let Err(error) = TaskInstanceKey::new(dag_id.clone(), "run", node.id.clone(), -1) {
                 finish.problems.push(error);
             }
-            orders.extend(node.after.iter().map(|after| (Upstream::Task(TaskRef { dag: token, index }), *after)));
+            orders.extend(
+                node.after.iter().map(|after| (Upstream::Task(TaskRef { dag: token, index }), *after)),
+            );
             let task = finish.task(node, index);
             tasks.push(task);
         }
@@ -164,11 +176,13 @@ impl Graph {
             && let Some(cycle) = cycle(&tasks)
         {
             let names: Vec<&str> = cycle.iter().map(|task| &*tasks[*task as usize].id).collect();
-            problems.push(match names.as_slice() {
-                [one, _] => invalid(format!("task `{one}` waits for itself")),
-                names => invalid(format!("its tasks wait for each other: {}", names.join(" → "))),
-            }
-            .hint("take one of the orders or arguments between them away"));
+            problems.push(
+                match names.as_slice() {
+                    [one, _] => invalid(format!("task `{one}` waits for itself")),
+                    names => invalid(format!("its tasks wait for each other: {}", names.join(" → "))),
+                }
+                .hint("take one of the orders or arguments between them away"),
+            );
         }
         if let Some(error) = problem(&dag_id, &problems) {
             return Err(error);
@@ -238,7 +252,9 @@ impl Finish<'_> {
         let group = self.mapped_around(index);
         for (name, source) in node.work.inputs() {
             let place = format!("argument `{name}` of task `{}`", node.id);
-            let Some(taken) = self.taken(source, &place, index, &mut upstream, &mut factors) else { continue };
+            let Some(taken) = self.taken(source, &place, index, &mut upstream, &mut factors) else {
+                continue;
+            };
             inputs.push((name.into(), taken));
         }
         let mut over = (!factors.is_empty()).then_some(Over::Product(factors));
@@ -306,7 +322,9 @@ impl Finish<'_> {
                             .hint("take `outputs()` of an operator whose field is expanded"),
                     );
                 }
-                if let Some(group) = self.mapped_around(producer).filter(|g| self.mapped_around(index) != Some(*g)) {
+                if let Some(group) =
+                    self.mapped_around(producer).filter(|g| self.mapped_around(index) != Some(*g))
+                {
                     let group = &self.groups[group as usize].id;
                     self.problems.push(
                         invalid(format!("{place} takes one value out of the mapped group `{group}`"))
@@ -352,9 +370,10 @@ impl Finish<'_> {
         if task.dag == self.token {
             return Some(task.index);
         }
-        self.problems.push(invalid(format!("{place} is an XComArg of another DAG")).hint(
-            "an XComArg belongs to the DAG that it was made in; pull across DAGs with xcom_pull",
-        ));
+        self.problems.push(
+            invalid(format!("{place} is an XComArg of another DAG"))
+                .hint("an XComArg belongs to the DAG that it was made in; pull across DAGs with xcom_pull"),
+        );
         None
     }
 
@@ -405,9 +424,10 @@ impl Finish<'_> {
             let group_ref = crate::arg::GroupRef { dag: self.token, index };
             group.after.iter().map(move |after| (Upstream::Group(group_ref), *after))
         });
-        let (plain, grouped): (Vec<_>, Vec<_>) = orders.into_iter().chain(of_groups.collect::<Vec<_>>()).partition(
-            |order| matches!(order, (Upstream::Task(_), Upstream::Task(_))),
-        );
+        let (plain, grouped): (Vec<_>, Vec<_>) = orders
+            .into_iter()
+            .chain(of_groups.collect::<Vec<_>>())
+            .partition(|order| matches!(order, (Upstream::Task(_), Upstream::Task(_))));
         for (what, after) in plain.into_iter().chain(grouped) {
             let afters = self.ends(tasks, after, true);
             for task in self.ends(tasks, what, false) {
@@ -437,13 +457,13 @@ impl Finish<'_> {
     /// The tasks of a group that nothing in it waits for (the last), or that wait for nothing in it (the first).
     fn ends(&self, tasks: &[Task], what: Upstream, last: bool) -> Vec<u32> {
         let group = match what {
-            Upstream::Task(task) => return if (task.index as usize) < tasks.len() { vec![task.index] } else { vec![] },
+            Upstream::Task(task) => {
+                return if (task.index as usize) < tasks.len() { vec![task.index] } else { vec![] };
+            }
             Upstream::Group(group) => group.index,
         };
-        let inside: Vec<u32> = (0..)
-            .take(tasks.len())
-            .filter(|task| self.around(*task).any(|around| around == group))
-            .collect();
+        let inside: Vec<u32> =
+            (0..).take(tasks.len()).filter(|task| self.around(*task).any(|around| around == group)).collect();
         // A teardown holds up nothing behind its group.
         let counts = |task: &u32| !(last && tasks[*task as usize].settings.role.is_teardown());
         let counted: Vec<u32> = inside.iter().copied().filter(counts).collect();

@@ -20,7 +20,10 @@ pub struct Group<'dag, R> {
 
 impl<R: fmt::Debug> fmt::Debug for Group<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Group").field("group", &self.group).field("output", &self.output).finish_non_exhaustive()
+        f.debug_struct("Group")
+            .field("group", &self.group)
+            .field("output", &self.output)
+            .finish_non_exhaustive()
     }
 }
 

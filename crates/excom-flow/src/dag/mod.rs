@@ -5,6 +5,7 @@ mod graph;
 mod group;
 mod handle;
 mod settings;
+mod skips;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -16,7 +17,7 @@ use excom_core::Error;
 
 pub use definition::{DagDefinition, param};
 pub use graph::{Graph, Task};
-pub(crate) use graph::{MappedGroup, Over, Taken};
+pub(crate) use graph::{Over, Taken};
 pub use group::{Group, Outside};
 use group::{GroupNode, taken};
 pub use handle::{AnyTask, Handle};

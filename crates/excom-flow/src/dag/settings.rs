@@ -179,7 +179,8 @@ mod tests {
             max_retry_delay: Duration::from_secs(60),
             ..Settings::default()
         };
-        let most: Vec<u64> = (1..6).map(|n| settings.delay_after(n, u64::MAX).as_secs_f64().round() as u64).collect();
+        let most: Vec<u64> =
+            (1..6).map(|n| settings.delay_after(n, u64::MAX).as_secs_f64().round() as u64).collect();
         assert_eq!(most, [10, 20, 40, 60, 60]);
         assert_eq!(settings.delay_after(3, 0), Duration::from_secs(20));
         assert_eq!(settings.delay_after(u32::MAX, 0), Duration::from_secs(30));

@@ -1,247 +1,198 @@
-//! One try of a task: its attempt is started, its arguments pulled, its body run, its value pushed, and
-//! its end told to the engine.
+//! One try of a task instance: its attempt is started, its body run, its values pushed together with its end.
 
-use std::any::Any;
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use excom_core::attempt::Attempt;
 use excom_core::db::StartMode;
-use excom_core::json::Shape;
-use excom_core::{
-    Error, ErrorKind, PullOptions, RETURN_VALUE, TaskChannel, TaskInstanceKey, TaskState, Value, XComKey,
-};
+use excom_core::value::preview;
+use excom_core::{Caller, Error, TaskInstanceKey, TaskState};
 use jiff::SignedDuration;
 
 use super::Event;
+use super::execute::{Executed, execute};
 use super::execution::Shared;
+use super::expansion::Expansion;
 use super::log::TryLog;
 use super::recorder::{Pushed, Recorder};
-use crate::cancel::Cancellation;
-use crate::dag::{Settings, Taken};
+use super::schedule::Instance;
 use crate::instance::TaskInstance;
-use crate::operator::TERM_GRACE;
-use crate::outcome::{BoxError, Failure, Result, Skip};
-use crate::work::{Argument, Arguments, Returned, Running};
+use crate::outcome::{Failure, Reschedule, Result, Skip};
 
-/// How long operators have to end what they started, after the run was cancelled: more than a command
-/// gets, so that the operator itself does the killing.
-const CANCEL_GRACE: Duration = TERM_GRACE.saturating_add(Duration::from_secs(5));
+/// What is to be tried.
+#[derive(Debug)]
+pub(super) struct Try {
+    pub(super) instance: Instance,
+    pub(super) try_number: u32,
+    /// Whether another try follows when this one fails.
+    pub(super) last: bool,
+    /// The attempt that goes on, after it looked and found that it must wait.
+    pub(super) resumed: Option<Attempt>,
+    /// What the task, or its group, is expanded over.
+    pub(super) expansion: Option<Arc<Expansion>>,
+}
 
 /// How a try ended.
+#[derive(Debug)]
 pub(super) struct Ended {
+    /// `Scheduled` when it was interrupted, and is to start again.
     pub(super) state: TaskState,
     pub(super) duration: SignedDuration,
     pub(super) pushed: Vec<Pushed>,
     pub(super) failure: Option<Failure>,
     pub(super) log: Option<PathBuf>,
     pub(super) warnings: Vec<String>,
+    /// Tasks behind it that it chose to skip.
+    pub(super) skips: Vec<u32>,
+    /// When it is to look again, and as which attempt.
+    pub(super) again: Option<(Duration, Attempt)>,
 }
 
-/// Runs one try of a task to its end.
-pub(super) async fn run(shared: &Shared, index: usize, try_number: u32) -> Ended {
-    let (task, key, clock) = (&shared.tasks[index], &shared.keys[index], shared.engine.clock());
+/// Runs one try of a task instance to its end.
+pub(super) async fn run(shared: &Shared, order: Try) -> Ended {
+    let Try { instance, try_number, last, resumed, expansion } = order;
+    let (task, key, clock) = (shared.task(instance), shared.key(instance), shared.engine.clock());
     let started_at = clock.now();
-    let attempt = Attempt { ti: key.clone(), id: clock.attempt_id() };
-    let started = match shared.engine.start_attempt(&attempt, try_number, StartMode::Fresh).await {
-        Ok(started) => started,
-        Err(error) => return not_started(&error),
+    let (attempt, mode) = match resumed {
+        Some(attempt) => (attempt, StartMode::Resume),
+        None => (Attempt { ti: key.clone(), id: clock.attempt_id() }, StartMode::Fresh),
     };
-    shared.report(&Event::TaskStarted { task_id: task.shared_id(), try_number, at: started_at });
+    let started = match shared.engine.start_attempt(&attempt, try_number, mode).await {
+        Ok(started) => started,
+        Err(error) => return not_started(&error, last),
+    };
+    shared.report(&Event::TaskStarted {
+        task_id: task.shared_id(),
+        map_index: instance.map_index,
+        try_number,
+        at: started_at,
+    });
 
     let log = shared.logs.as_ref().map(|folder| {
         let first = format!("try {try_number} of {key} starts, attempt {}", attempt.id);
-        Arc::new(TryLog::new(folder, key, started.number, clock.clone(), &first))
+        Arc::new(TryLog::new(folder, &key, started.number, clock.clone(), &first))
     });
     let mut channel = shared.engine.channel(attempt.clone());
     if let Some(log) = log.clone() {
         channel = channel.with_log(move |line| log.line(line));
     }
-    let channel = Arc::new(Recorder::new(channel, key.clone()));
+    let channel = Arc::new(Recorder::new(Arc::new(channel), key.clone()));
     let ti = TaskInstance::new(channel.clone(), key.clone())
         .in_run(shared.run.clone())
         .as_try(attempt.id, try_number)
         .with_pushes(task.settings().do_xcom_push);
 
-    let result = body(shared, index, ti, &*channel).await;
-    let (mut state, mut failure) = verdict(shared, result, task.settings().retries, try_number);
-    let mut warnings = Vec::new();
-    if let Err(error) = shared.engine.set_attempt_state(&attempt, state).await {
-        // What was not written did not happen: the task cannot count as done.
-        warnings.push(format!("the state {state} of {key} is not written: {error}"));
-        if state != TaskState::Failed {
-            state = TaskState::Failed;
-            failure = Some(Failure::of(&error));
-        }
+    note_elements(shared, &attempt, expansion.as_deref(), &channel).await;
+    let executed = execute(&shared.graph, instance.task, &ti, expansion, shared.max_map_length).await;
+    let (mut state, mut failure, mut again) = verdict(&ti, &executed, last);
+    let mut skips = Vec::new();
+    let mut pushes = Vec::new();
+    if let Ok(executed) = executed {
+        (skips, pushes) = (executed.skips, executed.pushes);
     }
-    let duration = clock.now().duration_since(started_at);
+    let finished = finish(shared, &attempt, state, pushes, &channel).await;
+    if let Err(error) = finished {
+        // What was not written did not happen: the task cannot count as done.
+        let failed = if last { TaskState::Failed } else { TaskState::UpForRetry };
+        if state != TaskState::Failed {
+            (state, failure, again) = (failed, Some(Failure::of(&error)), None);
+            skips.clear();
+        }
+        drop(shared.engine.set_attempt_state(&attempt, state).await);
+    }
+    let mut warnings = Vec::new();
+    if let (Some(failure), TaskState::Failed | TaskState::UpForRetry) = (&mut failure, state) {
+        failure.read = channel.read();
+    }
     if let Some(log) = &log {
         if let (Some(failure), TaskState::Failed | TaskState::UpForRetry) = (&failure, state) {
-            log.line(&failure.message);
-            failure.hints.iter().for_each(|hint| log.line(&format!("hint: {hint}")));
+            failure.lines().for_each(|line| log.line(&line));
         }
         log.end(&format!("try {try_number} ends: {state}"));
         warnings.extend(log.problem());
     }
-    Ended { state, duration, pushed: channel.take(), failure, log: log.and_then(|log| log.path()), warnings }
+    let duration = clock.now().duration_since(started_at);
+    let log = log.and_then(|log| log.path());
+    let again = again.map(|delay| (delay, attempt));
+    Ended { state, duration, pushed: channel.take(), failure, log, warnings, skips, again }
 }
 
-/// The engine could not even note that the try began.
-fn not_started(error: &Error) -> Ended {
+/// An element of a list that was read once for all instances was read by each of them.
+async fn note_elements(
+    shared: &Shared,
+    attempt: &Attempt,
+    expansion: Option<&Expansion>,
+    channel: &Recorder,
+) {
+    let caller = Caller::Attempt(attempt.clone());
+    for (key, version) in expansion.map(Expansion::sources).unwrap_or_default() {
+        // A ledger that cannot be written now must not take the value away.
+        drop(shared.engine.note_read(&caller, &key, version).await);
+        channel.note(&key, version);
+    }
+}
+
+/// Pushes what the body returned and sets the state, in one step.
+async fn finish(
+    shared: &Shared,
+    attempt: &Attempt,
+    state: TaskState,
+    pushes: Vec<(excom_core::XComKey, excom_core::Value)>,
+    channel: &Recorder,
+) -> excom_core::Result<()> {
+    let told: Vec<_> = pushes.iter().map(|(key, value)| (key.key.clone(), preview(value.bytes()))).collect();
+    let values = pushes.into_iter().map(|(key, value)| (key, value.into())).collect();
+    let receipts = shared.engine.finish(attempt, state, values).await?;
+    for ((key, preview), receipt) in told.into_iter().zip(receipts) {
+        channel.record(key, preview, &receipt);
+    }
+    Ok(())
+}
+
+/// The engine could not even note that the try began. That may pass, so it counts as a try that failed.
+fn not_started(error: &Error, last: bool) -> Ended {
     let mut failure = Failure::of(error);
     failure.message = format!("the try could not be started: {}", failure.message);
     Ended {
-        state: TaskState::Failed,
+        state: if last { TaskState::Failed } else { TaskState::UpForRetry },
         duration: SignedDuration::ZERO,
         pushed: Vec::new(),
         failure: Some(failure),
         log: None,
         warnings: Vec::new(),
+        skips: Vec::new(),
+        again: None,
     }
 }
 
 fn verdict(
-    shared: &Shared,
-    result: Result<()>,
-    retries: u32,
-    try_number: u32,
-) -> (TaskState, Option<Failure>) {
+    ti: &TaskInstance,
+    result: &Result<Executed>,
+    last: bool,
+) -> (TaskState, Option<Failure>, Option<Duration>) {
     let error = match result {
-        Ok(()) => return (TaskState::Success, None),
+        Ok(_) => return (TaskState::Success, None, None),
         Err(error) => error,
     };
-    let failure = Failure::of(&*error);
+    if let Some(reschedule) = error.downcast_ref::<Reschedule>() {
+        return (TaskState::UpForReschedule, None, Some(reschedule.delay()));
+    }
+    let failure = Failure::of(&**error);
     let state = if error.is::<Skip>() {
         TaskState::Skipped
-    } else if try_number <= retries && !shared.run.cancellation.is_cancelled() {
-        TaskState::UpForRetry
-    } else {
+    } else if ti.is_cancelled() {
+        // It is not the task's fault, so it starts again when the run is resumed.
+        TaskState::Scheduled
+    } else if last {
         TaskState::Failed
+    } else {
+        TaskState::UpForRetry
     };
-    (state, Some(failure))
+    (state, Some(failure), None)
 }
 
-/// Arguments, body, pushes.
-async fn body(shared: &Shared, index: usize, ti: TaskInstance, channel: &dyn TaskChannel) -> Result<()> {
-    let task = &shared.tasks[index];
-    let arguments = arguments(shared, index, channel).await?;
-    let running = catch_unwind(AssertUnwindSafe(|| task.work.start(ti, arguments)))
-        .unwrap_or_else(|panic| panicked(&*panic).into());
-    match finish(running, &shared.run.cancellation).await? {
-        Some(value) => push(&shared.keys[index], task.settings(), value, channel).await,
-        None => Ok(()),
-    }
+/// The task instance that an instance is in a run.
+pub(super) fn key_of(run: &TaskInstanceKey, task_id: &Arc<str>, map_index: i32) -> TaskInstanceKey {
+    super::expansion::sibling(run, task_id.clone(), map_index)
 }
-
-/// What the task takes; all values of other tasks come in one pull.
-async fn arguments(shared: &Shared, index: usize, channel: &dyn TaskChannel) -> Result<Arguments> {
-    let inputs = &shared.tasks[index].inputs;
-    let keys: Vec<XComKey> = inputs
-        .iter()
-        .filter_map(|(_, taken)| match taken {
-            Taken::XCom { task, key } => Some(shared.keys[*task as usize].xcom(key.clone())),
-            _ => None,
-        })
-        .collect::<excom_core::Result<_>>()?;
-    let answers =
-        if keys.is_empty() { Vec::new() } else { channel.pull(&keys, PullOptions::default()).await? };
-    let mut answers = answers.into_iter();
-    let mut arguments = Vec::with_capacity(inputs.len());
-    for (name, taken) in inputs {
-        let argument = match taken {
-            Taken::Literal(value) => Argument::Value(value.clone()),
-            Taken::Param(param) => {
-                let value = shared.run.params.value(param).cloned();
-                Argument::Value(value.ok_or("a parameter has no value")?)
-            }
-            Taken::XCom { .. } => Argument::Answer(answers.next().ok_or("the channel gave too few answers")?),
-        };
-        arguments.push((name.clone(), argument));
-    }
-    Ok(Arguments::new(arguments))
-}
-
-/// Waits for the body; a panic is its error.
-async fn finish(running: Running, cancellation: &Cancellation) -> Returned {
-    let cancelled = || Err(Error::new(ErrorKind::Other, "the run was cancelled while the task ran").into());
-    let (mut future, grace) = match running {
-        Running::Blocking(body) => {
-            let body = move || {
-                catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(&*panic).into()))
-            };
-            let thread = tokio::task::spawn_blocking(body);
-            // A thread cannot be stopped; it is left to end by itself.
-            return tokio::select! {
-                ended = thread => ended.unwrap_or_else(|e| Err(e.into())),
-                () = cancellation.cancelled() => cancelled(),
-            };
-        }
-        Running::Future(future) => (future, Duration::ZERO),
-        Running::Graceful(future) => (future, CANCEL_GRACE),
-    };
-    let mut caught =
-        poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-            Ok(poll) => poll,
-            Err(panic) => Poll::Ready(Err(panicked(&*panic).into())),
-        });
-    tokio::select! {
-        biased;
-        ended = &mut caught => return ended,
-        () = cancellation.cancelled() => (),
-    }
-    if grace.is_zero() {
-        return cancelled();
-    }
-    tokio::time::timeout(grace, caught).await.unwrap_or_else(|_| cancelled())
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(|message| (*message).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "it says nothing".to_owned());
-    Error::new(ErrorKind::Other, format!("the task panicked: {message}"))
-}
-
-/// Pushes what a body returned: with `multiple_outputs` each entry under its own key, and the whole last.
-async fn push(
-    key: &TaskInstanceKey,
-    settings: &Settings,
-    value: Value,
-    channel: &dyn TaskChannel,
-) -> Result<()> {
-    if settings.multiple_outputs {
-        // Everything is checked before anything is pushed.
-        for (key, value) in entries(key, &value)? {
-            channel.push(&key, value.into()).await?;
-        }
-    }
-    channel.push(&key.return_value(), value.into()).await?;
-    Ok(())
-}
-
-fn entries(key: &TaskInstanceKey, value: &Value) -> Result<Vec<(XComKey, Value)>, BoxError> {
-    if !matches!(value.shape(), Shape::Dict(_)) {
-        return Err(Error::new(
-            ErrorKind::InvalidValue,
-            format!("multiple_outputs needs a dict, and the task returned a {}", value.shape()),
-        )
-        .hint("return a struct or a map with text keys, or take multiple_outputs away")
-        .into());
-    }
-    let named = crate::entries::of(value.as_str())?.into_iter().map(|(name, value)| {
-        let key = key.xcom(name).map_err(|e| crate::error::within("multiple_outputs", e))?;
-        Ok((key, Value::parse(value.get().to_owned())?))
-    });
-    // What the whole is pushed under comes last and wins.
-    let named: excom_core::Result<Vec<_>> = named.collect();
-    Ok(named?.into_iter().filter(|(key, _)| &*key.key != RETURN_VALUE).collect())
-}
-
-#[cfg(test)]
-mod tests;

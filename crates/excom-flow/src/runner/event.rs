@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use excom_core::TaskState;
+use excom_core::{TaskState, UNMAPPED};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 
@@ -32,6 +32,8 @@ pub enum Event<'a> {
     TaskStarted {
         /// The task's id.
         task_id: &'a Arc<str>,
+        /// The map index; −1 when it is not mapped.
+        map_index: i32,
         /// Which try, from 1.
         try_number: u32,
         /// When, UTC.
@@ -41,6 +43,8 @@ pub enum Event<'a> {
     TaskRetry {
         /// The task's id.
         task_id: &'a Arc<str>,
+        /// The map index; −1 when it is not mapped.
+        map_index: i32,
         /// Which try failed.
         try_number: u32,
         /// How many tries there may be.
@@ -56,10 +60,28 @@ pub enum Event<'a> {
         /// The try's log.
         log: Option<&'a Path>,
     },
-    /// A task is done, or will not run.
+    /// A mapped task, or a task of a mapped group, has its instances.
+    TaskExpanded {
+        /// The task's id.
+        task_id: &'a Arc<str>,
+        /// How many.
+        instances: u32,
+    },
+    /// A task instance was done before, in the run that this one goes on with.
+    TaskKept {
+        /// The task's id.
+        task_id: &'a Arc<str>,
+        /// The map index; −1 when it is not mapped.
+        map_index: i32,
+        /// How it had ended.
+        state: TaskState,
+    },
+    /// A task instance is done, will not run, or was interrupted (state `scheduled`).
     TaskFinished {
         /// The task's id.
         task_id: &'a Arc<str>,
+        /// The map index; −1 when it is not mapped.
+        map_index: i32,
         /// How it ended.
         state: TaskState,
         /// The last try; 0 when it never started.
@@ -126,13 +148,22 @@ fn plain(event: &Event<'_>) -> String {
         Event::RunStarted { dag_id, run_id, tasks, .. } => {
             format!("run {dag_id} {run_id}: {tasks} task{}", if *tasks == 1 { "" } else { "s" })
         }
-        Event::TaskStarted { task_id, try_number: 1, .. } => format!("{task_id}: started"),
-        Event::TaskStarted { task_id, try_number, .. } => format!("{task_id}: try {try_number} started"),
-        Event::TaskRetry { task_id, try_number, tries, failure, delay, .. } => {
-            format!("{task_id}: try {try_number} of {tries} failed, next in {}: {failure}", seconds(*delay))
+        Event::TaskStarted { task_id, map_index, try_number: 1, .. } => {
+            format!("{}: started", name(task_id, *map_index))
         }
-        Event::TaskFinished { task_id, state, duration, pushed, failure, log, try_number } => {
-            let mut text = format!("{task_id}: {state}");
+        Event::TaskStarted { task_id, map_index, try_number, .. } => {
+            format!("{}: try {try_number} started", name(task_id, *map_index))
+        }
+        Event::TaskRetry { task_id, map_index, try_number, tries, failure, delay, .. } => {
+            let (name, delay) = (name(task_id, *map_index), seconds(*delay));
+            format!("{name}: try {try_number} of {tries} failed, next in {delay}: {failure}")
+        }
+        Event::TaskExpanded { task_id, instances } => format!("{task_id}: {instances} instances"),
+        Event::TaskKept { task_id, map_index, state } => {
+            format!("{}: {state} before", name(task_id, *map_index))
+        }
+        Event::TaskFinished { task_id, map_index, state, duration, pushed, failure, log, try_number } => {
+            let mut text = format!("{}: {state}", name(task_id, *map_index));
             if *try_number > 0 {
                 text.push_str(&format!(" in {}", seconds(*duration)));
             }
@@ -140,10 +171,7 @@ fn plain(event: &Event<'_>) -> String {
                 text.push_str(&format!("\n    {pushed}"));
             }
             if let Some(failure) = failure {
-                text.push_str(&format!("\n    {}", failure.message.replace('\n', "\n    ")));
-                for hint in &failure.hints {
-                    text.push_str(&format!("\n    hint: {hint}"));
-                }
+                failure.lines().for_each(|line| text.push_str(&format!("\n    {line}")));
             }
             if let (Some(log), TaskState::Failed) = (log, state) {
                 text.push_str(&format!("\n    log: {}", log.display()));
@@ -164,6 +192,11 @@ fn plain(event: &Event<'_>) -> String {
             text
         }
     }
+}
+
+/// A task instance for people: `hottest[3]`.
+fn name(task_id: &str, map_index: i32) -> String {
+    if map_index == UNMAPPED { task_id.to_owned() } else { format!("{task_id}[{map_index}]") }
 }
 
 fn seconds(duration: SignedDuration) -> String {

@@ -1,30 +1,41 @@
-//! The schedule of a run: which task may start, and what one that ended means for others.
+//! A run while it runs: it starts what the schedule lets start, and tells the schedule how that ended.
 //!
 //! One future owns the schedule, and each try is a task of the runtime that tells it how it ended. A
 //! finished task costs one step for each task behind it; nothing polls.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use excom_core::{Engine, TaskInstanceKey, TaskState};
+use excom_core::attempt::Attempt;
+use excom_core::{Engine, RunState, TaskInstanceKey, TaskState, UNMAPPED};
 use jiff::SignedDuration;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
-use super::attempt::{self, Ended};
-use super::{Event, Reporter, RunState, TaskReport};
-use crate::dag::Task;
+use super::attempt::{self, Ended, Try};
+use super::expansion::Expansion;
+use super::past::Past;
+use super::report::{TaskReport, finish_reports};
+use super::schedule::{Instance, Length, Schedule, Target};
+use super::{Event, Reporter};
+use crate::dag::{Graph, Task};
 use crate::instance::RunFacts;
 use crate::outcome::Failure;
+use crate::sequence::Unresolved;
+
+/// How many states are written together.
+const STATES: usize = 1000;
 
 /// What all tries of a run share.
 pub(super) struct Shared {
     pub(super) engine: Engine,
-    pub(super) tasks: Arc<[Task]>,
-    pub(super) keys: Vec<TaskInstanceKey>,
+    pub(super) graph: Graph,
+    /// A task instance of the run, of which others are made.
+    pub(super) any: TaskInstanceKey,
     pub(super) run: Arc<RunFacts>,
     pub(super) logs: Option<Arc<Path>>,
     pub(super) reporter: Option<Arc<dyn Reporter>>,
+    pub(super) max_map_length: u32,
 }
 
 impl Shared {
@@ -33,26 +44,46 @@ impl Shared {
             reporter.report(event);
         }
     }
+
+    pub(super) fn task(&self, instance: Instance) -> &Task {
+        &self.graph.tasks()[instance.task as usize]
+    }
+
+    pub(super) fn key(&self, instance: Instance) -> TaskInstanceKey {
+        attempt::key_of(&self.any, self.task(instance).shared_id(), instance.map_index)
+    }
 }
 
 /// What the schedule hears.
 enum Heard {
     /// A try ended.
-    Ended(u32, Ended),
-    /// The wait before another try is over.
-    Rested(u32),
+    Ended(Instance, Ended),
+    /// The wait before another try, or another look of the same one, is over.
+    Rested(Instance, Option<Attempt>),
+    /// A length was found out.
+    Expanded(Target, Result<Arc<Expansion>, Unresolved>),
+}
+
+/// The tries of a task instance that is not done.
+#[derive(Debug, Default)]
+struct Tries {
+    /// How the last one is labelled, from 1.
+    number: u32,
+    /// How many failed, of those that count against its retries.
+    failed: u32,
+    /// The attempt that goes on.
+    resumed: Option<Attempt>,
 }
 
 /// A run while it runs.
 pub(super) struct Execution {
     shared: Arc<Shared>,
     parallelism: usize,
-    /// How many tasks each still waits for.
-    waits: Vec<u32>,
-    /// What the worst of them means for it: that it is skipped, or failed before it began.
-    spoiled: Vec<Option<TaskState>>,
-    ready: VecDeque<u32>,
+    schedule: Schedule,
+    past: Past,
     running: usize,
+    tries: HashMap<Instance, Tries>,
+    expansions: HashMap<Target, Arc<Expansion>>,
     reports: Vec<TaskReport>,
     pending: JoinSet<Heard>,
     /// States of tasks that will not run, not yet told to the engine.
@@ -68,28 +99,15 @@ pub(super) struct RunEnded {
 }
 
 impl Execution {
-    pub(super) fn new(shared: Arc<Shared>, parallelism: usize) -> Self {
-        let tasks = &shared.tasks;
-        let report = |task: &Task| TaskReport {
-            task_id: task.shared_id().clone(),
-            state: TaskState::Scheduled,
-            tries: 0,
-            duration: SignedDuration::ZERO,
-            pushed: Vec::new(),
-            failure: None,
-            log: None,
-        };
+    pub(super) fn new(shared: Arc<Shared>, parallelism: usize, past: Past) -> Self {
         Self {
             parallelism,
-            waits: tasks.iter().map(|task| u32::try_from(task.upstream.len()).unwrap_or(u32::MAX)).collect(),
-            spoiled: vec![None; tasks.len()],
-            ready: (0..)
-                .zip(tasks.iter())
-                .filter(|(_, task)| task.upstream.is_empty())
-                .map(|(i, _)| i)
-                .collect(),
+            schedule: Schedule::new(shared.graph.clone()),
+            past,
             running: 0,
-            reports: tasks.iter().map(report).collect(),
+            tries: HashMap::new(),
+            expansions: HashMap::new(),
+            reports: shared.graph.tasks().iter().map(TaskReport::new).collect(),
             pending: JoinSet::new(),
             untold: Vec::new(),
             warnings: Vec::new(),
@@ -112,67 +130,115 @@ impl Execution {
                 None => break,
             }
         }
-        let cancelled =
-            cancellation.is_cancelled() && self.reports.iter().any(|report| !report.state.is_finished());
         // Tries that run hear of the cancellation by themselves, and end.
         while let Some(heard) = self.pending.join_next().await {
             self.hear(heard);
         }
-        for index in (0..).take(self.reports.len()) {
-            let state = self.reports[index as usize].state;
-            if state.is_finished() {
-                continue;
-            }
-            // Without a cancellation, the only way to be unfinished here is a fault of the runner's own.
-            let (ended, why) = match (cancellation.is_cancelled(), state) {
-                (true, _) => (TaskState::Skipped, "the run was cancelled before it started"),
-                (false, TaskState::Running) => (TaskState::Failed, "the runner lost it; see the warnings"),
-                (false, _) => (TaskState::UpstreamFailed, "the runner lost a task before it"),
-            };
-            self.will_not_run(index, ended, Some(why));
-        }
+        self.note_decided();
         self.tell().await;
-        let failed = self
-            .reports
-            .iter()
-            .any(|task| matches!(task.state, TaskState::Failed | TaskState::UpstreamFailed));
-        let state = match (cancelled, failed) {
-            (true, _) => RunState::Cancelled,
-            (false, true) => RunState::Failed,
-            (false, false) => RunState::Success,
+        let over = self.schedule.is_over();
+        if !over && !cancellation.is_cancelled() {
+            self.warnings.push("the runner lost a task, so those behind it did not run".to_owned());
+        }
+        finish_reports(&mut self.reports, &self.schedule, cancellation.is_cancelled());
+        let state = match (over, cancellation.is_cancelled()) {
+            (false, true) => RunState::Cancelled,
+            (true, _) if !self.schedule.failed() => RunState::Success,
+            _ => RunState::Failed,
         };
         RunEnded { state, tasks: self.reports, warnings: self.warnings }
     }
 
+    /// Starts what may start, and finds out lengths that are asked for.
     fn start_ready(&mut self) {
-        while self.running < self.parallelism
-            && let Some(index) = self.ready.pop_front()
-        {
-            let report = &mut self.reports[index as usize];
-            report.tries += 1;
-            report.state = TaskState::Running;
-            self.running += 1;
-            let (shared, try_number) = (self.shared.clone(), report.tries);
-            self.pending.spawn(async move {
-                let ended = attempt::run(&shared, index as usize, try_number).await;
-                Heard::Ended(index, ended)
-            });
+        loop {
+            while let Some(target) = self.schedule.next_expansion() {
+                self.expand(target);
+            }
+            while self.running < self.parallelism
+                && let Some(instance) = self.schedule.next_ready()
+            {
+                self.start(instance);
+            }
+            self.note_decided();
+            // What was done in an earlier run makes more ready at once.
+            if !self.past.take_news() {
+                return;
+            }
         }
     }
 
-    fn hear(&mut self, heard: Result<Heard, tokio::task::JoinError>) {
+    fn start(&mut self, instance: Instance) {
+        if let Some((state, skips)) = self.past.done(instance) {
+            let task = self.shared.task(instance);
+            let (task_id, map_index) = (task.shared_id(), instance.map_index);
+            self.shared.report(&Event::TaskKept { task_id, map_index, state });
+            self.reports[instance.task as usize].kept += 1;
+            self.schedule.rests(instance);
+            return self.schedule.ended(instance, state, &skips);
+        }
+        let past = &self.past;
+        let tries = self.tries.entry(instance).or_insert_with(|| {
+            let (number, failed) = past.tries(instance);
+            Tries { number, failed, resumed: None }
+        });
+        let resumed = tries.resumed.take();
+        if resumed.is_none() {
+            tries.number += 1;
+        }
+        let task = self.shared.task(instance);
+        let target = match task.group {
+            Some(group) => Target::Group(group),
+            None => Target::Task(instance.task),
+        };
+        let order = Try {
+            instance,
+            try_number: tries.number,
+            last: tries.failed >= task.settings().retries,
+            resumed,
+            expansion: self.expansions.get(&target).cloned(),
+        };
+        self.reports[instance.task as usize].started(tries.number);
+        self.running += 1;
+        let shared = self.shared.clone();
+        self.pending.spawn(async move {
+            let ended = attempt::run(&shared, order).await;
+            Heard::Ended(instance, ended)
+        });
+    }
+
+    fn expand(&mut self, target: Target) {
+        let (shared, lengths) = (self.shared.clone(), self.past.lengths(&self.shared.graph, target));
+        self.pending.spawn(async move {
+            let caller = excom_core::Caller::System("runner");
+            let channel = super::system::SystemChannel::new(shared.engine.clone(), caller);
+            let (graph, params) = (&shared.graph, &shared.run.params);
+            let expansion =
+                Expansion::resolve(graph, target, &shared.any, params, &channel, shared.max_map_length).await;
+            let known = match expansion {
+                Ok(expansion) => note_instances(&shared, target, &expansion, &lengths)
+                    .await
+                    .map(|()| Arc::new(expansion))
+                    .map_err(Unresolved::Failed),
+                Err(unresolved) => Err(unresolved),
+            };
+            Heard::Expanded(target, known)
+        });
+    }
+
+    fn hear(&mut self, heard: Result<Heard, JoinError>) {
         match heard {
-            Ok(Heard::Rested(index)) if self.shared.run.cancellation.is_cancelled() => {
-                // Its last try failed, and there will be no other.
-                let key = self.shared.keys[index as usize].clone();
-                self.untold.push((key, TaskState::Failed));
-                self.finish(index, TaskState::Failed);
+            Ok(Heard::Rested(..)) if self.shared.run.cancellation.is_cancelled() => {}
+            Ok(Heard::Rested(instance, resumed)) => {
+                self.tries.entry(instance).or_default().resumed = resumed;
+                self.schedule.again(instance);
             }
-            Ok(Heard::Rested(index)) => self.ready.push_back(index),
-            Ok(Heard::Ended(index, ended)) => {
+            Ok(Heard::Ended(instance, ended)) => {
                 self.running -= 1;
-                self.ended(index, ended);
+                self.schedule.rests(instance);
+                self.ended(instance, ended);
             }
+            Ok(Heard::Expanded(target, expansion)) => self.expanded(target, expansion),
             // Bodies are caught when they panic, so this is the runner's own fault.
             Err(error) => {
                 self.running = self.running.saturating_sub(1);
@@ -181,109 +247,167 @@ impl Execution {
         }
     }
 
-    fn ended(&mut self, index: u32, ended: Ended) {
-        let report = &mut self.reports[index as usize];
-        report.duration = ended.duration;
-        report.pushed = ended.pushed;
-        report.failure = ended.failure;
-        report.log = ended.log;
-        report.state = ended.state;
-        self.warnings.extend(ended.warnings);
-        if ended.state != TaskState::UpForRetry {
-            return self.finish(index, ended.state);
-        }
-        let settings = *self.shared.tasks[index as usize].settings();
-        let no_failure = Failure { message: String::new(), hints: Vec::new() };
-        self.shared.report(&Event::TaskRetry {
-            task_id: &report.task_id,
-            try_number: report.tries,
-            tries: settings.retries.saturating_add(1),
-            failure: report.failure.as_ref().unwrap_or(&no_failure),
-            duration: report.duration,
-            delay: SignedDuration::try_from(settings.retry_delay).unwrap_or(SignedDuration::MAX),
-            log: report.log.as_deref(),
-        });
+    fn expanded(&mut self, target: Target, expansion: Result<Arc<Expansion>, Unresolved>) {
+        let first = match target {
+            Target::Task(task) => task,
+            Target::Group(group) => match self.shared.graph.groups()[group as usize].tasks.first() {
+                Some(task) => *task,
+                None => return,
+            },
+        };
+        let length = match expansion {
+            Ok(expansion) => {
+                let length = expansion.len();
+                let tasks = match target {
+                    Target::Task(task) => vec![task],
+                    Target::Group(group) => self.shared.graph.groups()[group as usize].tasks.clone(),
+                };
+                for task in tasks {
+                    let task_id = self.shared.graph.tasks()[task as usize].shared_id();
+                    self.shared.report(&Event::TaskExpanded { task_id, instances: length });
+                }
+                self.expansions.insert(target, expansion);
+                Length::Known(length)
+            }
+            Err(Unresolved::Missing(error)) => {
+                self.reports[first as usize].failure = Some(Failure::of(&error));
+                Length::Missing
+            }
+            Err(Unresolved::Failed(error)) => {
+                self.reports[first as usize].failure = Some(Failure::of(&error));
+                Length::Failed
+            }
+        };
+        self.schedule.expanded(target, length);
+        self.note_decided();
+    }
+
+    fn ended(&mut self, instance: Instance, mut ended: Ended) {
+        let (state, again) = (ended.state, ended.again.take());
+        self.warnings.append(&mut ended.warnings);
+        let settings = *self.shared.task(instance).settings();
+        let tries = self.tries.entry(instance).or_default();
+        let (number, failed) = (tries.number, tries.failed);
+        let task_id = self.shared.task(instance).shared_id();
+        let wait = match (state, again) {
+            (TaskState::UpForReschedule, Some((delay, attempt))) => (delay, Some(attempt)),
+            (TaskState::UpForRetry, _) => {
+                tries.failed += 1;
+                let delay = settings.delay_after(tries.failed, self.shared.engine.clock().random());
+                let no_failure = Failure::because("");
+                self.shared.report(&Event::TaskRetry {
+                    task_id,
+                    map_index: instance.map_index,
+                    try_number: number,
+                    tries: number - failed + settings.retries,
+                    failure: ended.failure.as_ref().unwrap_or(&no_failure),
+                    duration: ended.duration,
+                    delay: SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX),
+                    log: ended.log.as_deref(),
+                });
+                self.reports[instance.task as usize].ended(instance.map_index, ended);
+                (delay, None)
+            }
+            // It was interrupted; only another run of it goes on.
+            (TaskState::Scheduled, _) => return self.finished(instance, ended),
+            _ => {
+                self.tries.remove(&instance);
+                let skips = ended.skips.clone();
+                self.finished(instance, ended);
+                self.schedule.ended(instance, state, &skips);
+                return self.note_decided();
+            }
+        };
         let shared = self.shared.clone();
         self.pending.spawn(async move {
             tokio::select! {
-                () = shared.engine.clock().sleep(settings.retry_delay) => (),
+                () = shared.engine.clock().sleep(wait.0) => (),
                 () = shared.run.cancellation.cancelled() => (),
             }
-            Heard::Rested(index)
+            Heard::Rested(instance, wait.1)
         });
     }
 
-    /// A task is done; those behind it wait for one less.
-    fn finish(&mut self, index: u32, state: TaskState) {
-        // A list instead of recursion, because a chain of skipped tasks may be long.
-        let mut finished = vec![(index, state)];
-        while let Some((index, state)) = finished.pop() {
-            let report = &mut self.reports[index as usize];
-            report.state = state;
-            self.shared.report(&Event::TaskFinished {
-                task_id: &report.task_id,
-                state,
-                try_number: report.tries,
-                duration: report.duration,
-                pushed: &report.pushed,
-                failure: report.failure.as_ref(),
-                log: report.log.as_deref(),
-            });
-            let spoils = match state {
-                TaskState::Success => None,
-                TaskState::Skipped => Some(TaskState::Skipped),
-                _ => Some(TaskState::UpstreamFailed),
-            };
-            let shared = self.shared.clone();
-            for next in &shared.tasks[index as usize].downstream {
-                let place = *next as usize;
-                let worse = spoils == Some(TaskState::UpstreamFailed) || self.spoiled[place].is_none();
-                if let Some(spoils) = spoils.filter(|_| worse) {
-                    self.spoiled[place] = Some(spoils);
-                }
-                self.waits[place] -= 1;
-                if self.waits[place] > 0 {
-                    continue;
-                }
-                match self.spoiled[place] {
-                    None => self.ready.push_back(*next),
-                    Some(state) => {
-                        self.untold.push((shared.keys[place].clone(), state));
-                        finished.push((*next, state));
-                    }
-                }
-            }
+    /// A task instance is done, or was interrupted.
+    fn finished(&mut self, instance: Instance, ended: Ended) {
+        let task = self.shared.task(instance);
+        self.shared.report(&Event::TaskFinished {
+            task_id: task.shared_id(),
+            map_index: instance.map_index,
+            state: ended.state,
+            try_number: self.reports[instance.task as usize].tries,
+            duration: ended.duration,
+            pushed: &ended.pushed,
+            failure: ended.failure.as_ref(),
+            log: ended.log.as_deref(),
+        });
+        self.reports[instance.task as usize].ended(instance.map_index, ended);
+        if self.schedule.counts(instance.task).1 <= 1 {
+            self.expansions.remove(&Target::Task(instance.task));
         }
     }
 
-    /// A task will not run although nothing before it says so.
-    fn will_not_run(&mut self, index: u32, state: TaskState, why: Option<&str>) {
-        let report = &mut self.reports[index as usize];
-        report.failure = why.map(|why| Failure { message: why.to_owned(), hints: Vec::new() });
-        report.state = state;
-        self.untold.push((self.shared.keys[index as usize].clone(), state));
-        self.shared.report(&Event::TaskFinished {
-            task_id: &report.task_id,
-            state,
-            try_number: report.tries,
-            duration: report.duration,
-            pushed: &[],
-            failure: report.failure.as_ref(),
-            log: None,
-        });
+    /// What will not run is reported, and noted for the engine.
+    fn note_decided(&mut self) {
+        for (instance, state) in self.schedule.take_decided() {
+            let key = self.shared.key(instance);
+            let failure = self.reports[instance.task as usize].failure.as_ref();
+            self.shared.report(&Event::TaskFinished {
+                task_id: &key.task_id,
+                map_index: instance.map_index,
+                state,
+                try_number: 0,
+                duration: SignedDuration::ZERO,
+                pushed: &[],
+                failure: failure.filter(|_| instance.map_index == UNMAPPED),
+                log: None,
+            });
+            self.untold.push((key, state));
+        }
     }
 
     /// Tells the engine the states of tasks that will not run.
     async fn tell(&mut self) {
-        if self.untold.is_empty() {
-            return;
-        }
         let states = std::mem::take(&mut self.untold);
-        if let Err(error) = self.shared.engine.set_states(&states).await {
-            self.warnings.push(format!(
-                "the states of {} tasks that did not run are not written: {error}",
-                states.len()
-            ));
+        for states in states.chunks(STATES) {
+            if let Err(error) = self.shared.engine.set_states(states).await {
+                self.warnings.push(format!(
+                    "the states of {} tasks that did not run are not written: {error}",
+                    states.len()
+                ));
+            }
         }
     }
+}
+
+/// Makes the instances of what was expanded known, so that whoever pulls from one that has not run is told so;
+/// those that an earlier run had and this one has not are removed.
+async fn note_instances(
+    shared: &Shared,
+    target: Target,
+    expansion: &Expansion,
+    before: &[(u32, u32)],
+) -> excom_core::Result<()> {
+    let tasks = match target {
+        Target::Task(task) => vec![task],
+        Target::Group(group) => shared.graph.groups()[group as usize].tasks.clone(),
+    };
+    let length = expansion.len();
+    if length == 0 {
+        return Ok(());
+    }
+    let mut states = Vec::new();
+    for task in tasks {
+        let had = before.iter().find(|(number, _)| *number == task).map_or(0, |(_, had)| *had);
+        let key =
+            |index: u32| shared.key(Instance { task, map_index: i32::try_from(index).unwrap_or(i32::MAX) });
+        // What stood for all of them while they were not known.
+        states.push((shared.key(Instance { task, map_index: UNMAPPED }), TaskState::Removed));
+        states.extend((had..length).map(|index| (key(index), TaskState::Scheduled)));
+        states.extend((length..had).map(|index| (key(index), TaskState::Removed)));
+    }
+    for states in states.chunks(STATES) {
+        shared.engine.set_states(states).await?;
+    }
+    Ok(())
 }

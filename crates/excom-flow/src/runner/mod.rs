@@ -2,9 +2,16 @@
 
 mod attempt;
 mod event;
+mod execute;
 mod execution;
+mod expansion;
 mod log;
+mod past;
 mod recorder;
+mod report;
+mod rule;
+mod schedule;
+mod system;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,24 +21,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use excom_core::db::DagRun;
-use excom_core::{Engine, Error, ErrorKind, Result, TaskInstanceKey, TaskState, UNMAPPED};
-use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use excom_core::db::{DagRun, RunInfo};
+use excom_core::{Caller, Engine, Error, ErrorKind, Result, TaskInstanceKey, TaskState, UNMAPPED, Value};
+use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
 pub use event::{Event, JsonReporter, PlainReporter, Reporter};
+pub use excom_core::RunState;
 pub use recorder::Pushed;
+pub use report::{InstanceFailure, Instances, RunReport, TaskReport};
 
 use crate::cancel::Cancellation;
-use crate::dag::DagDefinition;
+use crate::dag::{DagDefinition, Graph};
+use crate::error::{invalid, nearest};
 use crate::instance::RunFacts;
-use crate::outcome::Failure;
-use crate::params::Given;
+use crate::params::{Given, Params};
 use execution::{Execution, Shared};
+use past::Past;
 
 /// How many tasks run at the same time unless told.
 const PARALLELISM: usize = 32;
+
+/// How many instances a mapped task may have unless told.
+pub const MAX_MAP_LENGTH: u32 = 100_000;
 
 /// Runs DAGs on this machine, over an engine.
 ///
@@ -66,6 +78,7 @@ const PARALLELISM: usize = 32;
 pub struct Runner {
     engine: Engine,
     parallelism: usize,
+    max_map_length: u32,
     logs: Option<Arc<Path>>,
     home: Option<PathBuf>,
     reporter: Option<Arc<dyn Reporter>>,
@@ -126,91 +139,29 @@ impl RunOptions {
     }
 }
 
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RunState {
-    /// Every task succeeded or was skipped.
-    Success,
-    /// A task failed.
-    Failed,
-    /// It was told to stop.
-    Cancelled,
-}
-
-impl fmt::Display for RunState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Success => "success",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        })
-    }
-}
-
-/// What became of a run.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct RunReport {
-    /// The DAG's id.
-    pub dag_id: Arc<str>,
-    /// The run's id.
-    pub run_id: Arc<str>,
-    /// How it ended.
-    pub state: RunState,
-    /// When it started, UTC.
-    pub started_at: Timestamp,
-    /// How long it took.
-    #[serde(serialize_with = "event::milliseconds", rename = "duration_ms")]
-    pub duration: SignedDuration,
-    /// Its tasks, in the order in which the DAG has them.
-    pub tasks: Vec<TaskReport>,
-    /// What went wrong beside the tasks, such as a log that could not be written.
-    pub warnings: Vec<String>,
-}
-
-impl RunReport {
-    /// Whether every task succeeded or was skipped.
-    pub fn succeeded(&self) -> bool {
-        self.state == RunState::Success
-    }
-
-    /// What became of a task.
-    pub fn task(&self, task_id: &str) -> Option<&TaskReport> {
-        self.tasks.iter().find(|task| &*task.task_id == task_id)
-    }
-}
-
-/// What became of a task.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct TaskReport {
-    /// Its id.
-    pub task_id: Arc<str>,
-    /// How it ended.
-    pub state: TaskState,
-    /// How many times it was tried; 0 when it never started.
-    pub tries: u32,
-    /// How long its last try took.
-    #[serde(serialize_with = "event::milliseconds", rename = "duration_ms")]
-    pub duration: SignedDuration,
-    /// What its last try pushed, in order.
-    pub pushed: Vec<Pushed>,
-    /// Why it failed or was skipped.
-    pub failure: Option<Failure>,
-    /// The log of its last try, when there is one.
-    pub log: Option<PathBuf>,
-}
-
 impl Runner {
     /// Runs over an engine.
     pub fn new(engine: Engine) -> Self {
-        Self { engine, parallelism: PARALLELISM, logs: None, home: None, reporter: None }
+        Self {
+            engine,
+            parallelism: PARALLELISM,
+            max_map_length: MAX_MAP_LENGTH,
+            logs: None,
+            home: None,
+            reporter: None,
+        }
     }
 
     /// How many tasks run at the same time; 32 unless told, as in Airflow.
     pub fn parallelism(mut self, parallelism: usize) -> Self {
         self.parallelism = parallelism.max(1);
+        self
+    }
+
+    /// How many elements a list may have that a task is expanded over, and how many instances a mapped task;
+    /// [`MAX_MAP_LENGTH`] unless told.
+    pub fn max_map_length(mut self, most: u32) -> Self {
+        self.max_map_length = most;
         self
     }
 
@@ -247,42 +198,206 @@ impl Runner {
     pub async fn run(&self, definition: &DagDefinition, options: RunOptions) -> Result<RunReport> {
         let graph = definition.graph()?;
         let params = definition.resolve(&options.params)?;
-        let clock = self.engine.clock().clone();
-        let started_at = clock.now();
+        let started_at = self.engine.clock().now();
         let run_id: Arc<str> = match options.run_id {
             Some(run_id) => run_id.into(),
             None => format!("manual__{started_at:.6}").into(),
         };
+        let run = DagRun {
+            logical_date: options.logical_date,
+            conf: Some(params.to_dict()?),
+            ..DagRun::new(graph.dag_id().clone(), run_id, started_at)
+        };
+        self.drive(graph, run, params, options.cancellation, Past::default()).await
+    }
+
+    /// Goes on with a run that was interrupted: by a cancellation, or because the program was killed. What
+    /// ended in it stays as it is, and is not run again; what was interrupted starts its try again.
+    ///
+    /// ```
+    /// # extern crate excom_flow as excom;
+    /// # use std::sync::Arc;
+    /// # use excom_core::{Engine, memory};
+    /// use excom::prelude::*;
+    /// use excom::{Cancellation, RunOptions, Runner};
+    ///
+    /// #[task]
+    /// fn first(ti: &TaskInstance) -> i64 { 1 }
+    ///
+    /// #[dag]
+    /// fn one(dag: &Dag) { first(dag); }
+    ///
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build();
+    /// let stopped = Cancellation::new();
+    /// stopped.cancel();
+    /// let options = RunOptions::new().run_id("manual__1").cancellation(stopped);
+    /// let runner = Runner::new(engine);
+    /// assert_eq!(runner.run(&one(), options).await?.state.name(), "cancelled");
+    /// assert!(runner.resume(&one(), "manual__1", Cancellation::new()).await?.succeeded());
+    /// # Ok::<(), excom_core::Error>(())
+    /// # })?;
+    /// # Ok::<(), excom::BoxError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Runner::run`]; when there is no such run, or it has ended.
+    pub async fn resume(
+        &self,
+        definition: &DagDefinition,
+        run_id: &str,
+        cancellation: Cancellation,
+    ) -> Result<RunReport> {
+        let graph = definition.graph()?;
+        let info = self.known(&graph, run_id).await?;
+        if let Some(state @ (RunState::Success | RunState::Failed)) = info.state {
+            return Err(invalid(format!("run `{run_id}` of DAG `{}` has ended: {state}", definition.id()))
+                .hint("run tasks of it again with `rerun`"));
+        }
+        let past = Past::read(&self.engine, &graph, &info.run.run_id, &BTreeSet::new()).await?;
+        let params = stored_params(definition, &info)?;
+        self.drive(graph, info.run, params, cancellation, past).await
+    }
+
+    /// Runs tasks of a run again, and everything behind them: their XComs are cleared first, and those of the
+    /// tasks before them are read again. The setups that a task needs, and their teardowns, run again with it.
+    ///
+    /// # Errors
+    /// As [`Runner::run`]; when there is no such run or task, or nothing to run again.
+    pub async fn rerun(
+        &self,
+        definition: &DagDefinition,
+        run_id: &str,
+        what: Rerun,
+        cancellation: Cancellation,
+    ) -> Result<RunReport> {
+        let graph = definition.graph()?;
+        let info = self.known(&graph, run_id).await?;
+        let first: BTreeSet<u32> = match what {
+            Rerun::From(task_ids) => {
+                task_ids.iter().map(|task_id| number(&graph, task_id)).collect::<Result<_>>()?
+            }
+            Rerun::Failed => self.failed(&graph, run_id).await?,
+        };
+        if first.is_empty() {
+            return Err(invalid(format!("nothing failed in run `{run_id}` of DAG `{}`", definition.id()))
+                .hint("name a task to run again from"));
+        }
+        let anew = graph.with_setups(graph.behind(first.into_iter()));
+        self.clear(&graph, run_id, &anew).await?;
+        let past = Past::read(&self.engine, &graph, &info.run.run_id, &anew).await?;
+        let params = stored_params(definition, &info)?;
+        self.drive(graph, info.run, params, cancellation, past).await
+    }
+
+    async fn known(&self, graph: &Graph, run_id: &str) -> Result<RunInfo> {
+        if let Some(info) = self.engine.db().run_info(graph.dag_id(), run_id).await? {
+            return Ok(info);
+        }
+        let filter = excom_core::db::RunFilter { dag_id: Some(graph.dag_id().clone()), state: None };
+        let known = self.engine.db().runs(&filter, None, 100).await?;
+        let error = invalid(format!("DAG `{}` has no run `{run_id}`", graph.dag_id()));
+        let ids = || known.iter().map(|info| &*info.run.run_id);
+        Err(match (nearest(run_id, ids()), ids().next()) {
+            (Some(near), _) => error.hint(format!("nearest: `{near}`")),
+            (None, Some(newest)) => error.hint(format!("the newest is `{newest}`")),
+            (None, None) => error.hint("it has no runs yet"),
+        })
+    }
+
+    /// The tasks of which an instance failed.
+    async fn failed(&self, graph: &Graph, run_id: &str) -> Result<BTreeSet<u32>> {
+        let mut failed = BTreeSet::new();
+        self.each_instance(graph, run_id, |task, info| {
+            if info.state == TaskState::Failed {
+                failed.insert(task);
+            }
+        })
+        .await?;
+        Ok(failed)
+    }
+
+    /// Clears what task instances pushed, and lets them wait again.
+    async fn clear(&self, graph: &Graph, run_id: &str, tasks: &BTreeSet<u32>) -> Result<()> {
+        let mut cleared = Vec::new();
+        self.each_instance(graph, run_id, |task, info| {
+            if tasks.contains(&task) && info.state != TaskState::Removed {
+                cleared.push((info.key, TaskState::Scheduled));
+            }
+        })
+        .await?;
+        for (key, _) in &cleared {
+            let scope = excom_core::db::Scope::TaskInstance(key.clone());
+            self.engine.clear(&Caller::System("runner"), &scope).await?;
+        }
+        for states in cleared.chunks(1000) {
+            self.engine.set_states(states).await?;
+        }
+        Ok(())
+    }
+
+    async fn each_instance(
+        &self,
+        graph: &Graph,
+        run_id: &str,
+        mut visit: impl FnMut(u32, excom_core::attempt::TaskInstanceInfo),
+    ) -> Result<()> {
+        let mut after: Option<(Arc<str>, i32)> = None;
+        loop {
+            let place = after.as_ref().map(|(task, map_index)| (&**task, *map_index));
+            let page = self.engine.db().task_instances(graph.dag_id(), run_id, place, 1000).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some((last.key.task_id.clone(), last.key.map_index));
+            for info in page {
+                if let Some(task) = graph.number(&info.key.task_id) {
+                    visit(task, info);
+                }
+            }
+        }
+    }
+
+    /// Runs what is not done of a run, to its end.
+    async fn drive(
+        &self,
+        graph: Graph,
+        run: DagRun,
+        params: Params,
+        cancellation: Cancellation,
+        past: Past,
+    ) -> Result<RunReport> {
+        let clock = self.engine.clock().clone();
+        let started_at = clock.now();
+        let run_id = run.run_id.clone();
         let key = |task_id: &Arc<str>| {
-            TaskInstanceKey::new(graph.dag_id().clone(), run_id.clone(), task_id.clone(), UNMAPPED)
+            TaskInstanceKey::new(run.dag_id.clone(), run_id.clone(), task_id.clone(), UNMAPPED)
         };
         let keys: Vec<TaskInstanceKey> =
             graph.tasks().iter().map(|task| key(task.shared_id())).collect::<Result<_>>()?;
-        let run = DagRun {
-            dag_id: graph.dag_id().clone(),
-            run_id: run_id.clone(),
-            logical_date: options.logical_date,
-            run_after: started_at,
+        self.engine.start_run(&run).await?;
+        let scheduled: Vec<_> = (0..)
+            .zip(&keys)
+            .filter(|(task, _)| !past.knows(*task))
+            .map(|(_, key)| (key.clone(), TaskState::Scheduled))
+            .collect();
+        for states in scheduled.chunks(1000) {
+            self.engine.set_states(states).await?;
+        }
+        let facts =
+            RunFacts { params, logical_date: run.logical_date, home: self.home.clone(), cancellation };
+        let any = match keys.into_iter().next() {
+            Some(key) => key,
+            None => key(&"none".into())?,
         };
-        self.engine.register_run(&run).await?;
-        let scheduled: Vec<_> = keys.iter().map(|key| (key.clone(), TaskState::Scheduled)).collect();
-        self.engine.set_states(&scheduled).await?;
-
-        let facts = RunFacts {
-            params,
-            logical_date: options.logical_date,
-            home: self.home.clone(),
-            cancellation: options.cancellation,
-        };
+        let total = graph.tasks().len();
         let shared = Shared {
             engine: self.engine.clone(),
-            tasks: graph.shared(),
-            keys,
+            graph,
+            any,
             run: Arc::new(facts),
             logs: self.logs.clone(),
             reporter: self.reporter.clone(),
+            max_map_length: self.max_map_length,
         };
-        let total = shared.tasks.len();
         shared.report(&Event::RunStarted {
             dag_id: &run.dag_id,
             run_id: &run_id,
@@ -294,7 +409,7 @@ impl Runner {
         let maintenance = self.maintain(&troubles);
         // On the runtime's own threads, where waking up a task is cheapest.
         let mut execution =
-            Background(tokio::spawn(Execution::new(Arc::new(shared), self.parallelism).run()));
+            Background(tokio::spawn(Execution::new(Arc::new(shared), self.parallelism, past).run()));
         let mut ended = (&mut execution.0)
             .await
             .map_err(|e| Error::new(ErrorKind::Other, "the runner panicked").because(e))?;
@@ -302,6 +417,7 @@ impl Runner {
         ended.warnings.extend(take(&troubles).into_iter().map(|trouble| format!("maintenance: {trouble}")));
         // A program of short runs never lives to see a minute of maintenance.
         let kept = async {
+            self.engine.set_run_state(&run.dag_id, &run_id, ended.state).await?;
             self.engine.upkeep().await?;
             self.engine.close().await
         };
@@ -339,6 +455,40 @@ impl Runner {
             engine.maintain(note).await;
         }))
     }
+}
+
+/// Which tasks of a run are run again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rerun {
+    /// These, and what is behind them.
+    From(Vec<String>),
+    /// Those that failed, and what is behind them.
+    Failed,
+}
+
+/// A task of a DAG by its id.
+fn number(graph: &Graph, task_id: &str) -> Result<u32> {
+    graph.number(task_id).ok_or_else(|| {
+        let error = invalid(format!("DAG `{}` has no task `{task_id}`", graph.dag_id()));
+        match nearest(task_id, graph.tasks().iter().map(crate::dag::Task::id)) {
+            Some(near) => error.hint(format!("nearest: `{near}`")),
+            None => error.hint("the command `tasks` lists them"),
+        }
+    })
+}
+
+/// The parameters that a run was started with.
+fn stored_params(definition: &DagDefinition, info: &RunInfo) -> Result<Params> {
+    let mut given = BTreeMap::new();
+    if let Some(conf) = &info.run.conf {
+        let entries = crate::entries::of(conf.as_str())
+            .map_err(|e| Error::new(ErrorKind::InvalidValue, "the parameters of the run").because(e))?;
+        for (name, value) in entries {
+            given.insert(name, Given::Value(Value::parse(value.get().to_owned())?));
+        }
+    }
+    definition.resolve(&given)
 }
 
 /// What maintenance could not do, each once.

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use excom_core::engine::{LocalChannel, Receipt, TaskAnswer};
+use excom_core::engine::{Receipt, TaskAnswer};
 use excom_core::value::{Payload, preview};
 use excom_core::{
-    Answer, PullOptions, Result, SequenceKey, Shape, Slice, TaskChannel, TaskInstanceKey, Value, XComKey,
+    Answer, PullOptions, Result, SequenceKey, Shape, Slice, TaskChannel, TaskInstanceKey, Value, Version,
+    XComKey,
 };
 use serde::Serialize;
 
@@ -36,33 +37,96 @@ impl fmt::Display for Pushed {
     }
 }
 
-/// A channel that remembers what its own task instance pushed; a key that is pushed again counts once,
-/// where it was pushed last.
+/// The most reads that are remembered of a try.
+const READS: usize = 20;
+
+/// A channel that remembers what its own task instance pushed, and what it read; a key that is pushed again
+/// counts once, where it was pushed last.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    channel: LocalChannel,
+    channel: Arc<dyn TaskChannel>,
     own: TaskInstanceKey,
     pushed: Mutex<Vec<Pushed>>,
+    read: Mutex<Vec<String>>,
 }
 
 impl Recorder {
-    pub(super) fn new(channel: LocalChannel, own: TaskInstanceKey) -> Self {
-        Self { channel, own, pushed: Mutex::default() }
+    pub(super) fn new(channel: Arc<dyn TaskChannel>, own: TaskInstanceKey) -> Self {
+        Self { channel, own, pushed: Mutex::default(), read: Mutex::default() }
     }
 
     pub(super) fn take(&self) -> Vec<Pushed> {
         std::mem::take(&mut *self.pushed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What was read, each with who pushed it.
+    pub(super) fn read(&self) -> Vec<String> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers a push of the own task instance.
+    pub(super) fn record(&self, key: Arc<str>, preview: String, receipt: &Receipt) {
+        let (size, shape, warnings) = (receipt.size, receipt.shape, receipt.warnings.clone());
+        let mut pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
+        pushed.retain(|pushed| pushed.key != key);
+        pushed.push(Pushed { key, size, shape, preview, warnings });
+    }
+
+    /// Remembers the read of an XCom whose writer is not at hand.
+    pub(super) fn note(&self, key: &XComKey, version: Version) {
+        self.remember(|own| format!("{}, pushed at {:.0}", named(own, key), version.time()));
+    }
+
+    fn note_answer(&self, key: &XComKey, answer: &Answer) {
+        if let Some(found) = answer.found() {
+            self.remember(|own| {
+                let (what, time) = (found.value.shape(), found.version.time());
+                format!("{}: {what}, pushed by {} at {time:.0}", named(own, key), found.writer)
+            });
+        }
+    }
+
+    fn remember(&self, line: impl FnOnce(&TaskInstanceKey) -> String) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        match read.len() {
+            READS => read.push("and more".to_owned()),
+            0..READS => read.push(line(&self.own)),
+            _ => {}
+        }
+    }
+}
+
+/// An XCom as a task of the same run would call it.
+fn named(own: &TaskInstanceKey, key: &XComKey) -> String {
+    let ti = &key.ti;
+    let index = if ti.is_mapped() { format!("[{}]", ti.map_index) } else { String::new() };
+    if (&ti.dag_id, &ti.run_id) == (&own.dag_id, &own.run_id) {
+        format!("`{}` of {}{index}", key.key, ti.task_id)
+    } else {
+        format!("`{}` of {ti}", key.key)
     }
 }
 
 #[async_trait]
 impl TaskChannel for Recorder {
     async fn pull(&self, keys: &[XComKey], options: PullOptions) -> Result<Vec<Answer>> {
-        self.channel.pull(keys, options).await
+        let answers = self.channel.pull(keys, options).await?;
+        keys.iter().zip(&answers).for_each(|(key, answer)| self.note_answer(key, answer));
+        Ok(answers)
     }
 
     async fn pull_tasks(&self, keys: &[SequenceKey], options: PullOptions) -> Result<Vec<TaskAnswer>> {
-        self.channel.pull_tasks(keys, options).await
+        let answers = self.channel.pull_tasks(keys, options).await?;
+        for (key, answer) in keys.iter().zip(&answers) {
+            match answer {
+                TaskAnswer::Single(answer) => self.note_answer(&key.at(excom_core::UNMAPPED), answer),
+                TaskAnswer::Mapped { items, .. } => {
+                    self.remember(|_| format!("`{}` of {}: {} values", key.key, key.task_id, items.len()));
+                }
+                _ => {}
+            }
+        }
+        Ok(answers)
     }
 
     async fn push(&self, key: &XComKey, value: Payload) -> Result<Receipt> {
@@ -72,10 +136,7 @@ impl TaskChannel for Recorder {
         };
         let receipt = self.channel.push(key, value).await?;
         if key.ti == self.own {
-            let (size, shape, warnings) = (receipt.size, receipt.shape, receipt.warnings.clone());
-            let mut pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
-            pushed.retain(|pushed| pushed.key != key.key);
-            pushed.push(Pushed { key: key.key.clone(), size, shape, preview, warnings });
+            self.record(key.key.clone(), preview, &receipt);
         }
         Ok(receipt)
     }
@@ -86,6 +147,10 @@ impl TaskChannel for Recorder {
 
     async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<(i32, Answer)>> {
         self.channel.slice(key, slice).await
+    }
+
+    async fn indexes(&self, key: &SequenceKey) -> Result<Vec<i32>> {
+        self.channel.indexes(key).await
     }
 
     async fn variable(&self, key: &str) -> Result<Option<String>> {

@@ -143,7 +143,10 @@ mod tests {
                 Counts { skipped: 1, ..Counts::default() },
             ] {
                 let early = verdict(rule, &counts, false, Counts::default);
-                assert!(early.is_none() || (is_early(rule) && early == Some(Verdict::Run)), "{rule} {counts:?}");
+                assert!(
+                    early.is_none() || (is_early(rule) && early == Some(Verdict::Run)),
+                    "{rule} {counts:?}"
+                );
             }
         }
     }

@@ -285,7 +285,9 @@ impl Schedule {
             match &mut status.extent {
                 Extent::One(own) => *own = state,
                 Extent::Many(states) => {
-                    if let Some(own) = usize::try_from(instance.map_index).ok().and_then(|i| states.get_mut(i)) {
+                    if let Some(own) =
+                        usize::try_from(instance.map_index).ok().and_then(|i| states.get_mut(i))
+                    {
                         *own = state;
                     }
                 }
@@ -445,27 +447,6 @@ impl Schedule {
             Extent::Many(states) => u32::try_from(states.len()).ok(),
             Extent::Unknown | Extent::One(_) => None,
         }
-    }
-
-    /// All instances that are not done, for a run that ends early.
-    pub(crate) fn unfinished(&self) -> Vec<(Instance, TaskState)> {
-        let mut unfinished = Vec::new();
-        for (task, status) in (0..).zip(&self.tasks) {
-            match &status.extent {
-                Extent::Unknown => unfinished.push((Instance { task, map_index: UNMAPPED }, TaskState::Scheduled)),
-                Extent::One(state) if !state.is_finished() => {
-                    unfinished.push((Instance { task, map_index: UNMAPPED }, *state));
-                }
-                Extent::One(_) => {}
-                Extent::Many(states) => unfinished.extend(
-                    (0..)
-                        .zip(states)
-                        .filter(|(_, state)| !state.is_finished())
-                        .map(|(map_index, state)| (Instance { task, map_index }, *state)),
-                ),
-            }
-        }
-        unfinished
     }
 
     /// Whether the run failed: by its last tasks, those behind which there are only teardowns, as in Airflow.

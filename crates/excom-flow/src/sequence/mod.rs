@@ -227,7 +227,8 @@ fn xcom<T, M, E>(arg: XComArg<T, M>, many: bool) -> XComSequence<E> {
     XComSequence::new(match arg.origin {
         Origin::Task { task, key } => Elements::XCom { task, key, many },
         Origin::Element(_) => Elements::Invalid(
-            "it is an element of a mapped task group, and nothing in a mapped group can be expanded again".into(),
+            "it is an element of a mapped task group, and nothing in a mapped group can be expanded again"
+                .into(),
         ),
     })
 }

@@ -241,7 +241,8 @@ fn split(value: &Value) -> excom_core::Result<Arc<[Value]>> {
         }
         Shape::Dict(_) => {
             let entries = crate::entries::of(value.as_str()).map_err(unreadable)?;
-            let pairs = entries.into_iter().map(|(name, part)| Ok(pair(Value::of(&name)?.as_str(), part.get())));
+            let pairs =
+                entries.into_iter().map(|(name, part)| Ok(pair(Value::of(&name)?.as_str(), part.get())));
             pairs.collect()
         }
         shape => Err(invalid(format!("a {shape} cannot be expanded"))

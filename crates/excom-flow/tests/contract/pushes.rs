@@ -155,7 +155,7 @@ fn strange_keys_survive_a_retry_and_reach_no_other_task() {
     let engine = engine();
     let definition = DagDefinition::new("d", |dag| {
         let strange = strange(dag);
-        other(dag).after(dag, strange);
+        dag.task(other(dag)).after(strange);
     });
     let report = run(&engine, &definition);
     assert!(report.succeeded() && report.tasks[0].tries == 2, "{report:?}");

@@ -55,12 +55,12 @@ fn commands_are_ended_as_a_group_and_nothing_more_starts() {
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     assert_eq!(report.state, RunState::Cancelled);
     let long = report.task("long").unwrap();
-    assert_eq!(long.state, TaskState::Failed);
+    assert_eq!(long.state, TaskState::Scheduled);
     assert!(long.failure.as_ref().unwrap().message.contains("cancelled"), "{long:?}");
-    assert_eq!(state(&engine, "d", "long"), Some(TaskState::Failed));
+    assert_eq!(state(&engine, "d", "long"), Some(TaskState::Scheduled));
     assert_eq!(state(&engine, "d", "cancel"), Some(TaskState::Success));
     assert_eq!(report.task("behind").unwrap().tries, 0);
-    assert!(state(&engine, "d", "behind").unwrap().is_finished());
+    assert_eq!(state(&engine, "d", "behind"), Some(TaskState::Scheduled));
     // Nobody of the group is left, not even the one that ignores SIGTERM. The kill is sent when the run
     // ends, and takes effect a moment later.
     let group = std::fs::read_to_string(folder.path().join("ready")).unwrap();
@@ -145,8 +145,8 @@ fn bodies_are_not_waited_for() {
     let engine = engine();
     let report = run_with(&Runner::new(engine.clone()), &definition, options);
     assert_eq!(report.state, RunState::Cancelled);
-    assert_eq!(report.task("waits").unwrap().state, TaskState::Failed);
-    assert_eq!(state(&engine, "d", "waits"), Some(TaskState::Failed));
+    assert_eq!(report.task("waits").unwrap().state, TaskState::Scheduled);
+    assert_eq!(state(&engine, "d", "waits"), Some(TaskState::Scheduled));
     assert_eq!(report.task("behind").unwrap().tries, 0);
 }
 
@@ -159,12 +159,12 @@ fn a_run_cancelled_before_it_starts_runs_nothing() {
     let engine = engine();
     let report = run_with(&Runner::new(engine.clone()), &definition, options);
     assert_eq!(report.state, RunState::Cancelled);
-    assert_eq!((report.tasks[0].tries, report.tasks[0].state), (0, TaskState::Skipped));
-    assert_eq!(state(&engine, "d", "never"), Some(TaskState::Skipped));
+    assert_eq!((report.tasks[0].tries, report.tasks[0].state), (0, TaskState::Scheduled));
+    assert_eq!(state(&engine, "d", "never"), Some(TaskState::Scheduled));
 }
 
 #[test]
-fn a_task_that_rests_before_its_next_try_is_failed() {
+fn a_task_that_rests_before_its_next_try_goes_on_resting() {
     #[task(retries = 3)]
     fn flaky() -> Result<()> {
         Err("no".into())
@@ -186,9 +186,9 @@ fn a_task_that_rests_before_its_next_try_is_failed() {
     let reporter = Arc::new(AtRest(options.cancellation.clone()));
     let report = run_with(&Runner::new(engine.clone()).reporter(reporter), &definition, options);
     assert_eq!(report.state, RunState::Cancelled);
-    assert_eq!((report.tasks[0].tries, report.tasks[0].state), (1, TaskState::Failed));
+    assert_eq!((report.tasks[0].tries, report.tasks[0].state), (1, TaskState::UpForRetry));
     assert_eq!(report.tasks[0].failure.as_ref().unwrap().message, "no");
-    assert_eq!(state(&engine, "d", "flaky"), Some(TaskState::Failed));
+    assert_eq!(state(&engine, "d", "flaky"), Some(TaskState::UpForRetry));
 }
 
 /// A clock by which no wait ever ends.

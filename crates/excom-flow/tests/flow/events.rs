@@ -68,6 +68,7 @@ fn plain_lines() {
         "    no room",
         "    at all",
         "    hint: remove something",
+        "    it had read `return_value` of flaky: list[2], pushed by attempt 2 at 2026-11-21T10:00:10Z",
         "behind: upstream_failed",
         "run d r: failed in 10.0 s",
     ];

@@ -181,9 +181,9 @@ fn tasks_run_behind_everything_that_they_wait_for() {
         let tasks: Vec<_> = (0..30).map(|_| noted(dag)).collect();
         // Backwards, so that the order of adding is not the order of running.
         for pair in tasks.windows(2) {
-            pair[0].after(dag, pair[1]);
+            dag.task(pair[0]).after(pair[1]);
         }
-        noted(dag).after(dag, tasks[0]).after(dag, tasks[15]);
+        dag.task(noted(dag)).after(tasks[0]).after(tasks[15]);
     });
     assert!(run(&engine(), &definition).succeeded());
     let order = ORDER.lock().unwrap();
@@ -215,7 +215,7 @@ fn run_ids_and_dates_are_registered() {
     let runner = Runner::new(engine.clone());
     let report = on_runtime(runner.run(&definition, RunOptions::new().logical_date(date))).unwrap();
     assert_eq!(&*report.run_id, "manual__2026-11-21T10:00:00.000000Z");
-    let known = pollster::block_on(engine.db().run("d", &report.run_id)).unwrap().unwrap();
+    let known = pollster::block_on(engine.db().run_info("d", &report.run_id)).unwrap().unwrap().run;
     let started = "2026-11-21T10:00:00Z".parse().unwrap();
     assert_eq!((known.logical_date, known.run_after), (Some(date), started), "due when it was started");
     let error = on_runtime(runner.run(&definition, RunOptions::new().run_id(""))).unwrap_err();
@@ -305,7 +305,7 @@ fn many_tasks_cost_little_each() {
         let all: Vec<_> = (0..3000).map(|_| needs(dag, first, 1)).collect();
         let last = ok(dag);
         for task in all {
-            last.after(dag, task);
+            dag.task(last).after(task);
         }
     });
     let started = std::time::Instant::now();

@@ -72,7 +72,7 @@ fn items_inside_function_bodies_work_too() {
         text
     }
     let definition = DagDefinition::new("local", |dag| {
-        inner(dag, "a").after(dag, one(dag));
+        dag.task(inner(dag, "a")).after(one(dag));
         inner(dag, String::from("b"));
     });
     let graph = definition.graph().unwrap();
@@ -232,7 +232,7 @@ fn the_task_instance_is_injected() {
     fn injected(dag: &Dag, #[param(default = 9)] n: Param<u8>) {
         let _ = n;
         let pushed = pushes(dag, "k");
-        pulls(dag).after(dag, pushed);
+        dag.task(pulls(dag)).after(pushed);
     }
     let engine = engine();
     let options = RunOptions::new().logical_date("2026-11-21T23:30:00Z".parse().unwrap());
@@ -347,10 +347,11 @@ mod wrong_dags {
     fn a_cycle_is_told_with_its_way() {
         let definition = DagDefinition::new("d", |dag| {
             let free = one(dag);
-            let a = add(dag, free, 1).after(dag, free);
+            let a = add(dag, free, 1);
+            dag.task(a).after(free);
             let b = add(dag, a, 1);
             let c = add(dag, b, 1);
-            a.after(dag, c);
+            dag.task(a).after(c);
         });
         let text = refusal(&definition);
         assert!(text.contains("wait for each other: "), "{text}");
@@ -359,7 +360,7 @@ mod wrong_dags {
         }
         let definition = DagDefinition::new("d", |dag| {
             let a = one(dag);
-            a.after(dag, a);
+            dag.task(a).after(a);
         });
         assert!(refusal(&definition).contains("task `one` waits for itself"));
     }
@@ -371,7 +372,7 @@ mod wrong_dags {
             let mut stolen = stolen.lock().unwrap();
             if let Some(foreign) = *stolen {
                 add(dag, foreign, 1);
-                one(dag).after(dag, foreign);
+                dag.task(one(dag)).after(foreign);
                 dag.bash("show", "echo $N").env("N", foreign);
             }
             *stolen = Some(one(dag));

@@ -28,7 +28,9 @@ fn literals(dag: &Dag, file: Param<PathBuf>, number: Param<i64>) {
 }
 
 fn part(dag: &Dag, text: XComArg<String>) -> XComArg<u8> {
-    all(dag, "a", text, text, 1, 1.0, vec![], None).after(dag, text)
+    let all = all(dag, "a", text, text, 1, 1.0, vec![], None);
+    dag.task(all).after(text);
+    all
 }
 
 fn main() {

@@ -2,10 +2,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use excom_core::engine::{Receipt, TaskAnswer};
 use excom_core::value::Payload;
-use excom_core::{Answer, Engine, SequenceKey, Slice, memory};
+use excom_core::{Answer, SequenceKey, Slice, TaskChannel, TaskInstanceKey};
 
 use super::*;
-use crate::instance::RunFacts;
 use crate::{Bash, DagDefinition};
 
 /// A channel that has nothing, and counts how often it is asked.
@@ -39,6 +38,18 @@ impl TaskChannel for Empty {
         unreachable!("nothing is sliced")
     }
 
+    async fn variable(&self, _: &str) -> excom_core::Result<Option<String>> {
+        unreachable!("no variable is read")
+    }
+
+    async fn set_variable(&self, _: &str, _: Option<&str>) -> excom_core::Result<()> {
+        unreachable!("no variable is set")
+    }
+
+    async fn note_rendered(&self, _: &[(String, Value)]) -> excom_core::Result<()> {
+        unreachable!("nothing is rendered")
+    }
+
     fn log(&self, _: &str) {}
 }
 
@@ -53,17 +64,15 @@ fn all_values_of_other_tasks_come_in_one_pull() {
         );
     });
     let graph = definition.graph().unwrap();
-    let key = |id: &str| TaskInstanceKey::new("d", "r", id, -1).unwrap();
-    let shared = Shared {
-        engine: Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build(),
-        tasks: graph.shared(),
-        keys: vec![key("a"), key("b"), key("c")],
-        run: Arc::new(RunFacts::default()),
-        logs: None,
-        reporter: None,
+    let pulled = |number: u32, id: &str| {
+        let channel = Arc::new(Empty::default());
+        let ti = TaskInstance::new(channel.clone(), TaskInstanceKey::new("d", "r", id, -1).unwrap());
+        let task = &graph.tasks()[number as usize];
+        let arguments = pollster::block_on(arguments(&graph, task, number, &ti, None, 10)).unwrap();
+        let asked = (channel.pulls.load(Ordering::Relaxed), channel.keys.load(Ordering::Relaxed));
+        (arguments, asked)
     };
-    let channel = Empty::default();
-    let mut arguments = pollster::block_on(arguments(&shared, 2, &channel)).unwrap();
+    let (mut arguments, asked) = pulled(2, "c");
     let mut taken = Vec::new();
     while let Some((name, argument)) = arguments.next() {
         taken.push((name.to_string(), argument.required().unwrap_err().to_string()));
@@ -71,8 +80,6 @@ fn all_values_of_other_tasks_come_in_one_pull() {
     let names: Vec<&str> = taken.iter().map(|(name, _)| &**name).collect();
     assert_eq!(names, ["env.A", "env.B", "env.C"]);
     assert!(taken[2].1.contains("d/r/a `k`"), "{taken:?}");
-    assert_eq!((channel.pulls.into_inner(), channel.keys.into_inner()), (1, 3));
-    let channel = Empty::default();
-    pollster::block_on(super::arguments(&shared, 0, &channel)).unwrap();
-    assert_eq!(channel.pulls.into_inner(), 0);
+    assert_eq!(asked, (1, 3));
+    assert_eq!(pulled(0, "a").1.0, 0);
 }

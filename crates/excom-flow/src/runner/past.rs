@@ -1,0 +1,148 @@
+//! What is known of a run that was begun before: what is done in it, and how often the rest was tried.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use excom_core::{Caller, Engine, PullOptions, Result, TaskState, XComKey};
+use serde::Deserialize;
+
+use super::execute::SKIPMIXIN_KEY;
+use super::expansion::sibling;
+use super::schedule::{Instance, Target};
+use crate::dag::Graph;
+use crate::outcome::SkipDownstream;
+
+/// How many task instances are read together.
+const PAGE: u32 = 1000;
+
+/// What was done in a run before.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    done: HashMap<Instance, (TaskState, Vec<u32>)>,
+    /// The number of the last try of those that are not done, and how many of their tries failed.
+    tries: HashMap<Instance, (u32, u32)>,
+    /// How many instances each mapped task had.
+    lengths: HashMap<u32, u32>,
+    /// Whether something done was told since the last look.
+    news: bool,
+}
+
+impl Past {
+    /// What became of a run's task instances; those of the tasks in `anew` are to run again.
+    pub(super) async fn read(
+        engine: &Engine,
+        graph: &Graph,
+        run_id: &Arc<str>,
+        anew: &BTreeSet<u32>,
+    ) -> Result<Self> {
+        let mut past = Self::default();
+        let mut after: Option<(Arc<str>, i32)> = None;
+        loop {
+            let place = after.as_ref().map(|(task, map_index)| (&**task, *map_index));
+            let page = engine.db().task_instances(graph.dag_id(), run_id, place, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some((last.key.task_id.clone(), last.key.map_index));
+            for info in page {
+                let Some(task) = graph.number(&info.key.task_id) else { continue };
+                let instance = Instance { task, map_index: info.key.map_index };
+                if instance.map_index >= 0 && info.state != TaskState::Removed {
+                    let length = past.lengths.entry(task).or_default();
+                    *length = (*length).max(instance.map_index.unsigned_abs() + 1);
+                }
+                let Some(attempt) = info.attempt else { continue };
+                let ran = attempt.try_number;
+                let ended = info.state.is_finished() && info.state != TaskState::Removed;
+                if anew.contains(&task) {
+                    past.tries.insert(instance, (ran, 0));
+                } else if ended && info.state != TaskState::UpstreamFailed {
+                    past.done.insert(instance, (info.state, Vec::new()));
+                } else if info.state == TaskState::UpForRetry {
+                    past.tries.insert(instance, (ran, ran));
+                } else {
+                    // Whoever ran it was interrupted: the same try begins again.
+                    let before = ran.saturating_sub(1);
+                    past.tries.insert(instance, (before, before));
+                }
+            }
+        }
+        past.read_choices(engine, graph, run_id).await?;
+        Ok(past)
+    }
+
+    /// What branches and short-circuits chose, which they pushed.
+    async fn read_choices(&mut self, engine: &Engine, graph: &Graph, run_id: &Arc<str>) -> Result<()> {
+        let instances: Vec<Instance> = self.done.keys().copied().collect();
+        for instances in instances.chunks(PAGE as usize) {
+            let key = |instance: &Instance| -> Result<XComKey> {
+                let task_id = graph.tasks()[instance.task as usize].shared_id().clone();
+                let any =
+                    excom_core::TaskInstanceKey::new(graph.dag_id().clone(), run_id.clone(), task_id, -1)?;
+                sibling(&any, any.task_id.clone(), instance.map_index).xcom(SKIPMIXIN_KEY)
+            };
+            let keys: Vec<XComKey> = instances.iter().map(key).collect::<Result<_>>()?;
+            let known = engine.db().entries(&keys).await?;
+            let chosen: Vec<(Instance, XComKey)> = instances
+                .iter()
+                .copied()
+                .zip(keys)
+                .zip(known)
+                .filter_map(|(chosen, entry)| entry.map(|_| chosen))
+                .collect();
+            let keys: Vec<XComKey> = chosen.iter().map(|(_, key)| key.clone()).collect();
+            let answers = engine.pull(&Caller::System("runner"), &keys, PullOptions::default()).await?;
+            for ((instance, _), answer) in chosen.into_iter().zip(answers) {
+                let choice: Choice = answer.value()?.get()?;
+                let skips = match choice {
+                    Choice::Followed(followed) => {
+                        graph.skipped(instance.task, &SkipDownstream::AllBut(followed))?
+                    }
+                    Choice::Skipped(skipped) => skipped.iter().filter_map(|id| graph.number(id)).collect(),
+                };
+                if let Some(done) = self.done.get_mut(&instance) {
+                    done.1 = skips;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something of a task is known.
+    pub(super) fn knows(&self, task: u32) -> bool {
+        self.lengths.contains_key(&task)
+            || self.done.keys().chain(self.tries.keys()).any(|instance| instance.task == task)
+    }
+
+    /// How a task instance ended before, and the tasks that it chose to skip.
+    pub(super) fn done(&mut self, instance: Instance) -> Option<(TaskState, Vec<u32>)> {
+        let done = self.done.remove(&instance)?;
+        self.news = true;
+        Some(done)
+    }
+
+    /// Whether [`Past::done`] had something since the last call.
+    pub(super) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    /// The number of the last try of a task instance, and how many of its tries failed.
+    pub(super) fn tries(&self, instance: Instance) -> (u32, u32) {
+        self.tries.get(&instance).copied().unwrap_or_default()
+    }
+
+    /// How many instances the tasks of something expanded had.
+    pub(super) fn lengths(&self, graph: &Graph, target: Target) -> Vec<(u32, u32)> {
+        let tasks = match target {
+            Target::Task(task) => vec![task],
+            Target::Group(group) => graph.groups()[group as usize].tasks.clone(),
+        };
+        tasks.into_iter().filter_map(|task| Some((task, *self.lengths.get(&task)?))).collect()
+    }
+}
+
+/// What a task pushed about the tasks that it chose to skip.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Choice {
+    Followed(Vec<String>),
+    Skipped(Vec<String>),
+}
