@@ -171,9 +171,9 @@ impl View<'_> {
 
 fn info(found: &Row<'_>) -> Result<RunInfo> {
     let time = |at| Ok::<_, rusqlite::Error>(found.get::<_, Option<i64>>(at)?.map(row::time));
-    let state = found.get::<_, Option<i64>>(6)?.map(|code| {
-        RunState::from_code(code).ok_or_else(|| damaged("a run with an unknown state"))
-    });
+    let state = found
+        .get::<_, Option<i64>>(6)?
+        .map(|code| RunState::from_code(code).ok_or_else(|| damaged("a run with an unknown state")));
     Ok(RunInfo {
         run: DagRun {
             logical_date: time(2)?,

@@ -50,11 +50,7 @@ impl Transaction<'_> {
 
 impl View<'_> {
     pub(super) fn variable(&self, key: &str) -> Result<Option<Variable>> {
-        self.one(
-            "SELECT key, text, description, updated FROM variable WHERE key = ?1",
-            [key],
-            variable,
-        )
+        self.one("SELECT key, text, description, updated FROM variable WHERE key = ?1", [key], variable)
     }
 
     pub(super) fn variables(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Variable>> {

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskState};
 use excom_core::db::{
-    LooseObject, Push, Pushed, Scope, StartMode, Started, being_removed, cleared_by, intent_gone, not_started,
-    superseded, version_taken,
+    LooseObject, Push, Pushed, Scope, StartMode, Started, being_removed, cleared_by, intent_gone,
+    not_started, superseded, version_taken,
 };
 use excom_core::entry::{EndReason, Stored, Version, Writer};
 use excom_core::{TaskInstanceKey, XComKey};

@@ -259,10 +259,8 @@ impl Runner {
         let keys: Vec<TaskInstanceKey> =
             graph.tasks().iter().map(|task| key(task.shared_id())).collect::<Result<_>>()?;
         let run = DagRun {
-            dag_id: graph.dag_id().clone(),
-            run_id: run_id.clone(),
             logical_date: options.logical_date,
-            run_after: started_at,
+            ..DagRun::new(graph.dag_id().clone(), run_id.clone(), started_at)
         };
         self.engine.register_run(&run).await?;
         let scheduled: Vec<_> = keys.iter().map(|key| (key.clone(), TaskState::Scheduled)).collect();

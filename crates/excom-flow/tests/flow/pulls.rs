@@ -115,12 +115,8 @@ fn prior_dates_give_the_newest_value() {
         ("p3", "2026-11-03T00:00:00Z", None),
         ("p4", "2026-11-04T00:00:00Z", Some(4)),
     ] {
-        let run = DagRun {
-            dag_id: "d".into(),
-            run_id: run_id.into(),
-            logical_date: Some(date.parse().unwrap()),
-            run_after: date.parse().unwrap(),
-        };
+        let date = date.parse().unwrap();
+        let run = DagRun { logical_date: Some(date), ..DagRun::new("d", run_id, date) };
         pollster::block_on(engine.register_run(&run)).unwrap();
         if let Some(value) = value {
             started(&engine, run_id, "count", -1).xcom_push("return_value", &value).unwrap();

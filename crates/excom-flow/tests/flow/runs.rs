@@ -215,7 +215,7 @@ fn run_ids_and_dates_are_registered() {
     let runner = Runner::new(engine.clone());
     let report = on_runtime(runner.run(&definition, RunOptions::new().logical_date(date))).unwrap();
     assert_eq!(&*report.run_id, "manual__2026-11-21T10:00:00.000000Z");
-    let known = pollster::block_on(engine.db().run("d", &report.run_id)).unwrap().unwrap();
+    let known = pollster::block_on(engine.db().run_info("d", &report.run_id)).unwrap().unwrap().run;
     let started = "2026-11-21T10:00:00Z".parse().unwrap();
     assert_eq!((known.logical_date, known.run_after), (Some(date), started), "due when it was started");
     let error = on_runtime(runner.run(&definition, RunOptions::new().run_id(""))).unwrap_err();

@@ -39,6 +39,18 @@ impl TaskChannel for Empty {
         unreachable!("nothing is sliced")
     }
 
+    async fn variable(&self, _: &str) -> excom_core::Result<Option<String>> {
+        unreachable!("no variable is read")
+    }
+
+    async fn set_variable(&self, _: &str, _: Option<&str>) -> excom_core::Result<()> {
+        unreachable!("no variable is set")
+    }
+
+    async fn note_rendered(&self, _: &[(String, excom_core::Value)]) -> excom_core::Result<()> {
+        unreachable!("nothing is rendered")
+    }
+
     fn log(&self, _: &str) {}
 }
 
