@@ -226,6 +226,8 @@ macro_rules! metadata_db_conformance {
             the_environment_overrides_variables
             a_zombie_sets_no_variable
             reads_and_pushes_of_an_attempt_are_known
+            traces_go_backwards_and_forwards
+            traces_are_bounded
         );
 
         /// Random histories agree with a model.
