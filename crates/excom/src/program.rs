@@ -95,8 +95,8 @@ impl Program {
         runtime.shutdown_background();
         Ok(match report.state {
             excom_flow::runner::RunState::Success => ExitCode::SUCCESS,
-            excom_flow::runner::RunState::Failed => ExitCode::FAILURE,
             excom_flow::runner::RunState::Cancelled => ExitCode::from(INTERRUPTED),
+            _ => ExitCode::FAILURE,
         })
     }
 

@@ -119,8 +119,7 @@ fn an_earlier_run_stands_in_when_asked_for() {
     let engine = shell.engine();
     for (run_id, day) in [("r0", "2026-11-19T00:00:00Z"), ("r1", "2026-11-20T00:00:00Z")] {
         let at = day.parse().unwrap();
-        let run =
-            DagRun { dag_id: "weather".into(), run_id: run_id.into(), logical_date: Some(at), run_after: at };
+        let run = DagRun { logical_date: Some(at), ..DagRun::new("weather", run_id, at) };
         pollster::block_on(engine.register_run(&run)).unwrap();
     }
     let earlier = ["xcom", "push", "7", "--dag-id", "weather", "--run-id", "r0", "--task-id", "count"];

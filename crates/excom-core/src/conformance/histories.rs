@@ -39,6 +39,13 @@ enum Step {
         back: usize,
         state: TaskState,
     },
+    /// The end of a try with its last pushes: each a key of its own, and whether the value is large.
+    End {
+        task: usize,
+        back: usize,
+        state: TaskState,
+        pushes: Vec<(usize, bool)>,
+    },
     Push {
         who: Who,
         task: usize,
@@ -82,16 +89,20 @@ fn step() -> impl Strategy<Value = Step> {
             3 => (task(), back()).prop_map(|(task, back)| Who::Attempt { task, back }),
         ]
     };
-    let state = prop_oneof![
-        Just(TaskState::Success),
-        Just(TaskState::UpForRetry),
-        Just(TaskState::Deferred),
-        Just(TaskState::Failed)
-    ];
+    let state = || {
+        prop_oneof![
+            Just(TaskState::Success),
+            Just(TaskState::UpForRetry),
+            Just(TaskState::Deferred),
+            Just(TaskState::Failed)
+        ]
+    };
     prop_oneof![
         4 => task().prop_map(|task| Step::Start { task }),
         1 => (task(), back(), any::<bool>()).prop_map(|(task, back, resume)| Step::Restart { task, back, resume }),
-        2 => (task(), back(), state).prop_map(|(task, back, state)| Step::Finish { task, back, state }),
+        2 => (task(), back(), state()).prop_map(|(task, back, state)| Step::Finish { task, back, state }),
+        3 => (task(), back(), state(), prop::collection::vec((key(), any::<bool>()), 0..4))
+            .prop_map(|(task, back, state, pushes)| Step::End { task, back, state, pushes }),
         10 => (who(), task(), key(), any::<bool>(), any::<bool>())
             .prop_map(|(who, task, key, large, streamed)| Step::Push { who, task, key, large, streamed }),
         2 => (0usize..4).prop_map(|back| Step::Repeat { back }),
@@ -194,6 +205,31 @@ async fn apply(h: &Harness, model: &mut Model, step: &Step, n: u64) -> Result<()
             prop_assert_eq!(kind(&result), expected);
             if expected.is_none() {
                 model.removed.insert(attempt.ti, false);
+            }
+        }
+        Step::End { task, back, state, ref pushes } => {
+            let attempt = model.attempt(task, back, h);
+            let last: Vec<(XComKey, String)> = pushes
+                .iter()
+                .enumerate()
+                .map(|(i, (key, large))| {
+                    let n = n * 10 + i as u64;
+                    let json = if *large { super::large(n) } else { n.to_string() };
+                    (attempt.ti.xcom(KEYS[*key]).unwrap(), json)
+                })
+                .collect();
+            let values = last.iter().map(|(key, json)| (key.clone(), value(json).into())).collect();
+            let result = h.engine.finish(&attempt, state, values).await;
+            let expected = model.fence(&Caller::Attempt(attempt.clone()));
+            prop_assert_eq!(kind(&result), expected);
+            if let Ok(receipts) = result {
+                model.removed.insert(attempt.ti.clone(), false);
+                let known = h.engine.task_instance(&attempt.ti).await.unwrap().unwrap();
+                prop_assert_eq!(known.state, state);
+                for ((key, json), receipt) in last.into_iter().zip(receipts) {
+                    model.versions.entry(key.clone()).or_default().push(receipt.version);
+                    model.entries.insert(key, (receipt.version, json));
+                }
             }
         }
         Step::Push { who, task, key, large, streamed } => {

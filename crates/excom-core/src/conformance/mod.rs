@@ -19,20 +19,28 @@
 
 mod attempts;
 mod entries;
+mod finishing;
 mod histories;
 mod kept;
+mod lineage;
+mod runs;
 mod sequences;
 mod stores;
+mod variables;
 
 use std::future::Future;
 use std::sync::Arc;
 
 pub use attempts::*;
 pub use entries::*;
+pub use finishing::*;
 pub use histories::histories;
 pub use kept::*;
+pub use lineage::*;
+pub use runs::*;
 pub use sequences::*;
 pub use stores::value_store;
+pub use variables::*;
 
 use crate::attempt::{Attempt, Caller};
 use crate::channel::PullOptions;
@@ -204,6 +212,22 @@ macro_rules! metadata_db_conformance {
             upkeep_prunes_now_and_then
             abandoned_pushes_are_collected
             marks_are_set_once
+            a_try_ends_in_one_step
+            a_refused_end_changes_nothing
+            versions_drawn_twice_are_drawn_again_at_the_end
+            rendered_fields_are_of_the_newest_try
+            runs_have_states_and_times
+            runs_are_listed_newest_first
+            the_last_success_is_by_date
+            task_instances_come_in_pages
+            versions_of_a_dag_are_kept_once
+            old_runs_go_with_all_that_is_theirs
+            variables_are_set_listed_and_deleted
+            the_environment_overrides_variables
+            a_zombie_sets_no_variable
+            reads_and_pushes_of_an_attempt_are_known
+            traces_go_backwards_and_forwards
+            traces_are_bounded
         );
 
         /// Random histories agree with a model.

@@ -12,6 +12,7 @@ mod push;
 mod rendered;
 mod retention;
 mod sequence;
+mod trace;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use local::LocalChannel;
 pub use pull::TaskAnswer;
 pub use push::Receipt;
 pub use retention::Retention;
+pub use trace::{Direction, Ended, Trace, Traced, TracedVersion};
 pub use variables::{VariableSet, VariableValue};
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};

@@ -5,11 +5,14 @@
 
 mod connection;
 mod failure;
+mod ledger;
 mod names;
 mod read;
 mod retain;
 mod row;
+mod runs;
 mod schema;
+mod variables;
 mod write;
 mod writer;
 
@@ -20,11 +23,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
-    Cutoffs, DagRun, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced, Push, Pushed,
-    Reads, Removed, Scope, StartMode, Started, Surroundings,
+    Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced,
+    Push, Pushed, Reads, Removed, RunFilter, RunInfo, RunState, Scope, StartMode, Started, Surroundings,
+    Variable,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
-use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
+use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
 use jiff::Timestamp;
 
 use connection::Readers;
@@ -115,11 +119,39 @@ impl fmt::Debug for Db {
 impl MetadataDb for Db {
     async fn register_run(&self, run: &DagRun) -> Result<()> {
         let run = run.clone();
-        self.write(move |t| t.register_run(&run)).await
+        self.write(move |t| t.register_run(&run).map(drop)).await
     }
 
-    async fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<DagRun>> {
-        self.snapshot(|view| view.run(dag_id, run_id))
+    async fn start_run(&self, run: &DagRun, at: Timestamp) -> Result<()> {
+        let run = run.clone();
+        self.write(move |t| t.start_run(&run, at)).await
+    }
+
+    async fn set_run_state(&self, dag_id: &str, run_id: &str, state: RunState, at: Timestamp) -> Result<()> {
+        let (dag_id, run_id) = (dag_id.to_owned(), run_id.to_owned());
+        self.write(move |t| t.set_run_state(&dag_id, &run_id, state, at)).await
+    }
+
+    async fn run_info(&self, dag_id: &str, run_id: &str) -> Result<Option<RunInfo>> {
+        self.snapshot(|view| view.run_info(dag_id, run_id))
+    }
+
+    async fn runs(&self, filter: &RunFilter, before: Option<&DagRun>, limit: u32) -> Result<Vec<RunInfo>> {
+        self.snapshot(|view| view.runs(filter, before, limit))
+    }
+
+    async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>> {
+        self.snapshot(|view| view.last_success(before))
+    }
+
+    async fn task_instances(
+        &self,
+        dag_id: &str,
+        run_id: &str,
+        after: Option<(&str, i32)>,
+        limit: u32,
+    ) -> Result<Vec<TaskInstanceInfo>> {
+        self.snapshot(|view| view.task_instances(dag_id, run_id, after, limit))
     }
 
     async fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {
@@ -149,6 +181,32 @@ impl MetadataDb for Db {
     async fn set_attempt_state(&self, attempt: &Attempt, state: TaskState, at: Timestamp) -> Result<()> {
         let attempt = attempt.clone();
         self.write(move |t| t.set_attempt_state(&attempt, state, at)).await
+    }
+
+    async fn finish_attempt(
+        &self,
+        attempt: &Attempt,
+        state: TaskState,
+        pushes: &[Push],
+        at: Timestamp,
+    ) -> Result<()> {
+        let attempt = attempt.clone();
+        let pushes: Vec<_> = pushes.iter().map(|push| (push.clone(), write::packed(push))).collect();
+        self.write(move |t| t.finish_attempt(&attempt, state, &pushes, at)).await
+    }
+
+    async fn note_rendered(
+        &self,
+        attempt: &Attempt,
+        fields: &[(String, Value)],
+        at: Timestamp,
+    ) -> Result<()> {
+        let (attempt, fields) = (attempt.clone(), variables::packed(fields));
+        self.write(move |t| t.note_rendered(&attempt, &fields, at)).await
+    }
+
+    async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<(u32, Vec<(String, Value)>)>> {
+        self.snapshot(|view| view.rendered(ti))
     }
 
     async fn push(&self, push: &Push) -> Result<Pushed> {
@@ -217,6 +275,51 @@ impl MetadataDb for Db {
 
     async fn readers(&self, key: &XComKey) -> Result<Vec<LedgerRow>> {
         self.snapshot(|view| view.readers(key))
+    }
+
+    async fn reads_of(&self, ti: &TaskInstanceKey) -> Result<Vec<LedgerRow>> {
+        self.snapshot(|view| view.reads_of(ti))
+    }
+
+    async fn pushed_by(&self, ti: &TaskInstanceKey, number: u32) -> Result<Vec<EntryInfo>> {
+        self.snapshot(|view| view.pushed_by(ti, number))
+    }
+
+    async fn variable(&self, key: &str) -> Result<Option<Variable>> {
+        self.read(|view| view.variable(key))
+    }
+
+    async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
+        let (caller, variable) = (caller.clone(), variable.clone());
+        self.write(move |t| t.set_variable(&caller, &variable)).await
+    }
+
+    async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
+        let (caller, key) = (caller.clone(), key.to_owned());
+        self.write(move |t| t.delete_variable(&caller, &key)).await
+    }
+
+    async fn variables(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Variable>> {
+        self.read(|view| view.variables(prefix, after, limit))
+    }
+
+    async fn note_dag_version(
+        &self,
+        dag_id: &str,
+        version: &str,
+        document: &Value,
+        at: Timestamp,
+    ) -> Result<()> {
+        let (dag_id, version, document) = (dag_id.to_owned(), version.to_owned(), document.clone());
+        self.write(move |t| t.note_dag_version(&dag_id, &version, &document, at)).await
+    }
+
+    async fn dag_versions(&self, dag_id: &str, limit: u32) -> Result<Vec<DagVersion>> {
+        self.snapshot(|view| view.dag_versions(dag_id, limit))
+    }
+
+    async fn dag_version(&self, dag_id: &str, version: &str) -> Result<Option<DagVersion>> {
+        self.snapshot(|view| view.dag_version(dag_id, version))
     }
 
     async fn note_intent(&self, object: &LooseObject) -> Result<Pushed> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use excom_core::attempt::{AttemptInfo, TaskInstanceInfo, TaskState};
-use excom_core::db::{DagRun, Filter, Health, Item, LedgerRow, Page, Produced, ReadTarget, Surroundings};
+use excom_core::db::{Filter, Health, Item, Page, Produced, Surroundings};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{ObjectName, SequenceKey, Slice, TaskInstanceKey, XComKey};
 use rusqlite::types::Value as Sql;
@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::failure::Failure;
 use super::names::Lookup;
 use super::row;
-use super::write::{WHOLE, key};
+use super::write::key;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -32,7 +32,7 @@ impl View<'_> {
         self.0.connection
     }
 
-    fn rows<T>(
+    pub(super) fn rows<T>(
         &self,
         sql: &str,
         params: impl rusqlite::Params,
@@ -47,7 +47,7 @@ impl View<'_> {
         Ok(found)
     }
 
-    fn one<T>(
+    pub(super) fn one<T>(
         &self,
         sql: &str,
         params: impl rusqlite::Params,
@@ -59,12 +59,17 @@ impl View<'_> {
     }
 
     /// Run, task and key as numbers; none when one of them is not known.
-    fn numbers(&self, key: &SequenceKey) -> Result<Option<(i64, i64, i64)>> {
+    pub(super) fn numbers(&self, key: &SequenceKey) -> Result<Option<(i64, i64, i64)>> {
         let run = self.0.fresh_run(&key.dag_id, &key.run_id)?;
         Ok(match (run, self.0.name(&key.task_id)?, self.0.name(&key.key)?) {
             (Some(run), Some(task), Some(key)) => Some((run, task, key)),
             _ => None,
         })
+    }
+
+    /// Run and task as numbers; none when one of them is not known.
+    pub(super) fn task(&self, ti: &TaskInstanceKey) -> Result<Option<(i64, i64)>> {
+        Ok(self.0.fresh_run(&ti.dag_id, &ti.run_id)?.zip(self.0.name(&ti.task_id)?))
     }
 
     // ---- entries
@@ -271,25 +276,10 @@ impl View<'_> {
         self.one(&sql, (run, task, name, key.ti.map_index, version.to_code()), |found| row::entry(found, 0))
     }
 
-    // ---- runs, task instances, attempts
-
-    pub(super) fn run(&self, dag_id: &str, run_id: &str) -> Result<Option<DagRun>> {
-        let Some(id) = self.0.fresh_run(dag_id, run_id)? else { return Ok(None) };
-        self.one("SELECT logical_date, run_after FROM dag_run WHERE id = ?1", [id], |found| {
-            Ok(DagRun {
-                dag_id: dag_id.into(),
-                run_id: run_id.into(),
-                logical_date: found.get::<_, Option<i64>>(0)?.map(row::time),
-                run_after: row::time(found.get(1)?),
-            })
-        })
-    }
+    // ---- task instances, attempts
 
     pub(super) fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {
-        let (Some(run), Some(task)) = (self.0.fresh_run(&ti.dag_id, &ti.run_id)?, self.0.name(&ti.task_id)?)
-        else {
-            return Ok(None);
-        };
+        let Some((run, task)) = self.task(ti)? else { return Ok(None) };
         self.one(
             "SELECT number, attempt, try_number, state, started, took FROM task_instance
              WHERE run = ?1 AND task = ?2 AND map_index = ?3",
@@ -305,10 +295,7 @@ impl View<'_> {
     }
 
     pub(super) fn attempts(&self, ti: &TaskInstanceKey) -> Result<Vec<AttemptInfo>> {
-        let (Some(run), Some(task)) = (self.0.fresh_run(&ti.dag_id, &ti.run_id)?, self.0.name(&ti.task_id)?)
-        else {
-            return Ok(Vec::new());
-        };
+        let Some((run, task)) = self.task(ti)? else { return Ok(Vec::new()) };
         let found = self.rows(
             "SELECT number, attempt, try_number, state, started, took FROM attempt
              WHERE run = ?1 AND task = ?2 AND map_index = ?3
@@ -387,40 +374,6 @@ impl View<'_> {
         Ok(known.then_some(dag))
     }
 
-    // ---- the ledger
-
-    pub(super) fn readers(&self, key: &XComKey) -> Result<Vec<LedgerRow>> {
-        let Some((run, task, name)) = self.numbers(&key.sequence())? else { return Ok(Vec::new()) };
-        let whole = if key.ti.is_mapped() { WHOLE } else { i64::from(key.ti.map_index) };
-        self.rows(
-            "SELECT map_index, version, reader, reader_map, reader_attempt, count, first, last,
-                    d.text, r.run_id, t.text
-             FROM ledger l LEFT JOIN dag_run r ON r.id = l.reader_run LEFT JOIN name d ON d.id = r.dag
-                  LEFT JOIN name t ON t.id = l.reader AND l.reader_run > 0
-             WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index IN (?4, ?5)
-             ORDER BY first, reader",
-            (run, task, name, key.ti.map_index, whole),
-            |found| {
-                let target = if found.get::<_, i64>(0)? == WHOLE {
-                    ReadTarget::Sequence(key.sequence())
-                } else {
-                    ReadTarget::Entry(key.clone(), row::version(found.get(1)?)?)
-                };
-                let first: i64 = found.get(6)?;
-                let last: i64 = found.get(7)?;
-                let number: u32 = found.get(4)?;
-                Ok(LedgerRow {
-                    reader: reader(found)?,
-                    attempt: (number > 0).then_some(number),
-                    target,
-                    count: found.get::<_, i64>(5)? as u64,
-                    first: row::time(first),
-                    last: row::time(first + last),
-                })
-            },
-        )
-    }
-
     // ---- stored bytes and the database itself
 
     pub(super) fn knows_object(&self, object: &ObjectName, version: Version) -> Result<bool> {
@@ -452,19 +405,6 @@ impl View<'_> {
         let mut problems = self.rows("PRAGMA quick_check(5)", [], |found| Ok(found.get::<_, String>(0)?))?;
         problems.retain(|problem| problem != "ok");
         Ok(Health { identity, schema, entries: entries as u64, bytes: (pages * size) as u64, problems })
-    }
-}
-
-fn reader(found: &Row<'_>) -> Result<String> {
-    if let Some(task) = found.get::<_, Option<String>>(10)? {
-        let (dag, run): (String, String) = (found.get(8)?, found.get(9)?);
-        let ti = TaskInstanceKey::new(dag, run, task, found.get(3)?)?;
-        return Ok(excom_core::Caller::attempt(ti, excom_core::AttemptId(uuid::Uuid::nil())).to_string());
-    }
-    match found.get(2)? {
-        Sql::Text(name) => Ok(name),
-        // The reading run is gone.
-        _ => Ok("task (removed)".to_owned()),
     }
 }
 

@@ -103,12 +103,13 @@ impl Transaction<'_> {
         self.run("DELETE FROM ledger WHERE first + last < ?1", [cutoffs.reads.as_millisecond()])
     }
 
-    /// Runs that are old, finished and hold nothing go, with their task instances, attempts and reads.
+    /// Runs that are old, finished and hold nothing go, with their task instances, attempts, rendered
+    /// fields and reads, and then versions of DAGs that no run refers to any more.
     fn drop_runs(&self, before: i64, limit: u32) -> Result<u64> {
         let runs: Vec<i64> = self
             .connection
             .prepare_cached(
-                "SELECT id FROM dag_run r WHERE run_after < ?1
+                "SELECT id FROM dag_run r WHERE ifnull(ended, run_after) < ?1 AND ifnull(state, 1) <> 0
                  AND NOT EXISTS (SELECT 1 FROM entry WHERE run = r.id)
                  AND NOT EXISTS (SELECT 1 FROM history WHERE run = r.id)
                  AND NOT EXISTS (SELECT 1 FROM loose_object WHERE run = r.id)
@@ -120,10 +121,16 @@ impl Transaction<'_> {
         for run in &runs {
             self.run("DELETE FROM task_instance WHERE run = ?1", [run])?;
             self.run("DELETE FROM attempt WHERE run = ?1", [run])?;
+            self.run("DELETE FROM rendered WHERE run = ?1", [run])?;
             self.run("DELETE FROM ledger WHERE run = ?1", [run])?;
             self.run("DELETE FROM dag_run WHERE id = ?1", [run])?;
         }
         if !runs.is_empty() {
+            self.run(
+                "DELETE FROM dag_version AS v WHERE seen < ?1 AND NOT EXISTS
+                     (SELECT 1 FROM dag_run r WHERE r.dag = v.dag AND r.dag_version = v.version)",
+                [before],
+            )?;
             self.names.forget_runs();
         }
         Ok(runs.len() as u64)

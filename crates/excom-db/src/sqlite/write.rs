@@ -1,48 +1,55 @@
 //! The statements that write. Each function runs inside one transaction of the writer.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskState};
 use excom_core::db::{
-    DagRun, LooseObject, Push, Pushed, ReadTarget, Reads, Scope, StartMode, Started, being_removed,
-    cleared_by, intent_gone, not_started, superseded,
+    LooseObject, Push, Pushed, Scope, StartMode, Started, being_removed, cleared_by, intent_gone,
+    not_started, superseded, version_taken,
 };
 use excom_core::entry::{EndReason, Stored, Version, Writer};
-use excom_core::{SequenceKey, TaskInstanceKey, XComKey};
+use excom_core::{TaskInstanceKey, XComKey};
 use jiff::Timestamp;
-use rusqlite::types::Value as Sql;
 use rusqlite::{OptionalExtension, params};
 
 use super::failure::Failure;
+use super::ledger::of_task_instance;
 use super::row;
 use super::writer::Transaction;
 use crate::packing::{Codec, Packed};
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// The map index that stands for a whole sequence in the ledger.
-pub(super) const WHOLE: i64 = -2;
-
 /// A task instance as numbers.
 #[derive(Clone, Copy)]
-struct Ti {
-    run: i64,
-    task: i64,
-    map_index: i32,
+pub(super) struct Ti {
+    pub(super) run: i64,
+    pub(super) task: i64,
+    pub(super) map_index: i32,
 }
 
 /// An XCom as numbers.
 #[derive(Clone, Copy)]
-struct Xcom {
-    ti: Ti,
-    key: i64,
+pub(super) struct Xcom {
+    pub(super) ti: Ti,
+    pub(super) key: i64,
+}
+
+/// A push that may be written.
+struct Admitted {
+    /// The number of the pushing attempt; 0 for callers that are not fenced.
+    number: u32,
+    /// Whether there is an entry to become history.
+    replaces: bool,
 }
 
 impl Transaction<'_> {
-    fn execute(&self, sql: &'static str, params: impl rusqlite::Params) -> Result<usize> {
+    pub(super) fn execute(&self, sql: &'static str, params: impl rusqlite::Params) -> Result<usize> {
         Ok(self.connection.prepare_cached(sql)?.execute(params)?)
     }
 
-    fn ti(&self, ti: &TaskInstanceKey, at: Timestamp) -> Result<Ti> {
+    pub(super) fn ti(&self, ti: &TaskInstanceKey, at: Timestamp) -> Result<Ti> {
         let run = self.names.run(&ti.dag_id, &ti.run_id, at.as_millisecond())?;
         Ok(Ti { run, task: self.names.name(&ti.task_id)?, map_index: ti.map_index })
     }
@@ -60,7 +67,7 @@ impl Transaction<'_> {
         Ok(ti.zip(name).map(|(ti, key)| Xcom { ti, key }))
     }
 
-    fn xcom(&self, key: &XComKey, at: Timestamp) -> Result<Xcom> {
+    pub(super) fn xcom(&self, key: &XComKey, at: Timestamp) -> Result<Xcom> {
         Ok(Xcom { ti: self.ti(&key.ti, at)?, key: self.names.name(&key.key)? })
     }
 
@@ -78,7 +85,7 @@ impl Transaction<'_> {
     }
 
     /// The fence: the caller's attempt must be the current one of its task instance.
-    fn fence(&self, attempt: &Attempt) -> Result<AttemptInfo> {
+    pub(super) fn fence(&self, attempt: &Attempt) -> Result<AttemptInfo> {
         let Some(ti) = self.known_ti(&attempt.ti)? else { return Err(not_started(attempt).into()) };
         match self.current(ti)? {
             Some(current) if current.id == attempt.id => Ok(current),
@@ -98,7 +105,7 @@ impl Transaction<'_> {
     }
 
     /// The number of the caller's attempt; 0 for callers that are not fenced.
-    fn fence_caller(&self, caller: &Caller) -> Result<u32> {
+    pub(super) fn fence_caller(&self, caller: &Caller) -> Result<u32> {
         match caller {
             Caller::Attempt(attempt) => Ok(self.fence(attempt)?.number),
             _ => Ok(0),
@@ -128,7 +135,7 @@ impl Transaction<'_> {
     fn clear_ti(&self, ti: Ti, by: &str, at: Timestamp) -> Result<u64> {
         let keys: Vec<i64> = self
             .connection
-            .prepare_cached("SELECT key FROM entry WHERE run = ?1 AND task = ?2 AND map_index = ?3")?
+            .prepare_cached(&of_task_instance("entry", "e.key"))?
             .query_map((ti.run, ti.task, ti.map_index), |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         for key in &keys {
@@ -137,16 +144,7 @@ impl Transaction<'_> {
         Ok(keys.len() as u64)
     }
 
-    // ---- runs, task instances, attempts
-
-    pub(super) fn register_run(&self, run: &DagRun) -> Result<()> {
-        let id = self.names.run(&run.dag_id, &run.run_id, run.run_after.as_millisecond())?;
-        self.execute(
-            "UPDATE dag_run SET logical_date = ?2, run_after = ?3 WHERE id = ?1",
-            (id, run.logical_date.map(Timestamp::as_millisecond), run.run_after.as_millisecond()),
-        )?;
-        Ok(())
-    }
+    // ---- task instances, attempts
 
     pub(super) fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {
         for (ti, state) in states {
@@ -222,6 +220,10 @@ impl Transaction<'_> {
 
     pub(super) fn set_attempt_state(&self, attempt: &Attempt, state: TaskState, at: Timestamp) -> Result<()> {
         self.fence(attempt)?;
+        self.put_state(attempt, state, at)
+    }
+
+    fn put_state(&self, attempt: &Attempt, state: TaskState, at: Timestamp) -> Result<()> {
         let ti = self.ti(&attempt.ti, at)?;
         let ended = state.is_finished() || state == TaskState::UpForRetry;
         self.execute(
@@ -239,23 +241,71 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// All checks come before the first write, because a refusal must have written nothing.
+    pub(super) fn finish_attempt(
+        &self,
+        attempt: &Attempt,
+        state: TaskState,
+        pushes: &[(Push, Packed)],
+        at: Timestamp,
+    ) -> Result<()> {
+        self.fence(attempt)?;
+        let mut admitted = Vec::with_capacity(pushes.len());
+        let (mut keys, mut versions) = (HashSet::new(), HashSet::new());
+        for (push, _) in pushes {
+            match self.admit(push)? {
+                Some(new) if versions.insert((&push.key, push.version)) => {
+                    let replaces = new.replaces || !keys.insert(&push.key);
+                    admitted.push(Admitted { replaces, ..new });
+                }
+                _ => return Err(version_taken(&push.key, push.version).into()),
+            }
+        }
+        for ((push, packed), admitted) in pushes.iter().zip(admitted) {
+            self.write_entry(push, packed, admitted)?;
+        }
+        self.put_state(attempt, state, at)
+    }
+
     // ---- entries
 
     pub(super) fn push(&self, push: &Push, packed: &Packed) -> Result<Pushed> {
+        match self.admit(push)? {
+            Some(admitted) => self.write_entry(push, packed, admitted).map(|()| Pushed::Written),
+            None => Ok(Pushed::Already),
+        }
+    }
+
+    /// Lets a push through the fence, and an offloaded one only with its intent; none when its version is
+    /// known already. Writes nothing and makes nothing known.
+    fn admit(&self, push: &Push) -> Result<Option<Admitted>> {
         let number = self.fence_caller(&push.caller)?;
-        let xcom = self.xcom(&push.key, push.at)?;
         let offloaded = matches!(push.stored, Stored::Offloaded(_));
+        let Some(xcom) = self.known_xcom(&push.key)? else {
+            return match offloaded {
+                true => Err(intent_gone(&push.key, push.version).into()),
+                false => Ok(Some(Admitted { number, replaces: false })),
+            };
+        };
         let current = self.current_version(xcom)?;
         if current == Some(push.version) || self.had_version(xcom, push.version)? {
-            return Ok(Pushed::Already);
+            return Ok(None);
         }
-        if offloaded && !self.take_intent(xcom, push.version)? {
+        if offloaded && !self.has_intent(xcom, push.version)? {
             return Err(intent_gone(&push.key, push.version).into());
         }
-        if current.is_some() {
+        Ok(Some(Admitted { number, replaces: current.is_some() }))
+    }
+
+    fn write_entry(&self, push: &Push, packed: &Packed, admitted: Admitted) -> Result<()> {
+        let xcom = self.xcom(&push.key, push.at)?;
+        if matches!(push.stored, Stored::Offloaded(_)) {
+            self.take_intent(xcom, push.version)?;
+        }
+        if admitted.replaces {
             self.end(xcom, EndReason::Replaced, &push.caller.to_string(), push.at)?;
         }
-        let writer = Writer::of(&push.caller, &push.key, number);
+        let writer = Writer::of(&push.caller, &push.key, admitted.number);
         self.execute(
             "INSERT INTO entry
                  (run, task, key, map_index, version, writer, size, hash, shape, head, codec, body)
@@ -275,7 +325,7 @@ impl Transaction<'_> {
                 (!packed.body.is_empty()).then_some(&packed.body[..]),
             ],
         )?;
-        Ok(Pushed::Written)
+        Ok(())
     }
 
     fn current_version(&self, xcom: Xcom) -> Result<Option<Version>> {
@@ -301,14 +351,25 @@ impl Transaction<'_> {
             .exists((ti.run, ti.task, key, ti.map_index, version.to_code()))?)
     }
 
-    fn take_intent(&self, xcom: Xcom, version: Version) -> Result<bool> {
+    fn has_intent(&self, xcom: Xcom, version: Version) -> Result<bool> {
         let Xcom { ti, key } = xcom;
-        let taken = self.execute(
-            "DELETE FROM loose_object WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4
-             AND map_index = ?5 AND purge = 0",
+        Ok(self
+            .connection
+            .prepare_cached(
+                "SELECT 1 FROM loose_object WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4
+                 AND map_index = ?5 AND purge = 0",
+            )?
+            .exists((version.to_code(), ti.run, ti.task, key, ti.map_index))?)
+    }
+
+    fn take_intent(&self, xcom: Xcom, version: Version) -> Result<()> {
+        let Xcom { ti, key } = xcom;
+        self.execute(
+            "DELETE FROM loose_object
+             WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5",
             (version.to_code(), ti.run, ti.task, key, ti.map_index),
         )?;
-        Ok(taken > 0)
+        Ok(())
     }
 
     pub(super) fn clear(&self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64> {
@@ -352,6 +413,12 @@ impl Transaction<'_> {
              WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key)",
             bound,
         )?;
+        if key.is_none() {
+            self.execute(
+                "DELETE FROM rendered WHERE run = ?1 AND task = ?2 AND map_index = ?3",
+                (ti.run, ti.task, ti.map_index),
+            )?;
+        }
         let entries = self.execute(
             "DELETE FROM entry
              WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key)",
@@ -363,78 +430,6 @@ impl Transaction<'_> {
             bound,
         )?;
         Ok((entries + past) as u64)
-    }
-
-    // ---- the ledger
-
-    pub(super) fn note_reads(&self, reads: &[Reads]) -> Result<()> {
-        // Most reads of a batch have one reader.
-        let mut known: Option<(&Attempt, Ti, u32)> = None;
-        for read in reads {
-            let at = read.first;
-            let (xcom, version) = match &read.target {
-                ReadTarget::Entry(key, version) => (self.xcom(key, at)?, version.to_code()),
-                ReadTarget::Sequence(key) => (self.whole(key, at)?, 0),
-            };
-            let (run, reader, map_index, number) = match &read.reader {
-                Caller::Attempt(attempt) => {
-                    let (ti, number) = match known {
-                        Some((same, ti, number)) if same == attempt => (ti, number),
-                        _ => {
-                            let ti = self.ti(&attempt.ti, at)?;
-                            (ti, self.number_of(ti, attempt)?)
-                        }
-                    };
-                    known = Some((attempt, ti, number));
-                    (ti.run, Sql::Integer(ti.task), ti.map_index, number)
-                }
-                other => (0, Sql::Text(other.to_string()), -1, 0),
-            };
-            self.execute(
-                "INSERT INTO ledger VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 - ?11)
-                 ON CONFLICT DO UPDATE SET
-                     count = count + excluded.count,
-                     last = max(first + last, excluded.first + excluded.last) - min(first, excluded.first),
-                     first = min(first, excluded.first)",
-                params![
-                    xcom.ti.run,
-                    xcom.ti.task,
-                    xcom.key,
-                    i64::from(xcom.ti.map_index),
-                    version,
-                    run,
-                    reader,
-                    map_index,
-                    number,
-                    read.count as i64,
-                    read.first.as_millisecond(),
-                    read.last.as_millisecond(),
-                ],
-            )?;
-        }
-        Ok(())
-    }
-
-    fn whole(&self, key: &SequenceKey, at: Timestamp) -> Result<Xcom> {
-        let mut xcom = self.xcom(&key.at(-1), at)?;
-        xcom.ti.map_index = WHOLE as i32;
-        Ok(xcom)
-    }
-
-    /// The number of an attempt, current or superseded; 0 when it never started.
-    fn number_of(&self, ti: Ti, attempt: &Attempt) -> Result<u32> {
-        Ok(self
-            .connection
-            .prepare_cached(
-                "SELECT number FROM task_instance
-                 WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND attempt = ?4
-                 UNION ALL
-                 SELECT number FROM attempt
-                 WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND attempt = ?4",
-            )?
-            .query_row((ti.run, ti.task, ti.map_index, attempt.id.0), |row| row.get(0))
-            .optional()?
-            .unwrap_or(0))
     }
 
     // ---- loose objects

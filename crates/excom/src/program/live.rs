@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use excom_core::TaskState;
 use excom_flow::runner::{Event, PlainReporter, Reporter};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -13,7 +14,8 @@ const SHOWN: usize = 4;
 /// Shows a run on the terminal that standard error is.
 pub(super) struct Live {
     bar: ProgressBar,
-    running: Mutex<BTreeMap<Arc<str>, u32>>,
+    /// What runs: tasks and map indexes, each with its try.
+    running: Mutex<BTreeMap<(Arc<str>, i32), u32>>,
     lines: PlainReporter<Above>,
 }
 
@@ -28,15 +30,18 @@ impl Live {
         Self { bar, running: Mutex::default(), lines }
     }
 
-    fn show(&self, change: impl FnOnce(&mut BTreeMap<Arc<str>, u32>)) {
+    fn show(&self, change: impl FnOnce(&mut BTreeMap<(Arc<str>, i32), u32>)) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut running);
         let mut names: Vec<String> = running
             .iter()
             .take(SHOWN)
-            .map(|(task, try_number)| match try_number {
-                1 => task.to_string(),
-                n => format!("{task} (try {n})"),
+            .map(|((task, map_index), try_number)| {
+                let index = if *map_index < 0 { String::new() } else { format!("[{map_index}]") };
+                match try_number {
+                    1 => format!("{task}{index}"),
+                    n => format!("{task}{index} (try {n})"),
+                }
             })
             .collect();
         if running.len() > SHOWN {
@@ -50,20 +55,28 @@ impl Reporter for Live {
     fn report(&self, event: &Event<'_>) {
         match event {
             Event::RunStarted { tasks, .. } => self.bar.set_length(*tasks as u64),
-            Event::TaskStarted { task_id, try_number, .. } => {
+            Event::TaskStarted { task_id, map_index, try_number, .. } => {
                 // A line would be noise here: the bar shows what runs.
                 return self.show(|running| {
-                    running.insert((*task_id).clone(), *try_number);
+                    running.insert(((*task_id).clone(), *map_index), *try_number);
                 });
             }
-            Event::TaskRetry { task_id, .. } => self.show(|running| {
-                running.remove(*task_id);
+            Event::TaskRetry { task_id, map_index, .. } => self.show(|running| {
+                running.remove(&((*task_id).clone(), *map_index));
             }),
-            Event::TaskFinished { task_id, .. } => {
+            Event::TaskExpanded { instances, .. } => {
+                return self.bar.inc_length(u64::from(instances.saturating_sub(1)));
+            }
+            Event::TaskKept { .. } => return self.bar.inc(1),
+            Event::TaskFinished { task_id, map_index, state, .. } => {
                 self.show(|running| {
-                    running.remove(*task_id);
+                    running.remove(&((*task_id).clone(), *map_index));
                 });
                 self.bar.inc(1);
+                // A thousand instances that succeeded would bury the one that failed.
+                if *map_index >= 0 && *state == TaskState::Success {
+                    return;
+                }
             }
             Event::RunFinished { .. } => self.bar.finish_and_clear(),
             _ => {}

@@ -12,7 +12,22 @@ CREATE TABLE dag_run (
     run_id       TEXT NOT NULL,
     logical_date INTEGER,          -- milliseconds since 1970, UTC, as all times
     run_after    INTEGER NOT NULL,
+    conf         TEXT,             -- the parameters, a JSON dict
+    dag_version  TEXT,
+    state        INTEGER,          -- NULL for a run that was never started
+    started      INTEGER,
+    ended        INTEGER,
     UNIQUE (dag, run_id)
+) STRICT;
+
+-- Versions of DAGs, in the order seen.
+CREATE TABLE dag_version (
+    id       INTEGER PRIMARY KEY,
+    dag      INTEGER NOT NULL,
+    version  TEXT NOT NULL,
+    document TEXT NOT NULL,        -- JSON
+    seen     INTEGER NOT NULL,
+    UNIQUE (dag, version)
 ) STRICT;
 
 -- A task instance with its current attempt: the one that may write.
@@ -41,6 +56,16 @@ CREATE TABLE attempt (
     started    INTEGER NOT NULL,
     took       INTEGER,
     PRIMARY KEY (run, task, map_index, number)
+) STRICT, WITHOUT ROWID;
+
+-- What the fields of operators were rendered to, in the newest attempt of which it was kept.
+CREATE TABLE rendered (
+    run       INTEGER NOT NULL,
+    task      INTEGER NOT NULL,
+    map_index INTEGER NOT NULL,
+    number    INTEGER NOT NULL,    -- of the attempt
+    fields    TEXT NOT NULL,       -- a JSON list of names and values
+    PRIMARY KEY (run, task, map_index)
 ) STRICT, WITHOUT ROWID;
 
 -- The current version of each value. A push deletes and inserts, so ids are in order of time.
@@ -101,6 +126,17 @@ CREATE TABLE ledger (
     first          INTEGER NOT NULL,
     last           INTEGER NOT NULL,   -- milliseconds behind first
     PRIMARY KEY (run, task, key, map_index, version, reader_run, reader, reader_map, reader_attempt)
+) STRICT, WITHOUT ROWID;
+
+-- What a task read in its own run is found by the run; what it read in others, by this.
+CREATE INDEX ledger_elsewhere ON ledger (reader_run, reader, reader_map)
+    WHERE reader_run <> run AND reader_run > 0;
+
+CREATE TABLE variable (
+    key         TEXT PRIMARY KEY,
+    text        TEXT NOT NULL,
+    description TEXT,
+    updated     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- Objects without an entry: being written (purge 0), or to be removed (purge 1).

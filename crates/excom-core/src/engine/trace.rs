@@ -1,0 +1,346 @@
+//! Trace: where a value came from, and what came of it, as a small tree.
+//!
+//! The ledger knows who read which version, and entries and history know who pushed which. An attempt that
+//! read before it pushed may have used what it read; more than that nobody can know without its code.
+
+use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Engine;
+use crate::attempt::Caller;
+use crate::db::{Filter, ReadTarget};
+use crate::entry::{EndReason, EntryInfo, PastEntry, Version, Writer};
+use crate::{Result, SequenceKey, TaskInstanceKey, XComKey};
+
+/// The most children that a node shows.
+const CHILDREN: usize = 20;
+
+/// The most nodes of a tree.
+const NODES: usize = 1000;
+
+/// The most versions of an XCom that are looked through for one.
+const VERSIONS: u32 = 100_000;
+
+/// Which way a trace goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// To what the pusher had read before it pushed.
+    Backwards,
+    /// To who read it, and what they pushed afterwards.
+    Forwards,
+}
+
+/// A node of a trace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Trace {
+    /// What it is about.
+    #[serde(flatten)]
+    pub what: Traced,
+    /// Where it came from, or what came of it.
+    pub children: Vec<Trace>,
+    /// How many more children there are that are not shown.
+    pub more: u64,
+    /// Whether it is in the tree before with its children, which are not shown again.
+    pub repeated: bool,
+}
+
+/// What a node of a trace is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "node", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Traced {
+    /// A version of an XCom.
+    Version(Box<TracedVersion>),
+    /// A version that is no longer known, or may not be seen.
+    Unknown {
+        /// Which XCom.
+        key: XComKey,
+        /// Which version.
+        version: Version,
+        /// Why nothing is known of it.
+        why: String,
+    },
+    /// A mapped task's whole sequence, or part of it; the children are elements as they are now.
+    Sequence {
+        /// Which sequence.
+        key: SequenceKey,
+        /// How many elements it has now.
+        elements: u64,
+    },
+    /// Somebody who read.
+    Reader {
+        /// Who, such as `task d/r/t` or `user ana`.
+        reader: String,
+        /// The task instance, when it was one that is still known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        task: Option<TaskInstanceKey>,
+        /// The number of its attempt.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        attempt: Option<u32>,
+        /// How many times.
+        count: u64,
+        /// The first time.
+        first: Timestamp,
+        /// The last time.
+        last: Timestamp,
+    },
+}
+
+/// A version of an XCom in a trace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TracedVersion {
+    /// What is known about it; the writer's number is that of the attempt.
+    #[serde(flatten)]
+    pub info: EntryInfo,
+    /// When it was pushed.
+    pub pushed_at: Timestamp,
+    /// The try that pushed it, when its own task did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub try_number: Option<u32>,
+    /// How it ended, when it is no longer the entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+}
+
+/// How a version ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Ended {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: EndReason,
+    /// By whom or what.
+    pub by: String,
+}
+
+impl Engine {
+    /// The tree of a version's origins or consequences, so many levels of values deep: of the version
+    /// given, or of the entry, or of the last version when there is no entry. None when there is nothing.
+    ///
+    /// Pushes of a task into other task instances are not followed forwards.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use excom_core::engine::{Direction, Traced};
+    /// use excom_core::{Caller, Engine, TaskInstanceKey, Value, memory};
+    ///
+    /// # pollster::block_on(async {
+    /// let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build();
+    /// let ti = |task| TaskInstanceKey::new("weather", "manual__1", task, -1);
+    /// let (measured, peak) = (ti("measure")?.return_value(), ti("hottest")?.return_value());
+    /// engine.push(&Caller::user("ana"), &measured, Value::of(&[12.0, 34.0])?.into()).await?;
+    /// let hottest = Caller::Attempt(engine.start(&ti("hottest")?, 1).await?);
+    /// engine.pull(&hottest, &[measured.clone()], Default::default()).await?;
+    /// engine.push(&hottest, &peak, Value::of(&34.0)?.into()).await?;
+    ///
+    /// let trace = engine.trace(&Caller::user("ana"), &peak, None, Direction::Backwards, 5).await?;
+    /// let from = &trace.unwrap().children[0].what;
+    /// assert!(matches!(from, Traced::Version(version) if version.info.key == measured));
+    /// # Ok::<(), excom_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// When the database cannot be read or written (gathered reads are written first);
+    /// [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden) when the caller may not read the XCom.
+    pub async fn trace(
+        &self,
+        caller: &Caller,
+        key: &XComKey,
+        version: Option<Version>,
+        direction: Direction,
+        depth: u32,
+    ) -> Result<Option<Trace>> {
+        self.may_look(caller, key)?;
+        self.flush_reads().await?;
+        let Some(found) = self.find_version(key, version).await? else { return Ok(None) };
+        let mut tracer = Tracer { engine: self, caller, direction, nodes: NODES, expanded: HashMap::new() };
+        Ok(Some(tracer.version(key.clone(), found.info.version, depth).await?))
+    }
+
+    /// A version, current or past; without one, the entry or the last version.
+    async fn find_version(&self, key: &XComKey, version: Option<Version>) -> Result<Option<TracedVersion>> {
+        let exactly = Filter {
+            dag_id: Some(key.ti.dag_id.clone()),
+            run_id: Some(key.ti.run_id.clone()),
+            task_id: Some(key.ti.task_id.clone()),
+            map_index: Some(key.ti.map_index),
+            key: Some(key.key.clone()),
+        };
+        let fits = |info: &EntryInfo| version.is_none_or(|version| version == info.version);
+        let current = self.0.db.list(&exactly, None, 1).await?.items.pop();
+        let (mut info, ended) = match current.filter(fits) {
+            Some(info) => (info, None),
+            None => {
+                let versions = if version.is_some() { VERSIONS } else { 1 };
+                let past = self.0.db.history(key, versions).await?;
+                let Some(PastEntry { info, ended_at, reason, by, .. }) =
+                    past.into_iter().find(|past| fits(&past.info))
+                else {
+                    return Ok(None);
+                };
+                (info, Some(Ended { at: ended_at, reason, by }))
+            }
+        };
+        let mut try_number = None;
+        if let Writer::Attempt(number) = info.writer {
+            let attempts = self.0.db.attempts(&key.ti).await?;
+            try_number = attempts.iter().find(|attempt| attempt.number == number).map(|a| a.try_number);
+        }
+        info.preview = self.0.backend.orm_deserialize_value(&info);
+        Ok(Some(TracedVersion { pushed_at: info.pushed_at(), info, try_number, ended }))
+    }
+}
+
+/// A trace in the making.
+struct Tracer<'a> {
+    engine: &'a Engine,
+    caller: &'a Caller,
+    direction: Direction,
+    /// How many nodes there is room for.
+    nodes: usize,
+    /// Versions that were expanded, how deep, and whether there was anything.
+    expanded: HashMap<(XComKey, Version), (u32, bool)>,
+}
+
+/// A node to come; boxed, since nodes have nodes.
+type Traces<'b> = Pin<Box<dyn Future<Output = Result<Trace>> + Send + 'b>>;
+
+impl Tracer<'_> {
+    /// The node of a version, with children as far as the depth allows.
+    fn version(&mut self, key: XComKey, version: Version, depth: u32) -> Traces<'_> {
+        Box::pin(async move {
+            self.nodes = self.nodes.saturating_sub(1);
+            if let Some(refusal) = self.engine.settings().access.refuse_read(self.caller, &key, false) {
+                return Ok(leaf(Traced::Unknown { key, version, why: refusal.to_string() }));
+            }
+            let Some(found) = self.engine.find_version(&key, Some(version)).await? else {
+                let why = "past its retention".to_owned();
+                return Ok(leaf(Traced::Unknown { key, version, why }));
+            };
+            let mut node = leaf(Traced::Version(Box::new(found.clone())));
+            if depth == 0 {
+                return Ok(node);
+            }
+            let before = self.expanded.insert((key.clone(), version), (depth, true));
+            if let Some((deep, children)) = before.filter(|(deep, _)| *deep >= depth) {
+                node.repeated = children;
+                self.expanded.insert((key, version), (deep, children));
+                return Ok(node);
+            }
+            match self.direction {
+                Direction::Backwards => self.origins(&mut node, &found, depth).await?,
+                Direction::Forwards => self.consequences(&mut node, &found, depth).await?,
+            }
+            self.expanded.insert((key, version), (depth, !node.children.is_empty()));
+            Ok(node)
+        })
+    }
+
+    /// What the pusher had read before.
+    async fn origins(&mut self, node: &mut Trace, of: &TracedVersion, depth: u32) -> Result<()> {
+        let (pusher, number) = match &of.info.writer {
+            Writer::Attempt(number) => (&of.info.key.ti, Some(*number)),
+            Writer::Task(ti) => (ti, None),
+            Writer::User(_) | Writer::System(_) => return Ok(()),
+        };
+        let mut reads = self.engine.0.db.reads_of(pusher).await?;
+        let mut targets = HashSet::new();
+        reads.retain(|read| {
+            read.first <= of.pushed_at
+                && number.is_none_or(|number| read.attempt == Some(number))
+                && targets.insert(read.target.clone())
+        });
+        node.more = beyond(reads.len());
+        for read in reads.into_iter().take(CHILDREN) {
+            if self.nodes == 0 {
+                node.more += 1;
+                continue;
+            }
+            node.children.push(match read.target {
+                ReadTarget::Entry(key, version) => self.version(key, version, depth - 1).await?,
+                ReadTarget::Sequence(key) => self.sequence(key, depth).await?,
+            });
+        }
+        Ok(())
+    }
+
+    /// The elements of a sequence are as deep as it would be itself.
+    async fn sequence(&mut self, key: SequenceKey, depth: u32) -> Result<Trace> {
+        self.nodes = self.nodes.saturating_sub(1);
+        let elements = self.engine.0.db.count(&key).await?;
+        let shown = self.engine.0.db.page(&key, None, CHILDREN as u32).await?;
+        let mut node = leaf(Traced::Sequence { key: key.clone(), elements });
+        for item in shown {
+            if self.nodes == 0 {
+                break;
+            }
+            node.children.push(self.version(key.at(item.map_index), item.entry.version, depth - 1).await?);
+        }
+        node.more = elements.saturating_sub(node.children.len() as u64);
+        Ok(node)
+    }
+
+    /// Who read it, and what they pushed afterwards.
+    async fn consequences(&mut self, node: &mut Trace, of: &TracedVersion, depth: u32) -> Result<()> {
+        let ended = of.ended.as_ref().map(|ended| ended.at);
+        let mut readers = self.engine.0.db.readers(&of.info.key).await?;
+        let mut known = HashSet::new();
+        readers.retain(|read| {
+            let of_it = match &read.target {
+                ReadTarget::Entry(_, version) => *version == of.info.version,
+                // A row of a sequence does not tell versions: this one was part of it at that time.
+                ReadTarget::Sequence(_) => {
+                    read.last >= of.pushed_at && ended.is_none_or(|ended| read.first <= ended)
+                }
+            };
+            of_it && known.insert((read.reader.clone(), read.attempt))
+        });
+        node.more = beyond(readers.len());
+        for read in readers.into_iter().take(CHILDREN) {
+            if self.nodes == 0 {
+                node.more += 1;
+                continue;
+            }
+            self.nodes -= 1;
+            let mut pushed = match (&read.task, read.attempt) {
+                (Some(task), Some(number)) => self.engine.0.db.pushed_by(task, number).await?,
+                _ => Vec::new(),
+            };
+            pushed.retain(|info| info.pushed_at() >= read.first);
+            let mut reader = leaf(Traced::Reader {
+                reader: read.reader,
+                task: read.task,
+                attempt: read.attempt,
+                count: read.count,
+                first: read.first,
+                last: read.last,
+            });
+            reader.more = beyond(pushed.len());
+            for info in pushed.into_iter().take(CHILDREN) {
+                if self.nodes == 0 {
+                    reader.more += 1;
+                    continue;
+                }
+                reader.children.push(self.version(info.key, info.version, depth - 1).await?);
+            }
+            node.children.push(reader);
+        }
+        Ok(())
+    }
+}
+
+fn beyond(children: usize) -> u64 {
+    children.saturating_sub(CHILDREN) as u64
+}
+
+fn leaf(what: Traced) -> Trace {
+    Trace { what, children: Vec::new(), more: 0, repeated: false }
+}

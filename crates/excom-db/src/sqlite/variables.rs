@@ -1,0 +1,102 @@
+//! Variables and rendered fields: the statements that write and read them.
+
+use excom_core::attempt::{Attempt, Caller};
+use excom_core::db::Variable;
+use excom_core::{TaskInstanceKey, Value};
+use jiff::Timestamp;
+use rusqlite::{Row, params};
+use serde_json::value::RawValue;
+
+use super::failure::{Failure, damaged};
+use super::read::View;
+use super::row;
+use super::writer::Transaction;
+
+type Result<T> = std::result::Result<T, Failure>;
+
+impl Transaction<'_> {
+    pub(super) fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
+        self.fence_caller(caller)?;
+        self.execute(
+            "INSERT INTO variable (key, text, description, updated) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET text = excluded.text, updated = excluded.updated,
+                 description = ifnull(excluded.description, description)",
+            params![
+                &*variable.key,
+                variable.text,
+                variable.description,
+                variable.updated_at.as_millisecond()
+            ],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
+        self.fence_caller(caller)?;
+        Ok(self.execute("DELETE FROM variable WHERE key = ?1", [key])? > 0)
+    }
+
+    pub(super) fn note_rendered(&self, attempt: &Attempt, fields: &str, at: Timestamp) -> Result<()> {
+        let number = self.fence(attempt)?.number;
+        let ti = self.ti(&attempt.ti, at)?;
+        self.execute(
+            "INSERT OR REPLACE INTO rendered (run, task, map_index, number, fields)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            (ti.run, ti.task, ti.map_index, number, fields),
+        )?;
+        Ok(())
+    }
+}
+
+impl View<'_> {
+    pub(super) fn variable(&self, key: &str) -> Result<Option<Variable>> {
+        self.one("SELECT key, text, description, updated FROM variable WHERE key = ?1", [key], variable)
+    }
+
+    pub(super) fn variables(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Variable>> {
+        // Keys with the prefix lie together, beginning at the prefix itself.
+        let found = self.rows(
+            "SELECT key, text, description, updated FROM variable
+             WHERE key >= ?1 AND key > ?2 ORDER BY key LIMIT ?3",
+            (prefix, after.unwrap_or_default(), limit),
+            variable,
+        )?;
+        Ok(found.into_iter().take_while(|variable| variable.key.starts_with(prefix)).collect())
+    }
+
+    pub(super) fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<(u32, Vec<(String, Value)>)>> {
+        let Some((run, task)) = self.task(ti)? else { return Ok(None) };
+        self.one(
+            "SELECT number, fields FROM rendered WHERE run = ?1 AND task = ?2 AND map_index = ?3",
+            (run, task, ti.map_index),
+            |found| {
+                let text: String = found.get(1)?;
+                let fields: Vec<(String, Box<RawValue>)> =
+                    serde_json::from_str(&text).map_err(|_| damaged("rendered fields that are no list"))?;
+                let values = fields.into_iter().map(|(name, raw)| {
+                    let text: Box<str> = raw.into();
+                    Ok((name, Value::parse(String::from(text))?))
+                });
+                Ok((found.get(0)?, values.collect::<Result<_>>()?))
+            },
+        )
+    }
+}
+
+/// Rendered fields as their column holds them.
+pub(super) fn packed(fields: &[(String, Value)]) -> String {
+    let pairs = fields.iter().map(|(name, value)| {
+        let name = serde_json::Value::from(name.as_str());
+        format!("[{name},{}]", value.as_str())
+    });
+    format!("[{}]", pairs.collect::<Vec<_>>().join(","))
+}
+
+fn variable(found: &Row<'_>) -> Result<Variable> {
+    Ok(Variable {
+        key: row::text(found, 0)?,
+        text: found.get(1)?,
+        description: found.get(2)?,
+        updated_at: row::time(found.get(3)?),
+    })
+}
