@@ -4,6 +4,7 @@
 //! that round's ratio; its spread is the least and the greatest.
 
 mod engine;
+mod flow;
 mod goals;
 mod payload;
 mod report;
@@ -65,7 +66,11 @@ fn run(groups: &[String], json: bool) -> Result<bool, Box<dyn std::error::Error>
     let mut rows = Vec::new();
     let mut missing = Vec::new();
     for goal in goals.iter().filter(|goal| chosen(goal)) {
-        match engine::measure(goal)? {
+        let measured = match engine::measure(goal)? {
+            Some(rows) => Some(rows),
+            None => flow::measure(goal)?,
+        };
+        match measured {
             Some(measured) => {
                 for row in measured {
                     if !json {

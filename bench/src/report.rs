@@ -21,6 +21,9 @@ pub(crate) struct Row {
     pub(crate) unit: String,
     /// What the ratio is.
     pub(crate) what: String,
+    /// What else was measured, for comparison.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) beside: Vec<(String, f64)>,
     /// Ours and the reference, round by round.
     pub(crate) rounds: Vec<(f64, Option<f64>)>,
 }
@@ -47,8 +50,15 @@ impl Row {
             spread: bounds,
             unit: unit.to_owned(),
             what: goal.ratio.clone(),
+            beside: Vec::new(),
             rounds,
         }
+    }
+
+    /// The row with something to compare it with.
+    pub(crate) fn beside(mut self, beside: Vec<(String, f64)>) -> Self {
+        self.beside = beside;
+        self
     }
 }
 
@@ -75,6 +85,9 @@ pub(crate) fn line(row: &Row) {
         "{:<42} ours {:>10.2} {:<6} reference {:>10}  ratio {:>8.3} [{:.3} to {:.3}]  goal {:<8} {met}",
         row.name, row.ours, row.unit, reference, row.ratio, row.spread[0], row.spread[1], row.goal
     ));
+    for (what, figure) in &row.beside {
+        print(&format!("    beside: {what}: {figure:.2}"));
+    }
 }
 
 pub(crate) fn summary(rows: &[Row], missing: &[&str]) {

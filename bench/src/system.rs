@@ -24,3 +24,11 @@ impl Clock for SystemClock {
         Box::pin(std::future::ready(()))
     }
 }
+
+/// The most memory that this process has used so far, in MiB.
+pub(crate) fn resident() -> std::io::Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<f64>().ok());
+    Ok(kilobytes.unwrap_or(f64::NAN) / 1024.0)
+}
