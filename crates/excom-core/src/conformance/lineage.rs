@@ -89,8 +89,6 @@ fn told(trace: &Trace) -> String {
             let number = attempt.map_or(String::new(), |number| format!("#{number}"));
             format!("{}{number}", reader.rsplit('/').next().unwrap_or_default())
         }
-        #[allow(unreachable_patterns, reason = "the enum may grow for those outside")]
-        _ => String::new(),
     };
     let mut parts: Vec<String> = trace.children.iter().map(told).collect();
     if trace.more > 0 {
