@@ -12,8 +12,9 @@ use jiff::Timestamp;
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
     Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced,
-    Push, Pushed, ReadTarget, Reads, Removed, RunFilter, RunInfo, RunState, Scope, StartMode, Started,
-    Surroundings, Variable, being_removed, cleared_by, intent_gone, not_started, superseded, version_taken,
+    Push, Pushed, ReadTarget, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scope, StartMode,
+    Started, Surroundings, Variable, being_removed, cleared_by, intent_gone, not_started, superseded,
+    version_taken,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::value::{Value, preview};
@@ -45,8 +46,7 @@ type Reader = (String, Option<TaskInstanceKey>, Option<u32>);
 struct Instance {
     state: TaskState,
     attempts: Vec<AttemptInfo>,
-    /// Rendered fields, with the number of the attempt.
-    rendered: Option<(u32, Vec<(String, Value)>)>,
+    rendered: Option<Rendered>,
 }
 
 impl Instance {
@@ -416,12 +416,12 @@ impl MetadataDb for Db {
         let mut tables = self.lock();
         let number = tables.fence_attempt(attempt)?.number;
         if let Some(instance) = tables.instances.get_mut(&attempt.ti) {
-            instance.rendered = Some((number, fields.to_vec()));
+            instance.rendered = Some(Rendered { number, fields: fields.to_vec() });
         }
         Ok(())
     }
 
-    async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<(u32, Vec<(String, Value)>)>> {
+    async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
         Ok(self.lock().instances.get(ti).and_then(|instance| instance.rendered.clone()))
     }
 
