@@ -38,9 +38,10 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     if output.json() {
         return output.document(&json!({"direction": direction, "trace": trace}));
     }
-    let root = line(&trace, output);
+    let root = line(&trace, "", output);
     output.line(&root)?;
-    branches(&trace, "", output)?;
+    // What is in the same run is named without it, or its name would be most of the tree.
+    branches(&trace, "", &format!("{}/{}/", key.ti.dag_id, key.ti.run_id), output)?;
     if trace.children.is_empty() && trace.more == 0 && depth > 0 {
         output.say(match direction {
             Direction::Backwards => {
@@ -52,13 +53,13 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     Ok(())
 }
 
-fn branches(node: &Trace, indent: &str, output: &mut Output) -> Result<(), Stop> {
+fn branches(node: &Trace, indent: &str, run: &str, output: &mut Output) -> Result<(), Stop> {
     let last = node.children.len().checked_sub(1).filter(|_| node.more == 0);
     for (i, child) in node.children.iter().enumerate() {
         let (branch, below) = if Some(i) == last { ("└── ", "    ") } else { ("├── ", "│   ") };
-        let told = line(child, output);
+        let told = line(child, run, output);
         output.line(&format!("{indent}{branch}{told}"))?;
-        branches(child, &format!("{indent}{below}"), output)?;
+        branches(child, &format!("{indent}{below}"), run, output)?;
     }
     if node.more > 0 {
         output.line(&format!("{indent}└── and {} more", text::number(node.more)))?;
@@ -66,7 +67,7 @@ fn branches(node: &Trace, indent: &str, output: &mut Output) -> Result<(), Stop>
     Ok(())
 }
 
-fn line(node: &Trace, output: &Output) -> String {
+fn line(node: &Trace, run: &str, output: &Output) -> String {
     let (name, about) = match &node.what {
         Traced::Version(version) => (version.info.key.to_string(), about(version)),
         Traced::Unknown { key, version, why } => (key.to_string(), format!(": version {version}, {why}")),
@@ -74,15 +75,18 @@ fn line(node: &Trace, output: &Output) -> String {
             let name = format!("{}/{}/{} `{}`", key.dag_id, key.run_id, key.task_id, key.key);
             (name, format!(": all of it, {}", text::count(*elements, "element")))
         }
-        Traced::Reader { reader, attempt, count, first, .. } => {
+        Traced::Reader { reader, task, attempt, count, first, .. } => {
+            let own = task.as_ref().and_then(|ti| ti.to_string().strip_prefix(run).map(str::to_owned));
+            let reader = own.map_or_else(|| reader.clone(), |task| format!("task {task}"));
             let attempt = attempt.map_or(String::new(), |number| format!(", attempt {number}"));
             let times = text::count(*count, "time");
             (String::new(), format!("read by {reader}{attempt}: {times}, first at {}", text::time(*first)))
         }
         _ => (String::new(), "something that this command does not know".to_owned()),
     };
+    let name = name.strip_prefix(run).unwrap_or(&name);
     let again = if node.repeated { " (*)" } else { "" };
-    format!("{}{}{again}", output.styled(Style::Heading, &text::tame(&name)), text::tame(&about))
+    format!("{}{}{again}", output.styled(Style::Heading, &text::tame(name)), text::tame(&about))
 }
 
 fn about(version: &TracedVersion) -> String {
