@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, Command, value_parser};
 use excom::RETURN_VALUE;
+use excom::core::run::RunState;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 error, 2 not understood, 3 no value, 4 expired, 5 forbidden or superseded,
@@ -23,7 +24,7 @@ const EVERYWHERE: &str = "Everywhere";
 pub(crate) fn command() -> Command {
     Command::new("excom")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Push, pull, list and trace XComs: what the tasks of a DAG tell each other")
+        .about("XComs, what the tasks of a DAG tell each other; and variables and runs of DAGs")
         .after_help(EXIT_CODES)
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -53,6 +54,9 @@ pub(crate) fn command() -> Command {
                 .arg_required_else_help(true)
                 .subcommands([push(), pull(), get(), list(), history(), clear(), delete()]),
         )
+        .subcommand(variable())
+        .subcommand(runs())
+        .subcommand(trace())
         .subcommand(config())
         .subcommand(
             Command::new("prune")
@@ -161,6 +165,133 @@ fn delete() -> Command {
         .after_long_help(IN_A_TASK)
 }
 
+fn variable() -> Command {
+    let key = || Arg::new("key").value_name("KEY").required(true).help("The variable's key");
+    Command::new("variable")
+        .about("Get, set and list variables: text that all DAGs share")
+        .after_long_help(
+            "EXCOM_VAR_<KEY> in the environment, the key in upper case, overrides a variable wherever it is\n\
+             read; so does Airflow's AIRFLOW_VAR_<KEY>, when Excom's is not set.",
+        )
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("get").about("Print a variable's text").arg(key()).arg(
+                Arg::new("default")
+                    .long("default")
+                    .value_name("TEXT")
+                    .allow_hyphen_values(true)
+                    .help("Print this when there is no such variable"),
+            ),
+        )
+        .subcommand(
+            Command::new("set")
+                .about("Set a variable")
+                .arg(key())
+                .arg(
+                    Arg::new("value")
+                        .value_name("TEXT")
+                        .required_unless_present("file")
+                        .conflicts_with("file")
+                        .allow_negative_numbers(true)
+                        .help("The text, or `-` to read it from standard input"),
+                )
+                .arg(
+                    Arg::new("file")
+                        .long("file")
+                        .value_name("FILE")
+                        .value_parser(value_parser!(PathBuf))
+                        .help("Read the text from a file"),
+                )
+                .arg(
+                    Arg::new("description")
+                        .long("description")
+                        .value_name("TEXT")
+                        .help("What it is for; the one before stays when this is not given"),
+                )
+                .arg(flag("check-json", "Refuse a text that is not JSON")),
+        )
+        .subcommand(
+            Command::new("list")
+                .about("List variables, as they are set")
+                .arg(
+                    Arg::new("prefix")
+                        .long("prefix")
+                        .value_name("TEXT")
+                        .help("Only those whose keys begin with this"),
+                )
+                .arg(limit("100"))
+                .arg(
+                    Arg::new("after")
+                        .long("after")
+                        .value_name("KEY")
+                        .help("Go on behind this key, as a list told"),
+                ),
+        )
+        .subcommand(Command::new("delete").about("Delete a variable").arg(key()))
+}
+
+fn runs() -> Command {
+    let state = RunState::ALL.map(|state| PossibleValue::new(state.name()));
+    let state = PossibleValuesParser::new(state).try_map(|name| {
+        RunState::ALL.into_iter().find(|state| state.name() == name).ok_or("no state of a run")
+    });
+    Command::new("run")
+        .about("Look at DAG runs")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("list")
+                .about("List runs, newest first")
+                .arg(id("dag-id", "DAG", true))
+                .arg(
+                    Arg::new("state")
+                        .long("state")
+                        .value_name("STATE")
+                        .value_parser(state)
+                        .help("Only runs in this state"),
+                )
+                .arg(limit("20"))
+                .after_long_help(
+                    "Inside a task, --dag-id defaults to the task's own. A run that was killed stays `running`.",
+                ),
+        )
+        .subcommand(
+            Command::new("show")
+                .about("Show a run with its tasks; those of a mapped task are summed up")
+                .arg(id("dag-id", "DAG", false))
+                .arg(id("run-id", "DAG run", false))
+                .after_long_help("Inside a task, --dag-id and --run-id default to the task's own."),
+        )
+}
+
+fn trace() -> Command {
+    xcom("trace", "Show where a value came from, or what came of it")
+        .arg(key())
+        .arg(
+            Arg::new("version")
+                .long("version")
+                .value_name("VERSION")
+                .help("Of this version, as `excom xcom history` shows them"),
+        )
+        .arg(flag("backwards", "To what the pusher had read before it pushed; this is what it does anyway"))
+        .arg(flag("forwards", "To who read it, and what they pushed afterwards").conflicts_with("backwards"))
+        .arg(
+            Arg::new("depth")
+                .long("depth")
+                .value_name("N")
+                .default_value("5")
+                .value_parser(value_parser!(u32).range(0..=100))
+                .help("How many values deep"),
+        )
+        .after_long_help(format!(
+            "It tells what the ledger noted: that a task read one value before it pushed another, and not\n\
+             what it made of it. What is in the same DAG run is named without it; a value that is in the tree\n\
+             before, with what is below it, is marked (*).\n\n\
+             {IN_A_TASK}"
+        ))
+}
+
 fn config() -> Command {
     let section = || Arg::new("section").value_name("SECTION");
     let name = || Arg::new("key").value_name("KEY");
@@ -201,19 +332,21 @@ fn removal(name: &'static str, about: &'static str) -> Command {
 
 /// The arguments that name a task instance, or filter by its parts.
 fn names(command: Command, filter: bool) -> Command {
-    let text = |name: &'static str, value: &'static str, what: &str| {
-        let which = if filter { "Only this" } else { "The" };
-        Arg::new(name).long(name).value_name(value).help(format!("{which} {what}"))
-    };
     command
-        .arg(text("dag-id", "ID", "DAG"))
-        .arg(text("run-id", "ID", "DAG run"))
-        .arg(text("task-id", "ID", "task"))
+        .arg(id("dag-id", "DAG", filter))
+        .arg(id("run-id", "DAG run", filter))
+        .arg(id("task-id", "task", filter))
         .arg(
-            text("map-index", "INDEX", "map index (-1 when not mapped)")
+            id("map-index", "map index (-1 when not mapped)", filter)
+                .value_name("INDEX")
                 .allow_negative_numbers(true)
                 .value_parser(value_parser!(i32).range(-1..)),
         )
+}
+
+fn id(name: &'static str, what: &str, filter: bool) -> Arg {
+    let which = if filter { "Only this" } else { "The" };
+    Arg::new(name).long(name).value_name("ID").help(format!("{which} {what}"))
 }
 
 fn key() -> Arg {

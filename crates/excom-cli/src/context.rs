@@ -57,8 +57,8 @@ impl Context {
             home.folder().display(),
             settings.core.home.origin()
         );
-        let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(SystemClock)).build();
-        Ok((engine, Some(hint)))
+        let builder = Engine::builder(Arc::new(memory::Db::new()), Arc::new(SystemClock));
+        Ok((builder.variable_overrides(settings.variable_overrides).build(), Some(hint)))
     }
 }
 

@@ -59,18 +59,26 @@ fn own_map_index(environment: &Environment) -> Result<i32> {
     })
 }
 
+/// What an argument names, or inside a task its environment.
+fn named<'a>(
+    matches: &'a ArgMatches,
+    environment: &'a Environment,
+    argument: &str,
+    variable: &str,
+) -> Result<&'a str, Stop> {
+    let given = matches.get_one::<String>(argument).map(String::as_str);
+    given.or_else(|| environment.first(&[variable])).ok_or_else(|| {
+        Stop::usage(format!("no --{argument} is given, and {variable} is not set as it is inside a task"))
+            .hint(format!("add --{argument}"))
+    })
+}
+
 /// The task instance that the arguments name, completed from the environment.
 pub(crate) fn task_instance(
     matches: &ArgMatches,
     environment: &Environment,
 ) -> Result<TaskInstanceKey, Stop> {
-    let named = |argument: &str, variable: &str| {
-        let given = matches.get_one::<String>(argument).map(String::as_str);
-        given.or_else(|| environment.first(&[variable])).ok_or_else(|| {
-            Stop::usage(format!("no --{argument} is given, and {variable} is not set as it is inside a task"))
-                .hint(format!("add --{argument}"))
-        })
-    };
+    let named = |argument, variable| named(matches, environment, argument, variable);
     let (dag, run, task) = (named("dag-id", DAG)?, named("run-id", RUN)?, named("task-id", TASK)?);
     let map_index = match matches.get_one::<i32>("map-index") {
         Some(index) => *index,
@@ -79,6 +87,18 @@ pub(crate) fn task_instance(
         None => own_map_index(environment)?,
     };
     Ok(TaskInstanceKey::new(dag, run, task, map_index)?)
+}
+
+/// The DAG that the arguments name, or inside a task its own.
+pub(crate) fn dag<'a>(matches: &'a ArgMatches, environment: &'a Environment) -> Option<&'a str> {
+    let given = matches.get_one::<String>("dag-id").map(String::as_str);
+    given.or_else(|| environment.first(&[DAG]))
+}
+
+/// The DAG run that the arguments name, completed from the environment.
+pub(crate) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(String, String), Stop> {
+    let named = |argument, variable| named(matches, environment, argument, variable).map(str::to_owned);
+    Ok((named("dag-id", DAG)?, named("run-id", RUN)?))
 }
 
 /// The XCom that the arguments name.

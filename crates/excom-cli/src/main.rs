@@ -1,4 +1,4 @@
-//! The `excom` command: push, pull, list and trace XComs from any shell.
+//! The `excom` command: XComs, variables and runs from any shell.
 //!
 //! It only translates: arguments and environment into calls of the engine, answers and errors into
 //! text, JSON and exit codes. Standard output has what was asked for and nothing else; everything said
@@ -23,8 +23,11 @@ mod identity;
 mod input;
 mod output;
 mod prune;
+mod run;
 mod stop;
 mod text;
+mod trace;
+mod variable;
 mod xcom;
 
 use std::ffi::OsString;
@@ -47,7 +50,7 @@ fn main() -> ExitCode {
     let mut output = Output::new(json, &environment);
     let outcome = match failure {
         Some(error) => Err(Stop::from(error)),
-        None => run(arguments, environment, &mut output),
+        None => start(arguments, environment, &mut output),
     };
     ExitCode::from(match outcome.and_then(|()| output.flush()) {
         Ok(()) => 0,
@@ -55,12 +58,15 @@ fn main() -> ExitCode {
     })
 }
 
-fn run(arguments: Vec<OsString>, environment: Environment, output: &mut Output) -> Result<(), Stop> {
+fn start(arguments: Vec<OsString>, environment: Environment, output: &mut Output) -> Result<(), Stop> {
     let matches = arguments::command().try_get_matches_from(arguments)?;
     let context = Context::new(&matches, environment);
     pollster::block_on(async {
         match matches.subcommand() {
             Some(("xcom", matches)) => xcom::run(&context, matches, output).await,
+            Some(("variable", matches)) => variable::run(&context, matches, output).await,
+            Some(("run", matches)) => run::run(&context, matches, output).await,
+            Some(("trace", matches)) => trace::run(&context, matches, output).await,
             Some(("config", matches)) => config::run(&context, matches, output),
             Some(("prune", _)) => prune::run(&context, output).await,
             Some(("doctor", _)) => doctor::run(&context, output).await,

@@ -44,6 +44,31 @@ pub(crate) fn time(at: Timestamp) -> String {
     format!("{at:.0}")
 }
 
+/// How long something took, such as `1.204s` or `2m 3s`.
+pub(crate) fn duration(from: Timestamp, to: Timestamp) -> String {
+    let took = to.duration_since(from);
+    let seconds = took.as_secs();
+    match seconds {
+        0..60 => format!("{}.{:03}s", seconds, took.subsec_millis()),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        _ => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// The beginning of a text, for a list.
+pub(crate) fn beginning(text: &str) -> String {
+    const CHARACTERS: usize = 60;
+    match text.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// A word for a shell, in single quotes.
+pub(crate) fn quoted(word: &str) -> String {
+    format!("'{}'", tame(&word.replace('\'', r"'\''")))
+}
+
 /// A name or preview with its control characters escaped, which could otherwise move the cursor or
 /// change a terminal's settings.
 pub(crate) fn tame(text: &str) -> String {
@@ -121,6 +146,20 @@ mod tests {
     fn nothing_reaches_the_terminal_that_is_no_text() {
         assert_eq!(tame("ключ ok"), "ключ ok");
         assert_eq!(tame("\x1b[2Jx\u{9b}\u{202e}\n"), "\\u{1b}[2Jx\\u{9b}\\u{202e}\\n");
+    }
+
+    #[test]
+    fn durations_get_coarser() {
+        let told = |millis| duration(Timestamp::UNIX_EPOCH, Timestamp::from_millisecond(millis).unwrap());
+        assert_eq!([told(0), told(1_204), told(59_999)], ["0.000s", "1.204s", "59.999s"]);
+        assert_eq!([told(123_000), told(7_260_000)], ["2m 3s", "2h 1m"]);
+    }
+
+    #[test]
+    fn long_texts_begin_and_words_are_quoted() {
+        assert_eq!(beginning(&"é".repeat(60)), "é".repeat(60));
+        assert_eq!(beginning(&"é".repeat(61)), format!("{}…", "é".repeat(60)));
+        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
 }
 
 /// A value as it stands in a document of ours: byte by byte, whatever its numbers and order.
-fn raw(value: &Value) -> Result<Box<RawValue>, Stop> {
+pub(crate) fn raw(value: &Value) -> Result<Box<RawValue>, Stop> {
     RawValue::from_string(value.as_str().to_owned()).map_err(|cause| {
         let error = Error::new(ErrorKind::InvalidValue, "the value cannot be put into a JSON document");
         Stop::Error(error.because(cause).hint("pull it without --json"))
@@ -38,7 +38,7 @@ fn raw(value: &Value) -> Result<Box<RawValue>, Stop> {
 }
 
 /// An answer without a value, with the hint that the home is empty.
-fn no_value(answer: Answer, empty: Option<String>) -> Stop {
+pub(crate) fn no_value(answer: Answer, empty: Option<String>) -> Stop {
     let stop = Stop::from(answer);
     match empty {
         Some(hint) => stop.hint(hint),

@@ -69,6 +69,15 @@ pub struct Started {
     pub cleared: u64,
 }
 
+/// What the fields of an attempt's operator were rendered to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The attempt's place among the task instance's attempts, from 1.
+    pub number: u32,
+    /// Names and values, in the order of the fields.
+    pub fields: Vec<(String, Value)>,
+}
+
 /// What is removed or cleared together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
@@ -363,8 +372,8 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     async fn note_rendered(&self, attempt: &Attempt, fields: &[(String, Value)], at: Timestamp)
     -> Result<()>;
 
-    /// What is kept of the newest attempt for which rendered fields were kept: its number, and the fields.
-    async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<(u32, Vec<(String, Value)>)>>;
+    /// The rendered fields of the newest attempt for which some were kept.
+    async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>>;
 
     // ---- entries
 

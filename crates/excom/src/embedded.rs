@@ -146,7 +146,8 @@ fn assemble(settings: &Settings, access: Access) -> Result<Engine> {
     if read_only {
         rules.ledger = Ledger::Off;
     }
-    Ok(Engine::builder(db, Arc::new(SystemClock)).backend(backend).keys(keys).settings(rules).build())
+    let builder = Engine::builder(db, Arc::new(SystemClock)).backend(backend).keys(keys).settings(rules);
+    Ok(builder.variable_overrides(settings.variable_overrides.clone()).build())
 }
 
 /// What the database remembers under a name, which is the value given when it remembers nothing yet.

@@ -41,8 +41,7 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         }
     }
     if let Some(next) = next {
-        let quoted = next.replace('\'', r"'\''");
-        output.say(&format!("more behind these: repeat the command with --after '{}'", text::tame(&quoted)));
+        output.say(&format!("more behind these: repeat the command with --after {}", text::quoted(&next)));
     }
     Ok(())
 }

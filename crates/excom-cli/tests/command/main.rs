@@ -8,8 +8,11 @@ mod places;
 mod pull;
 mod push;
 mod removal;
+mod runs;
 mod settings;
 mod task;
+mod trace;
+mod variables;
 
 use std::io::Write;
 use std::path::Path;
@@ -82,8 +85,12 @@ impl Shell {
 
     /// The same with bytes on standard input.
     fn count_with(&self, command: &str, arguments: &[&str], input: &[u8]) -> Told {
-        let arguments = [&["xcom", command], &COUNT[..], arguments].concat();
-        let mut command = self.command(&arguments);
+        self.run_with(&[&["xcom", command], &COUNT[..], arguments].concat(), input)
+    }
+
+    /// Any command with bytes on standard input.
+    fn run_with(&self, arguments: &[&str], input: &[u8]) -> Told {
+        let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();

@@ -2,7 +2,7 @@
 
 use super::{Harness, attempt, large, refused, text, ti, user, value, xcom};
 use crate::attempt::{Attempt, TaskState};
-use crate::db::{LooseObject, Push};
+use crate::db::{LooseObject, Push, Rendered};
 use crate::{Caller, Engine, ErrorKind, Payload, Stored, XComKey, memory};
 
 fn push(h: &Harness, who: &Caller, key: &XComKey, json: &str) -> Push {
@@ -159,15 +159,25 @@ pub async fn rendered_fields_are_of_the_newest_try(h: &Harness) {
     assert_eq!(h.engine.rendered(&ti("t", 3)).await.unwrap(), None);
     h.engine.note_rendered(attempt(&me), &fields("1")).await.unwrap();
     h.engine.note_rendered(attempt(&me), &fields("2")).await.unwrap();
-    assert_eq!(h.engine.rendered(&ti("t", 3)).await.unwrap(), Some((1, fields("2").to_vec())));
+    assert_eq!(
+        h.engine.rendered(&ti("t", 3)).await.unwrap(),
+        Some(Rendered { number: 1, fields: fields("2").to_vec() })
+    );
     let second = h.start("t", 3).await;
     refused(h.engine.note_rendered(attempt(&me), &fields("3")).await, ErrorKind::Superseded);
-    assert_eq!(h.engine.rendered(&ti("t", 3)).await.unwrap().unwrap().0, 1, "until the second notes its own");
+    assert_eq!(
+        h.engine.rendered(&ti("t", 3)).await.unwrap().unwrap().number,
+        1,
+        "until the second notes its own"
+    );
     let long = vec![("env".to_owned(), value(&format!("\"{}\"", "x".repeat(5000))))];
     h.engine.note_rendered(attempt(&second), &long).await.unwrap();
-    let (number, kept) = h.engine.rendered(&ti("t", 3)).await.unwrap().unwrap();
-    assert_eq!(number, 2);
-    assert!(kept[0].1.size() < 4200 && kept[0].1.as_str().ends_with("… (5000 bytes)\""), "{kept:?}");
+    let kept = h.engine.rendered(&ti("t", 3)).await.unwrap().unwrap();
+    assert_eq!(kept.number, 2);
+    assert!(
+        kept.fields[0].1.size() < 4200 && kept.fields[0].1.as_str().ends_with("… (5000 bytes)\""),
+        "{kept:?}"
+    );
     assert_eq!(h.engine.rendered(&ti("t", 4)).await.unwrap(), None);
     let stranger = Attempt { ti: ti("t", 4), id: h.engine.clock().attempt_id() };
     refused(h.engine.note_rendered(&stranger, &fields("1")).await, ErrorKind::NotStarted);

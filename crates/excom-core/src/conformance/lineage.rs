@@ -33,9 +33,10 @@ pub async fn reads_and_pushes_of_an_attempt_are_known(h: &Harness) {
     h.clock.advance(std::time::Duration::from_secs(1));
     let second = h.start("t", 4).await;
     let sequence = ti("m", 0).return_value().sequence();
-    h.engine.pull_tasks(&second, &[sequence.clone()], PullOptions::default()).await.unwrap();
+    h.engine.pull_tasks(&second, std::slice::from_ref(&sequence), PullOptions::default()).await.unwrap();
     // An element that was handed over without a pull.
-    let version = h.engine.db().entries(&[here.clone()]).await.unwrap()[0].as_ref().unwrap().version;
+    let version =
+        h.engine.db().entries(std::slice::from_ref(&here)).await.unwrap()[0].as_ref().unwrap().version;
     h.engine.note_read(&second, &here, version).await.unwrap();
     h.engine.note_read(&second, &here, version).await.unwrap();
     h.engine.flush_reads().await.unwrap();
@@ -89,8 +90,6 @@ fn told(trace: &Trace) -> String {
             let number = attempt.map_or(String::new(), |number| format!("#{number}"));
             format!("{}{number}", reader.rsplit('/').next().unwrap_or_default())
         }
-        #[allow(unreachable_patterns, reason = "the enum may grow for those outside")]
-        _ => String::new(),
     };
     let mut parts: Vec<String> = trace.children.iter().map(told).collect();
     if trace.more > 0 {

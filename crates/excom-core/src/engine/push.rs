@@ -109,8 +109,8 @@ impl Engine {
         while let Err(error) = self.0.db.finish_attempt(attempt, state, &pushes, self.0.clock.now()).await {
             draws -= 1;
             // Which version is taken is not told; those of inline values may be any.
-            let redrawn = pushes.iter_mut().fold(false, |any, push| self.redraw(push) || any);
-            if error.kind() != ErrorKind::Exists || draws == 0 || !redrawn {
+            let redrawn = pushes.iter_mut().map(|push| self.redraw(push)).filter(|redrawn| *redrawn).count();
+            if error.kind() != ErrorKind::Exists || draws == 0 || redrawn == 0 {
                 return Err(error);
             }
         }

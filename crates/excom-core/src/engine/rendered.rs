@@ -2,6 +2,7 @@
 
 use super::Engine;
 use crate::attempt::Attempt;
+use crate::db::Rendered;
 use crate::{Result, TaskInstanceKey, Value};
 
 /// The most bytes of a field that are kept.
@@ -20,11 +21,11 @@ impl Engine {
         self.0.db.note_rendered(attempt, &bounded, self.0.clock.now()).await
     }
 
-    /// What is kept of the newest attempt for which rendered fields were kept: its number, and the fields.
+    /// The rendered fields of the newest attempt for which some were kept.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<(u32, Vec<(String, Value)>)>> {
+    pub async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
         self.0.db.rendered(ti).await
     }
 }

@@ -59,6 +59,7 @@ pub enum Traced {
     /// A version that is no longer known, or may not be seen.
     Unknown {
         /// Which XCom.
+        #[serde(flatten)]
         key: XComKey,
         /// Which version.
         version: Version,
@@ -68,6 +69,7 @@ pub enum Traced {
     /// A mapped task's whole sequence, or part of it; the children are elements as they are now.
     Sequence {
         /// Which sequence.
+        #[serde(flatten)]
         key: SequenceKey,
         /// How many elements it has now.
         elements: u64,

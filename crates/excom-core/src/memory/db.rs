@@ -1,8 +1,9 @@
 //! A metadata database in memory: the contract's rules in their plainest form.
 
 mod runs;
+mod tables;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,63 +13,18 @@ use jiff::Timestamp;
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
     Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced,
-    Push, Pushed, ReadTarget, Reads, Removed, RunFilter, RunInfo, RunState, Scope, StartMode, Started,
-    Surroundings, Variable, being_removed, cleared_by, intent_gone, not_started, superseded, version_taken,
+    Push, Pushed, ReadTarget, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scope, StartMode,
+    Started, Surroundings, Variable, being_removed, cleared_by, version_taken,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
-use crate::value::{Value, preview};
+use crate::value::Value;
 use crate::{ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
+
+use tables::{Instance, Tables, reader};
 
 /// A metadata database in memory.
 #[derive(Default)]
 pub struct Db(Mutex<Tables>);
-
-#[derive(Default)]
-struct Tables {
-    runs: BTreeMap<(Arc<str>, Arc<str>), RunInfo>,
-    /// By DAG, in the order seen.
-    versions: BTreeMap<Arc<str>, Vec<DagVersion>>,
-    instances: BTreeMap<TaskInstanceKey, Instance>,
-    entries: BTreeMap<XComKey, Held>,
-    history: BTreeMap<XComKey, Vec<Past>>,
-    /// Count, first and last time by reader and target.
-    reads: HashMap<(Reader, ReadTarget), (u64, Timestamp, Timestamp)>,
-    variables: BTreeMap<Arc<str>, Variable>,
-    /// Objects without an entry; true when they are to be purged, false while they are being written.
-    loose: HashMap<(XComKey, Version), (LooseObject, bool)>,
-    marks: BTreeMap<String, String>,
-}
-
-/// Who read, and the task instance and number of the reading attempt when it was one.
-type Reader = (String, Option<TaskInstanceKey>, Option<u32>);
-
-struct Instance {
-    state: TaskState,
-    attempts: Vec<AttemptInfo>,
-    /// Rendered fields, with the number of the attempt.
-    rendered: Option<(u32, Vec<(String, Value)>)>,
-}
-
-impl Instance {
-    fn new(state: TaskState) -> Self {
-        Self { state, attempts: Vec::new(), rendered: None }
-    }
-
-    fn info(&self, key: &TaskInstanceKey) -> TaskInstanceInfo {
-        TaskInstanceInfo { key: key.clone(), state: self.state, attempt: self.attempts.last().cloned() }
-    }
-}
-
-#[derive(Clone)]
-struct Held {
-    entry: Entry,
-    preview: String,
-}
-
-struct Past {
-    info: PastEntry,
-    entry: Option<Entry>,
-}
 
 impl Db {
     /// An empty database.
@@ -91,197 +47,6 @@ impl fmt::Display for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("memory()")
     }
-}
-
-impl Tables {
-    /// The number of the caller's attempt (0 for others), unless the fence refuses it.
-    fn fence(&self, caller: &Caller) -> Result<u32> {
-        let Caller::Attempt(attempt) = caller else { return Ok(0) };
-        self.fence_attempt(attempt).map(|current| current.number)
-    }
-
-    fn fence_attempt(&self, attempt: &Attempt) -> Result<&AttemptInfo> {
-        let attempts = self.instances.get(&attempt.ti).map_or(&[][..], |i| &i.attempts);
-        match attempts.last() {
-            Some(current) if current.id == attempt.id => Ok(current),
-            Some(current) if attempts.iter().any(|past| past.id == attempt.id) => {
-                Err(superseded(attempt, current))
-            }
-            _ => Err(not_started(attempt)),
-        }
-    }
-
-    fn knows_version(&self, key: &XComKey, version: Version) -> bool {
-        self.entries.get(key).is_some_and(|held| held.entry.version == version)
-            || self.history.get(key).is_some_and(|past| past.iter().any(|p| p.info.info.version == version))
-    }
-
-    fn set_attempt_state(&mut self, attempt: &Attempt, state: TaskState, at: Timestamp) -> Result<()> {
-        self.fence_attempt(attempt)?;
-        if let Some(instance) = self.instances.get_mut(&attempt.ti) {
-            instance.state = state;
-            if let Some(current) = instance.attempts.last_mut() {
-                current.state = state;
-                let ended = state.is_finished() || state == TaskState::UpForRetry;
-                current.ended_at = ended.then_some(at);
-            }
-        }
-        Ok(())
-    }
-
-    /// The number of the pushing attempt, unless the fence refuses it or an offloaded push has no intent.
-    fn may_push(&self, push: &Push) -> Result<u32> {
-        let number = self.fence(&push.caller)?;
-        let intent = || self.loose.get(&(push.key.clone(), push.version)).is_some_and(|(_, purge)| !purge);
-        if matches!(push.stored, Stored::Offloaded(_))
-            && !self.knows_version(&push.key, push.version)
-            && !intent()
-        {
-            return Err(intent_gone(&push.key, push.version));
-        }
-        Ok(number)
-    }
-
-    fn push(&mut self, push: &Push) -> Result<Pushed> {
-        let number = self.may_push(push)?;
-        if self.knows_version(&push.key, push.version) {
-            return Ok(Pushed::Already);
-        }
-        let preview = match &push.stored {
-            Stored::Inline(value) => preview(value.bytes()),
-            Stored::Offloaded(_) => {
-                self.loose.remove(&(push.key.clone(), push.version));
-                push.preview.clone()
-            }
-        };
-        self.ensure_run(&push.key.ti.dag_id, &push.key.ti.run_id, push.at);
-        self.end(&push.key, EndReason::Replaced, &push.caller.to_string(), push.at);
-        let entry = Entry {
-            version: push.version,
-            writer: Writer::of(&push.caller, &push.key, number),
-            size: push.size,
-            hash: push.hash,
-            shape: push.shape,
-            stored: push.stored.clone(),
-        };
-        self.entries.insert(push.key.clone(), Held { entry, preview });
-        Ok(Pushed::Written)
-    }
-
-    fn ledger(&self, of: impl Fn(&Reader, &ReadTarget) -> bool) -> Vec<LedgerRow> {
-        let mut rows: Vec<LedgerRow> = self
-            .reads
-            .iter()
-            .filter(|((reader, target), _)| of(reader, target))
-            .map(|(((reader, task, attempt), target), (count, first, last))| LedgerRow {
-                reader: reader.clone(),
-                task: task.clone(),
-                attempt: *attempt,
-                target: target.clone(),
-                count: *count,
-                first: *first,
-                last: *last,
-            })
-            .collect();
-        rows.sort_by(|a, b| (a.first, &a.reader).cmp(&(b.first, &b.reader)));
-        rows
-    }
-
-    fn end(&mut self, key: &XComKey, reason: EndReason, by: &str, at: Timestamp) -> bool {
-        let Some(held) = self.entries.remove(key) else { return false };
-        let info = held.info(key);
-        let keep = reason != EndReason::Expired;
-        if !keep {
-            self.loosen(key, &held.entry, at);
-        }
-        let past = PastEntry { info, ended_at: at, reason, by: by.to_owned(), has_bytes: keep };
-        self.history
-            .entry(key.clone())
-            .or_default()
-            .push(Past { info: past, entry: keep.then_some(held.entry) });
-        true
-    }
-
-    fn loosen(&mut self, key: &XComKey, entry: &Entry, at: Timestamp) {
-        if let Stored::Offloaded(reference) = &entry.stored {
-            let object = LooseObject {
-                key: key.clone(),
-                version: entry.version,
-                store: reference.store.clone(),
-                since: at,
-            };
-            self.loose.insert((key.clone(), entry.version), (object, true));
-        }
-    }
-
-    fn clear(&mut self, scope: &Scope, by: &str, at: Timestamp) -> u64 {
-        let keys: Vec<XComKey> = self.in_scope(scope);
-        keys.iter().filter(|key| self.end(key, EndReason::Cleared, by, at)).count() as u64
-    }
-
-    fn in_scope(&self, scope: &Scope) -> Vec<XComKey> {
-        match scope {
-            Scope::Key(key) => self.entries.contains_key(key).then(|| key.clone()).into_iter().collect(),
-            Scope::TaskInstance(ti) => self.entries.keys().filter(|key| key.ti == *ti).cloned().collect(),
-        }
-    }
-
-    fn sequence(&self, key: &SequenceKey) -> Vec<Item> {
-        self.entries
-            .range(key.at(0)..)
-            .take_while(|(k, _)| {
-                k.ti.dag_id == key.dag_id && k.ti.run_id == key.run_id && k.ti.task_id == key.task_id
-            })
-            .filter(|(k, _)| k.key == key.key)
-            .filter(|(k, _)| self.instances.get(&k.ti).is_none_or(|i| i.state != TaskState::Removed))
-            .map(|(k, held)| Item { map_index: k.ti.map_index, entry: held.entry.clone() })
-            .collect()
-    }
-
-    /// One more than the highest map index that the task has in the run.
-    fn length(&self, key: &SequenceKey) -> u64 {
-        let first = key.at(0).ti;
-        let same = |ti: &TaskInstanceKey| {
-            ti.dag_id == key.dag_id && ti.run_id == key.run_id && ti.task_id == key.task_id
-        };
-        let instances = self
-            .instances
-            .range(first..)
-            .take_while(|(ti, _)| same(ti))
-            .filter(|(_, instance)| instance.state != TaskState::Removed)
-            .map(|(ti, _)| ti.map_index);
-        let entries = self
-            .entries
-            .range(key.at(0)..)
-            .map(|(k, _)| &k.ti)
-            .take_while(|ti| same(ti))
-            .filter(|ti| self.instances.get(ti).is_none_or(|i| i.state != TaskState::Removed))
-            .map(|ti| ti.map_index);
-        instances.chain(entries).max().map_or(0, |last| last as u64 + 1)
-    }
-}
-
-impl Held {
-    fn info(&self, key: &XComKey) -> EntryInfo {
-        let entry = &self.entry;
-        EntryInfo {
-            key: key.clone(),
-            version: entry.version,
-            writer: entry.writer.clone(),
-            size: entry.size,
-            hash: entry.hash,
-            shape: entry.shape,
-            preview: self.preview.clone(),
-            offloaded: matches!(entry.stored, Stored::Offloaded(_)),
-        }
-    }
-}
-
-fn reader(caller: &Caller, tables: &Tables) -> Reader {
-    let Caller::Attempt(attempt) = caller else { return (caller.to_string(), None, None) };
-    let attempts = tables.instances.get(&attempt.ti).map_or(&[][..], |i| &i.attempts);
-    let number = attempts.iter().find(|known| known.id == attempt.id).map(|known| known.number);
-    (caller.to_string(), Some(attempt.ti.clone()), number)
 }
 
 #[async_trait]
@@ -416,12 +181,12 @@ impl MetadataDb for Db {
         let mut tables = self.lock();
         let number = tables.fence_attempt(attempt)?.number;
         if let Some(instance) = tables.instances.get_mut(&attempt.ti) {
-            instance.rendered = Some((number, fields.to_vec()));
+            instance.rendered = Some(Rendered { number, fields: fields.to_vec() });
         }
         Ok(())
     }
 
-    async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<(u32, Vec<(String, Value)>)>> {
+    async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
         Ok(self.lock().instances.get(ti).and_then(|instance| instance.rendered.clone()))
     }
 

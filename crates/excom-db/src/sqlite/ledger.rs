@@ -41,18 +41,7 @@ impl View<'_> {
 
     pub(super) fn reads_of(&self, ti: &TaskInstanceKey) -> Result<Vec<LedgerRow>> {
         let Some((run, task)) = self.task(ti)? else { return Ok(Vec::new()) };
-        // The second part repeats the condition of the index that it is meant to use.
-        let sql = format!(
-            "SELECT {ROW}, d.text, r.run_id, t.text, k.text FROM (
-                 SELECT * FROM ledger WHERE run = ?1 AND reader_run = ?1 AND reader = ?2 AND reader_map = ?3
-                 UNION ALL
-                 SELECT * FROM ledger WHERE reader_run = ?1 AND reader = ?2 AND reader_map = ?3
-                 AND reader_run <> run AND reader_run > 0) l
-             JOIN dag_run r ON r.id = l.run JOIN name d ON d.id = r.dag
-             JOIN name t ON t.id = l.task JOIN name k ON k.id = l.key
-             ORDER BY l.first, d.text, r.run_id, t.text, k.text, l.map_index, l.version"
-        );
-        self.rows(&sql, (run, task, ti.map_index), |found| {
+        self.rows(&reads_of(), (run, task, ti.map_index), |found| {
             let (dag, run) = (row::text(found, 6)?, row::text(found, 7)?);
             let map_index = found.get::<_, i32>(0)?.max(UNMAPPED);
             let key = XComKey::new(dag, run, row::text(found, 8)?, map_index, row::text(found, 9)?)?;
@@ -73,6 +62,21 @@ impl View<'_> {
             row::info(found, 1, ti.xcom(row::text(found, 0)?)?, found.get(7)?)
         })
     }
+}
+
+/// The statement of [`View::reads_of`]: reads in the reader's own run are found by the run, others by an index.
+fn reads_of() -> String {
+    // The second part repeats the condition of the index that it is meant to use.
+    format!(
+        "SELECT {ROW}, d.text, r.run_id, t.text, k.text FROM (
+             SELECT * FROM ledger WHERE run = ?1 AND reader_run = ?1 AND reader = ?2 AND reader_map = ?3
+             UNION ALL
+             SELECT * FROM ledger WHERE reader_run = ?1 AND reader = ?2 AND reader_map = ?3
+             AND reader_run <> run AND reader_run > 0) l
+         JOIN dag_run r ON r.id = l.run JOIN name d ON d.id = r.dag
+         JOIN name t ON t.id = l.task JOIN name k ON k.id = l.key
+         ORDER BY l.first, d.text, r.run_id, t.text, k.text, l.map_index, l.version"
+    )
 }
 
 /// The rows of one task instance (`?1`, `?2`, `?3`) in a table that is in order of key before map index:
@@ -201,4 +205,36 @@ fn ledger_row(
         first: row::time(first),
         last: row::time(first + last),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How SQLite would look for the rows of a statement about run 1, task 2 and map index 3.
+    fn plan(sql: &str) -> String {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("migrations/0001.sql")).unwrap();
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = statement.query_map((1, 2, 3), |row| row.get::<_, String>("detail")).unwrap();
+        steps.map(|step| step.unwrap()).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn reads_are_found_by_run_and_index() {
+        let plan = plan(&reads_of());
+        assert!(plan.contains("SEARCH ledger USING PRIMARY KEY (run=?)"), "{plan}");
+        assert!(
+            plan.contains("INDEX ledger_elsewhere (reader_run=? AND reader=? AND reader_map=?)"),
+            "{plan}"
+        );
+        assert!(!plan.contains("SCAN ledger"), "{plan}");
+    }
+
+    #[test]
+    fn a_task_instance_is_found_key_by_key() {
+        let plan = plan(&of_task_instance("entry", "e.key"));
+        let look = "INDEX entry_key (run=? AND task=? AND key=? AND map_index=?)";
+        assert!(plan.contains(look) && !plan.contains("SCAN e"), "{plan}");
+    }
 }

@@ -24,8 +24,8 @@ use async_trait::async_trait;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced,
-    Push, Pushed, Reads, Removed, RunFilter, RunInfo, RunState, Scope, StartMode, Started, Surroundings,
-    Variable,
+    Push, Pushed, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scope, StartMode, Started,
+    Surroundings, Variable,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
@@ -205,7 +205,7 @@ impl MetadataDb for Db {
         self.write(move |t| t.note_rendered(&attempt, &fields, at)).await
     }
 
-    async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<(u32, Vec<(String, Value)>)>> {
+    async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
         self.snapshot(|view| view.rendered(ti))
     }
 

@@ -1,7 +1,7 @@
 //! Variables and rendered fields: the statements that write and read them.
 
 use excom_core::attempt::{Attempt, Caller};
-use excom_core::db::Variable;
+use excom_core::db::{Rendered, Variable};
 use excom_core::{TaskInstanceKey, Value};
 use jiff::Timestamp;
 use rusqlite::{Row, params};
@@ -64,7 +64,7 @@ impl View<'_> {
         Ok(found.into_iter().take_while(|variable| variable.key.starts_with(prefix)).collect())
     }
 
-    pub(super) fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<(u32, Vec<(String, Value)>)>> {
+    pub(super) fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
         let Some((run, task)) = self.task(ti)? else { return Ok(None) };
         self.one(
             "SELECT number, fields FROM rendered WHERE run = ?1 AND task = ?2 AND map_index = ?3",
@@ -77,7 +77,7 @@ impl View<'_> {
                     let text: Box<str> = raw.into();
                     Ok((name, Value::parse(String::from(text))?))
                 });
-                Ok((found.get(0)?, values.collect::<Result<_>>()?))
+                Ok(Rendered { number: found.get(0)?, fields: values.collect::<Result<_>>()? })
             },
         )
     }

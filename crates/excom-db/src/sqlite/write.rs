@@ -37,6 +37,7 @@ pub(super) struct Xcom {
 }
 
 /// A push that may be written.
+#[derive(Clone, Copy)]
 struct Admitted {
     /// The number of the pushing attempt; 0 for callers that are not fenced.
     number: u32,

@@ -2,6 +2,7 @@
 
 mod pull;
 mod shape;
+mod variables;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

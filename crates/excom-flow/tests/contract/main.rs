@@ -14,6 +14,7 @@ mod pushes;
 mod support;
 mod templates;
 mod values;
+mod variables;
 
 use std::sync::Arc;
 

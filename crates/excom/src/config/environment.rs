@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use excom_core::variable::OVERRIDES;
 use excom_core::{Error, ErrorKind, Result};
 
 /// Environment variables.
@@ -17,7 +18,7 @@ impl Environment {
     /// The process's variables. Those that are not UTF-8 are left out.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] when one of Excom's own is not UTF-8.
+    /// [`ErrorKind::Configuration`] when one of Excom's own is not UTF-8, or one that overrides a variable.
     pub fn of_process() -> Result<Self> {
         let mut variables = BTreeMap::new();
         for (name, value) in std::env::vars_os() {
@@ -25,7 +26,7 @@ impl Environment {
                 (Ok(name), Ok(value)) => {
                     variables.insert(name, value);
                 }
-                (Ok(name), Err(_)) if name.starts_with("EXCOM") => {
+                (Ok(name), Err(_)) if name.starts_with("EXCOM") || name.starts_with("AIRFLOW_VAR_") => {
                     return Err(Error::new(
                         ErrorKind::Configuration,
                         format!("the environment variable {name} is not UTF-8"),
@@ -46,6 +47,17 @@ impl Environment {
     /// The first of some variables that is set and not empty.
     pub fn first(&self, names: &[&str]) -> Option<&str> {
         names.iter().find_map(|name| self.get(name).filter(|value| !value.is_empty()))
+    }
+
+    /// What the environment has instead of variables: `EXCOM_VAR_<KEY>` and Airflow's `AIRFLOW_VAR_<KEY>`.
+    ///
+    /// ```
+    /// let environment = excom::config::Environment::from_iter([("AIRFLOW_VAR_STATION", "attic"), ("HOME", "/")]);
+    /// assert_eq!(environment.variable_overrides().keys().collect::<Vec<_>>(), ["AIRFLOW_VAR_STATION"]);
+    /// ```
+    pub fn variable_overrides(&self) -> BTreeMap<String, String> {
+        let named = OVERRIDES.iter().flat_map(|prefix| self.behind(prefix));
+        named.map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
     }
 
     pub(super) fn behind(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {

@@ -145,6 +145,7 @@ impl Settings {
             _ => sources.folder.clone(),
         };
         settings.core.home.value = base.join(&settings.core.home.value);
+        settings.variable_overrides = sources.environment.variable_overrides();
         settings.check()?;
         Ok(settings)
     }

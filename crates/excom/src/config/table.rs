@@ -3,6 +3,7 @@
 //! The structs that programs read, the names in the environment, what `excom config` lists and the
 //! search for misspelt names all come from it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -99,6 +100,8 @@ macro_rules! settings {
             )*
             /// The file that was read, if there was one.
             pub file: Option<PathBuf>,
+            /// Environment variables that override variables, by their full names (`EXCOM_VAR_<KEY>`).
+            pub variable_overrides: BTreeMap<String, String>,
         }
 
         $(
@@ -115,6 +118,7 @@ macro_rules! settings {
                 Self {
                     $($section: $Section { $($key: Setting::standard($default),)* },)*
                     file: None,
+                    variable_overrides: BTreeMap::new(),
                 }
             }
         }

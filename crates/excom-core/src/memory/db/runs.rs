@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::Tables;
+use super::tables::Tables;
 use crate::attempt::TaskInstanceInfo;
 use crate::db::{DagRun, DagVersion, RunFilter, RunInfo, RunState};
 use crate::value::Value;

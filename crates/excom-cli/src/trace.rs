@@ -1,0 +1,103 @@
+//! `excom trace`: where a value came from, or what came of it, as a tree.
+
+use clap::ArgMatches;
+use excom::core::engine::{Direction, Trace, Traced, TracedVersion};
+use excom::{PullOptions, Version};
+use serde_json::json;
+
+use crate::context::{self, Context};
+use crate::output::{Output, Style};
+use crate::stop::{NoValue, Stop};
+use crate::{identity, text, xcom};
+
+pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
+    let key = identity::xcom(matches, context.environment())?;
+    let version = matches.get_one::<String>("version").map(|text| text.parse::<Version>()).transpose()?;
+    let direction = if matches.get_flag("forwards") { Direction::Forwards } else { Direction::Backwards };
+    let depth = matches.get_one::<u32>("depth").copied().unwrap_or(5);
+    let caller = identity::caller(context.environment())?;
+    let (engine, empty) = context.reader()?;
+    let trace = engine.trace(&caller, &key, version, direction, depth).await?;
+    let Some(trace) = trace else {
+        if let Some(version) = version {
+            return Err(NoValue {
+                exit_code: 3,
+                answer: "missing",
+                message: format!("no value: {key} has no version {version}"),
+                hints: vec!["`excom xcom history` shows the versions that are known".to_owned()],
+                known: [("key".to_owned(), json!(key)), ("version".to_owned(), json!(version))]
+                    .into_iter()
+                    .collect(),
+            }
+            .into());
+        }
+        let answer = engine.pull(&caller, std::slice::from_ref(&key), PullOptions::default()).await?.pop();
+        return answer.map_or(Ok(()), |answer| Err(xcom::no_value(answer, empty)));
+    };
+    context::close(&engine, output).await;
+    if output.json() {
+        return output.document(&json!({"direction": direction, "trace": trace}));
+    }
+    let root = line(&trace, "", output);
+    output.line(&root)?;
+    // What is in the same run is named without it, or its name would be most of the tree.
+    branches(&trace, "", &format!("{}/{}/", key.ti.dag_id, key.ti.run_id), output)?;
+    if trace.children.is_empty() && trace.more == 0 && depth > 0 {
+        output.say(match direction {
+            Direction::Backwards => {
+                "nothing was read before by whoever pushed it, as far as the ledger knows"
+            }
+            Direction::Forwards => "nobody read it, as far as the ledger knows",
+        });
+    }
+    Ok(())
+}
+
+fn branches(node: &Trace, indent: &str, run: &str, output: &mut Output) -> Result<(), Stop> {
+    let last = node.children.len().checked_sub(1).filter(|_| node.more == 0);
+    for (i, child) in node.children.iter().enumerate() {
+        let (branch, below) = if Some(i) == last { ("└── ", "    ") } else { ("├── ", "│   ") };
+        let told = line(child, run, output);
+        output.line(&format!("{indent}{branch}{told}"))?;
+        branches(child, &format!("{indent}{below}"), run, output)?;
+    }
+    if node.more > 0 {
+        output.line(&format!("{indent}└── and {} more", text::number(node.more)))?;
+    }
+    Ok(())
+}
+
+fn line(node: &Trace, run: &str, output: &Output) -> String {
+    let (name, about) = match &node.what {
+        Traced::Version(version) => (version.info.key.to_string(), about(version)),
+        Traced::Unknown { key, version, why } => (key.to_string(), format!(": version {version}, {why}")),
+        Traced::Sequence { key, elements } => {
+            let name = format!("{}/{}/{} `{}`", key.dag_id, key.run_id, key.task_id, key.key);
+            (name, format!(": all of it, {}", text::count(*elements, "element")))
+        }
+        Traced::Reader { reader, task, attempt, count, first, .. } => {
+            let own = task.as_ref().and_then(|ti| ti.to_string().strip_prefix(run).map(str::to_owned));
+            let reader = own.map_or_else(|| reader.clone(), |task| format!("task {task}"));
+            let attempt = attempt.map_or(String::new(), |number| format!(", attempt {number}"));
+            let times = text::count(*count, "time");
+            (String::new(), format!("read by {reader}{attempt}: {times}, first at {}", text::time(*first)))
+        }
+        _ => (String::new(), "something that this command does not know".to_owned()),
+    };
+    let name = name.strip_prefix(run).unwrap_or(&name);
+    let again = if node.repeated { " (*)" } else { "" };
+    format!("{}{}{again}", output.styled(Style::Heading, &text::tame(name)), text::tame(&about))
+}
+
+fn about(version: &TracedVersion) -> String {
+    let info = &version.info;
+    let by = match version.try_number {
+        Some(number) => format!("try {number}"),
+        None => info.writer.to_string(),
+    };
+    let ended = version.ended.as_ref().map_or(String::new(), |ended| {
+        format!("; {} at {} by {}", ended.reason, text::time(ended.at), ended.by)
+    });
+    let (size, at) = (text::size(info.size), text::time(version.pushed_at));
+    format!(" = {} ({size}, pushed at {at} by {by}{ended})", info.preview)
+}
