@@ -10,7 +10,7 @@ use futures_core::Stream;
 use serde::Serialize;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::Engine;
+use super::{Engine, disguise};
 use crate::attempt::Caller;
 use crate::backend::{self, Object, Placement};
 use crate::db::{LooseObject, Push, Pushed};
@@ -103,6 +103,10 @@ impl Engine {
         if let Some(size) = size {
             self.check_size(key, size)?;
         }
+        let mut looks_like = match &sized {
+            Sized::Value(value) => disguise::look(value.bytes(), value.size(), value.shape()),
+            Sized::Long(_) => None,
+        };
         match (self.0.backend.placement(key, size), sized) {
             (Placement::Inline, Sized::Value(value)) => {
                 if value.size() > self.0.backend.inline_limit() {
@@ -118,16 +122,16 @@ impl Engine {
             }
             (Placement::Offload(store), sized) => {
                 let store = store.to_owned();
-                if self.offload(&mut push, &store, sized, given).await? == Pushed::Already {
-                    return self.repeated(push).await;
+                if self.offload(&mut push, &mut looks_like, &store, sized, given).await? == Pushed::Already {
+                    return self.repeated(push, looks_like).await;
                 }
             }
         }
         loop {
             let pushed = self.0.db.push(&push).await?;
             match (pushed, given) {
-                (Pushed::Written, _) => return Ok(self.receipt(&push, pushed)),
-                (Pushed::Already, Some(_)) => return self.repeated(push).await,
+                (Pushed::Written, _) => return Ok(self.receipt(&push, pushed, looks_like)),
+                (Pushed::Already, Some(_)) => return self.repeated(push, looks_like).await,
                 (Pushed::Already, None) => {}
             }
             push.version = self.0.clock.version();
@@ -135,34 +139,38 @@ impl Engine {
     }
 
     /// The receipt of a repeated push: what is stored under the version, as far as it is the entry.
-    async fn repeated(&self, mut push: Push) -> Result<Receipt> {
+    async fn repeated(&self, mut push: Push, looks_like: Option<String>) -> Result<Receipt> {
         let entry = self.0.db.entries(std::slice::from_ref(&push.key)).await?.pop().flatten();
         if let Some(entry) = entry.filter(|entry| entry.version == push.version) {
             push.size = entry.size;
             push.shape = entry.shape;
             push.stored = entry.stored;
         }
-        Ok(self.receipt(&push, Pushed::Already))
+        Ok(self.receipt(&push, Pushed::Already, looks_like))
     }
 
-    fn receipt(&self, push: &Push, pushed: Pushed) -> Receipt {
+    fn receipt(&self, push: &Push, pushed: Pushed, looks_like: Option<String>) -> Receipt {
         let soft_limit = self.0.settings.soft_limit;
-        let mut warnings = Vec::new();
-        if push.size > soft_limit {
-            warnings.push(format!(
-                "{} has {}, over the soft limit of {}; consider pushing a pointer to the data",
-                push.key,
-                bytes(push.size),
-                bytes(soft_limit)
-            ));
-        }
+        let over = (push.size > soft_limit).then(|| format!("over the soft limit of {}", bytes(soft_limit)));
+        let has = format!("{} has {}", push.key, bytes(push.size));
+        let warning = match (over, looks_like) {
+            (Some(over), None) => Some(format!("{has}, {over}; consider pushing a pointer to the data")),
+            (over, Some(looks_like)) => {
+                let over = over.map(|over| format!(", {over}")).unwrap_or_default();
+                Some(format!(
+                    "{has}{over}, and looks like {looks_like}; \
+                     write it to a file or an object and push a Pointer to it"
+                ))
+            }
+            (None, None) => None,
+        };
         Receipt {
             version: push.version,
             size: push.size,
             shape: push.shape,
             offloaded: matches!(push.stored, Stored::Offloaded(_)),
             already: pushed == Pushed::Already,
-            warnings,
+            warnings: warning.into_iter().collect(),
         }
     }
 
@@ -170,6 +178,7 @@ impl Engine {
     async fn offload(
         &self,
         push: &mut Push,
+        looks_like: &mut Option<String>,
         store: &str,
         sized: Sized,
         given: Option<Version>,
@@ -212,7 +221,8 @@ impl Engine {
             push.size = seen.size;
             push.hash = seen.hash;
             push.shape = seen.shape;
-            push.preview = seen.preview;
+            push.preview = value::preview(&seen.head);
+            *looks_like = disguise::look(&seen.head, seen.size, seen.shape);
         }
         let what = Sealed { version: push.version, size: push.size, hash: push.hash, store, codec: &codec };
         push.stored = Stored::Offloaded(self.0.keys.seal(&push.key, &what));
@@ -310,7 +320,8 @@ struct Seen {
     size: u64,
     hash: ContentHash,
     shape: Shape,
-    preview: String,
+    /// The beginning, of at most [`disguise::HEAD`] bytes.
+    head: Vec<u8>,
 }
 
 /// Validates, measures and hashes a stream on its way to the store.
@@ -330,23 +341,20 @@ impl Watched {
     }
 
     fn watch(&mut self, piece: &Bytes) -> Result<()> {
-        let Some((scanner, hasher, size, start)) = &mut self.state else { return Ok(()) };
+        let Some((scanner, hasher, size, head)) = &mut self.state else { return Ok(()) };
         *size += piece.len() as u64;
         if *size > self.limit {
             return Err(too_large(&self.key, "more", self.limit));
         }
-        if start.len() <= value::PREVIEW_BYTES {
-            start.extend_from_slice(&piece[..piece.len().min(value::PREVIEW_BYTES + 4)]);
-        }
+        head.extend_from_slice(&piece[..piece.len().min(disguise::HEAD - head.len())]);
         hasher.update(piece);
         scanner.feed(piece)
     }
 
     fn end(&mut self) -> Result<()> {
-        if let Some((scanner, hasher, size, start)) = self.state.take() {
+        if let Some((scanner, hasher, size, head)) = self.state.take() {
             let shape = scanner.finish()?;
-            let seen =
-                Seen { size, hash: ContentHash(hasher.digest()), shape, preview: value::preview(&start) };
+            let seen = Seen { size, hash: ContentHash(hasher.digest()), shape, head };
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
         }
         Ok(())
