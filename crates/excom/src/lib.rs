@@ -13,7 +13,7 @@ pub use excom_core::{
 #[doc(hidden)]
 pub use excom_flow::__private;
 pub use excom_flow::{
-    Bash, BoxError, Cancellation, Dag, DagDefinition, Failure, Field, Given, Graph, Handle, Input, IntoArg,
-    MapIndexes, One, Operator, Outputs, Param, ParamSpec, Params, Pull, RunFacts, RunOptions, RunReport,
+    Bash, BoxError, Cancellation, Checked, Dag, DagDefinition, Failure, Field, Given, Graph, Handle, Input, IntoArg,
+    MapIndexes, One, Operator, Outputs, Param, ParamSpec, Params, Pointer, Pull, RunFacts, RunOptions, RunReport,
     Runner, Skip, Task, TaskIds, TaskInstance, TaskRef, XComArg, dag, prelude, runner, task,
 };
