@@ -68,7 +68,8 @@ fn install(environment: &Path) -> Result<(), String> {
         if !python.exists() {
             succeeds(Command::new("uv").arg("venv").arg("--quiet").arg(environment))?;
         }
-        let install = [OsStr::new("pip"), OsStr::new("install"), OsStr::new("--quiet"), OsStr::new("--python")];
+        let install =
+            [OsStr::new("pip"), OsStr::new("install"), OsStr::new("--quiet"), OsStr::new("--python")];
         return succeeds(Command::new("uv").args(install).arg(&python).args(PACKAGES));
     }
     if !python.exists() {

@@ -13,6 +13,9 @@ use super::envelope::{self, Kind};
 /// Airflow writes a number, and with a fraction a float. So does Excom where the float has the same digits;
 /// where it has not (`1.10`, or more than 17 digits) it writes text, which Airflow reads exactly.
 ///
+/// It is read from JSON text only, not out of `#[serde(flatten)]` or an untagged enum: what these hold has
+/// lost its digits already.
+///
 /// ```
 /// use excom_airflow::python::Decimal;
 /// use excom_core::Value;
@@ -87,14 +90,14 @@ fn is_decimal(text: &str) -> bool {
 
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let write = |data: Data<'_>, serializer| envelope::write(serializer, "decimal.Decimal", 1, &data);
-        match (self.0.parse::<i128>(), self.0.parse::<f64>()) {
-            (Ok(whole), _) if whole.to_string() == self.0 => write(Data::Whole(whole), serializer),
-            (_, Ok(float)) if float.is_finite() && float.to_string() == self.0 => {
-                write(Data::Float(float), serializer)
+        let data = match (self.0.parse::<i128>(), self.0.parse::<f64>()) {
+            (Ok(whole), _) if whole.to_string() == self.0 => Data::Whole(whole),
+            (_, Ok(float)) if serde_json::to_string(&float).is_ok_and(|text| text == self.0) => {
+                Data::Float(float)
             }
-            _ => write(Data::Text(&self.0), serializer),
-        }
+            _ => Data::Text(&self.0),
+        };
+        envelope::write(serializer, "decimal.Decimal", 1, &data)
     }
 }
 
@@ -108,20 +111,24 @@ enum Data<'a> {
 
 impl<'de> Deserialize<'de> for Decimal {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        envelope::read::<Digits, _>(deserializer, &DECIMAL).map(|read| Self(read.into_data().0))
+        // As text from the beginning: a parsed number has lost its digits.
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let digits = if raw.get().starts_with('{') {
+            let mut json = serde_json::Deserializer::from_str(raw.get());
+            envelope::read(&mut json, &DECIMAL).map(envelope::Read::into_data).map_err(without_position)?
+        } else {
+            raw
+        };
+        let text = match digits.get().as_bytes() {
+            [b'"', ..] => serde_json::from_str(digits.get()).map_err(de::Error::custom)?,
+            _ => digits.get().to_owned(),
+        };
+        text.parse().map_err(de::Error::custom)
     }
 }
 
-/// The digits of a number or of text, as they are in the JSON.
-struct Digits(String);
-
-impl<'de> Deserialize<'de> for Digits {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        let text = match raw.get().as_bytes() {
-            [b'"', ..] => serde_json::from_str(raw.get()).map_err(de::Error::custom)?,
-            _ => raw.get().to_owned(),
-        };
-        text.parse::<Decimal>().map(|decimal| Self(decimal.0)).map_err(de::Error::custom)
-    }
+/// The error without line and column, which are not those of the whole value.
+fn without_position<E: de::Error>(error: serde_json::Error) -> E {
+    let text = error.to_string();
+    E::custom(text.rsplit_once(" at line ").map_or(text.as_str(), |(before, _)| before))
 }

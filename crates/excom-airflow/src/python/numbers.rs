@@ -30,31 +30,43 @@ impl<T> Deref for Numpy<T> {
 }
 
 /// A Rust type that numpy has as a scalar.
-pub trait Scalar: Serialize + for<'de> Deserialize<'de> {
+pub trait Scalar: for<'de> Deserialize<'de> {
     /// Its class in numpy.
     const CLASS: &'static str;
+
+    /// What is written for it.
+    type Data: Serialize;
+
+    /// The number as it is written: Python has no floats but doubles.
+    fn data(&self) -> Self::Data;
 }
 
 macro_rules! scalars {
-    ($($scalar:ty: $class:literal,)+) => {
+    ($($scalar:ty as $data:ty: $class:literal,)+) => {
         $(impl Scalar for $scalar {
             const CLASS: &'static str = $class;
+
+            type Data = $data;
+
+            fn data(&self) -> $data {
+                (*self).into()
+            }
         })+
     };
 }
 
 scalars! {
-    i8: "numpy.int8",
-    i16: "numpy.int16",
-    i32: "numpy.int32",
-    i64: "numpy.int64",
-    u8: "numpy.uint8",
-    u16: "numpy.uint16",
-    u32: "numpy.uint32",
-    u64: "numpy.uint64",
-    f32: "numpy.float32",
-    f64: "numpy.float64",
-    bool: "numpy.bool",
+    i8 as i8: "numpy.int8",
+    i16 as i16: "numpy.int16",
+    i32 as i32: "numpy.int32",
+    i64 as i64: "numpy.int64",
+    u8 as u8: "numpy.uint8",
+    u16 as u16: "numpy.uint16",
+    u32 as u32: "numpy.uint32",
+    u64 as u64: "numpy.uint64",
+    f32 as f64: "numpy.float32",
+    f64 as f64: "numpy.float64",
+    bool as bool: "numpy.bool",
 }
 
 /// Not the complex ones: only the real part of them is ever written.
@@ -90,7 +102,7 @@ pub mod numpy {
     /// # Errors
     /// Those of the serializer.
     pub fn serialize<T: Scalar, S: Serializer>(number: &T, serializer: S) -> Result<S::Ok, S::Error> {
-        envelope::write(serializer, T::CLASS, 1, number)
+        envelope::write(serializer, T::CLASS, 1, &number.data())
     }
 
     /// Reads a numpy scalar or a plain number.
