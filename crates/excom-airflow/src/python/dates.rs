@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use jiff::civil;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::envelope::{self, Kind};
 use super::seconds::Seconds;
@@ -74,9 +74,4 @@ super::with! {
 super::with! {
     /// A field that is a `timedelta` in Python: `#[serde(with = "excom::python::timedelta")]`.
     timedelta: TimeDelta of jiff::SignedDuration
-}
-
-/// The error of text that is no date.
-pub(super) fn malformed<E: de::Error>(text: &str, what: &str) -> E {
-    E::custom(format!("expected {what}, found \"{text}\""))
 }

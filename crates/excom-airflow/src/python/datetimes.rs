@@ -8,7 +8,6 @@ use jiff::{Timestamp, Zoned};
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
-use super::dates::malformed;
 use super::envelope::{self, Kind};
 use super::seconds::Seconds;
 use super::zone::{Named, OfDateTime, Zone};
@@ -174,7 +173,7 @@ impl<'de> Deserialize<'de> for Data {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Data, E> {
-                iso(text).map(Data).ok_or_else(|| malformed(text, "a datetime"))
+                iso(text).map(Data).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
             }
         }
         deserializer.deserialize_any(Forms)

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use excom_core::{Error, ErrorKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
 
@@ -24,7 +25,7 @@ use super::envelope::{self, Kind};
 /// let value = Value::of(&price)?;
 /// assert_eq!(value.as_str(), r#"{"__classname__":"decimal.Decimal","__version__":1,"__data__":"9.90"}"#);
 /// assert_eq!(value.get::<Decimal>()?.as_str(), "9.90");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), excom_core::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Decimal(String);
@@ -44,23 +45,15 @@ impl fmt::Display for Decimal {
     }
 }
 
-/// Text that is no decimal number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotDecimal(String);
-
-impl fmt::Display for NotDecimal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "expected a decimal number, found \"{}\"", self.0)
-    }
-}
-
-impl std::error::Error for NotDecimal {}
-
 impl FromStr for Decimal {
-    type Err = NotDecimal;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, NotDecimal> {
-        if is_decimal(text) { Ok(Self(text.to_owned())) } else { Err(NotDecimal(text.to_owned())) }
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if is_decimal(text) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Error::new(ErrorKind::InvalidValue, format!("expected a decimal number, found \"{text}\""))
+            .hint("write it as `-12.50` or `1E+3`, without spaces and signs between the digits"))
     }
 }
 
@@ -115,7 +108,9 @@ impl<'de> Deserialize<'de> for Decimal {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let digits = if raw.get().starts_with('{') {
             let mut json = serde_json::Deserializer::from_str(raw.get());
-            envelope::read(&mut json, &DECIMAL).map(envelope::Read::into_data).map_err(without_position)?
+            envelope::read(&mut json, &DECIMAL)
+                .map(envelope::Read::into_data)
+                .map_err(|error| without_position(&error))?
         } else {
             raw
         };
@@ -128,7 +123,7 @@ impl<'de> Deserialize<'de> for Decimal {
 }
 
 /// The error without line and column, which are not those of the whole value.
-fn without_position<E: de::Error>(error: serde_json::Error) -> E {
+fn without_position<E: de::Error>(error: &serde_json::Error) -> E {
     let text = error.to_string();
     E::custom(text.rsplit_once(" at line ").map_or(text.as_str(), |(before, _)| before))
 }

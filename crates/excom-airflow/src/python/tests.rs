@@ -1,5 +1,7 @@
 //! What the recorded values do not have: earlier forms, malformed ones, and anything at all.
 
+#![allow(clippy::needless_pass_by_value, reason = "literals are made for the call")]
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use excom_core::Value;

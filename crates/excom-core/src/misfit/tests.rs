@@ -119,7 +119,7 @@ fn words_that_are_not_known_are_kept() {
     impl TryFrom<u8> for Even {
         type Error = String;
         fn try_from(n: u8) -> Result<Self, String> {
-            if n % 2 == 0 { Ok(Self) } else { Err(format!("{n} is odd")) }
+            if n.is_multiple_of(2) { Ok(Self) } else { Err(format!("{n} is odd")) }
         }
     }
     assert_eq!(said::<BTreeMap<String, Even>>(r#"{"n": 3}"#), "$.n: 3 is odd; it is 3");
