@@ -171,6 +171,9 @@ impl Pointer {
 /// A task whose argument is a `Checked<Pointer>` runs only when the file is there and unchanged. Without
 /// `Checked`, a pointer is only a name: nobody touches the data.
 ///
+/// With a hash the whole file is read on the thread that takes the argument. An async task with files of
+/// gigabytes takes a plain `Pointer`, and calls [`Pointer::check`] where it may block.
+///
 /// ```
 /// # extern crate excom_flow as excom;
 /// use excom::prelude::*;

@@ -19,7 +19,8 @@
 //! | `Asset`, `AssetAlias`, `ObjectStoragePath` | [`Asset`], [`AssetAlias`], [`ObjectStoragePath`] | |
 //!
 //! A type stands wherever a type can, also inside others (`Vec<Tuple<(Date, Decimal)>>`). A module is for a
-//! field that has its plain type: `#[serde(with = "excom::python::datetime")]`.
+//! field that has its plain type: `#[serde(with = "excom::python::datetime")]`. A field that may be none has
+//! the type: `Option<Date>`.
 //!
 //! ```
 //! use excom_airflow::python::{self, Decimal, Set};

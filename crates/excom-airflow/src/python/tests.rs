@@ -222,6 +222,33 @@ fn a_field_has_its_plain_type() {
     assert_eq!(plain(&Value::of(&mars).unwrap()).as_str(), r#""1970-01-01T00:00:00+00:00""#);
 }
 
+/// Serde buffers what it flattens and what it tries; only a `Decimal` needs the text itself.
+#[test]
+fn buffered_values_are_read() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Inner {
+        day: Option<Date>,
+        tags: Set<BTreeSet<u8>>,
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Outer {
+        id: u8,
+        #[serde(flatten)]
+        inner: Inner,
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Time(DateTime),
+        Pair(Tuple<(u8, u8)>),
+    }
+    let outer: Outer =
+        get(json!({"id": 1, "day": null, "tags": object("builtins.set", 1, json!([2]))})).unwrap();
+    assert_eq!(outer, Outer { id: 1, inner: Inner { day: None, tags: Set(BTreeSet::from([2])) } });
+    let either: Either = get(object("builtins.tuple", 1, json!([1, 2]))).unwrap();
+    assert_eq!(either, Either::Pair(Tuple((1, 2))));
+}
+
 #[test]
 fn a_zone_is_written_as_old_readers_have_it() {
     let written =
