@@ -219,12 +219,15 @@ impl<'de> Deserialize<'de> for Checked<Pointer> {
     }
 }
 
+// Not offered where an argument of another type does not fit.
+#[diagnostic::do_not_recommend]
 impl IntoArg<Checked<Pointer>> for XComArg<Pointer, One> {
     fn into_arg(self) -> Input {
         self.into()
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl IntoArg<Checked<Pointer>> for Pointer {
     fn into_arg(self) -> Input {
         Input::literal(&self)
