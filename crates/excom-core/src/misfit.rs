@@ -15,6 +15,9 @@ use crate::{Error, ErrorKind, Value, value};
 /// How much of the JSON that was found is shown, in characters.
 const SHOWN: usize = 60;
 
+/// How much of words that are kept as they are, which may hold any text of the value.
+const TOLD: usize = 240;
+
 /// The error of a value that failed to become a `T`, with the deserializer's own error.
 pub(crate) fn explain<T: DeserializeOwned>(value: &Value, error: serde_json::Error) -> Error {
     let (path, error) = locate::<T>(value.bytes(), error);
@@ -148,7 +151,7 @@ impl<'de> Visitor<'de> for Seek<'_> {
 
 /// What the deserializer said, as a sentence about JSON.
 fn sentence(text: &str, found: &str) -> String {
-    let shown = shorten(found);
+    let shown = shorten(found, SHOWN);
     if let Some(name) = text.strip_prefix("missing field ") {
         return format!("{name} is missing in {shown}");
     }
@@ -166,10 +169,11 @@ fn sentence(text: &str, found: &str) -> String {
                 format!("expected {expected}, found {shown}")
             } else {
                 // Types that read a whole dict before they look into it do not say where it was.
+                let unexpected = shorten(unexpected, SHOWN);
                 format!("expected {expected}, found {unexpected} somewhere in {shown}")
             }
         }
-        None => format!("{text}; it is {shown}"),
+        None => format!("{}; it is {shown}", shorten(text, TOLD)),
     }
 }
 
@@ -227,19 +231,18 @@ fn plain(expected: &str, whole: bool) -> String {
     }
 }
 
-/// The beginning of JSON text on one line.
-fn shorten(json: &str) -> String {
+/// The beginning of a text, on one line.
+fn shorten(text: &str, limit: usize) -> String {
     let mut shown = String::new();
+    let mut length = 0;
     // Line breaks are always outside of JSON's strings, and so is what a line is indented with.
-    for line in json.lines().map(str::trim) {
-        if !shown.is_empty() {
-            shown.push(' ');
-        }
-        for c in line.chars() {
-            if shown.chars().count() == SHOWN {
+    for (n, line) in text.lines().map(str::trim).enumerate() {
+        for c in (n > 0).then_some(' ').into_iter().chain(line.chars()) {
+            if length == limit {
                 return shown + "…";
             }
             shown.push(c);
+            length += 1;
         }
     }
     shown

@@ -109,6 +109,8 @@ fn what_was_found_is_shown_on_one_line_and_not_at_length() {
     );
     let long = said::<u8>(&format!("\"{}\"", "é".repeat(500)));
     assert!(long.ends_with("é…") && long.chars().count() < 110, "{long}");
+    let inside = said::<Flat>(&format!(r#"{{"name": "a", "price": "{}"}}"#, "é".repeat(500)));
+    assert!(inside.chars().count() < 200, "{inside}");
 }
 
 #[test]
