@@ -10,7 +10,7 @@
 //! | `date` | [`Date`] | `jiff::civil::Date`: [`date`] |
 //! | `timedelta` | [`TimeDelta`] | `jiff::SignedDuration`: [`timedelta`] |
 //! | `ZoneInfo`, pendulum's zones | [`Zone`] | |
-//! | `tuple`, named tuples | [`Tuple`] | a Rust tuple: [`tuple`] |
+//! | `tuple`, named tuples | [`Tuple`] | a Rust tuple: [`tuple`](mod@tuple) |
 //! | `set`, `frozenset` | [`Set`], [`FrozenSet`] | a set or a list: [`set`], [`frozenset`] |
 //! | `Decimal` | [`Decimal`] | |
 //! | `UUID` | [`Uuid`] | `uuid::Uuid`: [`uuid`] |
