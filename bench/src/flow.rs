@@ -162,7 +162,9 @@ fn mapped() -> Result<(f64, f64)> {
     let (place, runtime) = (Place::new()?, runtime()?);
     let runner = runner(&place)?;
     // What a first run needs once, such as the pages of the program, is not of the instances.
-    let small = DagDefinition::new("small", |dag| drop(sum(dag, twice(dag, expand([1])))));
+    let small = DagDefinition::new("small", |dag| {
+        sum(dag, twice(dag, expand([1])));
+    });
     runtime.block_on(runner.run(&small, RunOptions::new()))?;
     let before = resident()?;
     let begin = Instant::now();

@@ -47,13 +47,13 @@ impl HandOn {
 }
 
 async fn with_dagx(text: &str, length: usize) {
-    let mut dag = DagRunner::new();
+    let dag = DagRunner::new();
     let first = dag.add_task(First(text.to_owned()));
     let mut last = dag.add_task(HandOn).depends_on(&first);
     for _ in 2..length {
         last = dag.add_task(HandOn).depends_on(&last);
     }
-    drop(dag.run(|task| drop(tokio::spawn(task))).await.expect("the chain runs"));
+    dag.run(|task| drop(tokio::spawn(task))).await.expect("the chain runs");
 }
 
 /// Hands on what it gets, or its own text when nothing is before it.

@@ -401,6 +401,9 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// The number of elements of a sequence.
     async fn count(&self, key: &SequenceKey) -> Result<u64>;
 
+    /// The map indexes at which a sequence has elements, in order.
+    async fn indexes(&self, key: &SequenceKey) -> Result<Vec<i32>>;
+
     /// The elements at the positions of a slice, in the slice's order.
     async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<Item>>;
 

@@ -15,6 +15,7 @@ mod finite;
 pub mod json;
 pub mod key;
 pub mod memory;
+mod misfit;
 pub mod run;
 pub mod seal;
 pub mod slice;

@@ -103,18 +103,21 @@ impl Value {
     /// The value as a Rust type.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidValue`] that names the line, the column and what was expected there.
+    /// [`ErrorKind::InvalidValue`] that says where in the value, what was expected and what was found:
+    ///
+    /// ```
+    /// use excom_core::Value;
+    ///
+    /// let value = Value::parse(r#"{"rows": [1.5, "n/a"]}"#)?;
+    /// let error = value.get::<std::collections::HashMap<String, Vec<f64>>>().unwrap_err();
+    /// assert!(error.to_string().ends_with(r#"$.rows[1]: expected a number, found "n/a""#));
+    /// # Ok::<(), excom_core::Error>(())
+    /// ```
     pub fn get<T: DeserializeOwned>(&self) -> Result<T> {
         let mut json = serde_json::Deserializer::from_slice(&self.bytes);
         // The scanner has bounded the depth already.
         json.disable_recursion_limit();
-        T::deserialize(&mut json).map_err(|e| {
-            Error::new(
-                ErrorKind::InvalidValue,
-                format!("the value does not fit the type {}: {e}", std::any::type_name::<T>()),
-            )
-            .hint(format!("the value is a {}: {}", self.shape, preview(&self.bytes)))
-        })
+        T::deserialize(&mut json).map_err(|error| crate::misfit::explain::<T>(self, error))
     }
 }
 
@@ -244,7 +247,7 @@ mod tests {
     #[test]
     fn a_type_that_does_not_fit_says_where() {
         let error = Value::parse(r#"{"n": "x"}"#).unwrap().get::<HashMap<String, u32>>().unwrap_err();
-        assert!(error.to_string().contains("line 1 column 9"), "{error}");
+        assert!(error.to_string().ends_with(r#"$.n: expected a whole number, found "x""#), "{error}");
         assert!(error.hints()[0].contains("dict[1]"), "{error:?}");
     }
 }

@@ -12,6 +12,8 @@
 //! leaves the operating system's cache alone. A test counts instead that `[database] durability = "full"`
 //! waits for the disk at every commit.
 //!
+//! [`python`] is a real Apache Airflow for tests that compare with it.
+//!
 //! A proof starts the `prove` binary itself as its children, and ends each by its own id.
 
 pub mod child;
@@ -20,6 +22,7 @@ pub mod first_start;
 pub mod home;
 pub mod mount;
 pub mod processes;
+pub mod python;
 pub mod random;
 pub mod skip;
 

@@ -4,6 +4,7 @@ pub mod config;
 pub mod embedded;
 pub mod program;
 
+pub use excom_airflow::python;
 pub use excom_core as core;
 pub use excom_core::{
     Answer, Attempt, AttemptId, Caller, Clock, Engine, Entry, EntryInfo, Error, ErrorKind, MetadataDb,
@@ -13,7 +14,8 @@ pub use excom_core::{
 #[doc(hidden)]
 pub use excom_flow::__private;
 pub use excom_flow::{
-    Bash, BoxError, Cancellation, Dag, DagDefinition, Failure, Field, Given, Graph, Handle, Input, IntoArg,
-    MapIndexes, One, Operator, Outputs, Param, ParamSpec, Params, Pull, RunFacts, RunOptions, RunReport,
-    Runner, Skip, Task, TaskIds, TaskInstance, TaskRef, XComArg, dag, prelude, runner, task,
+    Bash, BoxError, Cancellation, Checked, Dag, DagDefinition, Failure, Field, Given, Graph, Handle, Input,
+    IntoArg, MapIndexes, One, Operator, Outputs, Param, ParamSpec, Params, Pointer, Pull, RunFacts,
+    RunOptions, RunReport, Runner, Skip, Task, TaskIds, TaskInstance, TaskRef, XComArg, dag, prelude, runner,
+    task,
 };

@@ -355,6 +355,30 @@ pub async fn limits_are_told(h: &Harness) {
     small.push(&user(), &xcom("t", "j"), memory::streamed(&value(&json(100)))).await.unwrap();
 }
 
+/// A large value that is a file or a table in disguise is pushed, with one word on what to do.
+pub async fn large_values_in_disguise_get_a_hint(h: &Harness) {
+    let key = xcom("t", "k");
+    let rows = vec![serde_json::json!({"id": 1, "name": "Ana", "day": "2026-11-21"}); 8000];
+    let lines = "2026-11-21,21.5,\n".repeat(20_000);
+    for (json, looks_like) in [
+        (serde_json::json!(rows), "a table of 8000 rows with 3 columns each"),
+        (serde_json::json!(lines), "a CSV file with 3 columns"),
+    ] {
+        let json = Value::of(&json).unwrap();
+        for payload in [Payload::from(json.clone()), memory::streamed(&json)] {
+            let receipt = h.engine.push(&user(), &key, payload).await.unwrap();
+            assert_eq!(receipt.warnings.len(), 1, "{receipt:?}");
+            let warning = &receipt.warnings[0];
+            assert!(warning.contains(looks_like) && warning.contains(" KiB"), "{warning}");
+            assert!(warning.contains("push a Pointer"), "{warning}");
+        }
+    }
+    for innocent in [serde_json::json!(vec![1.5; 100_000]), serde_json::json!(rows[..100])] {
+        let receipt = h.engine.push(&user(), &key, Value::of(&innocent).unwrap().into()).await.unwrap();
+        assert!(receipt.warnings.is_empty(), "{receipt:?}");
+    }
+}
+
 /// Nothing was pushed there; something was nearby.
 pub async fn a_missing_value_has_hints(h: &Harness) {
     for key in ["return_value", "rows", "table_name"] {

@@ -185,6 +185,7 @@ macro_rules! metadata_db_conformance {
             a_replaced_object_is_read_again
             many_are_pulled_in_one_call
             lists_show_entries_in_order_and_pages
+            large_values_in_disguise_get_a_hint
             limits_are_told
             a_missing_value_has_hints
             access_rules_hold

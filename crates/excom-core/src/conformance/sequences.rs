@@ -42,6 +42,7 @@ pub async fn a_sequence_is_keyed_by_map_index(h: &Harness) {
     with_gap(h).await;
     assert_eq!(whole(h, "m").await, (vec![(0, "20".into()), (2, "60".into())], 3));
     assert_eq!(h.engine.count(&user(), &sequence("m")).await.unwrap(), 2);
+    assert_eq!(h.engine.indexes(&user(), &sequence("m")).await.unwrap(), [0, 2]);
     let item = async |i| h.engine.item(&user(), &sequence("m"), i).await.unwrap();
     assert_eq!(item(1).await.unwrap().0, 2, "positions count what exists, and tell its map index");
     assert_eq!(item(-2).await.unwrap().0, 0);
@@ -53,6 +54,7 @@ pub async fn a_sequence_is_keyed_by_map_index(h: &Harness) {
     assert_eq!(h.engine.count(&user(), &sequence("m")).await.unwrap(), 3);
     assert_eq!(whole(h, "m").await.0.len(), 3);
     assert_eq!(h.engine.count(&user(), &sequence("nope")).await.unwrap(), 0);
+    assert_eq!(h.engine.indexes(&user(), &sequence("nope")).await.unwrap(), [0; 0]);
 }
 
 /// Slices are Python's, also where Airflow's server answers 422 or wrong data.
@@ -106,6 +108,7 @@ pub async fn removed_instances_leave_the_sequence(h: &Harness) {
     }
     h.engine.set_states(&[(ti("m", 2), TaskState::Removed), (ti("m", 3), TaskState::Removed)]).await.unwrap();
     assert_eq!(h.engine.count(&user(), &sequence("m")).await.unwrap(), 2);
+    assert_eq!(h.engine.indexes(&user(), &sequence("m")).await.unwrap(), [0, 1]);
     assert_eq!(whole(h, "m").await, (vec![(0, "0".into()), (1, "1".into())], 2));
     let items = h.engine.slice(&user(), &sequence("m"), Slice::item(-1)).await.unwrap();
     assert_eq!(items[0].0, 1);

@@ -4,6 +4,7 @@
 //! is [`Engine::maintain`], a future that the host drives.
 
 mod access;
+mod disguise;
 mod ledger;
 mod local;
 mod offload;

@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::Engine;
 use super::push::too_large;
+use super::{Engine, disguise};
 use crate::backend::{self, Object};
 use crate::db::{LooseObject, Push, Pushed};
 use crate::entry::{Stored, Version};
@@ -30,6 +30,7 @@ impl Engine {
     pub(super) async fn offload(
         &self,
         push: &mut Push,
+        looks_like: &mut Option<String>,
         store: &str,
         sized: Sized,
         given: Option<Version>,
@@ -72,7 +73,8 @@ impl Engine {
             push.size = seen.size;
             push.hash = seen.hash;
             push.shape = seen.shape;
-            push.preview = seen.preview;
+            push.preview = value::preview(&seen.head);
+            *looks_like = disguise::look(&seen.head, seen.size, seen.shape);
         }
         let what = Sealed { version: push.version, size: push.size, hash: push.hash, store, codec: &codec };
         push.stored = Stored::Offloaded(self.0.keys.seal(&push.key, &what));
@@ -133,7 +135,8 @@ struct Seen {
     size: u64,
     hash: ContentHash,
     shape: Shape,
-    preview: String,
+    /// The beginning, of at most [`disguise::HEAD`] bytes.
+    head: Vec<u8>,
 }
 
 /// Validates, measures and hashes a stream on its way to the store.
@@ -153,23 +156,20 @@ impl Watched {
     }
 
     fn watch(&mut self, piece: &Bytes) -> Result<()> {
-        let Some((scanner, hasher, size, start)) = &mut self.state else { return Ok(()) };
+        let Some((scanner, hasher, size, head)) = &mut self.state else { return Ok(()) };
         *size += piece.len() as u64;
         if *size > self.limit {
             return Err(too_large(&self.key, "more", self.limit));
         }
-        if start.len() <= value::PREVIEW_BYTES {
-            start.extend_from_slice(&piece[..piece.len().min(value::PREVIEW_BYTES + 4)]);
-        }
+        head.extend_from_slice(&piece[..piece.len().min(disguise::HEAD - head.len())]);
         hasher.update(piece);
         scanner.feed(piece)
     }
 
     fn end(&mut self) -> Result<()> {
-        if let Some((scanner, hasher, size, start)) = self.state.take() {
+        if let Some((scanner, hasher, size, head)) = self.state.take() {
             let shape = scanner.finish()?;
-            let seen =
-                Seen { size, hash: ContentHash(hasher.digest()), shape, preview: value::preview(&start) };
+            let seen = Seen { size, hash: ContentHash(hasher.digest()), shape, head };
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
         }
         Ok(())

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::Engine;
 use super::offload::Sized;
+use super::{Engine, disguise};
 use crate::attempt::{Attempt, Caller, TaskState};
 use crate::backend::Placement;
 use crate::db::{Push, Pushed, version_taken};
@@ -34,6 +34,15 @@ pub struct Receipt {
     pub warnings: Vec<String>,
 }
 
+/// A push that was checked, with its bytes where they belong outside of the database.
+struct Prepared {
+    push: Push,
+    /// Whether the version was known already, so that nothing was stored.
+    stored: Pushed,
+    /// What the value is in disguise, if it is large.
+    looks_like: Option<String>,
+}
+
 impl Engine {
     /// Pushes a value with a version of its own.
     ///
@@ -44,10 +53,10 @@ impl Engine {
     /// - whatever the store or the database reports. Then nothing was pushed, and what was stored on
     ///   the way is collected.
     pub async fn push(&self, caller: &Caller, key: &XComKey, value: Payload) -> Result<Receipt> {
-        let (mut push, _) = self.prepare(caller, key, None, value).await?;
+        let Prepared { mut push, looks_like, .. } = self.prepare(caller, key, None, value).await?;
         loop {
             match self.0.db.push(&push).await? {
-                Pushed::Written => return Ok(self.receipt(&push, Pushed::Written)),
+                Pushed::Written => return Ok(self.receipt(&push, Pushed::Written, looks_like)),
                 Pushed::Already if self.redraw(&mut push) => {}
                 Pushed::Already => return Err(version_taken(&push.key, push.version)),
             }
@@ -66,11 +75,11 @@ impl Engine {
         version: Version,
         value: Payload,
     ) -> Result<Receipt> {
-        let (push, prepared) = self.prepare(caller, key, Some(version), value).await?;
-        if prepared == Pushed::Written && self.0.db.push(&push).await? == Pushed::Written {
-            return Ok(self.receipt(&push, Pushed::Written));
+        let Prepared { push, stored, looks_like } = self.prepare(caller, key, Some(version), value).await?;
+        if stored == Pushed::Written && self.0.db.push(&push).await? == Pushed::Written {
+            return Ok(self.receipt(&push, Pushed::Written, looks_like));
         }
-        self.repeated(push).await
+        self.repeated(push, looks_like).await
     }
 
     /// Ends an attempt: pushes its last values and sets its state in one step, so either all of it
@@ -101,9 +110,11 @@ impl Engine {
         values: Vec<(XComKey, Payload)>,
     ) -> Result<Vec<Receipt>> {
         let caller = Caller::Attempt(attempt.clone());
-        let mut pushes = Vec::with_capacity(values.len());
+        let (mut pushes, mut looks) = (Vec::with_capacity(values.len()), Vec::with_capacity(values.len()));
         for (key, value) in values {
-            pushes.push(self.prepare(&caller, &key, None, value).await?.0);
+            let prepared = self.prepare(&caller, &key, None, value).await?;
+            pushes.push(prepared.push);
+            looks.push(prepared.looks_like);
         }
         let mut draws = DRAWS;
         while let Err(error) = self.0.db.finish_attempt(attempt, state, &pushes, self.0.clock.now()).await {
@@ -114,7 +125,8 @@ impl Engine {
                 return Err(error);
             }
         }
-        Ok(pushes.iter().map(|push| self.receipt(push, Pushed::Written)).collect())
+        let receipt = |(push, looks_like)| self.receipt(push, Pushed::Written, looks_like);
+        Ok(pushes.iter().zip(looks).map(receipt).collect())
     }
 
     /// Checks a push and stores its bytes where they belong outside of the database. With a given version
@@ -125,7 +137,7 @@ impl Engine {
         key: &XComKey,
         given: Option<Version>,
         value: Payload,
-    ) -> Result<(Push, Pushed)> {
+    ) -> Result<Prepared> {
         self.0.settings.access.may_write(caller, key)?;
         let mut push = Push {
             key: key.clone(),
@@ -146,6 +158,10 @@ impl Engine {
         if let Some(size) = size {
             self.check_size(key, size)?;
         }
+        let mut looks_like = match &sized {
+            Sized::Value(value) => disguise::look(value.bytes(), value.size(), value.shape()),
+            Sized::Long(_) => None,
+        };
         match (self.0.backend.placement(key, size), sized) {
             (Placement::Inline, Sized::Value(value)) => {
                 if value.size() > self.0.backend.inline_limit() {
@@ -155,15 +171,15 @@ impl Engine {
                 push.hash = ContentHash::of(value.bytes());
                 push.shape = value.shape();
                 push.stored = Stored::Inline(value);
-                Ok((push, Pushed::Written))
+                Ok(Prepared { push, stored: Pushed::Written, looks_like })
             }
             (Placement::Inline, Sized::Long(_)) => {
                 Err(self.too_large_inline(key, self.0.backend.inline_limit() + 1))
             }
             (Placement::Offload(store), sized) => {
                 let store = store.to_owned();
-                let pushed = self.offload(&mut push, &store, sized, given).await?;
-                Ok((push, pushed))
+                let stored = self.offload(&mut push, &mut looks_like, &store, sized, given).await?;
+                Ok(Prepared { push, stored, looks_like })
             }
         }
     }
@@ -179,34 +195,38 @@ impl Engine {
     }
 
     /// The receipt of a repeated push: what is stored under the version, as far as it is the entry.
-    async fn repeated(&self, mut push: Push) -> Result<Receipt> {
+    async fn repeated(&self, mut push: Push, looks_like: Option<String>) -> Result<Receipt> {
         let entry = self.0.db.entries(std::slice::from_ref(&push.key)).await?.pop().flatten();
         if let Some(entry) = entry.filter(|entry| entry.version == push.version) {
             push.size = entry.size;
             push.shape = entry.shape;
             push.stored = entry.stored;
         }
-        Ok(self.receipt(&push, Pushed::Already))
+        Ok(self.receipt(&push, Pushed::Already, looks_like))
     }
 
-    fn receipt(&self, push: &Push, pushed: Pushed) -> Receipt {
+    fn receipt(&self, push: &Push, pushed: Pushed, looks_like: Option<String>) -> Receipt {
         let soft_limit = self.0.settings.soft_limit;
-        let mut warnings = Vec::new();
-        if push.size > soft_limit {
-            warnings.push(format!(
-                "{} has {}, over the soft limit of {}; consider pushing a pointer to the data",
-                push.key,
-                bytes(push.size),
-                bytes(soft_limit)
-            ));
-        }
+        let over = (push.size > soft_limit).then(|| format!("over the soft limit of {}", bytes(soft_limit)));
+        let has = format!("{} has {}", push.key, bytes(push.size));
+        let warning = match (over, looks_like) {
+            (Some(over), None) => Some(format!("{has}, {over}; consider pushing a pointer to the data")),
+            (over, Some(looks_like)) => {
+                let over = over.map(|over| format!(", {over}")).unwrap_or_default();
+                Some(format!(
+                    "{has}{over}, and looks like {looks_like}; \
+                     write it to a file or an object and push a Pointer to it"
+                ))
+            }
+            (None, None) => None,
+        };
         Receipt {
             version: push.version,
             size: push.size,
             shape: push.shape,
             offloaded: matches!(push.stored, Stored::Offloaded(_)),
             already: pushed == Pushed::Already,
-            warnings,
+            warnings: warning.into_iter().collect(),
         }
     }
 

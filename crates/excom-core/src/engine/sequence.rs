@@ -16,6 +16,15 @@ impl Engine {
         self.0.db.count(key).await
     }
 
+    /// The map indexes at which a sequence has elements, in order. No value is read.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn indexes(&self, caller: &Caller, key: &SequenceKey) -> Result<Vec<i32>> {
+        self.may_look(caller, &key.at(-1))?;
+        self.0.db.indexes(key).await
+    }
+
     /// The element at a position, counted over the elements that exist; negative from the end.
     ///
     /// # Errors

@@ -274,6 +274,10 @@ impl MetadataDb for Db {
         Ok(self.lock().sequence(key).len() as u64)
     }
 
+    async fn indexes(&self, key: &SequenceKey) -> Result<Vec<i32>> {
+        Ok(self.lock().sequence(key).iter().map(|item| item.map_index).collect())
+    }
+
     async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<Item>> {
         let items = self.lock().sequence(key);
         Ok(slice.positions(items.len() as u64)?.map(|i| items[i as usize].clone()).collect())

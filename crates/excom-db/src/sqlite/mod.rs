@@ -238,6 +238,10 @@ impl MetadataDb for Db {
         self.snapshot(|view| view.count(key))
     }
 
+    async fn indexes(&self, key: &SequenceKey) -> Result<Vec<i32>> {
+        self.snapshot(|view| view.indexes(key))
+    }
+
     async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<Item>> {
         self.snapshot(|view| view.slice(key, slice))
     }

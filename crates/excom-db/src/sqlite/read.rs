@@ -140,6 +140,16 @@ impl View<'_> {
         Ok(count as u64)
     }
 
+    pub(super) fn indexes(&self, key: &SequenceKey) -> Result<Vec<i32>> {
+        let Some(numbers) = self.numbers(key)? else { return Ok(Vec::new()) };
+        let sql = format!(
+            "SELECT map_index FROM entry e
+             WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index >= 0 AND {NOT_REMOVED}
+             ORDER BY map_index"
+        );
+        self.rows(&sql, numbers, |found| Ok(found.get(0)?))
+    }
+
     pub(super) fn page(&self, key: &SequenceKey, after: Option<i32>, limit: u32) -> Result<Vec<Item>> {
         let Some((run, task, name)) = self.numbers(key)? else { return Ok(Vec::new()) };
         let sql = format!(

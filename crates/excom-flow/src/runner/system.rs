@@ -42,6 +42,10 @@ impl TaskChannel for SystemChannel {
         self.engine.count(&self.caller, key).await
     }
 
+    async fn indexes(&self, key: &SequenceKey) -> Result<Vec<i32>> {
+        self.engine.indexes(&self.caller, key).await
+    }
+
     async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<(i32, Answer)>> {
         self.engine.slice(&self.caller, key, slice).await
     }

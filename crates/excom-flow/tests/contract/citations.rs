@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// The short names of folders that the page uses.
-const PLACES: [(&str, &str); 7] = [
+const PLACES: [(&str, &str); 9] = [
     ("flow/", "crates/excom-flow/tests/flow/"),
     ("contract/", "crates/excom-flow/tests/contract/"),
     ("flow-src/", "crates/excom-flow/src/"),
@@ -12,6 +12,8 @@ const PLACES: [(&str, &str); 7] = [
     ("core/", "crates/excom-core/src/"),
     ("db/", "crates/excom-db/tests/"),
     ("command/", "crates/excom-cli/tests/command/"),
+    ("airflow/", "crates/excom-airflow/tests/python/"),
+    ("airflow-src/", "crates/excom-airflow/src/"),
 ];
 
 fn root() -> PathBuf {

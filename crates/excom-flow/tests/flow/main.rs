@@ -9,6 +9,7 @@ mod cancelling;
 mod events;
 mod logs;
 mod params;
+mod pointers;
 mod pulls;
 mod runs;
 mod support;

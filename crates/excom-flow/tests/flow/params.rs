@@ -73,7 +73,7 @@ fn a_wrong_value_names_parameter_value_and_type() {
     assert!(text.contains("`floor`") && text.contains("`warm`") && text.contains("`f64`"), "{text}");
     assert!(error.hints()[0].contains("floor=30.0"), "{error:?}");
     assert!(refusal("days", "[1, \"x\"]").to_string().contains("`Vec<u8>`"));
-    assert!(refusal("mode", "slow").to_string().contains("unknown variant `slow`"));
+    assert!(refusal("mode", "slow").to_string().contains("expected `fast` or `safe`, found \"slow\""));
 }
 
 #[test]

@@ -213,7 +213,10 @@ fn a_value_of_another_type_names_argument_and_place() {
     }
     let report = run(&engine(), &mistyped());
     let failure = report.task("takes").unwrap().failure.clone().unwrap().message;
-    assert!(failure.starts_with("argument `rows`: ") && failure.contains("expected u64"), "{failure}");
+    assert!(
+        failure.starts_with("argument `rows`: ") && failure.contains("$: expected a whole number"),
+        "{failure}"
+    );
 }
 
 #[test]

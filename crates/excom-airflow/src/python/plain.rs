@@ -1,0 +1,151 @@
+//! Any value without Python's types.
+
+use std::fmt;
+
+use excom_core::Value;
+use serde::de::{Deserializer as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::datetimes::DateTime;
+use super::envelope::{CLASS, DATA, LEGACY_DATA, LEGACY_DICT, LEGACY_TYPE, VERSION, legacy_class};
+
+/// The value as plain JSON, for who does not care which Python types it had.
+///
+/// Tuples and sets become lists, datetimes ISO text (`2026-11-21T10:30:00+02:00`), dates and UUIDs text,
+/// spans of time seconds, numbers numbers. Of an object of any other class its data is left. All else
+/// keeps its text: the order of names, the digits of numbers.
+///
+/// ```
+/// use excom_airflow::python::plain;
+/// use excom_core::Value;
+///
+/// let value = Value::parse(r#"{"pair": {"__classname__": "builtins.tuple", "__version__": 1, "__data__": [1.0, "a"]}}"#)?;
+/// assert_eq!(plain(&value).as_str(), r#"{"pair":[1.0,"a"]}"#);
+/// # Ok::<(), excom_core::Error>(())
+/// ```
+pub fn plain(value: &Value) -> Value {
+    if !may_have_objects(value.as_str()) {
+        return value.clone();
+    }
+    let mut text = String::with_capacity(value.as_str().len());
+    let written =
+        serde_json::from_slice::<&RawValue>(value.bytes()).ok().and_then(|raw| write(raw, &mut text));
+    // A value is JSON, and so is what is left of it; were it not, it would stay as it is.
+    written.and_then(|()| Value::parse(text).ok()).unwrap_or_else(|| value.clone())
+}
+
+/// Whether the names of an object can be in the text, plain or escaped.
+fn may_have_objects(text: &str) -> bool {
+    text.contains(CLASS) || text.contains(LEGACY_TYPE) || text.contains("\\u")
+}
+
+/// A list or dict whose elements are still text.
+enum Parts<'a> {
+    List(Vec<&'a RawValue>),
+    Dict(Vec<(String, &'a RawValue)>),
+}
+
+fn write(raw: &RawValue, out: &mut String) -> Option<()> {
+    let text = raw.get();
+    if !text.starts_with(['[', '{']) {
+        out.push_str(text);
+        return Some(());
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    match json.deserialize_any(Taken).ok()? {
+        Parts::List(elements) => {
+            out.push('[');
+            for (n, element) in elements.into_iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                write(element, out)?;
+            }
+            out.push(']');
+        }
+        Parts::Dict(entries) => match object(&entries) {
+            Some(Object { class, data }) => write_object(class.as_deref(), data, raw, out)?,
+            None => {
+                out.push('{');
+                for (n, (name, element)) in entries.into_iter().enumerate() {
+                    if n > 0 {
+                        out.push(',');
+                    }
+                    out.push_str(&serde_json::to_string(&name).ok()?);
+                    out.push(':');
+                    write(element, out)?;
+                }
+                out.push('}');
+            }
+        },
+    }
+    Some(())
+}
+
+/// What is in an envelope.
+struct Object<'a> {
+    /// None for a legacy dict.
+    class: Option<String>,
+    data: Option<&'a RawValue>,
+}
+
+/// The object that a dict is, if it is one: a class that is text and a version that is an integer, or the
+/// two names of the legacy form.
+fn object<'a>(entries: &[(String, &'a RawValue)]) -> Option<Object<'a>> {
+    // Of a name that occurs twice, Python takes the last.
+    let get = |name: &str| entries.iter().rev().find(|(known, _)| known == name).map(|(_, raw)| *raw);
+    if let (Some(short), Some(data)) = (get(LEGACY_TYPE), get(LEGACY_DATA)) {
+        let short: String = serde_json::from_str(short.get()).ok()?;
+        let class = (short != LEGACY_DICT).then(|| legacy_class(&short).to_owned());
+        return Some(Object { class, data: Some(data) });
+    }
+    let class: String = serde_json::from_str(get(CLASS)?.get()).ok()?;
+    serde_json::from_str::<i64>(get(VERSION)?.get()).ok()?;
+    Some(Object { class: Some(class), data: get(DATA) })
+}
+
+fn write_object(
+    class: Option<&str>,
+    data: Option<&RawValue>,
+    whole: &RawValue,
+    out: &mut String,
+) -> Option<()> {
+    let is_datetime = matches!(class, Some("datetime.datetime" | "pendulum.datetime.DateTime"));
+    if is_datetime && let Ok(time) = serde_json::from_str::<DateTime>(whole.get()) {
+        out.push_str(&serde_json::to_string(&time.to_string()).ok()?);
+        return Some(());
+    }
+    match data {
+        Some(data) => write(data, out),
+        None => {
+            out.push_str("null");
+            Some(())
+        }
+    }
+}
+
+struct Taken;
+
+impl<'de> Visitor<'de> for Taken {
+    type Value = Parts<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list or a dict")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Parts<'de>, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = list.next_element()? {
+            elements.push(element);
+        }
+        Ok(Parts::List(elements))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parts<'de>, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Parts::Dict(entries))
+    }
+}

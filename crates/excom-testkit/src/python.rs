@@ -1,0 +1,91 @@
+//! A real Apache Airflow to compare with: a virtual environment under `target/python`, made by the first
+//! test that needs it and found ready by all others.
+//!
+//! It needs Python 3.10 or newer and the package index that `pip` or `uv` is set up for. Where there is
+//! none, a test skips with the reason that it gets from here.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The version that Excom compares itself with.
+pub const AIRFLOW: &str = "3.3.2";
+
+/// What the environment has: Airflow with its task SDK, and numpy for its scalars.
+const PACKAGES: [&str; 2] = ["apache-airflow==3.3.2", "numpy"];
+
+/// A Python that can import Airflow.
+#[derive(Debug, Clone)]
+pub struct Python {
+    program: PathBuf,
+    home: PathBuf,
+}
+
+impl Python {
+    /// The environment with Airflow, which is made first where it is not there yet. Takes minutes then,
+    /// and tests that ask for it meanwhile wait, also those of other processes.
+    ///
+    /// # Errors
+    /// Why there is none: the reason for which a test skips.
+    pub fn with_airflow() -> Result<Self, String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/python");
+        let environment = folder.join(format!("airflow-{AIRFLOW}"));
+        let why = |error: io::Error| format!("{} cannot be written: {error}", folder.display());
+        fs::create_dir_all(&folder).map_err(why)?;
+        let folder = folder.canonicalize().map_err(why)?;
+        let lock = File::create(folder.join(format!("airflow-{AIRFLOW}.lock"))).map_err(why)?;
+        lock.lock().map_err(why)?;
+        // Written last, so an installation that was interrupted is done again.
+        let mark = environment.join("installed.txt");
+        let packages = PACKAGES.join("\n");
+        if fs::read_to_string(&mark).ok().as_ref() != Some(&packages) {
+            install(&environment)?;
+            fs::write(&mark, packages).map_err(why)?;
+        }
+        let home = folder.join("home");
+        fs::create_dir_all(&home).map_err(why)?;
+        Ok(Self { program: program(&environment), home })
+    }
+
+    /// A command that runs Python code in UTC, with an empty Airflow home. What the code prints is beside
+    /// what Airflow prints, so it hands results over in files.
+    pub fn run(&self, code: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["-c", code]).env("TZ", "UTC").env("AIRFLOW_HOME", &self.home).stdin(Stdio::null());
+        command
+    }
+}
+
+fn program(environment: &Path) -> PathBuf {
+    environment.join("bin/python")
+}
+
+fn install(environment: &Path) -> Result<(), String> {
+    let python = program(environment);
+    if succeeds(Command::new("uv").arg("--version")).is_ok() {
+        if !python.exists() {
+            succeeds(Command::new("uv").arg("venv").arg("--quiet").arg(environment))?;
+        }
+        let install =
+            [OsStr::new("pip"), OsStr::new("install"), OsStr::new("--quiet"), OsStr::new("--python")];
+        return succeeds(Command::new("uv").args(install).arg(&python).args(PACKAGES));
+    }
+    if !python.exists() {
+        succeeds(Command::new("python3").args(["-m", "venv"]).arg(environment))?;
+    }
+    succeeds(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES))
+}
+
+/// Whether a command ends well; otherwise the last line that it said.
+fn succeeds(command: &mut Command) -> Result<(), String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("no `{name}`: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it says nothing");
+    Err(format!("`{name}` ended with {}: {last}", output.status))
+}
