@@ -1,1 +1,3 @@
 //! What Excom knows of Apache Airflow's own formats. Nothing else in Excom knows their field names.
+
+pub mod process;

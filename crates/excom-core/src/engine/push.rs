@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::Engine;
@@ -21,7 +21,7 @@ use crate::value::{self, ByteStream, ContentHash, Payload, Value};
 use crate::{Error, ErrorKind, Result, XComKey};
 
 /// What a push returns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Receipt {
     /// The version that the value has.
@@ -37,6 +37,14 @@ pub struct Receipt {
     pub already: bool,
     /// What the pusher should know, such as a value over the soft limit.
     pub warnings: Vec<String>,
+}
+
+impl Receipt {
+    /// The receipt of a push that was accepted somewhere that tells nothing about it.
+    pub fn of(value: &Value, version: Version) -> Self {
+        let (size, shape) = (value.size(), value.shape());
+        Self { version, size, shape, offloaded: false, already: false, warnings: Vec::new() }
+    }
 }
 
 /// A payload whose size is known when it is small.

@@ -3,6 +3,7 @@
 mod attempt;
 mod event;
 mod execution;
+pub mod isolation;
 mod log;
 mod recorder;
 

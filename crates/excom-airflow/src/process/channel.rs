@@ -1,0 +1,420 @@
+//! The engine as a task sees it from a process of its own: a [`TaskChannel`] over the supervisor's sockets.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::poll_fn;
+use std::io::Write as _;
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+
+use async_trait::async_trait;
+use excom_core::answer::Found;
+use excom_core::engine::{Receipt, TaskAnswer};
+use excom_core::entry::Writer;
+use excom_core::value::Payload;
+use excom_core::{
+    Answer, Error, ErrorKind, PullOptions, Result, SequenceKey, Slice, TaskChannel, Value, Version, XComKey,
+};
+use excom_flow::Cancellation;
+use jiff::Timestamp;
+use rmpv::Value as MessagePack;
+use tokio::sync::oneshot;
+
+use super::extension::{self, Text};
+use super::frame::{self, Frame};
+use super::json::{Json, to_message_pack};
+use super::message::{Producer, Request, Response};
+
+/// Who pushed a value that came through Airflow's supervisor, which does not tell.
+const UNTOLD: &str = "airflow";
+
+/// A [`TaskChannel`] over the sockets that a supervisor gave a task.
+///
+/// Where the supervisor is Excom's, answers have their cause and pushes their receipt, and sequences their map
+/// indexes. Airflow's says less: a missing value is [`Answer::Absent`], also where null was pushed; a value's
+/// version and writer are not known; the elements of a sequence are numbered by position.
+///
+/// It needs no runtime: one thread writes and one reads, so that neither a task that blocks nor a supervisor
+/// that is busy can stop the other.
+pub struct SupervisorChannel {
+    /// Frames for the writing thread; none when the connection was closed.
+    writer: Mutex<Option<mpsc::Sender<Vec<u8>>>>,
+    pending: Arc<Mutex<Pending>>,
+    logs: Mutex<TcpStream>,
+    /// Whether the supervisor knows Excom's own messages.
+    extended: bool,
+    /// Whether other tasks map over what this one returns, which Airflow must be told.
+    mapped_over: AtomicBool,
+}
+
+impl fmt::Debug for SupervisorChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whose = if self.extended { "Excom's" } else { "Airflow's" };
+        write!(f, "SupervisorChannel(to {whose} supervisor)")
+    }
+}
+
+/// Requests that wait for their answers.
+#[derive(Default)]
+struct Pending {
+    next: u64,
+    waiting: HashMap<u64, oneshot::Sender<Result<Option<Response>>>>,
+    /// Why there will be no more answers.
+    closed: Option<String>,
+}
+
+impl Pending {
+    /// No answer comes any more: everybody who waits hears why.
+    fn close(&mut self, why: &str) {
+        self.closed.get_or_insert_with(|| why.to_owned());
+        for (_, waiting) in self.waiting.drain() {
+            // Whoever stopped waiting needs no answer.
+            let _ = waiting.send(Err(gone(why)));
+        }
+    }
+}
+
+fn gone(why: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("the supervisor cannot be reached: {why}"))
+        .hint("a task without its supervisor is to end; the supervisor's log tells what became of it")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SupervisorChannel {
+    /// A channel over the two sockets, on which nothing but `StartupDetails` was read. When the supervisor is
+    /// gone, the cancellation is cancelled.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub(crate) fn new(
+        comm: TcpStream,
+        logs: TcpStream,
+        extended: bool,
+        supervisor_gone: Cancellation,
+    ) -> Result<Self> {
+        let failed = |e| Error::new(ErrorKind::Other, "the task cannot speak to its supervisor").because(e);
+        let pending: Arc<Mutex<Pending>> = Arc::default();
+        let (sender, frames) = mpsc::channel::<Vec<u8>>();
+        let mut reading = comm.try_clone().map_err(failed)?;
+        let mut writing = comm;
+        let of_reader = pending.clone();
+        thread::Builder::new()
+            .name("supervisor-reader".to_owned())
+            .spawn(move || {
+                let why = answers(&mut reading, &of_reader);
+                lock(&of_reader).close(&why);
+                supervisor_gone.cancel();
+            })
+            .map_err(failed)?;
+        let of_writer = pending.clone();
+        thread::Builder::new()
+            .name("supervisor-writer".to_owned())
+            .spawn(move || {
+                for frame in frames {
+                    if let Err(error) = writing.write_all(&frame) {
+                        lock(&of_writer).close(&error.to_string());
+                        return;
+                    }
+                }
+                // Nothing more will be asked. The supervisor may still answer.
+                let _ = writing.shutdown(Shutdown::Write);
+            })
+            .map_err(failed)?;
+        let (writer, logs) = (Mutex::new(Some(sender)), Mutex::new(logs));
+        Ok(Self { writer, pending, logs, extended, mapped_over: AtomicBool::new(false) })
+    }
+
+    /// Whether the supervisor knows Excom's own messages.
+    pub(crate) fn is_extended(&self) -> bool {
+        self.extended
+    }
+
+    /// Says that other tasks map over what this task returns. Airflow must be told the length with the value,
+    /// and refuses a value that is too long; Excom knows by itself.
+    pub fn set_mapped_over(&self, mapped_over: bool) {
+        self.mapped_over.store(mapped_over, Ordering::Relaxed);
+    }
+
+    /// Asks and waits for the answer; none is a plain yes.
+    pub(crate) async fn ask(&self, request: &Request) -> Result<Option<Response>> {
+        let answer = {
+            let mut pending = lock(&self.pending);
+            if let Some(why) = &pending.closed {
+                return Err(gone(why));
+            }
+            let id = pending.next;
+            let frame = frame::request(id, request)?;
+            pending.next += 1;
+            let (sender, answer) = oneshot::channel();
+            pending.waiting.insert(id, sender);
+            // Under the lock, so that requests are sent in the order of their numbers.
+            if lock(&self.writer).as_ref().is_none_or(|writer| writer.send(frame).is_err()) {
+                pending.close("the connection is closed");
+            }
+            answer
+        };
+        answer.await.unwrap_or_else(|_| Err(gone("the connection is closed")))
+    }
+
+    async fn done(&self, request: &Request) -> Result<()> {
+        match self.ask(request).await? {
+            None | Some(Response::OKResponse { .. }) => Ok(()),
+            Some(other) => Err(unexpected(&other)),
+        }
+    }
+
+    /// A value as Airflow answers it: null and none are the same.
+    async fn get(&self, key: &XComKey, options: PullOptions) -> Result<Option<Found>> {
+        let request = Request::GetXCom {
+            of: Producer::of(key),
+            map_index: key.ti.is_mapped().then_some(key.ti.map_index),
+            include_prior_dates: options.include_prior_dates,
+        };
+        match self.ask(&request).await? {
+            Some(Response::XComResult { value: Json(value), .. }) => {
+                Ok((!value.is_null()).then(|| found(value)))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Elements of a sequence as Airflow answers them, without their map indexes.
+    async fn elements(&self, key: &SequenceKey, slice: Slice, options: PullOptions) -> Result<Vec<Value>> {
+        let Slice { start, stop, step } = slice;
+        let of = Producer::of(&key.at(0));
+        let include_prior_dates = options.include_prior_dates;
+        let request = Request::GetXComSequenceSlice { of, start, stop, step, include_prior_dates };
+        match self.ask(&request).await? {
+            Some(Response::XComSequenceSliceResult { root }) => {
+                Ok(root.into_iter().map(|Json(value)| value).collect())
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// Hands answers to those who wait for them, until there are no more; why there are none.
+fn answers(comm: &mut TcpStream, pending: &Mutex<Pending>) -> String {
+    loop {
+        let read = frame::read(comm).and_then(|payload| payload.as_deref().map(Frame::decode).transpose());
+        let frame = match read {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return "it closed the connection".to_owned(),
+            Err(error) => return error.to_string(),
+        };
+        let waiting = frame.id.as_u64().and_then(|id| lock(pending).waiting.remove(&id));
+        if let Some(waiting) = waiting {
+            // Whoever stopped waiting needs no answer.
+            let _ = waiting.send(answer(frame.body, frame.error));
+        }
+    }
+}
+
+fn answer(body: MessagePack, error: MessagePack) -> Result<Option<Response>> {
+    let part = if error.is_nil() { body } else { error };
+    match frame::message::<Option<Response>>(part)? {
+        Some(Response::ErrorResponse(error)) => Err(error.into_error()),
+        other => Ok(other),
+    }
+}
+
+fn unexpected(response: &impl fmt::Debug) -> Error {
+    let text = format!("{response:?}");
+    let start = &text[..text.floor_char_boundary(80)];
+    Error::new(ErrorKind::Incompatible, format!("the supervisor gave another answer than asked for: {start}"))
+}
+
+/// A value of which nothing else is known.
+fn found(value: Value) -> Found {
+    Found { value, version: unknown_version(), writer: Writer::System(UNTOLD.into()) }
+}
+
+fn unknown_version() -> Version {
+    Version::new(Timestamp::UNIX_EPOCH, 0)
+}
+
+fn answer_of(value: Option<Found>, key: &XComKey) -> Answer {
+    value.map_or_else(|| Answer::Absent(Box::new(key.clone())), Answer::Found)
+}
+
+/// An element of a sequence; null counts there, because every element that exists is told.
+fn element(value: Value) -> Answer {
+    let found = found(value);
+    if found.value.is_null() { Answer::Null(found) } else { Answer::Found(found) }
+}
+
+/// All of a payload: the protocol has no streams.
+async fn whole(payload: Payload) -> Result<Value> {
+    let mut stream = match payload {
+        Payload::Value(value) => return Ok(value),
+        Payload::Stream(stream) => stream,
+        other => {
+            let message = format!("{other:?} cannot be sent to a supervisor");
+            return Err(Error::new(ErrorKind::InvalidRequest, message));
+        }
+    };
+    let mut text = Vec::new();
+    while let Some(piece) = poll_fn(|context| stream.as_mut().poll_next(context)).await {
+        text.extend_from_slice(&piece?);
+        if text.len() as u64 > frame::LONGEST {
+            let message =
+                format!("the value is over {} bytes, which is the most that a frame holds", frame::LONGEST);
+            return Err(Error::new(ErrorKind::TooLarge, message)
+                .hint("keep the data in a file or an object store, and push its name"));
+        }
+    }
+    Value::parse(text)
+}
+
+#[async_trait]
+impl TaskChannel for SupervisorChannel {
+    async fn pull(&self, keys: &[XComKey], options: PullOptions) -> Result<Vec<Answer>> {
+        if !self.extended {
+            let mut answers = Vec::with_capacity(keys.len());
+            for key in keys {
+                answers.push(answer_of(self.get(key, options).await?, key));
+            }
+            return Ok(answers);
+        }
+        let include_prior_dates = options.include_prior_dates;
+        let request = Request::ExcomPull(extension::Pull { keys: keys.to_vec(), include_prior_dates });
+        match self.ask(&request).await? {
+            Some(Response::ExcomAnswers(answers)) if answers.answers.len() == keys.len() => {
+                Ok(answers.answers.into_iter().map(Answer::from).collect())
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn pull_tasks(&self, keys: &[SequenceKey], options: PullOptions) -> Result<Vec<TaskAnswer>> {
+        if !self.extended {
+            let mut answers = Vec::with_capacity(keys.len());
+            for key in keys {
+                let single = key.at(excom_core::UNMAPPED);
+                let value = self.get(&single, options).await?;
+                // Airflow does not tell whether a task is mapped: a value without an index says that it is not.
+                let values = match value {
+                    Some(_) => Vec::new(),
+                    None => self.elements(key, Slice::ALL, options).await?,
+                };
+                answers.push(if values.is_empty() {
+                    TaskAnswer::Single(answer_of(value, &single))
+                } else {
+                    let length = values.len() as u64;
+                    TaskAnswer::Mapped { items: (0..).zip(values.into_iter().map(element)).collect(), length }
+                });
+            }
+            return Ok(answers);
+        }
+        let include_prior_dates = options.include_prior_dates;
+        let request =
+            Request::ExcomPullTasks(extension::PullTasks { keys: keys.to_vec(), include_prior_dates });
+        match self.ask(&request).await? {
+            Some(Response::ExcomTaskAnswers(answers)) if answers.answers.len() == keys.len() => {
+                Ok(answers.answers.into_iter().map(TaskAnswer::from).collect())
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn push(&self, key: &XComKey, value: Payload) -> Result<Receipt> {
+        let value = whole(value).await?;
+        if self.extended {
+            let request = Request::ExcomPush(extension::Push { key: key.clone(), value: Text(value) });
+            return match self.ask(&request).await? {
+                Some(Response::ExcomReceipt(pushed)) => Ok(pushed.receipt),
+                other => Err(unexpected(&other)),
+            };
+        }
+        let says_length = self.mapped_over.load(Ordering::Relaxed)
+            && !key.ti.is_mapped()
+            && &*key.key == excom_core::RETURN_VALUE;
+        let request = Request::SetXCom {
+            of: Producer::of(key),
+            value: Json(value.clone()),
+            map_index: Some(key.ti.map_index),
+            mapped_length: value.shape().mapped_length().filter(|_| says_length),
+        };
+        self.done(&request).await?;
+        Ok(Receipt::of(&value, unknown_version()))
+    }
+
+    async fn count(&self, key: &SequenceKey) -> Result<u64> {
+        match self.ask(&Request::GetXComCount { of: Producer::of(&key.at(0)) }).await? {
+            Some(Response::XComCountResponse { len }) => Ok(len),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<(i32, Answer)>> {
+        if self.extended {
+            let request = Request::ExcomSlice(extension::TakeSlice { key: key.clone(), slice });
+            return match self.ask(&request).await? {
+                Some(Response::ExcomItems(items)) => {
+                    Ok(items.items.into_iter().map(|(index, answer)| (index, answer.into())).collect())
+                }
+                other => Err(unexpected(&other)),
+            };
+        }
+        let positions = slice.positions(self.count(key).await?)?;
+        let values = self.elements(key, slice, PullOptions::default()).await?;
+        let index = |position| i32::try_from(position).unwrap_or(i32::MAX);
+        Ok(positions.map(index).zip(values.into_iter().map(element)).collect())
+    }
+
+    async fn variable(&self, key: &str) -> Result<Option<String>> {
+        match self.ask(&Request::GetVariable { key: key.to_owned() }).await {
+            Ok(Some(Response::VariableResult { value, .. })) => Ok(value),
+            Err(error) if error.kind() == ErrorKind::NoValue => Ok(None),
+            other => Err(other.map_or_else(|error| error, |other| unexpected(&other))),
+        }
+    }
+
+    async fn set_variable(&self, key: &str, text: Option<&str>) -> Result<()> {
+        let key = key.to_owned();
+        self.done(&match text {
+            Some(text) => Request::PutVariable { key, value: Some(text.to_owned()), description: None },
+            None => Request::DeleteVariable { key },
+        })
+        .await
+    }
+
+    async fn note_rendered(&self, fields: &[(String, Value)]) -> Result<()> {
+        if self.extended {
+            let fields = fields.iter().map(|(name, value)| (name.clone(), Text(value.clone()))).collect();
+            return self.done(&Request::ExcomNoteRendered(extension::NoteRendered { fields })).await;
+        }
+        let entries: Result<Vec<_>> =
+            fields.iter().map(|(name, value)| Ok((name.as_str().into(), to_message_pack(value)?))).collect();
+        self.done(&Request::SetRenderedFields { rendered_fields: MessagePack::Map(entries?) }).await
+    }
+
+    fn log(&self, line: &str) {
+        self.write_log("info", line);
+    }
+}
+
+impl SupervisorChannel {
+    /// Writes a line into the task's log, with a level that Airflow knows.
+    pub(crate) fn write_log(&self, level: &str, text: &str) {
+        let record = serde_json::json!({
+            "timestamp": format!("{:.6}", Timestamp::now()),
+            "level": level,
+            "event": text,
+            "logger": "excom",
+        });
+        // A log that nobody reads any more must not stop the task.
+        let _ = lock(&self.logs).write_all(format!("{record}\n").as_bytes());
+    }
+
+    /// Ends both connections, when everything that was asked is sent.
+    pub(crate) fn close(&self) {
+        lock(&self.writer).take();
+        let _ = lock(&self.logs).shutdown(Shutdown::Write);
+    }
+}

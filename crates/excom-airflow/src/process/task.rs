@@ -1,0 +1,385 @@
+//! The task's side: a program that was started as one try of one task.
+//!
+//! A program's `main` calls [`serve`] first. Started by a supervisor, with `--comm=` and `--logs=`, it runs the
+//! task that it is told and ends; started otherwise, it goes on.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::ffi::OsStringExt as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use excom_core::{Error, ErrorKind, Result, TaskInstanceKey};
+use excom_flow::{
+    BoxError, Cancellation, DagDefinition, Failure, Given, Graph, Reschedule, RunFacts, Skip, SkipDownstream,
+    TaskInstance,
+};
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::channel::SupervisorChannel;
+use super::extension::{End, Ending, Skips};
+use super::frame::{self, Frame};
+use super::message::{FinalState, Producer, Request, Response, Skipped, StartupDetails};
+use super::skips;
+
+/// The longest reason for a retry that Airflow takes, in characters.
+const LONGEST_REASON: usize = 500;
+
+/// What Airflow calls in a task that is started only to fail.
+const FAIL: &str = "__fail__";
+
+/// Runs a task, if the process was started as one, and says how the process is to end.
+///
+/// The body gets the DAG, the id of the task and the task instance; it takes care of arguments and pushes,
+/// and returns what the task chose to skip behind it. A panic in it is a failure, [`Skip`] and [`Reschedule`]
+/// are no failures.
+///
+/// The exit code is 0 when the supervisor heard how the task ended, however that was.
+///
+/// ```
+/// use excom_airflow::process::task;
+/// use excom_flow::DagDefinition;
+///
+/// let definitions = [DagDefinition::new("hello", |dag| drop(dag.bash("greet", "echo hello")))];
+/// let ended = task::serve(&definitions, |_graph, task_id, ti| async move {
+///     ti.log(&format!("{task_id} runs"));
+///     Ok(None)
+/// });
+/// // No supervisor started this process, so it goes on.
+/// assert!(ended.is_none());
+/// ```
+pub fn serve<B, F>(definitions: &[DagDefinition], body: B) -> Option<ExitCode>
+where
+    B: FnOnce(Graph, Arc<str>, TaskInstance) -> F + Send + 'static,
+    F: Future<Output = excom_flow::Result<Option<SkipDownstream>>> + Send + 'static,
+{
+    serve_as(std::env::args_os().skip(1), definitions, body)
+}
+
+/// [`serve`] with other arguments than the process's own.
+#[doc(hidden)]
+pub fn serve_as<B, F>(
+    arguments: impl Iterator<Item = OsString>,
+    definitions: &[DagDefinition],
+    body: B,
+) -> Option<ExitCode>
+where
+    B: FnOnce(Graph, Arc<str>, TaskInstance) -> F + Send + 'static,
+    F: Future<Output = excom_flow::Result<Option<SkipDownstream>>> + Send + 'static,
+{
+    let ended = Addresses::read(arguments)?.and_then(|addresses| run(addresses, definitions, body));
+    Some(match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // What cannot be said to the supervisor is said here; it shows the last lines of a crash.
+            drop(writeln!(std::io::stderr(), "{error:?}"));
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// Where the supervisor listens.
+#[derive(Debug, PartialEq)]
+struct Addresses {
+    comm: SocketAddr,
+    logs: SocketAddr,
+}
+
+impl Addresses {
+    /// None where neither argument is given.
+    fn read(arguments: impl Iterator<Item = OsString>) -> Option<Result<Self>> {
+        let (mut comm, mut logs) = (None, None);
+        for argument in arguments {
+            let Some((name, value)) = argument.to_str().and_then(|argument| argument.split_once('=')) else {
+                continue;
+            };
+            match name {
+                "--comm" => comm = Some(value.to_owned()),
+                "--logs" => logs = Some(value.to_owned()),
+                _ => (),
+            }
+        }
+        if comm.is_none() && logs.is_none() {
+            return None;
+        }
+        let address = |name: &str, text: Option<String>| {
+            let text = text.ok_or_else(|| usage(&format!("there is no --{name}=")))?;
+            text.parse().map_err(|_| usage(&format!("`{text}` is no address")))
+        };
+        Some(address("comm", comm).and_then(|comm| Ok(Self { comm, logs: address("logs", logs)? })))
+    }
+}
+
+fn usage(what: &str) -> Error {
+    Error::new(ErrorKind::InvalidRequest, format!("the task cannot reach its supervisor: {what}"))
+        .hint("a supervisor starts a task with --comm=127.0.0.1:PORT --logs=127.0.0.1:PORT")
+}
+
+fn run<B, F>(addresses: Addresses, definitions: &[DagDefinition], body: B) -> Result<()>
+where
+    B: FnOnce(Graph, Arc<str>, TaskInstance) -> F + Send + 'static,
+    F: Future<Output = excom_flow::Result<Option<SkipDownstream>>> + Send + 'static,
+{
+    // First of all, because a supervisor waits for it and for nothing else.
+    let (mut comm, logs) = (connect(addresses.comm)?, connect(addresses.logs)?);
+    let startup = read_startup(&mut comm)?;
+    let cancellation = Cancellation::new();
+    let channel = SupervisorChannel::new(comm, logs, startup.excom.is_some(), cancellation.clone())?;
+    let channel = Arc::new(channel);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(ErrorKind::Other, "the task's runtime cannot start").because(e))?;
+    let told = runtime.block_on(async {
+        signals(&cancellation);
+        let task = Task { startup, channel: channel.clone(), cancellation };
+        let result = task.run(definitions, body).await;
+        task.end(definitions, result).await
+    });
+    if let Err(error) = &told {
+        channel.write_log("error", &format!("the supervisor was not told how the task ended: {error}"));
+    }
+    channel.close();
+    // The thread of a body that was cancelled ends with the process.
+    runtime.shutdown_background();
+    told
+}
+
+fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let failed = |e| {
+        Error::new(ErrorKind::Unavailable, format!("the supervisor at {address} cannot be reached"))
+            .because(e)
+    };
+    let stream = TcpStream::connect(address).map_err(failed)?;
+    stream.set_nodelay(true).map_err(failed)?;
+    Ok(stream)
+}
+
+fn read_startup(comm: &mut TcpStream) -> Result<StartupDetails> {
+    let payload = frame::read(comm)?.ok_or_else(|| {
+        Error::new(ErrorKind::Unavailable, "the supervisor closed the connection before it said what to run")
+    })?;
+    match frame::message(Frame::decode(&payload)?.body)? {
+        Response::StartupDetails(startup) => Ok(*startup),
+        _ => Err(Error::new(ErrorKind::Incompatible, "the supervisor did not begin with StartupDetails")),
+    }
+}
+
+/// Cancels the task when the process is asked to end.
+fn signals(cancellation: &Cancellation) {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        // Without a handler the signal ends the process, as it does by default.
+        let Ok(mut signals) = signal(kind) else { continue };
+        let cancellation = cancellation.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            cancellation.cancel();
+        });
+    }
+}
+
+/// The try that the process is.
+struct Task {
+    startup: StartupDetails,
+    channel: Arc<SupervisorChannel>,
+    cancellation: Cancellation,
+}
+
+impl Task {
+    async fn run<B, F>(
+        &self,
+        definitions: &[DagDefinition],
+        body: B,
+    ) -> excom_flow::Result<Option<SkipDownstream>>
+    where
+        B: FnOnce(Graph, Arc<str>, TaskInstance) -> F + Send + 'static,
+        F: Future<Output = excom_flow::Result<Option<SkipDownstream>>> + Send + 'static,
+    {
+        let key = self.startup.key()?;
+        let definition = find_dag(definitions, &key)?;
+        let graph = definition.graph()?;
+        check_task(&graph, &key)?;
+        if self.startup.ti_context.next_method.as_deref() == Some(FAIL) {
+            let why =
+                self.startup.ti_context.next_kwargs.as_ref().map_or(String::new(), |why| format!(": {why}"));
+            return Err(format!("what the task waited for failed{why}").into());
+        }
+        self.clear(&key).await?;
+        let mut ti =
+            TaskInstance::new(self.channel.clone(), key.clone()).in_run(Arc::new(self.facts(definition)?));
+        if let Ok(attempt) = self.startup.ti.id.parse() {
+            ti = ti.as_try(attempt, self.startup.ti.try_number);
+        }
+        // A task of the runtime, so that a panic ends only it.
+        let running = tokio::spawn(body(graph, key.task_id.clone(), ti));
+        match running.await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => Err(panicked(&*error.into_panic()).into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes what earlier tries pushed, where the supervisor leaves that to the task.
+    async fn clear(&self, key: &TaskInstanceKey) -> Result<()> {
+        for name in &self.startup.ti_context.xcom_keys_to_clear {
+            let of = Producer::of(&key.xcom(&**name)?);
+            let map_index = Some(key.map_index);
+            self.channel.ask(&Request::DeleteXCom { of, map_index }).await?;
+        }
+        Ok(())
+    }
+
+    fn facts(&self, definition: &DagDefinition) -> Result<RunFacts> {
+        let run = &self.startup.ti_context.dag_run;
+        let mut facts = RunFacts::default();
+        facts.logical_date = run.logical_date;
+        facts.cancellation = self.cancellation.clone();
+        match &self.startup.excom {
+            Some(ours) => {
+                let text = |(name, value): &(String, super::extension::Text)| (name.clone(), value.0.clone());
+                facts.params = ours.params.iter().map(text).collect();
+                facts.home = ours.home.clone().map(|home| OsString::from_vec(home).into());
+            }
+            None => {
+                let conf = run.conf.as_ref().map_or_else(excom_core::Value::null, |conf| conf.0.clone());
+                facts.params = definition.resolve(&given(definition, &conf)?)?;
+            }
+        }
+        Ok(facts)
+    }
+
+    /// Tells how the task ended, and waits until the supervisor has heard it.
+    async fn end(
+        &self,
+        definitions: &[DagDefinition],
+        result: excom_flow::Result<Option<SkipDownstream>>,
+    ) -> Result<()> {
+        if self.channel.is_extended() {
+            return self.channel.ask(&Request::ExcomEnd(End { end: ending(result)? })).await.map(drop);
+        }
+        let end_date = Timestamp::now();
+        let error = match result {
+            Ok(skips) => {
+                if let Some(skips) = skips {
+                    let key = self.startup.key()?;
+                    let tasks = skips::tasks(&find_dag(definitions, &key)?.graph()?, &key.task_id, &skips)?;
+                    let tasks = tasks.into_iter().map(Skipped::Task).collect();
+                    self.channel.ask(&Request::SkipDownstreamTasks { tasks }).await?;
+                }
+                let (task_outlets, outlet_events, rendered_map_index) = (Vec::new(), Vec::new(), None);
+                let success =
+                    Request::SucceedTask { end_date, task_outlets, outlet_events, rendered_map_index };
+                return self.channel.ask(&success).await.map(drop);
+            }
+            Err(error) => error,
+        };
+        let failure = Failure::of(&*error);
+        let ending = if error.is::<Skip>() {
+            self.channel.write_log("info", &failure.message);
+            Request::TaskState { state: FinalState::Skipped, end_date: Some(end_date) }
+        } else if let Some(reschedule) = error.downcast_ref::<Reschedule>() {
+            let reschedule_date = end_date.checked_add(reschedule.delay()).unwrap_or(Timestamp::MAX);
+            Request::RescheduleTask { reschedule_date, end_date }
+        } else {
+            self.channel.write_log("error", &failure.message);
+            failure.hints.iter().for_each(|hint| self.channel.write_log("error", &format!("hint: {hint}")));
+            if self.startup.ti_context.should_retry {
+                let reason = failure.message.chars().take(LONGEST_REASON).collect();
+                Request::RetryTask { end_date, retry_delay_seconds: None, retry_reason: Some(reason) }
+            } else {
+                Request::TaskState { state: FinalState::Failed, end_date: Some(end_date) }
+            }
+        };
+        self.channel.ask(&ending).await.map(drop)
+    }
+}
+
+fn ending(result: excom_flow::Result<Option<SkipDownstream>>) -> Result<Ending> {
+    let error: BoxError = match result {
+        Ok(skips) => return Ok(Ending::Success { skips: skips.map(Skips::of).transpose()? }),
+        Err(error) => error,
+    };
+    Ok(if let Some(skip) = error.downcast_ref::<Skip>() {
+        Ending::Skipped { reason: skip.reason().map(str::to_owned) }
+    } else if let Some(reschedule) = error.downcast_ref::<Reschedule>() {
+        Ending::Reschedule { after: reschedule.delay() }
+    } else {
+        Failure::of(&*error).into()
+    })
+}
+
+/// What the run was triggered with, of the parameters that the DAG has: Airflow lets anything be given.
+fn given(
+    definition: &DagDefinition,
+    conf: &excom_core::Value,
+) -> Result<std::collections::BTreeMap<String, Given>> {
+    if conf.is_null() {
+        return Ok(std::collections::BTreeMap::new());
+    }
+    let conf: std::collections::BTreeMap<String, &serde_json::value::RawValue> =
+        serde_json::from_str(conf.as_str()).map_err(|e| {
+            Error::new(ErrorKind::InvalidValue, "the run's configuration is not a dict").because(e)
+        })?;
+    let known = conf.into_iter().filter(|(name, _)| definition.params().iter().any(|spec| spec.name == name));
+    known.map(|(name, value)| Ok((name, excom_core::Value::parse(value.get().to_owned())?.into()))).collect()
+}
+
+fn find_dag<'a>(definitions: &'a [DagDefinition], key: &TaskInstanceKey) -> Result<&'a DagDefinition> {
+    definitions.iter().find(|definition| definition.id() == &*key.dag_id).ok_or_else(|| {
+        let message = format!("this program has no DAG `{}`", key.dag_id);
+        Error::new(ErrorKind::InvalidRequest, message)
+            .hint(format!("it has {}", listing(definitions.iter().map(DagDefinition::id))))
+    })
+}
+
+fn check_task(graph: &Graph, key: &TaskInstanceKey) -> Result<()> {
+    if graph.tasks().iter().any(|task| task.id() == &*key.task_id) {
+        return Ok(());
+    }
+    let message = format!("DAG `{}` of this program has no task `{}`", key.dag_id, key.task_id);
+    Err(Error::new(ErrorKind::InvalidRequest, message)
+        .hint(format!("it has {}", listing(graph.tasks().iter().map(excom_flow::Task::id)))))
+}
+
+fn listing<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let said =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(|text| &**text));
+    Error::new(ErrorKind::Other, format!("the task panicked: {}", said.unwrap_or("it says nothing")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Option<Result<Addresses>> {
+        Addresses::read(arguments.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn only_a_supervisor_makes_a_task_of_a_program() {
+        assert!(read(&["run", "--comms=1", "logs"]).is_none());
+        let both = read(&["--comm=127.0.0.1:1", "--logs=127.0.0.1:2"]).unwrap().unwrap();
+        assert_eq!((both.comm.port(), both.logs.port()), (1, 2));
+        for arguments in [&["--comm=127.0.0.1:1"][..], &["--logs=here", "--comm=127.0.0.1:1"]] {
+            let error = read(arguments).unwrap().unwrap_err();
+            assert!(error.to_string().starts_with("the task cannot reach its supervisor"), "{error}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_taken_from_what_the_run_was_triggered_with() {
+        let spec = excom_flow::ParamSpec::required::<i64>("n", "i64");
+        let definition = DagDefinition::new("d", |_| ()).with_param(spec);
+        let conf = excom_core::Value::parse(r#"{"n": 3, "other": [1]}"#).unwrap();
+        let params = definition.resolve(&given(&definition, &conf).unwrap()).unwrap();
+        assert_eq!(params.get::<i64>("n").unwrap(), 3);
+    }
+}
