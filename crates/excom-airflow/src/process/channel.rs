@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use super::extension::{self, Text};
 use super::frame::{self, Frame};
 use super::json::{Json, to_message_pack};
-use super::message::{Producer, Request, Response};
+use super::message::{Producer, Reply, Request};
 
 /// Who pushed a value that came through Airflow's supervisor, which does not tell.
 const UNTOLD: &str = "airflow";
@@ -60,7 +60,7 @@ impl fmt::Debug for SupervisorChannel {
 #[derive(Default)]
 struct Pending {
     next: u64,
-    waiting: HashMap<u64, oneshot::Sender<Result<Option<Response>>>>,
+    waiting: HashMap<u64, oneshot::Sender<Result<Option<Reply>>>>,
     /// Why there will be no more answers.
     closed: Option<String>,
 }
@@ -141,7 +141,7 @@ impl SupervisorChannel {
     }
 
     /// Asks and waits for the answer; none is a plain yes.
-    pub(crate) async fn ask(&self, request: &Request) -> Result<Option<Response>> {
+    pub(crate) async fn ask(&self, request: &Request) -> Result<Option<Reply>> {
         let answer = {
             let mut pending = lock(&self.pending);
             if let Some(why) = &pending.closed {
@@ -163,7 +163,7 @@ impl SupervisorChannel {
 
     async fn done(&self, request: &Request) -> Result<()> {
         match self.ask(request).await? {
-            None | Some(Response::OKResponse { .. }) => Ok(()),
+            None | Some(Reply::OKResponse { .. }) => Ok(()),
             Some(other) => Err(unexpected(&other)),
         }
     }
@@ -176,7 +176,7 @@ impl SupervisorChannel {
             include_prior_dates: options.include_prior_dates,
         };
         match self.ask(&request).await? {
-            Some(Response::XComResult { value: Json(value), .. }) => {
+            Some(Reply::XComResult { value: Json(value), .. }) => {
                 Ok((!value.is_null()).then(|| found(value)))
             }
             other => Err(unexpected(&other)),
@@ -190,7 +190,7 @@ impl SupervisorChannel {
         let include_prior_dates = options.include_prior_dates;
         let request = Request::GetXComSequenceSlice { of, start, stop, step, include_prior_dates };
         match self.ask(&request).await? {
-            Some(Response::XComSequenceSliceResult { root }) => {
+            Some(Reply::XComSequenceSliceResult { root }) => {
                 Ok(root.into_iter().map(|Json(value)| value).collect())
             }
             other => Err(unexpected(&other)),
@@ -215,10 +215,10 @@ fn answers(comm: &mut TcpStream, pending: &Mutex<Pending>) -> String {
     }
 }
 
-fn answer(body: MessagePack, error: MessagePack) -> Result<Option<Response>> {
+fn answer(body: MessagePack, error: MessagePack) -> Result<Option<Reply>> {
     let part = if error.is_nil() { body } else { error };
-    match frame::message::<Option<Response>>(part)? {
-        Some(Response::ErrorResponse(error)) => Err(error.into_error()),
+    match frame::message::<Option<Reply>>(part)? {
+        Some(Reply::ErrorResponse(error)) => Err(error.into_error()),
         other => Ok(other),
     }
 }
@@ -284,7 +284,7 @@ impl TaskChannel for SupervisorChannel {
         let include_prior_dates = options.include_prior_dates;
         let request = Request::ExcomPull(extension::Pull { keys: keys.to_vec(), include_prior_dates });
         match self.ask(&request).await? {
-            Some(Response::ExcomAnswers(answers)) if answers.answers.len() == keys.len() => {
+            Some(Reply::ExcomAnswers(answers)) if answers.answers.len() == keys.len() => {
                 Ok(answers.answers.into_iter().map(Answer::from).collect())
             }
             other => Err(unexpected(&other)),
@@ -315,7 +315,7 @@ impl TaskChannel for SupervisorChannel {
         let request =
             Request::ExcomPullTasks(extension::PullTasks { keys: keys.to_vec(), include_prior_dates });
         match self.ask(&request).await? {
-            Some(Response::ExcomTaskAnswers(answers)) if answers.answers.len() == keys.len() => {
+            Some(Reply::ExcomTaskAnswers(answers)) if answers.answers.len() == keys.len() => {
                 Ok(answers.answers.into_iter().map(TaskAnswer::from).collect())
             }
             other => Err(unexpected(&other)),
@@ -327,7 +327,7 @@ impl TaskChannel for SupervisorChannel {
         if self.extended {
             let request = Request::ExcomPush(extension::Push { key: key.clone(), value: Text(value) });
             return match self.ask(&request).await? {
-                Some(Response::ExcomReceipt(pushed)) => Ok(pushed.receipt),
+                Some(Reply::ExcomReceipt(pushed)) => Ok(pushed.receipt),
                 other => Err(unexpected(&other)),
             };
         }
@@ -346,7 +346,7 @@ impl TaskChannel for SupervisorChannel {
 
     async fn count(&self, key: &SequenceKey) -> Result<u64> {
         match self.ask(&Request::GetXComCount { of: Producer::of(&key.at(0)) }).await? {
-            Some(Response::XComCountResponse { len }) => Ok(len),
+            Some(Reply::XComCountResponse { len }) => Ok(len),
             other => Err(unexpected(&other)),
         }
     }
@@ -355,7 +355,7 @@ impl TaskChannel for SupervisorChannel {
         if self.extended {
             let request = Request::ExcomSlice(extension::TakeSlice { key: key.clone(), slice });
             return match self.ask(&request).await? {
-                Some(Response::ExcomItems(items)) => {
+                Some(Reply::ExcomItems(items)) => {
                     Ok(items.items.into_iter().map(|(index, answer)| (index, answer.into())).collect())
                 }
                 other => Err(unexpected(&other)),
@@ -369,7 +369,7 @@ impl TaskChannel for SupervisorChannel {
 
     async fn variable(&self, key: &str) -> Result<Option<String>> {
         match self.ask(&Request::GetVariable { key: key.to_owned() }).await {
-            Ok(Some(Response::VariableResult { value, .. })) => Ok(value),
+            Ok(Some(Reply::VariableResult { value, .. })) => Ok(value),
             Err(error) if error.kind() == ErrorKind::NoValue => Ok(None),
             other => Err(other.map_or_else(|error| error, |other| unexpected(&other))),
         }

@@ -335,10 +335,10 @@ mod tests {
     use excom_core::value::ContentHash;
 
     use super::super::frame::{self, Frame};
-    use super::super::message::Response;
+    use super::super::message::Reply;
     use super::*;
 
-    fn round_trip(response: &Response) -> Response {
+    fn round_trip(response: &Reply) -> Reply {
         let frame = frame::answer(&0.into(), Some(response), None::<&()>).unwrap();
         frame::message(Frame::decode(&frame[4..]).unwrap().body).unwrap()
     }
@@ -389,8 +389,7 @@ mod tests {
         ];
         let said: Vec<String> = answers.iter().map(|answer| format!("{answer:?}")).collect();
         let wire = answers.into_iter().map(AnswerOnWire::of).collect::<Result<_>>().unwrap();
-        let Response::ExcomAnswers(heard) = round_trip(&Response::ExcomAnswers(Answers { answers: wire }))
-        else {
+        let Reply::ExcomAnswers(heard) = round_trip(&Reply::ExcomAnswers(Answers { answers: wire })) else {
             panic!("other messages than were sent")
         };
         let heard: Vec<String> =
@@ -401,8 +400,7 @@ mod tests {
     #[test]
     fn errors_arrive_with_kind_and_hints() {
         let error = Error::new(ErrorKind::Superseded, "attempt 1 was replaced").hint("stop");
-        let Response::ErrorResponse(heard) = round_trip(&Response::ErrorResponse(ErrorResponse::of(&error)))
-        else {
+        let Reply::ErrorResponse(heard) = round_trip(&Reply::ErrorResponse(ErrorResponse::of(&error))) else {
             panic!("other messages than were sent")
         };
         let heard = heard.into_error();

@@ -139,7 +139,7 @@ pub(crate) enum FinalState {
 /// What a supervisor says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
-pub(crate) enum Response {
+pub(crate) enum Reply {
     StartupDetails(Box<StartupDetails>),
     XComResult { key: String, value: Json },
     XComCountResponse { len: u64 },

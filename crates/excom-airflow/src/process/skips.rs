@@ -13,7 +13,7 @@ pub(crate) fn tasks(graph: &Graph, task_id: &str, skips: &SkipDownstream) -> Res
     let direct = behind(graph, &BTreeSet::from([task_id]));
     let skipped = match skips {
         SkipDownstream::Direct => direct,
-        SkipDownstream::All => all_behind(graph, BTreeSet::from([task_id])),
+        SkipDownstream::All => all_behind(graph, &BTreeSet::from([task_id])),
         SkipDownstream::AllBut(chosen) => {
             let chosen: BTreeSet<&str> = chosen.iter().map(String::as_str).collect();
             if let Some(foreign) = chosen.iter().find(|chosen| !direct.contains(*chosen)) {
@@ -23,7 +23,7 @@ pub(crate) fn tasks(graph: &Graph, task_id: &str, skips: &SkipDownstream) -> Res
                     .hint(format!("directly behind it are {}", names.join(", "))));
             }
             // What a chosen task leads to runs also where it is directly behind this one too.
-            let kept = all_behind(graph, chosen.clone());
+            let kept = all_behind(graph, &chosen);
             direct.into_iter().filter(|task| !chosen.contains(task) && !kept.contains(task)).collect()
         }
         other => {
@@ -42,9 +42,9 @@ fn behind<'a>(graph: &'a Graph, tasks: &BTreeSet<&str>) -> BTreeSet<&'a str> {
 }
 
 /// The tasks that are behind one of some, however far.
-fn all_behind<'a>(graph: &'a Graph, tasks: BTreeSet<&str>) -> BTreeSet<&'a str> {
+fn all_behind<'a>(graph: &'a Graph, tasks: &BTreeSet<&str>) -> BTreeSet<&'a str> {
     let mut all = BTreeSet::new();
-    let mut next = behind(graph, &tasks);
+    let mut next = behind(graph, tasks);
     while !next.is_empty() {
         let further = behind(graph, &next);
         all.append(&mut next);

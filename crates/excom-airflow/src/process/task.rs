@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::channel::SupervisorChannel;
 use super::extension::{End, Ending, Skips};
 use super::frame::{self, Frame};
-use super::message::{FinalState, Producer, Request, Response, Skipped, StartupDetails};
+use super::message::{FinalState, Producer, Reply, Request, Skipped, StartupDetails};
 use super::skips;
 
 /// The longest reason for a retry that Airflow takes, in characters.
@@ -82,7 +82,7 @@ where
 }
 
 /// Where the supervisor listens.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Addresses {
     comm: SocketAddr,
     logs: SocketAddr,
@@ -163,7 +163,7 @@ fn read_startup(comm: &mut TcpStream) -> Result<StartupDetails> {
         Error::new(ErrorKind::Unavailable, "the supervisor closed the connection before it said what to run")
     })?;
     match frame::message(Frame::decode(&payload)?.body)? {
-        Response::StartupDetails(startup) => Ok(*startup),
+        Reply::StartupDetails(startup) => Ok(*startup),
         _ => Err(Error::new(ErrorKind::Incompatible, "the supervisor did not begin with StartupDetails")),
     }
 }

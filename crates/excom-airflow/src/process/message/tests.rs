@@ -53,7 +53,7 @@ fn parts(frame: &[u8]) -> MessagePack {
 
 #[test]
 fn every_golden_frame_is_read_and_every_spoken_one_written() {
-    let (requests, responses) = (spoken::<Request>(), spoken::<Response>());
+    let (requests, responses) = (spoken::<Request>(), spoken::<Reply>());
     let mut written = BTreeMap::<String, u32>::new();
     for vector in vectors() {
         let bytes = vector.bytes();
@@ -65,8 +65,8 @@ fn every_golden_frame_is_read_and_every_spoken_one_written() {
                 request(id.as_u64().unwrap(), &body).unwrap()
             }
             "to_task" if responses.contains(&quoted) || vector.r#type == "empty" => {
-                let body: Option<Response> = message(body).unwrap();
-                let error: Option<Response> = message(error).unwrap();
+                let body: Option<Reply> = message(body).unwrap();
+                let error: Option<Reply> = message(error).unwrap();
                 answer(&id, body.as_ref(), error.as_ref()).unwrap()
             }
             _ => continue,

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::super::extension::{self, AnswerOnWire, End, Ending, TaskAnswerOnWire};
 use super::super::frame::{self, Frame};
 use super::super::json::{Json, to_json};
-use super::super::message::{ErrorResponse, FinalState, Producer, Request, Response, StartupDetails};
+use super::super::message::{ErrorResponse, FinalState, Producer, Reply, Request, StartupDetails};
 use super::{Background, Heard, Timeouts, output, peer};
 
 /// How often, and how long after each other, it is asked whose a connection is: the system's tables may be
@@ -49,7 +49,7 @@ impl Service {
             (heard.connected, heard.logs) = (true, Some(logs));
         }
         drop(comm.set_nodelay(true));
-        let startup = Response::StartupDetails(Box::new(self.startup.clone()));
+        let startup = Reply::StartupDetails(Box::new(self.startup.clone()));
         let startup = frame::answer(&0.into(), Some(&startup), None::<&()>)?;
         if comm.write_all(&startup).await.is_ok() {
             self.converse(&mut comm).await?;
@@ -108,26 +108,26 @@ impl Service {
         };
         // An answer that cannot be written, for an integer that is too large for it, is an error too.
         written.or_else(|error| {
-            let error = Response::ErrorResponse(ErrorResponse::of(&error));
+            let error = Reply::ErrorResponse(ErrorResponse::of(&error));
             frame::answer(&frame.id, None::<&()>, Some(&error))
         })
     }
 
-    async fn answer(&self, request: Request) -> Result<Option<Response>> {
+    async fn answer(&self, request: Request) -> Result<Option<Reply>> {
         let channel = &*self.channel;
         Ok(Some(match request {
             Request::GetXCom { of, map_index, include_prior_dates } => {
                 let key = of.clone().at(map_index)?;
                 let answers = channel.pull(&[key], PullOptions { include_prior_dates }).await?;
-                Response::XComResult { key: of.key, value: Json(value(answers)?) }
+                Reply::XComResult { key: of.key, value: Json(value(answers)?) }
             }
             Request::GetXComCount { of } => {
-                Response::XComCountResponse { len: channel.count(&sequence(of)?).await? }
+                Reply::XComCountResponse { len: channel.count(&sequence(of)?).await? }
             }
             Request::GetXComSequenceItem { of, offset } => {
                 let items = channel.slice(&sequence(of)?, Slice::item(offset)).await?;
                 match items.into_iter().next() {
-                    Some((_, answer)) => Response::XComSequenceIndexResult { root: Json(answer.value()?) },
+                    Some((_, answer)) => Reply::XComSequenceIndexResult { root: Json(answer.value()?) },
                     None => not_found("XCOM_NOT_FOUND"),
                 }
             }
@@ -137,7 +137,7 @@ impl Service {
                 }
                 let items = channel.slice(&sequence(of)?, Slice { start, stop, step }).await?;
                 let values = items.into_iter().map(|(_, answer)| Ok(Json(answer.value()?)));
-                Response::XComSequenceSliceResult { root: values.collect::<Result<_>>()? }
+                Reply::XComSequenceSliceResult { root: values.collect::<Result<_>>()? }
             }
             Request::SetXCom { of, value: Json(value), map_index, mapped_length: _ } => {
                 channel.push(&of.at(map_index)?, value.into()).await?;
@@ -146,7 +146,7 @@ impl Service {
             // Nothing is left of earlier tries when a task starts, so there is nothing to clear.
             Request::DeleteXCom { .. } => return Err(unsupported("removing an XCom")),
             Request::GetVariable { key } => match channel.variable(&key).await? {
-                Some(text) => Response::VariableResult { key, value: Some(text) },
+                Some(text) => Reply::VariableResult { key, value: Some(text) },
                 None => not_found("VARIABLE_NOT_FOUND"),
             },
             Request::PutVariable { key, value, .. } => {
@@ -156,7 +156,7 @@ impl Service {
             }
             Request::DeleteVariable { key } => {
                 channel.set_variable(&key, None).await?;
-                Response::OKResponse { ok: true }
+                Reply::OKResponse { ok: true }
             }
             Request::SetRenderedFields { rendered_fields } => {
                 let MessagePack::Map(fields) = rendered_fields else {
@@ -172,20 +172,20 @@ impl Service {
                 let keys = keys.into_iter().map(checked).collect::<Result<Vec<_>>>()?;
                 let answers = channel.pull(&keys, PullOptions { include_prior_dates }).await?;
                 let answers = answers.into_iter().map(AnswerOnWire::of).collect::<Result<_>>()?;
-                Response::ExcomAnswers(extension::Answers { answers })
+                Reply::ExcomAnswers(extension::Answers { answers })
             }
             Request::ExcomPullTasks(extension::PullTasks { keys, include_prior_dates }) => {
                 let answers = channel.pull_tasks(&keys, PullOptions { include_prior_dates }).await?;
                 let answers = answers.into_iter().map(TaskAnswerOnWire::of).collect::<Result<_>>()?;
-                Response::ExcomTaskAnswers(extension::TaskAnswers { answers })
+                Reply::ExcomTaskAnswers(extension::TaskAnswers { answers })
             }
             Request::ExcomPush(extension::Push { key, value }) => {
                 let receipt = channel.push(&checked(key)?, value.0.into()).await?;
-                Response::ExcomReceipt(extension::Pushed { receipt })
+                Reply::ExcomReceipt(extension::Pushed { receipt })
             }
             Request::ExcomSlice(extension::TakeSlice { key, slice }) => {
                 let items = AnswerOnWire::all(channel.slice(&key, slice).await?)?;
-                Response::ExcomItems(extension::Items { items })
+                Reply::ExcomItems(extension::Items { items })
             }
             Request::ExcomNoteRendered(extension::NoteRendered { fields }) => {
                 let fields: Vec<_> = fields.into_iter().map(|(name, value)| (name, value.0)).collect();
@@ -262,8 +262,8 @@ fn checked(key: XComKey) -> Result<XComKey> {
     XComKey::new(key.ti.dag_id, key.ti.run_id, key.ti.task_id, key.ti.map_index, key.key)
 }
 
-fn not_found(code: &str) -> Response {
-    Response::ErrorResponse(ErrorResponse { error: code.to_owned(), detail: None })
+fn not_found(code: &str) -> Reply {
+    Reply::ErrorResponse(ErrorResponse { error: code.to_owned(), detail: None })
 }
 
 fn unsupported(what: &str) -> Error {
