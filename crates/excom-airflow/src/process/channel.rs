@@ -1,13 +1,11 @@
 //! The engine as a task sees it from a process of its own: a [`TaskChannel`] over the supervisor's sockets.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use excom_core::answer::Found;
@@ -20,10 +18,10 @@ use excom_core::{
 use excom_flow::Cancellation;
 use jiff::Timestamp;
 use rmpv::Value as MessagePack;
-use tokio::sync::oneshot;
 
+use super::connection::Connection;
 use super::extension::{self, Text};
-use super::frame::{self, Frame};
+use super::frame;
 use super::json::{Json, to_message_pack};
 use super::message::{Producer, Reply, Request};
 
@@ -36,12 +34,9 @@ const UNTOLD: &str = "airflow";
 /// indexes. Airflow's says less: a missing value is [`Answer::Absent`], also where null was pushed; a value's
 /// version and writer are not known; the elements of a sequence are numbered by position.
 ///
-/// It needs no runtime: one thread writes and one reads, so that neither a task that blocks nor a supervisor
-/// that is busy can stop the other.
+/// It needs no runtime.
 pub struct SupervisorChannel {
-    /// Frames for the writing thread; none when the connection was closed.
-    writer: Mutex<Option<mpsc::Sender<Vec<u8>>>>,
-    pending: Arc<Mutex<Pending>>,
+    connection: Connection,
     logs: Mutex<TcpStream>,
     /// Whether the supervisor knows Excom's own messages.
     extended: bool,
@@ -56,35 +51,6 @@ impl fmt::Debug for SupervisorChannel {
     }
 }
 
-/// Requests that wait for their answers.
-#[derive(Default)]
-struct Pending {
-    next: u64,
-    waiting: HashMap<u64, oneshot::Sender<Result<Option<Reply>>>>,
-    /// Why there will be no more answers.
-    closed: Option<String>,
-}
-
-impl Pending {
-    /// No answer comes any more: everybody who waits hears why.
-    fn close(&mut self, why: &str) {
-        self.closed.get_or_insert_with(|| why.to_owned());
-        for (_, waiting) in self.waiting.drain() {
-            // Whoever stopped waiting needs no answer.
-            let _ = waiting.send(Err(gone(why)));
-        }
-    }
-}
-
-fn gone(why: &str) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("the supervisor cannot be reached: {why}"))
-        .hint("a task without its supervisor is to end; the supervisor's log tells what became of it")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl SupervisorChannel {
     /// A channel over the two sockets, on which nothing but `StartupDetails` was read. When the supervisor is
     /// gone, the cancellation is cancelled.
@@ -97,36 +63,8 @@ impl SupervisorChannel {
         extended: bool,
         supervisor_gone: Cancellation,
     ) -> Result<Self> {
-        let failed = |e| Error::new(ErrorKind::Other, "the task cannot speak to its supervisor").because(e);
-        let pending: Arc<Mutex<Pending>> = Arc::default();
-        let (sender, frames) = mpsc::channel::<Vec<u8>>();
-        let mut reading = comm.try_clone().map_err(failed)?;
-        let mut writing = comm;
-        let of_reader = pending.clone();
-        thread::Builder::new()
-            .name("supervisor-reader".to_owned())
-            .spawn(move || {
-                let why = answers(&mut reading, &of_reader);
-                lock(&of_reader).close(&why);
-                supervisor_gone.cancel();
-            })
-            .map_err(failed)?;
-        let of_writer = pending.clone();
-        thread::Builder::new()
-            .name("supervisor-writer".to_owned())
-            .spawn(move || {
-                for frame in frames {
-                    if let Err(error) = writing.write_all(&frame) {
-                        lock(&of_writer).close(&error.to_string());
-                        return;
-                    }
-                }
-                // Nothing more will be asked. The supervisor may still answer.
-                let _ = writing.shutdown(Shutdown::Write);
-            })
-            .map_err(failed)?;
-        let (writer, logs) = (Mutex::new(Some(sender)), Mutex::new(logs));
-        Ok(Self { writer, pending, logs, extended, mapped_over: AtomicBool::new(false) })
+        let connection = Connection::over(comm, supervisor_gone)?;
+        Ok(Self { connection, logs: Mutex::new(logs), extended, mapped_over: AtomicBool::new(false) })
     }
 
     /// Whether the supervisor knows Excom's own messages.
@@ -141,24 +79,11 @@ impl SupervisorChannel {
     }
 
     /// Asks and waits for the answer; none is a plain yes.
+    ///
+    /// # Errors
+    /// As [`Connection::ask`].
     pub(crate) async fn ask(&self, request: &Request) -> Result<Option<Reply>> {
-        let answer = {
-            let mut pending = lock(&self.pending);
-            if let Some(why) = &pending.closed {
-                return Err(gone(why));
-            }
-            let id = pending.next;
-            let frame = frame::request(id, request)?;
-            pending.next += 1;
-            let (sender, answer) = oneshot::channel();
-            pending.waiting.insert(id, sender);
-            // Under the lock, so that requests are sent in the order of their numbers.
-            if lock(&self.writer).as_ref().is_none_or(|writer| writer.send(frame).is_err()) {
-                pending.close("the connection is closed");
-            }
-            answer
-        };
-        answer.await.unwrap_or_else(|_| Err(gone("the connection is closed")))
+        self.connection.ask(request).await
     }
 
     async fn done(&self, request: &Request) -> Result<()> {
@@ -195,31 +120,6 @@ impl SupervisorChannel {
             }
             other => Err(unexpected(&other)),
         }
-    }
-}
-
-/// Hands answers to those who wait for them, until there are no more; why there are none.
-fn answers(comm: &mut TcpStream, pending: &Mutex<Pending>) -> String {
-    loop {
-        let read = frame::read(comm).and_then(|payload| payload.as_deref().map(Frame::decode).transpose());
-        let frame = match read {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return "it closed the connection".to_owned(),
-            Err(error) => return error.to_string(),
-        };
-        let waiting = frame.id.as_u64().and_then(|id| lock(pending).waiting.remove(&id));
-        if let Some(waiting) = waiting {
-            // Whoever stopped waiting needs no answer.
-            let _ = waiting.send(answer(frame.body, frame.error));
-        }
-    }
-}
-
-fn answer(body: MessagePack, error: MessagePack) -> Result<Option<Reply>> {
-    let part = if error.is_nil() { body } else { error };
-    match frame::message::<Option<Reply>>(part)? {
-        Some(Reply::ErrorResponse(error)) => Err(error.into_error()),
-        other => Ok(other),
     }
 }
 
@@ -409,12 +309,16 @@ impl SupervisorChannel {
             "logger": "excom",
         });
         // A log that nobody reads any more must not stop the task.
-        let _ = lock(&self.logs).write_all(format!("{record}\n").as_bytes());
+        let _ = self.logs().write_all(format!("{record}\n").as_bytes());
+    }
+
+    fn logs(&self) -> MutexGuard<'_, TcpStream> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends both connections, when everything that was asked is sent.
     pub(crate) fn close(&self) {
-        lock(&self.writer).take();
-        let _ = lock(&self.logs).shutdown(Shutdown::Write);
+        self.connection.close();
+        let _ = self.logs().shutdown(Shutdown::Write);
     }
 }

@@ -3,6 +3,9 @@
 //! A program's `main` calls [`serve`] first. Started by a supervisor, with `--comm=` and `--logs=`, it runs the
 //! task that it is told and ends; started otherwise, it goes on.
 
+mod addresses;
+
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write as _;
@@ -10,23 +13,30 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStringExt as _;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use excom_core::{Error, ErrorKind, Result, TaskInstanceKey};
 use excom_flow::{
-    BoxError, Cancellation, DagDefinition, Failure, Given, Graph, Reschedule, RunFacts, Skip, SkipDownstream,
+    Cancellation, DagDefinition, Failure, Given, Graph, Reschedule, RunFacts, Skip, SkipDownstream,
     TaskInstance,
 };
 use jiff::Timestamp;
+use pollster::block_on;
 use tokio::signal::unix::{SignalKind, signal};
 
+use addresses::Addresses;
+
 use super::channel::SupervisorChannel;
-use super::extension::{End, Ending, Skips};
+use super::extension::{Announcement, End, Ending, Text};
 use super::frame::{self, Frame};
 use super::message::{FinalState, Producer, Reply, Request, Skipped, StartupDetails};
 use super::skips;
 
 /// The longest reason for a retry that Airflow takes, in characters.
 const LONGEST_REASON: usize = 500;
+
+/// How long a task may go on that was told to end.
+const LAST_GRACE: Duration = Duration::from_secs(30);
 
 /// What Airflow calls in a task that is started only to fail.
 const FAIL: &str = "__fail__";
@@ -43,7 +53,9 @@ const FAIL: &str = "__fail__";
 /// use excom_airflow::process::task;
 /// use excom_flow::DagDefinition;
 ///
-/// let definitions = [DagDefinition::new("hello", |dag| drop(dag.bash("greet", "echo hello")))];
+/// let definitions = [DagDefinition::new("hello", |dag| {
+///     dag.bash("greet", "echo hello");
+/// })];
 /// let ended = task::serve(&definitions, |_graph, task_id, ti| async move {
 ///     ti.log(&format!("{task_id} runs"));
 ///     Ok(None)
@@ -81,43 +93,6 @@ where
     })
 }
 
-/// Where the supervisor listens.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Addresses {
-    comm: SocketAddr,
-    logs: SocketAddr,
-}
-
-impl Addresses {
-    /// None where neither argument is given.
-    fn read(arguments: impl Iterator<Item = OsString>) -> Option<Result<Self>> {
-        let (mut comm, mut logs) = (None, None);
-        for argument in arguments {
-            let Some((name, value)) = argument.to_str().and_then(|argument| argument.split_once('=')) else {
-                continue;
-            };
-            match name {
-                "--comm" => comm = Some(value.to_owned()),
-                "--logs" => logs = Some(value.to_owned()),
-                _ => (),
-            }
-        }
-        if comm.is_none() && logs.is_none() {
-            return None;
-        }
-        let address = |name: &str, text: Option<String>| {
-            let text = text.ok_or_else(|| usage(&format!("there is no --{name}=")))?;
-            text.parse().map_err(|_| usage(&format!("`{text}` is no address")))
-        };
-        Some(address("comm", comm).and_then(|comm| Ok(Self { comm, logs: address("logs", logs)? })))
-    }
-}
-
-fn usage(what: &str) -> Error {
-    Error::new(ErrorKind::InvalidRequest, format!("the task cannot reach its supervisor: {what}"))
-        .hint("a supervisor starts a task with --comm=127.0.0.1:PORT --logs=127.0.0.1:PORT")
-}
-
 fn run<B, F>(addresses: Addresses, definitions: &[DagDefinition], body: B) -> Result<()>
 where
     B: FnOnce(Graph, Arc<str>, TaskInstance) -> F + Send + 'static,
@@ -126,6 +101,7 @@ where
     // First of all, because a supervisor waits for it and for nothing else.
     let (mut comm, logs) = (connect(addresses.comm)?, connect(addresses.logs)?);
     let startup = read_startup(&mut comm)?;
+    startup.excom.as_ref().map_or(Ok(()), Announcement::check)?;
     let cancellation = Cancellation::new();
     let channel = SupervisorChannel::new(comm, logs, startup.excom.is_some(), cancellation.clone())?;
     let channel = Arc::new(channel);
@@ -133,6 +109,7 @@ where
         .enable_all()
         .build()
         .map_err(|e| Error::new(ErrorKind::Other, "the task's runtime cannot start").because(e))?;
+    end_for_certain(cancellation.clone());
     let told = runtime.block_on(async {
         signals(&cancellation);
         let task = Task { startup, channel: channel.clone(), cancellation };
@@ -166,6 +143,18 @@ fn read_startup(comm: &mut TcpStream) -> Result<StartupDetails> {
         Reply::StartupDetails(startup) => Ok(*startup),
         _ => Err(Error::new(ErrorKind::Incompatible, "the supervisor did not begin with StartupDetails")),
     }
+}
+
+/// Ends the process a while after it was told to end, whatever its threads do: nobody else may be left to do
+/// it.
+fn end_for_certain(cancellation: Cancellation) {
+    let end = move || {
+        block_on(cancellation.cancelled());
+        std::thread::sleep(LAST_GRACE);
+        std::process::exit(1);
+    };
+    // Without the thread there is still the supervisor.
+    drop(std::thread::Builder::new().name("last-grace".to_owned()).spawn(end));
 }
 
 /// Cancels the task when the process is asked to end.
@@ -239,8 +228,8 @@ impl Task {
         facts.cancellation = self.cancellation.clone();
         match &self.startup.excom {
             Some(ours) => {
-                let text = |(name, value): &(String, super::extension::Text)| (name.clone(), value.0.clone());
-                facts.params = ours.params.iter().map(text).collect();
+                let named = |(name, value): &(String, Text)| (name.clone(), value.0.clone());
+                facts.params = ours.params.iter().map(named).collect();
                 facts.home = ours.home.clone().map(|home| OsString::from_vec(home).into());
             }
             None => {
@@ -258,7 +247,7 @@ impl Task {
         result: excom_flow::Result<Option<SkipDownstream>>,
     ) -> Result<()> {
         if self.channel.is_extended() {
-            return self.channel.ask(&Request::ExcomEnd(End { end: ending(result)? })).await.map(drop);
+            return self.channel.ask(&Request::ExcomEnd(End { end: Ending::of(result)? })).await.map(drop);
         }
         let end_date = Timestamp::now();
         let error = match result {
@@ -297,29 +286,12 @@ impl Task {
     }
 }
 
-fn ending(result: excom_flow::Result<Option<SkipDownstream>>) -> Result<Ending> {
-    let error: BoxError = match result {
-        Ok(skips) => return Ok(Ending::Success { skips: skips.map(Skips::of).transpose()? }),
-        Err(error) => error,
-    };
-    Ok(if let Some(skip) = error.downcast_ref::<Skip>() {
-        Ending::Skipped { reason: skip.reason().map(str::to_owned) }
-    } else if let Some(reschedule) = error.downcast_ref::<Reschedule>() {
-        Ending::Reschedule { after: reschedule.delay() }
-    } else {
-        Failure::of(&*error).into()
-    })
-}
-
 /// What the run was triggered with, of the parameters that the DAG has: Airflow lets anything be given.
-fn given(
-    definition: &DagDefinition,
-    conf: &excom_core::Value,
-) -> Result<std::collections::BTreeMap<String, Given>> {
+fn given(definition: &DagDefinition, conf: &excom_core::Value) -> Result<BTreeMap<String, Given>> {
     if conf.is_null() {
-        return Ok(std::collections::BTreeMap::new());
+        return Ok(BTreeMap::new());
     }
-    let conf: std::collections::BTreeMap<String, &serde_json::value::RawValue> =
+    let conf: BTreeMap<String, &serde_json::value::RawValue> =
         serde_json::from_str(conf.as_str()).map_err(|e| {
             Error::new(ErrorKind::InvalidValue, "the run's configuration is not a dict").because(e)
         })?;
@@ -358,21 +330,6 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn read(arguments: &[&str]) -> Option<Result<Addresses>> {
-        Addresses::read(arguments.iter().map(OsString::from))
-    }
-
-    #[test]
-    fn only_a_supervisor_makes_a_task_of_a_program() {
-        assert!(read(&["run", "--comms=1", "logs"]).is_none());
-        let both = read(&["--comm=127.0.0.1:1", "--logs=127.0.0.1:2"]).unwrap().unwrap();
-        assert_eq!((both.comm.port(), both.logs.port()), (1, 2));
-        for arguments in [&["--comm=127.0.0.1:1"][..], &["--logs=here", "--comm=127.0.0.1:1"]] {
-            let error = read(arguments).unwrap().unwrap_err();
-            assert!(error.to_string().starts_with("the task cannot reach its supervisor"), "{error}");
-        }
-    }
 
     #[test]
     fn parameters_are_taken_from_what_the_run_was_triggered_with() {

@@ -2,7 +2,7 @@
 
 use excom_flow::runner::isolation::{Crash, Outcome};
 
-use crate::support::{Try, ended, failure};
+use crate::support::{TIMEOUTS, Try, ended, failure};
 
 async fn crash(behaviour: &str) -> Crash {
     match Try::new(behaviour).await.run().await {
@@ -60,4 +60,15 @@ async fn a_program_that_is_not_there_is_a_failure() {
         failure.message.starts_with("the task's program /nowhere/program cannot be started"),
         "{failure:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_may_be_this_one() {
+    use excom_flow::runner::isolation::Isolation as _;
+    let task = Try::new("succeeds").await;
+    let supervisor = excom_airflow::process::Supervisor::of_this_program().unwrap().timeouts(TIMEOUTS);
+    // A test executable takes no arguments of supervisors, and says so.
+    let outcome = supervisor.run(task.order.clone()).await;
+    let Outcome::Crashed(crash) = outcome else { panic!("it ran: {outcome:?}") };
+    assert!(crash.last_lines.iter().any(|line| line.contains("comm")), "{crash:?}");
 }

@@ -31,7 +31,7 @@ pub(crate) fn run(behaviour: &str, arguments: &str) -> i32 {
         "sends_4_gib" => send(&mut comm, b"\xff\xff\xff\xff\x92"),
         "breaks_off" => {
             send(&mut comm, b"\0\0\x01\0\x92\0");
-            return 0;
+            std::process::exit(0);
         }
         "breaks_off_and_crashes" => {
             send(&mut comm, b"\0\0\x01\0\x92\0");

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -13,6 +12,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::net::TcpListener;
 use tokio::process::{ChildStderr, ChildStdout, Command};
 use tokio::time::timeout;
+
+use super::Program;
 
 /// By this variable, which children inherit, those are found that left the task's process group.
 const MARK: &str = "EXCOM_TASK_PROCESS";
@@ -26,9 +27,9 @@ pub(super) struct Child {
 }
 
 impl Child {
-    pub(super) fn spawn(program: &Path, comm: &TcpListener, logs: &TcpListener) -> Result<Self> {
+    pub(super) fn spawn(program: &Program, comm: &TcpListener, logs: &TcpListener) -> Result<Self> {
         let failed = |e: io::Error| {
-            let message = format!("the task's program {} cannot be started", program.display());
+            let message = format!("the task's program {} cannot be started", program.name.display());
             Error::new(ErrorKind::Other, message).because(e).hint("it must be there and be executable")
         };
         let argument = |name: &str, address: SocketAddr| format!("--{name}={address}");
@@ -36,7 +37,8 @@ impl Child {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|e| failed(io::Error::other(e.to_string())))?;
         let mark = format!("{:032x}", u128::from_ne_bytes(random));
-        let process = Command::new(program)
+        let process = Command::new(&program.path)
+            .arg0(&program.name)
             .arg(argument("comm", comm.local_addr().map_err(failed)?))
             .arg(argument("logs", logs.local_addr().map_err(failed)?))
             .env(MARK, &mark)

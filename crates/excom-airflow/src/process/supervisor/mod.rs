@@ -37,14 +37,22 @@ use serve::Service;
 /// use excom_airflow::process::Supervisor;
 ///
 /// // The program that runs the DAG also runs its tasks.
-/// let supervisor = Supervisor::new(std::env::current_exe()?);
+/// let supervisor = Supervisor::of_this_program()?;
 /// # drop(supervisor);
-/// # Ok::<(), std::io::Error>(())
+/// # Ok::<(), excom_core::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Supervisor {
-    program: PathBuf,
+    program: Program,
     timeouts: Timeouts,
+}
+
+/// What is started.
+#[derive(Debug, Clone)]
+struct Program {
+    path: PathBuf,
+    /// What it is called in lists of processes.
+    name: PathBuf,
 }
 
 /// How long a task's process may take for what is not the task itself.
@@ -71,12 +79,26 @@ impl Default for Timeouts {
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// How long the end of a process may come behind the end of its connection.
-const CLOSE_BEHIND: Duration = Duration::from_millis(250);
+const CLOSE_BEHIND: Duration = Duration::from_secs(1);
 
 impl Supervisor {
     /// Runs a program.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), timeouts: Timeouts::default() }
+        let path = program.into();
+        Self { program: Program { name: path.clone(), path }, timeouts: Timeouts::default() }
+    }
+
+    /// Runs the program that this process is; where the system allows, as it was when it was started, also
+    /// when its file has been replaced since.
+    ///
+    /// # Errors
+    /// When the system does not tell where the program is.
+    pub fn of_this_program() -> Result<Self> {
+        let name = std::env::current_exe()
+            .map_err(|e| Error::new(ErrorKind::Other, "where this program is cannot be seen").because(e))?;
+        let itself = PathBuf::from("/proc/self/exe");
+        let path = if itself.exists() { itself } else { name.clone() };
+        Ok(Self { program: Program { path, name }, timeouts: Timeouts::default() })
     }
 
     /// The same with other timeouts.

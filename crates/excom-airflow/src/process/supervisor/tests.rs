@@ -215,3 +215,29 @@ async fn a_task_hears_when_its_supervisor_is_gone() {
     // And nobody waits for the log.
     task.log("nobody reads this");
 }
+
+#[tokio::test]
+async fn nobody_else_can_be_the_task() {
+    if !std::path::Path::new("/proc/net/tcp").exists() {
+        return crate::process::skipped("nobody_else_can_be_the_task", "there is no /proc/net/tcp");
+    }
+    let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build();
+    let key = TaskInstanceKey::new("dag", "run", "task", -1).unwrap();
+    let attempt = engine.start(&key, 1).await.unwrap();
+    let channel = Arc::new(engine.channel(attempt.clone()));
+    let now = "2026-11-21T10:00:00Z".parse().unwrap();
+    let service = Service {
+        startup: startup::details(&TaskOrder::new(key, attempt.id, now, channel.clone())),
+        channel,
+        heard: Arc::default(),
+        // A group that this process is not of.
+        process: rustix::process::Pid::INIT,
+        timeouts: Timeouts { startup: Duration::from_millis(100), ..Timeouts::default() },
+    };
+    let (comm, logs) = (listen().await.unwrap(), listen().await.unwrap());
+    let connect = |listener: &TcpListener| TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let connections = (connect(&comm), connect(&logs));
+    let error = service.run(comm, logs).await.unwrap_err();
+    assert!(error.to_string().contains("did not connect"), "{error}");
+    drop(connections);
+}
