@@ -74,7 +74,7 @@ impl SupervisorChannel {
 
     /// Says that other tasks map over what this task returns. Airflow must be told the length with the value,
     /// and refuses a value that is too long; Excom knows by itself.
-    pub fn set_mapped_over(&self, mapped_over: bool) {
+    pub(crate) fn set_mapped_over(&self, mapped_over: bool) {
         self.mapped_over.store(mapped_over, Ordering::Relaxed);
     }
 

@@ -3,13 +3,15 @@
 //! The supervisor announces it in `StartupDetails`, under a key that Airflow's never has; a task that finds
 //! no announcement keeps to Airflow's messages. Values travel as JSON text, so that they arrive to the byte.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use excom_core::answer::{Damaged, Ended, Forbidden, Found, Missing, NotYet};
 use excom_core::engine::{Receipt, TaskAnswer};
 use excom_core::entry::Writer;
 use excom_core::{Answer, Error, ErrorKind, Result, SequenceKey, Slice, Value, Version, XComKey};
-use excom_flow::{Failure, Reschedule, Skip, SkipDownstream};
+use excom_flow::runner::isolation::Done;
+use excom_flow::{Failure, Reschedule, Skip};
 use serde::{Deserialize, Serialize};
 
 /// The version of what is in this file.
@@ -23,6 +25,8 @@ pub(crate) struct Announcement {
     pub(crate) params: Vec<(String, Text)>,
     /// Where Excom keeps its data: a path's bytes.
     pub(crate) home: Option<Vec<u8>>,
+    /// How many instances a task may have that is expanded over what this one returns.
+    pub(crate) max_map_length: u32,
 }
 
 impl Announcement {
@@ -96,61 +100,30 @@ pub(crate) struct End {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Ending {
-    Success { skips: Option<Skips> },
+    Success { pushes: Vec<(XComKey, Text)>, skips: Vec<Arc<str>> },
     Skipped { reason: Option<String> },
     Failed { message: String, hints: Vec<String> },
     Reschedule { after: Duration },
 }
 
-/// A [`SkipDownstream`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Skips {
-    AllBut(Vec<String>),
-    Direct,
-    All,
-}
-
-impl Skips {
-    /// # Errors
-    /// For a choice that is newer than this protocol.
-    pub(crate) fn of(skips: SkipDownstream) -> Result<Self> {
-        match skips {
-            SkipDownstream::AllBut(chosen) => Ok(Self::AllBut(chosen)),
-            SkipDownstream::Direct => Ok(Self::Direct),
-            SkipDownstream::All => Ok(Self::All),
-            other => Err(unknown(&other)),
-        }
-    }
-}
-
-impl From<Skips> for SkipDownstream {
-    fn from(skips: Skips) -> Self {
-        match skips {
-            Skips::AllBut(chosen) => Self::AllBut(chosen),
-            Skips::Direct => Self::Direct,
-            Skips::All => Self::All,
-        }
-    }
-}
-
 impl Ending {
     /// How a body ended that returned.
-    ///
-    /// # Errors
-    /// As [`Skips::of`].
-    pub(crate) fn of(result: excom_flow::Result<Option<SkipDownstream>>) -> Result<Self> {
+    pub(crate) fn of(result: excom_flow::Result<Done>) -> Self {
         let error = match result {
-            Ok(skips) => return Ok(Self::Success { skips: skips.map(Skips::of).transpose()? }),
+            Ok(Done { pushes, skips, .. }) => {
+                let pushes = pushes.into_iter().map(|(key, value)| (key, Text(value))).collect();
+                return Self::Success { pushes, skips };
+            }
             Err(error) => error,
         };
         if let Some(skip) = error.downcast_ref::<Skip>() {
-            return Ok(Self::Skipped { reason: skip.reason().map(str::to_owned) });
+            return Self::Skipped { reason: skip.reason().map(str::to_owned) };
         }
         if let Some(reschedule) = error.downcast_ref::<Reschedule>() {
-            return Ok(Self::Reschedule { after: reschedule.delay() });
+            return Self::Reschedule { after: reschedule.delay() };
         }
-        let Failure { message, hints } = Failure::of(&*error);
-        Ok(Self::Failed { message, hints })
+        let failure = Failure::of(&*error);
+        Self::Failed { message: failure.message, hints: failure.hints }
     }
 }
 

@@ -31,7 +31,6 @@ mod extension;
 mod frame;
 mod json;
 mod message;
-mod skips;
 mod supervisor;
 pub mod task;
 

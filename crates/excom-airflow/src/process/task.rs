@@ -15,10 +15,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use excom_core::{Error, ErrorKind, Result, TaskInstanceKey};
+use excom_core::{Error, ErrorKind, Result, TaskChannel as _, TaskInstanceKey};
+use excom_flow::runner::isolation::Done;
 use excom_flow::{
-    Cancellation, DagDefinition, Failure, Given, Graph, Reschedule, RunFacts, Skip, SkipDownstream,
-    TaskInstance,
+    Cancellation, DagDefinition, Failure, Given, Graph, Reschedule, RunFacts, Skip, TaskInstance,
 };
 use jiff::Timestamp;
 use pollster::block_on;
@@ -30,7 +30,6 @@ use super::channel::SupervisorChannel;
 use super::extension::{Announcement, End, Ending, Text};
 use super::frame::{self, Frame};
 use super::message::{FinalState, Producer, Reply, Request, Skipped, StartupDetails};
-use super::skips;
 
 /// The longest reason for a retry that Airflow takes, in characters.
 const LONGEST_REASON: usize = 500;
@@ -41,32 +40,49 @@ const LAST_GRACE: Duration = Duration::from_secs(30);
 /// What Airflow calls in a task that is started only to fail.
 const FAIL: &str = "__fail__";
 
+/// The limit of the length of sequences in Airflow, unless it is set to another, which it does not tell.
+const AIRFLOW_MAX_MAP_LENGTH: u32 = 1024;
+
+/// What a program is to run when it was started as a task.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Assignment {
+    /// The DAG.
+    pub graph: Graph,
+    /// Which of its tasks.
+    pub task_id: Arc<str>,
+    /// The task instance, over the supervisor's channel.
+    pub ti: TaskInstance,
+    /// How many instances a task may have that is expanded over what this one returns.
+    pub max_map_length: u32,
+}
+
 /// Runs a task, if the process was started as one, and says how the process is to end.
 ///
-/// The body gets the DAG, the id of the task and the task instance; it takes care of arguments and pushes,
-/// and returns what the task chose to skip behind it. A panic in it is a failure, [`Skip`] and [`Reschedule`]
-/// are no failures.
+/// The body pulls what the task takes and runs it; what it leaves to be pushed is pushed when it has ended
+/// well, with its end. A panic in it is a failure, [`Skip`] and [`Reschedule`] are no failures.
 ///
 /// The exit code is 0 when the supervisor heard how the task ended, however that was.
 ///
 /// ```
 /// use excom_airflow::process::task;
 /// use excom_flow::DagDefinition;
+/// use excom_flow::runner::isolation::Done;
 ///
 /// let definitions = [DagDefinition::new("hello", |dag| {
 ///     dag.bash("greet", "echo hello");
 /// })];
-/// let ended = task::serve(&definitions, |_graph, task_id, ti| async move {
-///     ti.log(&format!("{task_id} runs"));
-///     Ok(None)
+/// let ended = task::serve(&definitions, |task| async move {
+///     task.ti.log(&format!("{} runs", task.task_id));
+///     Ok(Done::default())
 /// });
 /// // No supervisor started this process, so it goes on.
 /// assert!(ended.is_none());
 /// ```
 pub fn serve<B, F>(definitions: &[DagDefinition], body: B) -> Option<ExitCode>
 where
-    B: FnOnce(Graph, Arc<str>, TaskInstance) -> F + Send + 'static,
-    F: Future<Output = excom_flow::Result<Option<SkipDownstream>>> + Send + 'static,
+    B: FnOnce(Assignment) -> F + Send + 'static,
+    F: Future<Output = excom_flow::Result<Done>> + Send + 'static,
 {
     serve_as(std::env::args_os().skip(1), definitions, body)
 }
@@ -79,8 +95,8 @@ pub fn serve_as<B, F>(
     body: B,
 ) -> Option<ExitCode>
 where
-    B: FnOnce(Graph, Arc<str>, TaskInstance) -> F + Send + 'static,
-    F: Future<Output = excom_flow::Result<Option<SkipDownstream>>> + Send + 'static,
+    B: FnOnce(Assignment) -> F + Send + 'static,
+    F: Future<Output = excom_flow::Result<Done>> + Send + 'static,
 {
     let ended = Addresses::read(arguments)?.and_then(|addresses| run(addresses, definitions, body));
     Some(match ended {
@@ -95,8 +111,8 @@ where
 
 fn run<B, F>(addresses: Addresses, definitions: &[DagDefinition], body: B) -> Result<()>
 where
-    B: FnOnce(Graph, Arc<str>, TaskInstance) -> F + Send + 'static,
-    F: Future<Output = excom_flow::Result<Option<SkipDownstream>>> + Send + 'static,
+    B: FnOnce(Assignment) -> F + Send + 'static,
+    F: Future<Output = excom_flow::Result<Done>> + Send + 'static,
 {
     // First of all, because a supervisor waits for it and for nothing else.
     let (mut comm, logs) = (connect(addresses.comm)?, connect(addresses.logs)?);
@@ -114,7 +130,11 @@ where
         signals(&cancellation);
         let task = Task { startup, channel: channel.clone(), cancellation };
         let result = task.run(definitions, body).await;
-        task.end(definitions, result).await
+        match task.end(result).await {
+            // What cannot be said, or is refused, makes the try fail.
+            Err(error) if error.kind() != ErrorKind::Unavailable => task.end(Err(error.into())).await,
+            told => told,
+        }
     });
     if let Err(error) = &told {
         channel.write_log("error", &format!("the supervisor was not told how the task ended: {error}"));
@@ -178,14 +198,10 @@ struct Task {
 }
 
 impl Task {
-    async fn run<B, F>(
-        &self,
-        definitions: &[DagDefinition],
-        body: B,
-    ) -> excom_flow::Result<Option<SkipDownstream>>
+    async fn run<B, F>(&self, definitions: &[DagDefinition], body: B) -> excom_flow::Result<Done>
     where
-        B: FnOnce(Graph, Arc<str>, TaskInstance) -> F + Send + 'static,
-        F: Future<Output = excom_flow::Result<Option<SkipDownstream>>> + Send + 'static,
+        B: FnOnce(Assignment) -> F + Send + 'static,
+        F: Future<Output = excom_flow::Result<Done>> + Send + 'static,
     {
         let key = self.startup.key()?;
         let definition = find_dag(definitions, &key)?;
@@ -203,7 +219,10 @@ impl Task {
             ti = ti.as_try(attempt, self.startup.ti.try_number);
         }
         // A task of the runtime, so that a panic ends only it.
-        let running = tokio::spawn(body(graph, key.task_id.clone(), ti));
+        let max_map_length =
+            self.startup.excom.as_ref().map_or(AIRFLOW_MAX_MAP_LENGTH, |ours| ours.max_map_length);
+        let running =
+            tokio::spawn(body(Assignment { graph, task_id: key.task_id.clone(), ti, max_map_length }));
         match running.await {
             Ok(result) => result,
             Err(error) if error.is_panic() => Err(panicked(&*error.into_panic()).into()),
@@ -241,29 +260,19 @@ impl Task {
     }
 
     /// Tells how the task ended, and waits until the supervisor has heard it.
-    async fn end(
-        &self,
-        definitions: &[DagDefinition],
-        result: excom_flow::Result<Option<SkipDownstream>>,
-    ) -> Result<()> {
+    async fn end(&self, result: excom_flow::Result<Done>) -> Result<()> {
         if self.channel.is_extended() {
-            return self.channel.ask(&Request::ExcomEnd(End { end: Ending::of(result)? })).await.map(drop);
+            return self.channel.ask(&Request::ExcomEnd(End { end: Ending::of(result) })).await.map(drop);
         }
+        let done = match result {
+            Ok(done) => self.leave(done).await.map_err(Into::into),
+            Err(error) => Err(error),
+        };
         let end_date = Timestamp::now();
-        let error = match result {
-            Ok(skips) => {
-                if let Some(skips) = skips {
-                    let key = self.startup.key()?;
-                    let tasks = skips::tasks(&find_dag(definitions, &key)?.graph()?, &key.task_id, &skips)?;
-                    let tasks = tasks.into_iter().map(Skipped::Task).collect();
-                    self.channel.ask(&Request::SkipDownstreamTasks { tasks }).await?;
-                }
-                let (task_outlets, outlet_events, rendered_map_index) = (Vec::new(), Vec::new(), None);
-                let success =
-                    Request::SucceedTask { end_date, task_outlets, outlet_events, rendered_map_index };
-                return self.channel.ask(&success).await.map(drop);
-            }
-            Err(error) => error,
+        let Err(error) = done else {
+            let (task_outlets, outlet_events, rendered_map_index) = (Vec::new(), Vec::new(), None);
+            let success = Request::SucceedTask { end_date, task_outlets, outlet_events, rendered_map_index };
+            return self.channel.ask(&success).await.map(drop);
         };
         let failure = Failure::of(&*error);
         let ending = if error.is::<Skip>() {
@@ -283,6 +292,19 @@ impl Task {
             }
         };
         self.channel.ask(&ending).await.map(drop)
+    }
+
+    /// Pushes and skips what is left to be pushed and skipped, one by one, as Airflow's supervisor takes it.
+    async fn leave(&self, done: Done) -> Result<()> {
+        self.channel.set_mapped_over(done.mapped_over);
+        for (key, value) in done.pushes {
+            self.channel.push(&key, value.into()).await?;
+        }
+        if done.skips.is_empty() {
+            return Ok(());
+        }
+        let tasks = done.skips.iter().map(|task_id| Skipped::Task((**task_id).to_owned())).collect();
+        self.channel.ask(&Request::SkipDownstreamTasks { tasks }).await.map(drop)
     }
 }
 

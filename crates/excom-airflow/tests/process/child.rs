@@ -4,13 +4,13 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
-use excom_airflow::process::task;
+use excom_airflow::process::task::{self, Assignment};
 use excom_core::value::Payload;
 use excom_core::{SequenceKey, Slice, Value};
-use excom_flow::{BoxError, DagDefinition, Graph, Reschedule, Result, Skip, SkipDownstream, TaskInstance};
+use excom_flow::runner::isolation::Done;
+use excom_flow::{BoxError, DagDefinition, Reschedule, Result, Skip, TaskInstance};
 
 /// Not a test: with arguments in its environment it is a task.
 #[test]
@@ -26,26 +26,24 @@ fn process() {
         dag.bash("task", "true");
     })];
     let arguments = arguments.split(' ').map(OsString::from);
-    let ended = task::serve_as(arguments, &definitions, |graph, task, ti| body(behaviour, graph, task, ti));
+    let ended = task::serve_as(arguments, &definitions, |task| body(behaviour, task));
     std::process::exit(if ended == Some(ExitCode::SUCCESS) { 0 } else { 1 });
 }
 
 /// What a task's body does.
-async fn body(
-    behaviour: String,
-    graph: Graph,
-    task_id: Arc<str>,
-    ti: TaskInstance,
-) -> Result<Option<SkipDownstream>> {
-    assert_eq!((&**graph.dag_id(), &*task_id), ("dag", "task"));
+async fn body(behaviour: String, task: Assignment) -> Result<Done> {
+    assert_eq!((&**task.graph.dag_id(), &*task.task_id, task.max_map_length), ("dag", "task", 7));
+    let ti = task.ti;
     match behaviour.as_str() {
         "succeeds" => {
             ti.axcom_push("rows", &365).await?;
             let exact = Value::parse(r#"{"b": 123456789012345678901234567890, "a":1.0}"#)?;
-            let receipt = ti.channel().push(&ti.key().return_value(), exact.into()).await?;
+            let receipt = ti.axcom_push("text", "é").await?;
             println!("a line of output");
             ti.log(&format!("try {} pushed {} bytes", ti.try_number(), receipt.size));
             ti.log(&format!("n is {} in {:?} at {:?}", ti.param::<i64>("n")?, ti.home(), ti.ds()));
+            let pushes = vec![(ti.key().return_value(), exact)];
+            return Ok(Done { pushes, skips: vec!["left".into()], mapped_over: false });
         }
         "streams" => {
             let value = Value::parse("[1, 2]")?;
@@ -73,6 +71,12 @@ async fn body(
                 running.await??;
             }
         }
+        "leaves_what_is_refused" => {
+            let nameless =
+                r#"{"dag_id": "dag", "run_id": "run", "task_id": "task", "map_index": -1, "key": ""}"#;
+            let pushes = vec![(serde_json::from_str(nameless)?, Value::null())];
+            return Ok(Done { pushes, ..Done::default() });
+        }
         "fails" => {
             let error =
                 excom_core::Error::new(excom_core::ErrorKind::Full, "no room").hint("remove something");
@@ -80,7 +84,6 @@ async fn body(
         }
         "skips" => return Err(Skip::because("no rows").into()),
         "reschedules" => return Err(Reschedule::after(Duration::from_millis(1500)).into()),
-        "branches" => return Ok(Some(SkipDownstream::AllBut(vec!["left".to_owned()]))),
         "panics" => panic!("oh no"),
         "aborts" => {
             eprintln!("the last words");
@@ -133,10 +136,10 @@ async fn body(
         }
         other => return Err(format!("nobody told what `{other}` is").into()),
     }
-    Ok(None)
+    Ok(Done::default())
 }
 
-async fn pulls(ti: &TaskInstance) -> Result<Option<SkipDownstream>> {
+async fn pulls(ti: &TaskInstance) -> Result<Done> {
     let exact = ti.channel().pull(&[ti.key().xcom("k")?], Default::default()).await?;
     ti.log(&format!("code {}", exact[0].code()));
     let number = ti.channel().pull_tasks(&[sequence("number")?], Default::default()).await?;
@@ -150,7 +153,7 @@ async fn pulls(ti: &TaskInstance) -> Result<Option<SkipDownstream>> {
     ti.log(&format!("variable {}", ti.channel().variable("k").await.unwrap_err()));
     ti.channel().note_rendered(&[("sql".to_owned(), Value::of("select 1")?)]).await?;
     let _: u64 = ti.xcom_pull("numbre").aget().await?;
-    Ok(None)
+    Ok(Done::default())
 }
 
 fn sequence(task_id: &str) -> Result<SequenceKey, BoxError> {

@@ -5,16 +5,16 @@ use std::time::Duration;
 use excom_flow::Reschedule;
 use excom_flow::runner::isolation::{Crash, Outcome};
 
-use crate::support::{Try, failure};
-
-const SUCCESS: Outcome = Outcome::Succeeded { skips: None };
+use crate::support::{Try, failure, success};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_speaks_only_airflow_runs() {
     let task = Try::new("raw_speaks_only_airflow").await;
     task.given("mapped", 0, "\"a\"").await;
     task.given("mapped", 5, "\"b\"").await;
-    assert_eq!(task.run().await, SUCCESS, "{:#?}", task.log());
+    let outcome = task.run().await;
+    let Outcome::Succeeded(done) = outcome else { panic!("{outcome:?}: {:#?}", task.log()) };
+    assert_eq!((done.pushes.len(), &done.skips[..]), (0, &["left".into(), "right".into()][..]));
     assert_eq!(task.pushed("return_value").await.unwrap(), r#"{"n":41,"f":2.5}"#);
     let log = task.log();
     assert!(log.iter().any(|line| line == "warning: from airflow's words rows=3"), "{log:#?}");
@@ -46,16 +46,16 @@ async fn what_is_no_frame_ends_the_task() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_has_an_answer() {
     let task = Try::new("raw_asks_what_nobody_knows").await;
-    assert_eq!(task.run().await, SUCCESS, "{:#?}", task.log());
+    assert_eq!(task.run().await, success(), "{:#?}", task.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_word_on_the_end_counts() {
     let task = Try::new("raw_ends_twice").await;
-    assert_eq!(task.run().await, SUCCESS, "{:#?}", task.log());
+    assert_eq!(task.run().await, success(), "{:#?}", task.log());
     assert!(task.log().iter().any(|line| line.contains("second time")), "{:#?}", task.log());
-    assert_eq!(Try::new("raw_succeeds_and_exits_1").await.run().await, SUCCESS);
-    assert_eq!(Try::new("raw_succeeds_and_stays").await.run().await, SUCCESS);
+    assert_eq!(Try::new("raw_succeeds_and_exits_1").await.run().await, success());
+    assert_eq!(Try::new("raw_succeeds_and_stays").await.run().await, success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

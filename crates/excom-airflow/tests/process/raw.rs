@@ -129,6 +129,10 @@ fn speaks_only_airflow(comm: &mut TcpStream, logs: &mut TcpStream, startup: &Mes
     assert_eq!(ask(comm, message("GetXComSequenceSlice", &slice))[1]["root"], reversed);
     let rendered = MessagePack::Map(vec![("sql".into(), "select 1".into())]);
     assert!(ask(comm, message("SetRenderedFields", &[("rendered_fields", rendered)]))[2].is_nil());
+    let tasks = MessagePack::Array(vec!["left".into(), "right".into()]);
+    assert!(ask(comm, message("SkipDownstreamTasks", &[("tasks", tasks)]))[2].is_nil());
+    let one_instance = MessagePack::Array(vec![MessagePack::Array(vec!["left".into(), 0.into()])]);
+    assert!(!ask(comm, message("SkipDownstreamTasks", &[("tasks", one_instance)]))[2].is_nil());
     // Bytes are no JSON.
     let mut fields = producer("task").to_vec();
     fields.push(("value", MessagePack::Binary(vec![1])));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use excom_airflow::process::{Supervisor, Timeouts};
 use excom_core::{Engine, TaskInstanceKey, Value, memory};
-use excom_flow::runner::isolation::{Isolation, Outcome, TaskOrder};
+use excom_flow::runner::isolation::{Done, Isolation, Outcome, TaskOrder};
 use tempfile::TempDir;
 
 /// A script of this name starts this executable as a task; a link to it names what the task does.
@@ -78,7 +78,8 @@ impl Try {
             }
         });
         let now = "2026-11-21T10:00:00Z".parse().unwrap();
-        let order = TaskOrder::new(key, attempt.id, now, Arc::new(channel));
+        let mut order = TaskOrder::new(key, attempt.id, now, Arc::new(channel));
+        order.max_map_length = 7;
         let supervisor = Supervisor::new(program(behaviour)).timeouts(TIMEOUTS);
         Self { engine, order, log, supervisor }
     }
@@ -129,6 +130,11 @@ impl Try {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// An end without anything left to do.
+pub(crate) fn success() -> Outcome {
+    Outcome::Succeeded(Done::default())
 }
 
 pub(crate) fn failure(outcome: Outcome) -> excom_flow::Failure {

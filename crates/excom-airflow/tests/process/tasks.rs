@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use excom_core::Value;
 use excom_flow::runner::isolation::Outcome;
-use excom_flow::{Reschedule, RunFacts, Skip, SkipDownstream};
+use excom_flow::{Reschedule, RunFacts, Skip};
 
-use crate::support::{Try, failure};
-
-const SUCCESS: Outcome = Outcome::Succeeded { skips: None };
+use crate::support::{Try, failure, success};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_pushes_logs_and_knows_its_run() {
@@ -20,15 +18,16 @@ async fn a_task_pushes_logs_and_knows_its_run() {
     run.logical_date = Some("2026-11-20T00:00:00Z".parse().unwrap());
     task.order.run = Arc::new(run);
     (task.order.try_number, task.order.retries) = (2, 3);
-    assert_eq!(task.run().await, SUCCESS);
+    let Outcome::Succeeded(done) = task.run().await else { panic!("{:#?}", task.log()) };
     assert_eq!(task.pushed("rows").await.unwrap(), "365");
     // To the byte, also what MessagePack cannot say.
     let exact = r#"{"b": 123456789012345678901234567890, "a":1.0}"#;
-    assert_eq!(task.pushed("return_value").await.unwrap(), exact);
+    assert_eq!(done.pushes, [(task.order.key.return_value(), Value::parse(exact).unwrap())]);
+    assert_eq!(done.skips, ["left".into()]);
     let log = task.log();
     for line in [
         "a line of output",
-        "try 2 pushed 46 bytes",
+        "try 2 pushed 4 bytes",
         "n is 3 in Some(\"/some/where\") at Some(\"2026-11-20\")",
     ] {
         assert!(log.iter().any(|logged| logged == line), "{line} is not in {log:#?}");
@@ -66,13 +65,15 @@ async fn refusals_of_the_engine_arrive_with_hints() {
     let failure = failure(Try::new("too_large").await.run().await);
     assert!(failure.message.contains("keeps at most 1.0 MiB"), "{failure:?}");
     assert!(!failure.hints.is_empty(), "{failure:?}");
+    let refused = crate::support::failure(Try::new("leaves_what_is_refused").await.run().await);
+    assert_eq!(refused.message, "the XCom key is empty");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn much_and_many_pass() {
-    assert_eq!(Try::new("large").await.run().await, SUCCESS);
+    assert_eq!(Try::new("large").await.run().await, success());
     let task = Try::new("many").await;
-    assert_eq!(task.run().await, SUCCESS);
+    assert_eq!(task.run().await, success());
     assert_eq!(task.pushed("key 31").await.unwrap(), "31");
 }
 
@@ -86,8 +87,6 @@ async fn a_task_ends_in_every_way() {
     assert_eq!(Try::new("skips").await.run().await, Outcome::Skipped(Skip::because("no rows")));
     let later = Reschedule::after(Duration::from_millis(1500));
     assert_eq!(Try::new("reschedules").await.run().await, Outcome::Reschedule(later));
-    let skips = Some(SkipDownstream::AllBut(vec!["left".to_owned()]));
-    assert_eq!(Try::new("branches").await.run().await, Outcome::Succeeded { skips });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,10 +103,10 @@ async fn a_program_without_the_task_says_what_it_has() {
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_output_and_log_are_read_with_bounded_lines() {
     let task = Try::new("floods_output").await;
-    assert_eq!(task.run().await, SUCCESS);
+    assert_eq!(task.run().await, success());
     assert!(task.log_count() > 100_000, "{}", task.log_count());
     assert!(task.log().iter().all(|line| line.len() < 20_000));
     let task = Try::new("floods_log").await;
-    assert_eq!(task.run().await, SUCCESS);
+    assert_eq!(task.run().await, success());
     assert!(task.log_count() >= 100_000, "{}", task.log_count());
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use excom_core::{AttemptId, Error, ErrorKind, TaskChannel, TaskInstanceKey};
+use excom_core::{AttemptId, Error, ErrorKind, TaskChannel, TaskInstanceKey, Value, XComKey};
 use jiff::Timestamp;
 
 use crate::instance::RunFacts;
-use crate::outcome::{Failure, Reschedule, Result, Skip, SkipDownstream};
+use crate::outcome::{Failure, Reschedule, Result, Skip};
 
 /// Somebody who runs tries of tasks apart from the runner.
 #[async_trait]
@@ -41,9 +41,14 @@ pub struct TaskOrder {
     pub run: Arc<RunFacts>,
     /// The way to the engine, as this attempt.
     pub channel: Arc<dyn TaskChannel>,
+    /// How many instances a task may have that is expanded over what this one returns.
+    pub max_map_length: u32,
     /// How long it may take.
     pub timeout: Option<Duration>,
 }
+
+/// The limit of the length of sequences unless told, as in Airflow.
+const MAX_MAP_LENGTH: u32 = 1024;
 
 impl TaskOrder {
     /// The first and only try of a task instance, in a run of its own, that may take as long as it likes.
@@ -53,9 +58,18 @@ impl TaskOrder {
         started_at: Timestamp,
         channel: Arc<dyn TaskChannel>,
     ) -> Self {
-        let run = Arc::new(RunFacts::default());
-        let (try_number, retries, run_after) = (1, 0, started_at);
-        Self { key, attempt, try_number, retries, started_at, run_after, run, channel, timeout: None }
+        Self {
+            key,
+            attempt,
+            try_number: 1,
+            retries: 0,
+            started_at,
+            run_after: started_at,
+            run: Arc::new(RunFacts::default()),
+            channel,
+            max_map_length: MAX_MAP_LENGTH,
+            timeout: None,
+        }
     }
 
     /// Whether a failure of this try is followed by another try.
@@ -64,15 +78,23 @@ impl TaskOrder {
     }
 }
 
+/// What a try leaves to be done when its body ended well.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Done {
+    /// What is to be pushed, in this order.
+    pub pushes: Vec<(XComKey, Value)>,
+    /// The ids of the tasks behind it that are to be skipped.
+    pub skips: Vec<Arc<str>>,
+    /// Whether tasks are expanded over what it returned; Airflow is told the length with the value.
+    pub mapped_over: bool,
+}
+
 /// How a try ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The body returned, and what it returned is pushed.
-    Succeeded {
-        /// Which tasks behind it are to be skipped.
-        skips: Option<SkipDownstream>,
-    },
+    /// The body returned.
+    Succeeded(Done),
     /// The task chose not to run.
     Skipped(Skip),
     /// It looks again after a while, as the same try.
@@ -89,16 +111,17 @@ impl Outcome {
     ///
     /// # Errors
     /// [`Skip`] and [`Reschedule`] as such; a failure or a crash with its message and hints.
-    pub fn into_result(self) -> Result<Option<SkipDownstream>> {
-        let failure = match self {
-            Self::Succeeded { skips } => return Ok(skips),
-            Self::Skipped(skip) => return Err(skip.into()),
-            Self::Reschedule(reschedule) => return Err(reschedule.into()),
-            Self::Failed(failure) => failure,
-            Self::Crashed(crash) => crash.into(),
-        };
-        let error = Error::new(ErrorKind::Other, failure.message);
-        Err(failure.hints.into_iter().fold(error, Error::hint).into())
+    pub fn into_result(self) -> Result<Done> {
+        let error = |message: String| Error::new(ErrorKind::Other, message);
+        match self {
+            Self::Succeeded(done) => Ok(done),
+            Self::Skipped(skip) => Err(skip.into()),
+            Self::Reschedule(reschedule) => Err(reschedule.into()),
+            Self::Failed(failure) => {
+                Err(failure.hints.into_iter().fold(error(failure.message), Error::hint).into())
+            }
+            Self::Crashed(crash) => Err(error(crash.to_string()).hint(crash.hint()).into()),
+        }
     }
 }
 
@@ -136,18 +159,17 @@ impl fmt::Display for Crash {
     }
 }
 
-impl From<Crash> for Failure {
-    fn from(crash: Crash) -> Self {
-        let hint = match (crash.signal, crash.exit_code) {
+impl Crash {
+    /// What to do about it.
+    fn hint(&self) -> &'static str {
+        match (self.signal, self.exit_code) {
             (Some(KILL), _) => {
-                "the system's log tells whether memory ran out; run fewer tasks at the same time, or let the task take less"
+                "the system's log tells whether memory ran out; then run fewer tasks at the same time, or let the \
+                 task take less"
             }
-            (Some(_), _) => {
-                "it is a fault in native code that the task uses, or an `abort`; the lines above are the last that it wrote"
-            }
+            (Some(_), _) => "it is a fault in native code that the task uses, or an `abort` in it",
             _ => "return an error instead of leaving the process, so that the reason is known",
-        };
-        Self { message: crash.to_string(), hints: vec![hint.to_owned()] }
+        }
     }
 }
 
@@ -188,11 +210,16 @@ mod tests {
 
     #[test]
     fn an_outcome_is_a_result() {
-        assert_eq!(Outcome::Succeeded { skips: None }.into_result().unwrap(), None);
+        assert_eq!(Outcome::Succeeded(Done::default()).into_result().unwrap(), Done::default());
+        let later = Outcome::Reschedule(Reschedule::after(Duration::ZERO)).into_result().unwrap_err();
+        assert!(later.is::<Reschedule>());
         let skip = Outcome::Skipped(Skip::because("no rows")).into_result().unwrap_err();
         assert!(skip.is::<Skip>());
-        let failure = Failure { message: "no".into(), hints: vec!["try".into()] };
+        let failure = Failure::of(&Error::new(ErrorKind::Full, "no").hint("try"));
         let error = Outcome::Failed(failure.clone()).into_result().unwrap_err();
         assert_eq!(Failure::of(&*error), failure);
+        let crash = Crash { signal: None, exit_code: Some(3), last_lines: Vec::new() };
+        let failure = Failure::of(&*Outcome::Crashed(crash).into_result().unwrap_err());
+        assert!(failure.message.contains("exit code 3") && failure.hints.len() == 1, "{failure:?}");
     }
 }

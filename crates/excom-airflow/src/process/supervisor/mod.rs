@@ -214,6 +214,8 @@ struct Heard(Mutex<State>);
 struct State {
     /// Both connections are there.
     connected: bool,
+    /// The tasks that it skips when it succeeds.
+    skips: Vec<Arc<str>>,
     /// What it said of its end.
     outcome: Option<Outcome>,
     /// Who reads its log.
@@ -243,23 +245,23 @@ fn outcome(
 }
 
 fn cancelled() -> Failure {
-    Failure { message: "the run was cancelled while the task ran".to_owned(), hints: Vec::new() }
+    failure("the run was cancelled while the task ran", [])
 }
 
 fn timed_out(limit: Duration) -> Failure {
-    Failure {
-        message: format!("the task took longer than its limit of {limit:?}, and was ended"),
-        hints: vec!["give it more time, or less to do".to_owned()],
-    }
+    let message = format!("the task took longer than its limit of {limit:?}, and was ended");
+    failure(&message, ["give it more time, or less to do".to_owned()])
 }
 
 fn silent(grace: Duration) -> Failure {
-    Failure {
-        message: format!(
-            "the task's process closed its connection and went on for {grace:?}, so it was ended"
-        ),
-        hints: vec!["leave the connection open until the task has ended, and exit then".to_owned()],
-    }
+    let message =
+        format!("the task's process closed its connection and went on for {grace:?}, so it was ended");
+    failure(&message, ["leave the connection open until the task has ended, and exit then".to_owned()])
+}
+
+/// A failure that is no error of ours.
+fn failure(message: &str, hints: impl IntoIterator<Item = String>) -> Failure {
+    Failure::of(&hints.into_iter().fold(Error::new(ErrorKind::Other, message), Error::hint))
 }
 
 fn panicked(error: tokio::task::JoinError) -> Error {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use excom_core::{Answer, Error, ErrorKind, PullOptions, Result, SequenceKey, Slice, TaskChannel, XComKey};
-use excom_flow::runner::isolation::Outcome;
-use excom_flow::{Failure, Reschedule, Skip};
+use excom_flow::runner::isolation::{Done, Outcome};
+use excom_flow::{Reschedule, Skip};
 use rmpv::Value as MessagePack;
 use rustix::process::Pid;
 use tokio::io::AsyncWriteExt as _;
@@ -15,8 +15,8 @@ use tokio::time::{sleep, timeout};
 use super::super::extension::{self, AnswerOnWire, End, Ending, TaskAnswerOnWire};
 use super::super::frame::{self, Frame};
 use super::super::json::{Json, to_json};
-use super::super::message::{ErrorResponse, FinalState, Producer, Reply, Request, StartupDetails};
-use super::{Background, Heard, Timeouts, output, peer};
+use super::super::message::{ErrorResponse, FinalState, Producer, Reply, Request, Skipped, StartupDetails};
+use super::{Background, Heard, Timeouts, failure, output, peer};
 
 /// How often, and how long after each other, it is asked whose a connection is: the system's tables may be
 /// behind.
@@ -192,13 +192,25 @@ impl Service {
                 channel.note_rendered(&fields).await?;
                 return Ok(None);
             }
+            Request::SkipDownstreamTasks { tasks } => return self.skip(tasks).map(|()| None),
             ending => return self.end(ending).map(|()| None),
         }))
     }
 
+    /// Notes tasks behind this one that are to be skipped, for when it succeeds.
+    fn skip(&self, tasks: Vec<Skipped>) -> Result<()> {
+        let whole = tasks.into_iter().map(|task| match task {
+            Skipped::Task(task_id) => Ok(task_id.into()),
+            Skipped::TaskInstance(..) => Err(unsupported("skipping one instance of a mapped task")),
+        });
+        let whole: Vec<Arc<str>> = whole.collect::<Result<_>>()?;
+        self.heard.lock().skips.extend(whole);
+        Ok(())
+    }
+
     /// The first word on how the task ended counts.
     fn end(&self, ending: Request) -> Result<()> {
-        let outcome = outcome(ending)?;
+        let mut outcome = outcome(ending)?;
         let mut heard = self.heard.lock();
         if heard.outcome.is_some() {
             drop(heard);
@@ -206,24 +218,28 @@ impl Service {
             self.channel.log(message);
             return Err(Error::new(ErrorKind::InvalidRequest, message));
         }
+        if let Outcome::Succeeded(done) = &mut outcome {
+            done.skips.append(&mut heard.skips);
+        }
         heard.outcome = Some(outcome);
         Ok(())
     }
 }
 
 fn outcome(ending: Request) -> Result<Outcome> {
-    let failed = |message: &str, hint: &str| {
-        Outcome::Failed(Failure { message: message.to_owned(), hints: vec![hint.to_owned()] })
-    };
+    let failed = |message: &str, hint: &str| Outcome::Failed(failure(message, [hint.to_owned()]));
     let in_log = "its log may tell why";
     Ok(match ending {
         Request::ExcomEnd(End { end }) => match end {
-            Ending::Success { skips } => Outcome::Succeeded { skips: skips.map(Into::into) },
+            Ending::Success { pushes, skips } => {
+                let pushes = pushes.into_iter().map(|(key, value)| Ok((checked(key)?, value.0)));
+                Outcome::Succeeded(Done { pushes: pushes.collect::<Result<_>>()?, skips, mapped_over: false })
+            }
             Ending::Skipped { reason } => Outcome::Skipped(reason.map_or_else(Skip::new, Skip::because)),
-            Ending::Failed { message, hints } => Outcome::Failed(Failure { message, hints }),
+            Ending::Failed { message, hints } => Outcome::Failed(failure(&message, hints)),
             Ending::Reschedule { after } => Outcome::Reschedule(Reschedule::after(after)),
         },
-        Request::SucceedTask { .. } => Outcome::Succeeded { skips: None },
+        Request::SucceedTask { .. } => Outcome::Succeeded(Done::default()),
         Request::TaskState { state: FinalState::Skipped, .. } => Outcome::Skipped(Skip::new()),
         Request::TaskState { state: FinalState::Failed, .. } => {
             failed("the task said that it failed", in_log)
@@ -232,16 +248,12 @@ fn outcome(ending: Request) -> Result<Outcome> {
             failed("the task's program does not know the task", "start the program that has the DAG")
         }
         Request::RetryTask { retry_reason, .. } => match retry_reason {
-            Some(reason) => Outcome::Failed(Failure { message: reason, hints: Vec::new() }),
+            Some(reason) => Outcome::Failed(failure(&reason, [])),
             None => failed("the task said that it is to be tried again", in_log),
         },
         Request::RescheduleTask { reschedule_date, end_date } => {
             let after = reschedule_date.duration_since(end_date);
             Outcome::Reschedule(Reschedule::after(after.try_into().unwrap_or_default()))
-        }
-        Request::SkipDownstreamTasks { .. } => {
-            return Err(unsupported("skipping tasks one by one")
-                .because("say what is skipped with `ExcomEnd`, which knows branches"));
         }
         _ => return Err(unsupported("this message")),
     })

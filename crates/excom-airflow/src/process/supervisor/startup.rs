@@ -69,6 +69,7 @@ pub(super) fn details(order: &TaskOrder) -> StartupDetails {
             version: VERSION,
             params,
             home: run.home.as_ref().map(|home| home.as_os_str().as_bytes().to_vec()),
+            max_map_length: order.max_map_length,
         }),
     }
 }
