@@ -12,7 +12,7 @@ use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStringExt as _;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use excom_core::{Error, ErrorKind, Result, TaskChannel as _, TaskInstanceKey};
@@ -125,7 +125,8 @@ where
         .enable_all()
         .build()
         .map_err(|e| Error::new(ErrorKind::Other, "the task's runtime cannot start").because(e))?;
-    end_for_certain(cancellation.clone());
+    let (running, ended) = mpsc::channel();
+    end_for_certain(cancellation.clone(), ended);
     let told = runtime.block_on(async {
         signals(&cancellation);
         let task = Task { startup, channel: channel.clone(), cancellation };
@@ -142,6 +143,7 @@ where
     channel.close();
     // The thread of a body that was cancelled ends with the process.
     runtime.shutdown_background();
+    drop(running);
     told
 }
 
@@ -167,11 +169,12 @@ fn read_startup(comm: &mut TcpStream) -> Result<StartupDetails> {
 
 /// Ends the process a while after it was told to end, whatever its threads do: nobody else may be left to do
 /// it.
-fn end_for_certain(cancellation: Cancellation) {
+fn end_for_certain(cancellation: Cancellation, ended: mpsc::Receiver<()>) {
     let end = move || {
         block_on(cancellation.cancelled());
-        std::thread::sleep(LAST_GRACE);
-        std::process::exit(1);
+        if ended.recv_timeout(LAST_GRACE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            std::process::exit(1);
+        }
     };
     // Without the thread there is still the supervisor.
     drop(std::thread::Builder::new().name("last-grace".to_owned()).spawn(end));
@@ -350,15 +353,4 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_are_taken_from_what_the_run_was_triggered_with() {
-        let spec = excom_flow::ParamSpec::required::<i64>("n", "i64");
-        let definition = DagDefinition::new("d", |_| ()).with_param(spec);
-        let conf = excom_core::Value::parse(r#"{"n": 3, "other": [1]}"#).unwrap();
-        let params = definition.resolve(&given(&definition, &conf).unwrap()).unwrap();
-        assert_eq!(params.get::<i64>("n").unwrap(), 3);
-    }
-}
+mod tests;
