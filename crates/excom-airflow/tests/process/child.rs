@@ -115,6 +115,11 @@ async fn body(behaviour: String, task: Assignment) -> Result<Done> {
         "leaves_a_child" => {
             ti.axcom_push("child", &sleeper(false)?).await?;
         }
+        // With the output of this one, which nobody may wait for.
+        "leaves_a_server" => {
+            println!("the last line before the server");
+            ti.axcom_push("child", &sleeper(true)?).await?;
+        }
         "leaves_a_stray_and_aborts" => {
             ti.axcom_push("child", &sleeper(true)?).await?;
             std::process::abort();

@@ -1,8 +1,9 @@
 //! Processes that end without a word.
 
 use excom_flow::runner::isolation::{Crash, Outcome};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{TIMEOUTS, Try, ended, failure};
+use crate::support::{TIMEOUTS, Try, ended, failure, success};
 
 async fn crash(behaviour: &str) -> Crash {
     match Try::new(behaviour).await.run().await {
@@ -48,6 +49,17 @@ async fn nothing_that_a_task_started_is_left() {
         let child = task.pushed("child").await.unwrap();
         ended(child.trim_matches('"')).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_task_left_on_purpose_stays_and_holds_nobody() {
+    let task = Try::new("leaves_a_server").await;
+    assert_eq!(task.run().await, success());
+    assert!(task.log().iter().any(|line| line == "the last line before the server"), "{:#?}", task.log());
+    let server = task.pushed("child").await.unwrap();
+    let server = Pid::from_raw(server.trim_matches('"').parse().unwrap()).unwrap();
+    // It is there, and it goes when it is told to.
+    kill_process(server, Signal::KILL).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

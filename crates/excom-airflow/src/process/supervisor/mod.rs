@@ -33,6 +33,9 @@ use serve::Service;
 /// The program is started with `--comm=` and `--logs=`, as Airflow's supervisor starts a task binary; it
 /// calls [`task::serve`](super::task::serve) first.
 ///
+/// The process has a group of its own, and what is left of the group when it ends is killed. What a task that
+/// ended in order started in another group stays.
+///
 /// ```no_run
 /// use excom_airflow::process::Supervisor;
 ///
@@ -75,7 +78,7 @@ impl Default for Timeouts {
     }
 }
 
-/// How long what a process wrote before it ended is read, in case somebody else keeps its pipes open.
+/// How long what a process said and wrote before it ended is taken at most.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// How long the end of a process may come behind the end of its connection.
@@ -126,7 +129,8 @@ impl Supervisor {
         // Whatever the task left behind in its process group ends with it.
         child.kill_group();
         let said = || heard.lock().outcome.clone();
-        if said().is_none() {
+        // A task that ended in order has ended what it does not want to outlive it.
+        if stop.is_some() || said().is_none() {
             child.kill_strays();
         }
         if heard.lock().connected && !talk.0.is_finished() {
@@ -173,7 +177,10 @@ impl Supervisor {
         };
         let (grace, failure) = match ended {
             Ok(()) => (self.timeouts.exit, silent(self.timeouts.exit)),
-            Err(error) => (CLOSE_BEHIND, Failure::of(&error)),
+            Err(error) => {
+                order.channel.log(&error.to_string());
+                (CLOSE_BEHIND, Failure::of(&error))
+            }
         };
         tokio::select! {
             biased;

@@ -1,6 +1,7 @@
 //! What a task's process writes: lines of its standard output and error, and records of its log.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use excom_core::TaskChannel;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{ChildStderr, ChildStdout};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::Background;
 
@@ -17,6 +18,9 @@ const LONGEST_LINE: usize = 16 << 10;
 
 /// The longest record of a log that is read, in bytes.
 const LONGEST_RECORD: usize = 1 << 20;
+
+/// How long output is awaited, when its process has ended, in case another keeps the pipe open.
+const IDLE: Duration = Duration::from_millis(250);
 
 /// How many of the last lines of the standard error are kept, and how many bytes of each.
 const LAST_LINES: usize = 20;
@@ -27,6 +31,8 @@ const LAST_LINE: usize = 1 << 10;
 pub(super) struct Output {
     readers: Vec<Background<()>>,
     last: Arc<Mutex<VecDeque<String>>>,
+    /// How many lines came.
+    count: Arc<AtomicU64>,
 }
 
 impl Output {
@@ -35,17 +41,23 @@ impl Output {
         (stdout, stderr): (Option<ChildStdout>, Option<ChildStderr>),
         channel: &Arc<dyn TaskChannel>,
     ) -> Self {
-        let last: Arc<Mutex<VecDeque<String>>> = Arc::default();
+        let (last, count): (Arc<Mutex<VecDeque<String>>>, Arc<AtomicU64>) = Default::default();
+        let log = |channel: &Arc<dyn TaskChannel>| {
+            let (channel, count) = (channel.clone(), count.clone());
+            move |line: &str| {
+                count.fetch_add(1, Ordering::Relaxed);
+                channel.log(line);
+            }
+        };
         let mut readers = Vec::new();
         if let Some(stdout) = stdout {
-            let channel = channel.clone();
-            readers
-                .push(Background(tokio::spawn(lines(stdout, LONGEST_LINE, move |line| channel.log(&line)))));
+            let log = log(channel);
+            readers.push(Background(tokio::spawn(lines(stdout, LONGEST_LINE, move |line| log(&line)))));
         }
         if let Some(stderr) = stderr {
-            let (channel, last) = (channel.clone(), last.clone());
+            let (log, last) = (log(channel), last.clone());
             let note = move |line: String| {
-                channel.log(&line);
+                log(&line);
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 if last.len() == LAST_LINES {
                     last.pop_front();
@@ -54,15 +66,21 @@ impl Output {
             };
             readers.push(Background(tokio::spawn(lines(stderr, LONGEST_LINE, note))));
         }
-        Self { readers, last }
+        Self { readers, last, count }
     }
 
-    /// Reads what is left, for a while, and gives the last lines of the standard error.
+    /// Reads what is left, as long as it comes, and gives the last lines of the standard error.
     pub(super) async fn finish(mut self, patience: Duration) -> Vec<String> {
         let end = Instant::now() + patience;
         for reader in &mut self.readers {
-            // Somebody else may keep the pipe open for ever.
-            drop(timeout_at(end, &mut reader.0).await);
+            loop {
+                let before = self.count.load(Ordering::Relaxed);
+                let ended = timeout(IDLE, &mut reader.0).await.is_ok();
+                // Somebody else may keep the pipe open for ever.
+                if ended || before == self.count.load(Ordering::Relaxed) || Instant::now() >= end {
+                    break;
+                }
+            }
         }
         self.last.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
     }
