@@ -155,7 +155,6 @@ async fn pulls(ti: &TaskInstance) -> Result<Done> {
     ti.log(&format!("count {}", ti.channel().count(&sequence).await?));
     let last = ti.channel().slice(&sequence, Slice::item(-1)).await?;
     ti.log(&format!("last {} {}", last[0].0, last[0].1));
-    ti.log(&format!("variable {}", ti.channel().variable("k").await.unwrap_err()));
     ti.channel().note_rendered(&[("sql".to_owned(), Value::of("select 1")?)]).await?;
     let _: u64 = ti.xcom_pull("numbre").aget().await?;
     Ok(Done::default())
