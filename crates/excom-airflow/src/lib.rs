@@ -1,3 +1,4 @@
 //! What Excom knows of Apache Airflow's own formats. Nothing else in Excom knows their field names.
 
+pub mod process;
 pub mod python;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::entry::{EndReason, PastEntry, Version, Writer};
 use crate::value::Value;
@@ -55,7 +55,7 @@ pub struct Found {
 }
 
 /// What is known around an XCom that was never pushed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
     /// Which XCom.
     pub key: XComKey,
@@ -66,7 +66,7 @@ pub struct Missing {
 }
 
 /// What exists near a name, the most alike first.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Near {
     /// Keys that the same task instance pushed.
     pub keys: Vec<Arc<str>>,
@@ -81,7 +81,7 @@ pub struct Near {
 }
 
 /// A producer that has not finished.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotYet {
     /// Which XCom.
     pub key: XComKey,
@@ -92,7 +92,7 @@ pub struct NotYet {
 }
 
 /// A value that is no longer there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// Which XCom.
     pub key: XComKey,
@@ -105,7 +105,7 @@ pub struct Ended {
 }
 
 /// A refusal by an access rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forbidden {
     /// Which XCom.
     pub key: XComKey,
@@ -114,7 +114,7 @@ pub struct Forbidden {
 }
 
 /// Stored bytes that cannot be given out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damaged {
     /// Which XCom.
     pub key: XComKey,

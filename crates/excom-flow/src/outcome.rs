@@ -53,6 +53,11 @@ impl Skip {
     pub fn because(reason: impl Into<String>) -> Self {
         Self { reason: Some(reason.into()) }
     }
+
+    /// Why, if it was said.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
 }
 
 impl fmt::Display for Skip {

@@ -1,6 +1,6 @@
 //! Push: checked, stored, and made the entry in one fenced step, alone or with the end of an attempt.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::offload::Sized;
 use super::{Engine, disguise};
@@ -16,7 +16,7 @@ use crate::{Error, ErrorKind, Result, XComKey};
 const DRAWS: u32 = 8;
 
 /// What a push returns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Receipt {
     /// The version that the value has.
@@ -32,6 +32,14 @@ pub struct Receipt {
     pub already: bool,
     /// What the pusher should know, such as a value over the soft limit.
     pub warnings: Vec<String>,
+}
+
+impl Receipt {
+    /// The receipt of a push that was accepted somewhere that tells nothing about it.
+    pub fn of(value: &Value, version: Version) -> Self {
+        let (size, shape) = (value.size(), value.shape());
+        Self { version, size, shape, offloaded: false, already: false, warnings: Vec::new() }
+    }
 }
 
 /// A push that was checked, with its bytes where they belong outside of the database.

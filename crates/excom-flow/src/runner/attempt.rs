@@ -14,11 +14,16 @@ use super::Event;
 use super::execute::{Executed, execute};
 use super::execution::Shared;
 use super::expansion::Expansion;
+use super::isolation::{Done, TaskOrder};
 use super::log::TryLog;
 use super::recorder::{Pushed, Recorder};
 use super::schedule::Instance;
+use crate::dag::Graph;
 use crate::instance::TaskInstance;
 use crate::outcome::{Failure, Reschedule, Result, Skip};
+
+/// How long a process may take to end a try whose time is over.
+const TIMEOUT_GRACE: Duration = Duration::from_secs(15);
 
 /// What is to be tried.
 #[derive(Debug)]
@@ -83,8 +88,21 @@ pub(super) async fn run(shared: &Shared, order: Try) -> Ended {
         .as_try(attempt.id, try_number)
         .with_pushes(task.settings().do_xcom_push);
 
-    note_elements(shared, &attempt, expansion.as_deref(), &channel).await;
-    let executed = execute(&shared.graph, instance.task, &ti, expansion, shared.max_map_length).await;
+    let executed = match &shared.isolation {
+        Some(isolation) => {
+            let mut order = TaskOrder::new(key.clone(), attempt.id, started_at, channel.clone());
+            (order.try_number, order.retries) = (try_number, if last { 0 } else { try_number });
+            (order.run, order.max_map_length) = (shared.run.clone(), shared.max_map_length);
+            // The process ends a try that takes too long by itself; this is for one that does not.
+            let timeout = task.settings().execution_timeout;
+            order.timeout = timeout.map(|timeout| timeout.saturating_add(TIMEOUT_GRACE));
+            isolation.run(order).await.into_result().and_then(|done| left(&shared.graph, done))
+        }
+        None => {
+            note_elements(shared, &attempt, expansion.as_deref(), &channel).await;
+            execute(&shared.graph, instance.task, &ti, expansion, shared.max_map_length).await
+        }
+    };
     let (mut state, mut failure, mut again) = verdict(&ti, &executed, last);
     let mut skips = Vec::new();
     let mut pushes = Vec::new();
@@ -116,6 +134,13 @@ pub(super) async fn run(shared: &Shared, order: Try) -> Ended {
     let log = log.and_then(|log| log.path());
     let again = again.map(|delay| (delay, attempt));
     Ended { state, duration, pushed: channel.take(), failure, log, warnings, skips, again }
+}
+
+/// What an isolated try leaves, with tasks as their numbers.
+fn left(graph: &Graph, done: Done) -> Result<Executed> {
+    let number =
+        |id: &Arc<str>| graph.number(id).ok_or_else(|| format!("there is no task `{id}` to skip").into());
+    Ok(Executed { pushes: done.pushes, skips: done.skips.iter().map(number).collect::<Result<_>>()? })
 }
 
 /// An element of a list that was read once for all instances was read by each of them.

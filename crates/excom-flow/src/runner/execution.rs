@@ -14,6 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::attempt::{self, Ended, Try};
 use super::expansion::Expansion;
+use super::isolation::Isolation;
 use super::past::Past;
 use super::report::{TaskReport, finish_reports};
 use super::schedule::{Instance, Length, Schedule, Target};
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub(super) logs: Option<Arc<Path>>,
     pub(super) reporter: Option<Arc<dyn Reporter>>,
     pub(super) max_map_length: u32,
+    pub(super) isolation: Option<Arc<dyn Isolation>>,
 }
 
 impl Shared {

@@ -5,6 +5,7 @@ mod event;
 mod execute;
 mod execution;
 mod expansion;
+pub mod isolation;
 mod log;
 mod past;
 mod recorder;
@@ -37,6 +38,7 @@ use crate::error::{invalid, nearest};
 use crate::instance::RunFacts;
 use crate::params::{Given, Params};
 use execution::{Execution, Shared};
+use isolation::Isolation;
 use past::Past;
 
 /// How many tasks run at the same time unless told.
@@ -79,6 +81,7 @@ pub struct Runner {
     engine: Engine,
     parallelism: usize,
     max_map_length: u32,
+    isolation: Option<Arc<dyn Isolation>>,
     logs: Option<Arc<Path>>,
     home: Option<PathBuf>,
     reporter: Option<Arc<dyn Reporter>>,
@@ -146,6 +149,7 @@ impl Runner {
             engine,
             parallelism: PARALLELISM,
             max_map_length: MAX_MAP_LENGTH,
+            isolation: None,
             logs: None,
             home: None,
             reporter: None,
@@ -162,6 +166,12 @@ impl Runner {
     /// [`MAX_MAP_LENGTH`] unless told.
     pub fn max_map_length(mut self, most: u32) -> Self {
         self.max_map_length = most;
+        self
+    }
+
+    /// Runs each try in a process of its own, or wherever else somebody runs it, instead of in this process.
+    pub fn isolation(mut self, isolation: Arc<dyn Isolation>) -> Self {
+        self.isolation = Some(isolation);
         self
     }
 
@@ -397,6 +407,7 @@ impl Runner {
             logs: self.logs.clone(),
             reporter: self.reporter.clone(),
             max_map_length: self.max_map_length,
+            isolation: self.isolation.clone(),
         };
         shared.report(&Event::RunStarted {
             dag_id: &run.dag_id,
