@@ -22,7 +22,7 @@ pub use arg::{Input, IntoArg, One, TaskRef, XComArg};
 pub use cancel::Cancellation;
 pub use dag::{Dag, DagDefinition, Graph, Handle, Settings, Task};
 pub use instance::{MapIndexes, Pull, RunFacts, TaskIds, TaskInstance};
-pub use operator::{Bash, Field, Operator};
+pub use operator::{Bash, Field, Operator, Program};
 pub use outcome::{BoxError, Failure, Reschedule, Result, Skip, SkipDownstream};
 pub use params::{Given, Param, ParamSpec, Params};
 pub use runner::{RunOptions, RunReport, Runner};

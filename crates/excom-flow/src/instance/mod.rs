@@ -92,7 +92,15 @@ impl TaskInstance {
     /// ```
     pub fn new(channel: Arc<dyn TaskChannel>, key: TaskInstanceKey) -> Self {
         let run = Arc::new(RunFacts::default());
-        Self(Arc::new(Inner { channel, key, attempt: None, try_number: 1, pushes: true, run, skip: Arc::default() }))
+        Self(Arc::new(Inner {
+            channel,
+            key,
+            attempt: None,
+            try_number: 1,
+            pushes: true,
+            run,
+            skip: Arc::default(),
+        }))
     }
 
     /// The same task instance in a run.

@@ -1,8 +1,15 @@
 //! Operators: tasks that are configured rather than written.
 
 mod bash;
+mod environment;
+mod exchange;
 mod field;
+mod lines;
+mod output;
 mod process;
+mod program;
+mod python;
+mod watch;
 
 pub(crate) use process::TERM_GRACE;
 
@@ -14,6 +21,7 @@ use serde::Serialize;
 
 pub use bash::Bash;
 pub use field::Field;
+pub use program::Program;
 
 use crate::dag::NamedSource;
 use crate::error::within;
