@@ -21,8 +21,11 @@ pub use excom_macros::{Outputs, dag, task};
 pub use arg::{Input, IntoArg, One, TaskRef, XComArg};
 pub use cancel::Cancellation;
 pub use dag::{Dag, DagDefinition, Graph, Handle, Settings, Task};
-pub use instance::{MapIndexes, Pull, RunFacts, TaskIds, TaskInstance};
-pub use operator::{Bash, Field, Operator, Program};
+pub use instance::{MapIndexes, Pull, Resumed, RunFacts, TaskIds, TaskInstance};
+pub use operator::{
+    Bash, Branch, BranchBy, BranchIds, Condition, Empty, Field, FileThere, Operator, Poke, Program, Sensor,
+    SensorTimeout, ShortCircuit, Waiting, follow, go_on_if,
+};
 pub use outcome::{BoxError, Failure, Reschedule, Result, Skip, SkipDownstream};
 pub use params::{Given, Param, ParamSpec, Params};
 pub use runner::{RunOptions, RunReport, Runner};

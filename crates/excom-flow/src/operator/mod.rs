@@ -1,6 +1,7 @@
 //! Operators: tasks that are configured rather than written.
 
 mod bash;
+mod choice;
 mod environment;
 mod exchange;
 mod field;
@@ -9,6 +10,7 @@ mod output;
 mod process;
 mod program;
 mod python;
+mod sensor;
 mod watch;
 
 pub(crate) use process::TERM_GRACE;
@@ -20,8 +22,10 @@ use excom_core::ErrorKind;
 use serde::Serialize;
 
 pub use bash::Bash;
+pub use choice::{Branch, BranchBy, BranchIds, Empty, ShortCircuit, follow, go_on_if};
 pub use field::Field;
 pub use program::Program;
+pub use sensor::{Condition, FileThere, Poke, Sensor, SensorTimeout, Waiting};
 
 use crate::dag::NamedSource;
 use crate::error::within;

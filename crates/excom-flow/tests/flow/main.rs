@@ -6,6 +6,7 @@ extern crate excom_flow as excom;
 
 mod bash;
 mod cancelling;
+mod choices;
 mod events;
 mod logs;
 mod params;
@@ -13,6 +14,7 @@ mod program;
 mod pulls;
 mod python;
 mod runs;
+mod sensors;
 mod support;
 mod tasks;
 mod templates;
