@@ -22,10 +22,14 @@ pub use arg::{Input, IntoArg, One, TaskRef, XComArg};
 pub use cancel::Cancellation;
 pub use dag::{Dag, DagDefinition, Graph, Handle, Settings, Task};
 pub use instance::{MapIndexes, Pull, Resumed, RunFacts, TaskIds, TaskInstance};
+#[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
+pub use operator::Sql;
 pub use operator::{
     Bash, Branch, BranchBy, BranchIds, Condition, Empty, Field, FileThere, Operator, Poke, Program, Sensor,
     SensorTimeout, ShortCircuit, Waiting, follow, go_on_if,
 };
+#[cfg(feature = "http")]
+pub use operator::{Http, HttpResponse};
 pub use outcome::{BoxError, Failure, Reschedule, Result, Skip, SkipDownstream};
 pub use params::{Given, Param, ParamSpec, Params};
 pub use runner::{RunOptions, RunReport, Runner};

@@ -12,8 +12,14 @@ pub use excom_core::{
 };
 #[doc(hidden)]
 pub use excom_flow::__private;
+#[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
+pub use excom_flow::Sql;
 pub use excom_flow::{
-    Bash, BoxError, Cancellation, Dag, DagDefinition, Failure, Field, Given, Graph, Handle, Input, IntoArg,
-    MapIndexes, One, Operator, Outputs, Param, ParamSpec, Params, Pull, RunFacts, RunOptions, RunReport,
-    Runner, Skip, Task, TaskIds, TaskInstance, TaskRef, XComArg, dag, prelude, runner, task,
+    Bash, BoxError, Branch, BranchBy, BranchIds, Cancellation, Condition, Dag, DagDefinition, Empty, Failure,
+    Field, FileThere, Given, Graph, Handle, Input, IntoArg, MapIndexes, One, Operator, Outputs, Param,
+    ParamSpec, Params, Poke, Program, Pull, Reschedule, Resumed, RunFacts, RunOptions, RunReport, Runner,
+    Sensor, SensorTimeout, ShortCircuit, Skip, SkipDownstream, Task, TaskIds, TaskInstance, TaskRef, Waiting,
+    XComArg, dag, follow, go_on_if, prelude, runner, task,
 };
+#[cfg(feature = "http")]
+pub use excom_flow::{Http, HttpResponse};

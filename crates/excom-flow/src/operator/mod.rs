@@ -5,12 +5,16 @@ mod choice;
 mod environment;
 mod exchange;
 mod field;
+#[cfg(feature = "http")]
+mod http;
 mod lines;
 mod output;
 mod process;
 mod program;
 mod python;
 mod sensor;
+#[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
+mod sql;
 mod watch;
 
 pub(crate) use process::TERM_GRACE;
@@ -24,8 +28,12 @@ use serde::Serialize;
 pub use bash::Bash;
 pub use choice::{Branch, BranchBy, BranchIds, Empty, ShortCircuit, follow, go_on_if};
 pub use field::Field;
+#[cfg(feature = "http")]
+pub use http::{Http, HttpResponse};
 pub use program::Program;
 pub use sensor::{Condition, FileThere, Poke, Sensor, SensorTimeout, Waiting};
+#[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
+pub use sql::Sql;
 
 use crate::dag::NamedSource;
 use crate::error::within;

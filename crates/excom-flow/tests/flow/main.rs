@@ -10,11 +10,15 @@ mod choices;
 mod events;
 mod logs;
 mod params;
+#[cfg(all(feature = "sql-sqlite", feature = "sql-postgres"))]
+mod postgres;
 mod program;
 mod pulls;
 mod python;
 mod runs;
 mod sensors;
+#[cfg(feature = "sql-sqlite")]
+mod sql;
 mod support;
 mod tasks;
 mod templates;
