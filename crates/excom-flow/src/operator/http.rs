@@ -154,49 +154,24 @@ impl Http {
         self
     }
 
-    fn request(&self) -> excom_core::Result<reqwest::Request> {
+    async fn send(&self, ti: &TaskInstance) -> Result<Value> {
         let method = Method::from_bytes(self.method.as_bytes())
             .map_err(|_| invalid(format!("`{}` is no HTTP method", self.method)))?;
-        // The text may hold a password or a token, so it is not shown.
-        let url = self.url.text()?;
-        let url = Url::parse(url.trim()).map_err(|e| invalid("the URL cannot be read").because(e))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(invalid(format!("`{}` is no scheme of HTTP", url.scheme()))
-                .hint("write a URL that begins with http:// or https://"));
-        }
-        let mut request = reqwest::Request::new(method, url);
-        for (name, field) in &self.headers {
-            let value = HeaderValue::from_str(&field.text()?).map_err(|_| {
-                invalid(format!("the value of header `{name}` has a character that no header can have"))
-            });
-            let name = HeaderName::try_from(name).map_err(|_| invalid(format!("`{name}` is no header")));
-            let mut value = value?;
-            value.set_sensitive(true);
-            request.headers_mut().append(name?, value);
-        }
-        match &self.body {
-            Some(Body::Text(field)) => *request.body_mut() = Some(field.text()?.into()),
-            Some(Body::Json(field)) => {
-                *request.body_mut() = Some(field.get::<Value>()?.bytes().clone().into());
-                let json = HeaderValue::from_static("application/json");
-                request.headers_mut().entry(CONTENT_TYPE).or_insert(json);
-            }
-            None => (),
-        }
-        Ok(request)
-    }
-
-    async fn send(&self, ti: &TaskInstance) -> Result<Value> {
-        let request = self.request()?;
-        let shown = format!("{} {}", request.method(), shown(request.url()));
-        let plain = request.headers().is_empty() && request.body().is_none();
+        let url = self.url()?;
+        let shown = format!("{method} {}", shown(&url));
+        let (headers, body) = (self.headers()?, self.content()?);
+        let plain = headers.is_empty() && body.is_none() && url.username().is_empty();
         let client = reqwest::Client::builder()
             .user_agent(concat!("excom/", env!("CARGO_PKG_VERSION")))
             .timeout(self.timeout)
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(Policy::custom(move |attempt| follow(attempt, plain)));
         let client = client.build().map_err(|e| within("HTTP cannot be set up", failed(e)))?;
-        let response = client.execute(request).await.map_err(|e| within(&shown, failed(e)))?;
+        let mut request = client.request(method, url).headers(headers);
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let response = request.send().await.map_err(|e| within(&shown, failed(e)))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let expected = if self.expected.is_empty() {
             status.is_success()
@@ -214,6 +189,42 @@ impl Http {
             check(&response)?;
         }
         Ok(response.body)
+    }
+
+    fn url(&self) -> excom_core::Result<Url> {
+        // The text may hold a password or a token, so it is not shown.
+        let url = self.url.text()?;
+        let url = Url::parse(url.trim()).map_err(|e| invalid("the URL cannot be read").because(e))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(invalid(format!("`{}` is no scheme of HTTP", url.scheme()))
+                .hint("write a URL that begins with http:// or https://"));
+        }
+        Ok(url)
+    }
+
+    fn headers(&self) -> excom_core::Result<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        for (name, field) in &self.headers {
+            let known = HeaderName::try_from(name)
+                .map_err(|_| invalid(format!("`{name}` cannot be the name of a header")))?;
+            let mut value = HeaderValue::from_str(&field.text()?).map_err(|_| {
+                invalid(format!("the value of header `{name}` has a character that no header can have"))
+            })?;
+            value.set_sensitive(true);
+            headers.append(known, value);
+        }
+        if matches!(self.body, Some(Body::Json(_))) {
+            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+        }
+        Ok(headers)
+    }
+
+    fn content(&self) -> excom_core::Result<Option<reqwest::Body>> {
+        Ok(match &self.body {
+            Some(Body::Text(field)) => Some(field.text()?.into()),
+            Some(Body::Json(field)) => Some(field.get::<Value>()?.bytes().clone().into()),
+            None => None,
+        })
     }
 
     async fn read(&self, mut response: Response) -> excom_core::Result<Vec<u8>> {

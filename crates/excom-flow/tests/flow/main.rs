@@ -8,6 +8,8 @@ mod bash;
 mod cancelling;
 mod choices;
 mod events;
+#[cfg(feature = "http")]
+mod http;
 mod logs;
 mod params;
 #[cfg(all(feature = "sql-sqlite", feature = "sql-postgres"))]
