@@ -25,8 +25,8 @@ pub use instance::{MapIndexes, Pull, Resumed, RunFacts, TaskIds, TaskInstance};
 #[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
 pub use operator::Sql;
 pub use operator::{
-    Bash, Branch, BranchBy, BranchIds, Condition, Empty, Field, FileThere, Operator, Poke, Program, Sensor,
-    SensorTimeout, ShortCircuit, Waiting, follow, go_on_if,
+    Bash, Branch, BranchBy, BranchIds, Condition, Empty, Field, Fields, FileThere, Operator, Poke, Program,
+    Sensor, SensorTimeout, ShortCircuit, Waiting, follow, go_on_if,
 };
 #[cfg(feature = "http")]
 pub use operator::{Http, HttpResponse};

@@ -8,6 +8,6 @@ pub use serde::{Deserialize, Serialize};
 pub use crate::arg::XComArg;
 pub use crate::dag::{Dag, DagDefinition};
 pub use crate::instance::TaskInstance;
-pub use crate::operator::{Field, Operator};
+pub use crate::operator::{Field, Fields, Operator};
 pub use crate::outcome::{Result, Skip};
 pub use crate::params::Param;

@@ -61,7 +61,7 @@ impl Postgres {
         let data = folder.path().join("data");
         let password = folder.path().join("password");
         fs::write(&password, PASSWORD)?;
-        let mut initdb = command(&programs.join("initdb"), account);
+        let mut initdb = command(programs.join("initdb"), account);
         initdb.arg("--pgdata").arg(&data).arg("--pwfile").arg(&password);
         initdb.args(["--username", USER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale"]);
         initdb.arg("--no-sync");

@@ -16,10 +16,10 @@ pub use excom_flow::__private;
 pub use excom_flow::Sql;
 pub use excom_flow::{
     Bash, BoxError, Branch, BranchBy, BranchIds, Cancellation, Condition, Dag, DagDefinition, Empty, Failure,
-    Field, FileThere, Given, Graph, Handle, Input, IntoArg, MapIndexes, One, Operator, Outputs, Param,
-    ParamSpec, Params, Poke, Program, Pull, Reschedule, Resumed, RunFacts, RunOptions, RunReport, Runner,
-    Sensor, SensorTimeout, ShortCircuit, Skip, SkipDownstream, Task, TaskIds, TaskInstance, TaskRef, Waiting,
-    XComArg, dag, follow, go_on_if, prelude, runner, task,
+    Field, Fields, FileThere, Given, Graph, Handle, Input, IntoArg, MapIndexes, One, Operator, Outputs,
+    Param, ParamSpec, Params, Poke, Program, Pull, Reschedule, Resumed, RunFacts, RunOptions, RunReport,
+    Runner, Sensor, SensorTimeout, ShortCircuit, Skip, SkipDownstream, Task, TaskIds, TaskInstance, TaskRef,
+    Waiting, XComArg, dag, follow, go_on_if, prelude, runner, task,
 };
 #[cfg(feature = "http")]
 pub use excom_flow::{Http, HttpResponse};

@@ -1,9 +1,7 @@
 //! The bash operator: a command template, and values in environment variables.
 
-use std::borrow::Cow;
-
 use super::process::{self, Command};
-use super::{Field, Operator, environment};
+use super::{Field, Fields, Operator, environment};
 use crate::dag::Handle;
 use crate::instance::TaskInstance;
 use crate::outcome::Result;
@@ -71,8 +69,8 @@ impl Handle<'_, Bash> {
 impl Operator for Bash {
     type Output = String;
 
-    fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)> {
-        let mut fields: Vec<(Cow<'static, str>, &mut Field)> = vec![("command".into(), &mut self.command)];
+    fn fields(&mut self) -> Fields<'_> {
+        let mut fields: Fields<'_> = vec![("command".into(), &mut self.command)];
         fields.extend(self.env.iter_mut().map(|(name, field)| (format!("env.{name}").into(), field)));
         fields.extend(self.directory.iter_mut().map(|field| ("directory".into(), field)));
         fields

@@ -3,12 +3,11 @@
 //! They only say what they chose. The runner skips the tasks, checks that the ids are directly behind, and
 //! pushes `skipmixin_key`.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use excom_core::{Error, ErrorKind, Shape, Value};
 
-use super::{Field, Operator};
+use super::{Field, Fields, Operator};
 use crate::dag::{Dag, Handle};
 use crate::error::within;
 use crate::instance::TaskInstance;
@@ -87,7 +86,7 @@ pub struct Empty;
 impl Operator for Empty {
     type Output = ();
 
-    fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)> {
+    fn fields(&mut self) -> Fields<'_> {
         Vec::new()
     }
 
@@ -115,7 +114,7 @@ impl Branch {
 impl Operator for Branch {
     type Output = BranchIds;
 
-    fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)> {
+    fn fields(&mut self) -> Fields<'_> {
         vec![("followed".into(), &mut self.followed)]
     }
 
@@ -155,7 +154,7 @@ where
 {
     type Output = BranchIds;
 
-    fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)> {
+    fn fields(&mut self) -> Fields<'_> {
         Vec::new()
     }
 
@@ -204,7 +203,7 @@ impl Handle<'_, ShortCircuit> {
 impl Operator for ShortCircuit {
     type Output = bool;
 
-    fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)> {
+    fn fields(&mut self) -> Fields<'_> {
         vec![("condition".into(), &mut self.condition)]
     }
 

@@ -1,6 +1,5 @@
 //! The HTTP operator: one request, its answer as JSON or text.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Method, Response, StatusCode, Url};
 
-use super::{Field, Operator};
+use super::{Field, Fields, Operator};
 use crate::dag::{Dag, Handle};
 use crate::error::{invalid, within};
 use crate::instance::TaskInstance;
@@ -249,8 +248,8 @@ impl Http {
 impl Operator for Http {
     type Output = Value;
 
-    fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)> {
-        let mut fields: Vec<(Cow<'static, str>, &mut Field)> = vec![("url".into(), &mut self.url)];
+    fn fields(&mut self) -> Fields<'_> {
+        let mut fields: Fields<'_> = vec![("url".into(), &mut self.url)];
         fields.extend(self.headers.iter_mut().map(|(name, field)| (format!("header.{name}").into(), field)));
         if let Some(Body::Text(field) | Body::Json(field)) = &mut self.body {
             fields.push(("body".into(), field));

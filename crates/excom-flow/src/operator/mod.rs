@@ -41,6 +41,9 @@ use crate::instance::TaskInstance;
 use crate::outcome::{Result, returned};
 use crate::work::{Arguments, Running, Work};
 
+/// The fields of an [`Operator`], each with its name.
+pub type Fields<'a> = Vec<(Cow<'static, str>, &'a mut Field)>;
+
 /// A task that is configured rather than written: its fields are values, templates, parameters or the
 /// values of other tasks, and `execute` runs when they are known.
 ///
@@ -58,7 +61,7 @@ use crate::work::{Arguments, Running, Work};
 /// impl Operator for WriteFile {
 ///     type Output = usize;
 ///
-///     fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)> {
+///     fn fields(&mut self) -> Fields<'_> {
 ///         vec![("path".into(), &mut self.path), ("text".into(), &mut self.text)]
 ///     }
 ///
@@ -79,15 +82,16 @@ use crate::work::{Arguments, Running, Work};
 ///     dag.add("write", WriteFile { path: "/tmp/{{ run_id }}.txt".into(), text: report.into() });
 /// }
 /// assert_eq!(daily().graph()?.tasks()[1].upstream().collect::<Vec<_>>(), ["report"]);
-/// # use std::borrow::Cow;
 /// # Ok::<(), excom_core::Error>(())
 /// ```
 pub trait Operator: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// What it returns and pushes.
     type Output: Serialize + Send;
 
-    /// The fields that are known only when it runs, each with its name, always in the same order.
-    fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)>;
+    /// The fields that are known only when it runs, always in the same order; none unless it says so.
+    fn fields(&mut self) -> Fields<'_> {
+        Vec::new()
+    }
 
     /// Runs one try. The fields are rendered.
     ///

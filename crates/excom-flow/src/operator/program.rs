@@ -1,13 +1,11 @@
 //! The program operator: any executable, with values in and out as JSON files.
 
-use std::borrow::Cow;
-
 use excom_core::{Error, ErrorKind, Value};
 
 use super::exchange::{self, Exchange, Outputs};
 use super::process::{self, Command};
 use super::python::Script;
-use super::{Field, Operator, environment};
+use super::{Field, Fields, Operator, environment};
 use crate::dag::{Dag, Handle};
 use crate::error::{invalid, within};
 use crate::instance::TaskInstance;
@@ -118,8 +116,8 @@ async fn blocking<T: Send + 'static>(
 impl Operator for Program {
     type Output = Value;
 
-    fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)> {
-        let mut fields: Vec<(Cow<'static, str>, &mut Field)> = Vec::new();
+    fn fields(&mut self) -> Fields<'_> {
+        let mut fields: Fields<'_> = Vec::new();
         for (index, field) in self.command.iter_mut().enumerate() {
             let name = if index == 0 { "program".into() } else { format!("argument.{index}").into() };
             fields.push((name, field));

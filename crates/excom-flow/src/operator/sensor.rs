@@ -1,6 +1,5 @@
 //! Sensors: tasks that wait until something is there.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use excom_core::Value;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::{Field, Operator};
+use super::{Field, Fields, Operator};
 use crate::dag::{Dag, Handle};
 use crate::instance::{Resumed, TaskInstance};
 use crate::outcome::{Reschedule, Result, Skip};
@@ -138,8 +137,7 @@ impl Waiting {
 ///
 /// ```
 /// # extern crate excom_flow as excom;
-/// use std::borrow::Cow;
-/// use excom::prelude::*;
+/// /// use excom::prelude::*;
 /// use excom::{Condition, Poke};
 ///
 /// /// Waits for a table with rows, and returns their number.
@@ -149,7 +147,7 @@ impl Waiting {
 /// }
 ///
 /// impl Condition for Filled {
-///     fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)> {
+///     fn fields(&mut self) -> Fields<'_> {
 ///         vec![("table".into(), &mut self.table)]
 ///     }
 ///
@@ -162,7 +160,7 @@ impl Waiting {
 /// ```
 pub trait Condition: Clone + Send + Sync + 'static {
     /// The fields that are known only when it runs, as those of an [`Operator`].
-    fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)> {
+    fn fields(&mut self) -> Fields<'_> {
         Vec::new()
     }
 
@@ -197,7 +195,7 @@ impl FileThere {
 }
 
 impl Condition for FileThere {
-    fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)> {
+    fn fields(&mut self) -> Fields<'_> {
         vec![("path".into(), &mut self.path)]
     }
 
@@ -249,7 +247,7 @@ impl<C: Condition> Sensor<C> {
 impl<C: Condition> Operator for Sensor<C> {
     type Output = Value;
 
-    fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)> {
+    fn fields(&mut self) -> Fields<'_> {
         self.condition.fields()
     }
 

@@ -8,12 +8,10 @@ mod script;
 #[cfg(feature = "sql-sqlite")]
 mod sqlite;
 
-use std::borrow::Cow;
-
 use excom_core::{Error, ErrorKind, Value};
 
 use self::rows::Rows;
-use super::{Field, Operator};
+use super::{Field, Fields, Operator};
 use crate::dag::{Dag, Handle};
 use crate::error::{invalid, listing};
 use crate::instance::TaskInstance;
@@ -109,8 +107,8 @@ impl Request {
 impl Operator for Sql {
     type Output = Value;
 
-    fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)> {
-        let mut fields: Vec<(Cow<'static, str>, &mut Field)> =
+    fn fields(&mut self) -> Fields<'_> {
+        let mut fields: Fields<'_> =
             vec![("url".into(), &mut self.url), ("statement".into(), &mut self.statement)];
         let parameters = self.parameters.iter_mut();
         fields.extend(parameters.map(|(name, field)| (format!("parameter.{name}").into(), field)));

@@ -41,7 +41,7 @@ pub(super) async fn run(url: &str, request: Request, ti: &TaskInstance) -> Resul
         config.connect_timeout(CONNECT_TIMEOUT);
     }
     if config.get_application_name().is_none() {
-        config.application_name(&format!("excom {}", ti.key()));
+        config.application_name(format!("excom {}", ti.key()));
     }
     let tls = tls()?;
     let (client, connection) = tokio::select! {
