@@ -161,7 +161,7 @@ fn headers_and_bodies_are_fields_and_stay_out_of_the_log() {
     });
     let folder = tempfile::tempdir().unwrap();
     let engine = engine();
-    let report = run_with(&Runner::new(engine.clone()).logs(folder.path()), &definition, RunOptions::new());
+    let report = run_with(&Runner::new(engine).logs(folder.path()), &definition, RunOptions::new());
     assert!(report.succeeded(), "{report:?}");
     let requests = server.requests();
     let find = |method: &str| requests.iter().find(|request| request.starts_with(method)).unwrap();
