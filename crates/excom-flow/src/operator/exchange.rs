@@ -132,8 +132,8 @@ fn key(file: &str) -> Option<String> {
             key.push(*byte);
             continue;
         }
-        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-        key.push(u8::from_str_radix(digits, 16).ok()?);
+        let digit = |index: usize| char::from(*rest.get(index)?).to_digit(16);
+        key.push(u8::try_from(digit(0)? * 16 + digit(1)?).ok()?);
         rest = &rest[2..];
     }
     String::from_utf8(key).ok()
