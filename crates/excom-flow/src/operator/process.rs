@@ -195,15 +195,24 @@ async fn terminate(child: &mut tokio::process::Child, group: Option<Pid>) {
 
 /// Ends what is left of the group of a command that has ended; whether there was anything.
 async fn end_left_behind(group: Option<Pid>) -> bool {
-    let Some(group) = group.filter(|group| test_kill_process_group(*group).is_ok()) else {
+    // What is about to end, or to leave the group, may do so.
+    let Some(group) = group else { return false };
+    if is_gone(group, READ_GRACE).await {
         return false;
-    };
+    }
     signal(Some(group), Signal::TERM);
-    let end = Instant::now() + LEFT_BEHIND_GRACE;
+    if !is_gone(group, LEFT_BEHIND_GRACE).await {
+        signal(Some(group), Signal::KILL);
+    }
+    true
+}
+
+/// Whether nobody is left in a group, or will be soon.
+async fn is_gone(group: Pid, soon: Duration) -> bool {
+    let end = Instant::now() + soon;
     while test_kill_process_group(group).is_ok() {
         if Instant::now() >= end {
-            signal(Some(group), Signal::KILL);
-            break;
+            return false;
         }
         sleep(Duration::from_millis(10)).await;
     }

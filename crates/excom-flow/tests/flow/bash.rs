@@ -176,7 +176,7 @@ fn what_a_command_leaves_behind_is_ended_and_told() {
     let definition = DagDefinition::new("d", move |dag| {
         let left = "(trap '' TERM; sleep 61 & echo $! > $IN/$T; wait) & sleep 60 > /dev/null & until test -s $IN/$T; do sleep 0.01; done; echo done";
         dag.bash("left", left).env("IN", path.as_str()).env("T", "left");
-        dag.bash("stays", "setsid sleep 62 > /dev/null 2>&1 & echo $! > $IN/$T; echo done")
+        dag.bash("stays", "setsid sleep 62 > /dev/null 2>&1 & echo $! > $IN/$T; until grep -q sleep /proc/$!/comm; do sleep 0.01; done; echo done")
             .env("IN", path.as_str())
             .env("T", "stays");
     });
