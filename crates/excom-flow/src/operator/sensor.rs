@@ -137,7 +137,7 @@ impl Waiting {
 ///
 /// ```
 /// # extern crate excom_flow as excom;
-/// /// use excom::prelude::*;
+/// use excom::prelude::*;
 /// use excom::{Condition, Poke};
 ///
 /// /// Waits for a table with rows, and returns their number.
