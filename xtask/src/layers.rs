@@ -1,11 +1,12 @@
 //! The direction of dependencies: who may know whom, and what may be depended on at all.
 //!
-//! `core ← db, store, flow ← airflow ← server ← excom ← cli`. The rules look at what `cargo metadata`
-//! tells and at `Cargo.lock`, never at source text.
+//! `core ← db, store, flow ← airflow ← server ← excom ← cli`. The rules look at what `cargo metadata` and
+//! `cargo tree` tell and at `Cargo.lock`, never at source text.
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::Value;
@@ -46,9 +47,10 @@ const OFFER_MACROS: [&str; 2] = ["excom-flow", "excom"];
 /// What only developers run: it may use anything, and nothing that ships may use it.
 const TOOLS: [&str; 3] = ["excom-testkit", "excom-bench", "xtask"];
 
-/// Who may speak to SQLite. The tools look at the files from outside, as nobody else should.
+/// Who may speak to SQLite. The tools look at the files from outside, as nobody else should; the SQL operator
+/// in excom-flow opens databases of its user, never Excom's own.
 const SQLITE: &str = "rusqlite";
-const MAY_USE_SQLITE: [&str; 3] = ["excom-db", "excom-testkit", "excom-bench"];
+const MAY_USE_SQLITE: [&str; 4] = ["excom-db", "excom-flow", "excom-testkit", "excom-bench"];
 
 /// One TLS and crypto stack, without C libraries of the host: rustls with aws-lc-rs.
 const BANNED: [&str; 4] = ["openssl", "openssl-sys", "native-tls", "ring"];
@@ -63,7 +65,8 @@ pub(crate) fn run() -> Result<bool, String> {
     let lock = root().join("Cargo.lock");
     let lock =
         fs::read_to_string(&lock).map_err(|error| format!("cannot read {}: {error}", lock.display()))?;
-    let (members, all) = read(&metadata).ok_or("cargo metadata has another form than expected")?;
+    let members = read(&metadata).ok_or("cargo metadata has another form than expected")?;
+    let all = built()?;
     let mut violations = directions(&members);
     violations.extend(banned(&all));
     violations.extend(registries(&lock));
@@ -80,14 +83,21 @@ pub(crate) fn run() -> Result<bool, String> {
     Ok(violations.is_empty())
 }
 
-/// The workspace's crates, and the names of all packages.
-fn read(metadata: &Value) -> Option<(Vec<Package>, Vec<String>)> {
+/// The names of all packages that are built with all features, for any system. `Cargo.lock` and `cargo
+/// metadata` also name what no feature turns on.
+fn built() -> Result<BTreeSet<String>, String> {
+    let arguments = ["tree", "--workspace", "--all-features", "--target", "all", "--prefix", "none"];
+    let tree = output(&mut cargo(&arguments))?;
+    let names = tree.lines().filter_map(|line| line.split_whitespace().next());
+    Ok(names.map(ToOwned::to_owned).collect())
+}
+
+/// The workspace's crates.
+fn read(metadata: &Value) -> Option<Vec<Package>> {
     let ids = metadata["workspace_members"].as_array()?;
     let mut members = Vec::new();
-    let mut all = Vec::new();
     for package in metadata["packages"].as_array()? {
         let name = package["name"].as_str()?.to_owned();
-        all.push(name.clone());
         if ids.contains(&package["id"]) {
             let mut dependencies = Vec::new();
             for dependency in package["dependencies"].as_array()? {
@@ -97,7 +107,7 @@ fn read(metadata: &Value) -> Option<(Vec<Package>, Vec<String>)> {
             members.push(Package { name, dependencies });
         }
     }
-    Some((members, all))
+    Some(members)
 }
 
 fn height(name: &str) -> Option<u8> {
@@ -151,7 +161,7 @@ fn sqlite(from: &str, to: &str) -> Option<String> {
     (to == SQLITE && !MAY_USE_SQLITE.contains(&from)).then(|| "only excom-db speaks to SQLite".to_owned())
 }
 
-fn banned(all: &[String]) -> Vec<String> {
+fn banned(all: &BTreeSet<String>) -> Vec<String> {
     let found = all.iter().filter(|name| BANNED.contains(&name.as_str()));
     found
         .map(|name| {

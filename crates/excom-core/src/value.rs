@@ -1,5 +1,7 @@
 //! Values: JSON as validated bytes, parsed only where somebody asks for the inside.
 
+mod text;
+
 use std::fmt;
 use std::pin::Pin;
 

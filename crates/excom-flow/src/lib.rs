@@ -25,8 +25,15 @@ pub use cancel::Cancellation;
 pub use dag::{
     AnyTask, Dag, DagDefinition, Graph, Group, Handle, Outside, Role, Settings, Task, TriggerRule,
 };
-pub use instance::{MapIndexes, Pull, RunFacts, TaskIds, TaskInstance};
-pub use operator::{Bash, Field, Operator};
+pub use instance::{MapIndexes, Pull, Resumed, RunFacts, TaskIds, TaskInstance};
+#[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
+pub use operator::Sql;
+pub use operator::{
+    Bash, Branch, BranchBy, BranchIds, Condition, Empty, Field, Fields, FileThere, Operator, Poke, Program,
+    Sensor, SensorTimeout, ShortCircuit, Waiting, follow, go_on_if,
+};
+#[cfg(feature = "http")]
+pub use operator::{Http, HttpResponse};
 pub use outcome::{BoxError, Failure, Reschedule, Result, Skip, SkipDownstream};
 pub use params::{Given, Param, ParamSpec, Params};
 pub use pointer::{Checked, Pointer};

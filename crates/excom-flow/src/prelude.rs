@@ -8,7 +8,7 @@ pub use serde::{Deserialize, Serialize};
 pub use crate::arg::{Many, XComArg};
 pub use crate::dag::{Dag, DagDefinition, TriggerRule};
 pub use crate::instance::TaskInstance;
-pub use crate::operator::{Field, Operator};
+pub use crate::operator::{Field, Fields, Operator};
 pub use crate::outcome::{Result, Skip};
 pub use crate::params::Param;
 pub use crate::sequence::{Mapped, XComSequence, expand};

@@ -21,6 +21,7 @@ pub mod crash;
 pub mod first_start;
 pub mod home;
 pub mod mount;
+pub mod postgres;
 pub mod processes;
 pub mod python;
 pub mod random;

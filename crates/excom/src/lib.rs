@@ -13,9 +13,16 @@ pub use excom_core::{
 };
 #[doc(hidden)]
 pub use excom_flow::__private;
+#[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
+pub use excom_flow::Sql;
 pub use excom_flow::{
-    Bash, BoxError, Cancellation, Checked, Dag, DagDefinition, Failure, Field, Given, Graph, Handle, Input,
-    IntoArg, MapIndexes, One, Operator, Outputs, Param, ParamSpec, Params, Pointer, Pull, RunFacts,
-    RunOptions, RunReport, Runner, Skip, Task, TaskIds, TaskInstance, TaskRef, XComArg, dag, prelude, runner,
-    task,
+    AnyTask, Arity, Bash, BoxError, Branch, BranchBy, BranchIds, Cancellation, Checked, Condition, Dag,
+    DagDefinition, Empty, Expand, Failure, Field, Fields, FileThere, Given, Graph, Group, GroupRef, Handle,
+    Input, IntoArg, IntoElements, Many, MapIndexes, Mapped, One, Operator, Outputs, Outside, Param,
+    ParamSpec, Params, Pointer, Poke, Program, Pull, Rerun, Reschedule, Resumed, Role, RunFacts, RunOptions,
+    RunReport, Runner, Sensor, SensorTimeout, ShortCircuit, Skip, SkipDownstream, Task, TaskIds,
+    TaskInstance, TaskRef, TriggerRule, Upstream, Waiting, XComArg, XComSequence, dag, expand, follow,
+    go_on_if, prelude, runner, task,
 };
+#[cfg(feature = "http")]
+pub use excom_flow::{Http, HttpResponse};

@@ -70,7 +70,7 @@ fn a_crate_without_a_place_is_told() {
 
 #[test]
 fn banned_packages_and_other_registries_are_told() {
-    let all = ["rustls", "ring", "spring"].map(str::to_owned);
+    let all = ["rustls", "ring", "spring"].map(str::to_owned).into();
     assert_eq!(banned(&all).len(), 1);
     let lock = format!(
         "[[package]]\nname = \"a\"\nsource = \"{REGISTRY}\"\n\n[[package]]\nname = \"ours\"\n\n\
@@ -90,8 +90,8 @@ fn metadata_is_read_as_cargo_writes_it() {
             {"name": "b", "id": "registry+x#b@1.0.0", "dependencies": []}
         ]
     });
-    let (members, all) = read(&metadata).unwrap();
-    assert_eq!(all, ["a", "b"]);
+    let members = read(&metadata).unwrap();
+    assert_eq!(members.len(), 1);
     let dev: Vec<bool> = members[0].dependencies.iter().map(|dependency| dependency.dev).collect();
     assert_eq!(dev, [false, true, false]);
 }

@@ -7,6 +7,7 @@ mod names;
 mod places;
 mod pull;
 mod push;
+mod python;
 mod removal;
 mod runs;
 mod settings;

@@ -7,6 +7,7 @@ mod variables;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use excom_core::engine::Receipt;
 use excom_core::{AttemptId, Result, TaskChannel, TaskInstanceKey, Value};
@@ -49,7 +50,17 @@ struct Inner {
     try_number: u32,
     pushes: bool,
     run: Arc<RunFacts>,
+    resumed: Resumed,
     skip: Arc<Mutex<Option<SkipDownstream>>>,
+}
+
+/// How a try came to run again after it let its place go ([`Reschedule`](crate::Reschedule)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resumed {
+    /// How many times it did; 0 when it runs for the first time.
+    pub times: u32,
+    /// How long after its first start it runs now.
+    pub after: Duration,
 }
 
 /// What all task instances of a run share.
@@ -100,6 +111,7 @@ impl TaskInstance {
             try_number: 1,
             pushes: true,
             run,
+            resumed: Resumed::default(),
             skip: Arc::default(),
         }))
     }
@@ -116,6 +128,12 @@ impl TaskInstance {
         self.change(|inner| (inner.attempt, inner.try_number) = (Some(attempt), try_number))
     }
 
+    /// The same try, which runs again after it let its place go.
+    #[must_use]
+    pub fn as_resumed(self, resumed: Resumed) -> Self {
+        self.change(|inner| inner.resumed = resumed)
+    }
+
     pub(crate) fn with_pushes(self, pushes: bool) -> Self {
         self.change(|inner| inner.pushes = pushes)
     }
@@ -128,6 +146,7 @@ impl TaskInstance {
             try_number: shared.try_number,
             pushes: shared.pushes,
             run: shared.run.clone(),
+            resumed: shared.resumed,
             skip: shared.skip.clone(),
         });
         change(&mut inner);
@@ -162,6 +181,11 @@ impl TaskInstance {
     /// Which try it is, from 1.
     pub fn try_number(&self) -> u32 {
         self.0.try_number
+    }
+
+    /// How it came to run again, when it had let its place go.
+    pub fn resumed(&self) -> Resumed {
+        self.0.resumed
     }
 
     /// The attempt's opaque id, when the host gave one.

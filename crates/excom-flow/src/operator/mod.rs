@@ -1,8 +1,21 @@
 //! Operators: tasks that are configured rather than written.
 
 mod bash;
+mod choice;
+mod environment;
+mod exchange;
 mod field;
+#[cfg(feature = "http")]
+mod http;
+mod lines;
+mod output;
 mod process;
+mod program;
+mod python;
+mod sensor;
+#[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
+mod sql;
+mod watch;
 
 pub(crate) use process::TERM_GRACE;
 
@@ -13,13 +26,23 @@ use excom_core::ErrorKind;
 use serde::Serialize;
 
 pub use bash::Bash;
+pub use choice::{Branch, BranchBy, BranchIds, Empty, ShortCircuit, follow, go_on_if};
 pub use field::Field;
+#[cfg(feature = "http")]
+pub use http::{Http, HttpResponse};
+pub use program::Program;
+pub use sensor::{Condition, FileThere, Poke, Sensor, SensorTimeout, Waiting};
+#[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
+pub use sql::Sql;
 
 use crate::dag::NamedSource;
 use crate::error::within;
 use crate::instance::TaskInstance;
 use crate::outcome::{Result, returned};
 use crate::work::{Arguments, Running, Work};
+
+/// The fields of an [`Operator`], each with its name.
+pub type Fields<'a> = Vec<(Cow<'static, str>, &'a mut Field)>;
 
 /// A task that is configured rather than written: its fields are values, templates, parameters or the
 /// values of other tasks, and `execute` runs when they are known.
@@ -38,7 +61,7 @@ use crate::work::{Arguments, Running, Work};
 /// impl Operator for WriteFile {
 ///     type Output = usize;
 ///
-///     fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)> {
+///     fn fields(&mut self) -> Fields<'_> {
 ///         vec![("path".into(), &mut self.path), ("text".into(), &mut self.text)]
 ///     }
 ///
@@ -59,15 +82,16 @@ use crate::work::{Arguments, Running, Work};
 ///     dag.add("write", WriteFile { path: "/tmp/{{ run_id }}.txt".into(), text: report.into() });
 /// }
 /// assert_eq!(daily().graph()?.tasks()[1].upstream().collect::<Vec<_>>(), ["report"]);
-/// # use std::borrow::Cow;
 /// # Ok::<(), excom_core::Error>(())
 /// ```
 pub trait Operator: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// What it returns and pushes.
     type Output: Serialize + Send;
 
-    /// The fields that are known only when it runs, each with its name, always in the same order.
-    fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)>;
+    /// The fields that are known only when it runs, always in the same order; none unless it says so.
+    fn fields(&mut self) -> Fields<'_> {
+        Vec::new()
+    }
 
     /// Runs one try. The fields are rendered.
     ///

@@ -1,4 +1,5 @@
-//! The log of a try: a file that is made when there is something to write.
+//! The log of a try: a file that is made when there is something to write, and that a task which prints
+//! without end does not fill the disk with.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -13,9 +14,13 @@ use jiff::Timestamp;
 /// The longest name of a folder, in bytes; file systems allow 255.
 const LONGEST_NAME: usize = 200;
 
+/// The most that a task writes into the log of a try, in bytes.
+const LIMIT: u64 = 64 << 20;
+
 /// The log of one try.
 pub(super) struct TryLog {
     path: PathBuf,
+    limit: u64,
     clock: Arc<dyn Clock>,
     first: String,
     state: Mutex<State>,
@@ -24,7 +29,12 @@ pub(super) struct TryLog {
 enum State {
     /// Nothing was written.
     Unused,
-    Open(File),
+    Open {
+        file: File,
+        written: u64,
+        /// A line did not fit any more, and what the task writes is no longer kept.
+        cut: bool,
+    },
     /// It cannot be written, and why.
     Broken(String),
 }
@@ -47,39 +57,63 @@ impl TryLog {
         }
         path.push(format!("attempt={attempt}.log"));
         let first = stamped(clock.now(), first);
-        Self { path, clock, first, state: Mutex::new(State::Unused) }
+        Self { path, limit: LIMIT, clock, first, state: Mutex::new(State::Unused) }
     }
 
-    /// Writes a line; several lines keep together.
+    /// Writes a line of the task; several lines keep together. When they are too many, one says so, and
+    /// further ones are dropped.
     pub(super) fn line(&self, line: &str) {
-        let text = stamped(self.clock.now(), line);
+        self.write(line, Some(self.limit));
+    }
+
+    /// Writes a line of the runner, which is kept also when the task wrote too much.
+    pub(super) fn note(&self, line: &str) {
+        self.write(line, None);
+    }
+
+    fn write(&self, line: &str, limit: Option<u64>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = match &mut *state {
-            State::Broken(_) => return,
-            State::Open(file) => file.write_all(text.as_bytes()),
-            State::Unused => self.create().and_then(|mut file| {
-                file.write_all((self.first.clone() + &text).as_bytes())?;
-                *state = State::Open(file);
-                Ok(())
-            }),
-        };
-        if let Err(error) = written {
-            *state = State::Broken(format!("the log {} cannot be written: {error}", self.path.display()));
+        if matches!(*state, State::Unused) {
+            *state = match self.create() {
+                Ok(file) => State::Open { file, written: 0, cut: false },
+                Err(error) => State::Broken(self.broken(&error)),
+            };
         }
+        let State::Open { file, written, cut } = &mut *state else { return };
+        if limit.is_some() && *cut {
+            return;
+        }
+        let now = self.clock.now();
+        let mut text = stamped(now, line);
+        if let Some(limit) = limit.filter(|limit| *written + text.len() as u64 > *limit) {
+            *cut = true;
+            text = stamped(now, &format!("the log is cut here: the task wrote over {limit} bytes"));
+        }
+        if *written == 0 {
+            text.insert_str(0, &self.first);
+        }
+        *written += text.len() as u64;
+        if let Err(error) = file.write_all(text.as_bytes()) {
+            *state = State::Broken(self.broken(&error));
+        }
+    }
+
+    fn broken(&self, error: &io::Error) -> String {
+        format!("the log {} cannot be written: {error}", self.path.display())
     }
 
     /// Writes the last line, if anything was written before.
     pub(super) fn end(&self, line: &str) {
-        let used = matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Open(_));
+        let used = matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Open { .. });
         if used {
-            self.line(line);
+            self.note(line);
         }
     }
 
     /// Where it is, if it is there.
     pub(super) fn path(&self) -> Option<PathBuf> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        matches!(*state, State::Open(_)).then(|| self.path.clone())
+        matches!(*state, State::Open { .. }).then(|| self.path.clone())
     }
 
     /// Why it could not be written.
@@ -135,5 +169,25 @@ mod tests {
         let (a, b) = ("é".repeat(120) + "a", "é".repeat(120) + "b");
         assert_ne!(part("dag_id", &a), part("dag_id", &b));
         assert!(part("dag_id", &a).len() < 255);
+    }
+
+    #[test]
+    fn a_flood_is_cut_once_and_the_end_is_still_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let ti = TaskInstanceKey::new("d", "r", "t", -1).unwrap();
+        let clock = Arc::new(excom_core::memory::Clock::new());
+        let mut log = TryLog::new(folder.path(), &ti, 1, clock, "first");
+        log.limit = 500;
+        for _ in 0..1000 {
+            log.line("flood");
+        }
+        log.line("");
+        log.note("why it failed");
+        log.end("last");
+        let text = std::fs::read_to_string(log.path().unwrap()).unwrap();
+        assert!(text.len() < 800, "{text}");
+        assert_eq!(text.matches("the log is cut here: the task wrote over 500 bytes").count(), 1);
+        assert!(text.lines().nth_back(1).unwrap().ends_with(" why it failed"));
+        assert!(text.ends_with(" last\n"));
     }
 }

@@ -170,10 +170,39 @@ fn what_no_variable_can_hold_is_refused_in_words() {
 }
 
 #[test]
-fn a_child_that_outlives_bash_is_not_waited_for() {
-    let started = Instant::now();
-    assert_eq!(last_line("sleep 30 & echo done"), "\"done\"");
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+fn what_a_command_leaves_behind_is_ended_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    let definition = DagDefinition::new("d", move |dag| {
+        let left = "(trap '' TERM; sleep 61 & echo $! > $IN/$T; wait) & sleep 60 > /dev/null & until test -s $IN/$T; do sleep 0.01; done; echo done";
+        dag.bash("left", left).env("IN", path.as_str()).env("T", "left");
+        dag.bash("stays", "setsid sleep 62 > /dev/null 2>&1 & echo $! > $IN/$T; until grep -q sleep /proc/$!/comm; do sleep 0.01; done; echo done")
+            .env("IN", path.as_str())
+            .env("T", "stays");
+    });
+    let engine = engine();
+    let runner = Runner::new(engine.clone()).logs(folder.path().join("logs"));
+    let began = Instant::now();
+    let report = run_with(&runner, &definition, RunOptions::new());
+    assert!(report.succeeded(), "{report:?}");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    let log = |task: &str| std::fs::read_to_string(report.task(task).unwrap().log.as_ref().unwrap()).unwrap();
+    let told = "the command left processes behind, which were ended";
+    assert_eq!((log("left").matches(told).count(), log("stays").matches(told).count()), (1, 0));
+    assert_eq!(pushed(&engine, "d", "left", "return_value").unwrap(), "\"done\"");
+    let state = |task: &str| {
+        let pid = std::fs::read_to_string(folder.path().join(task)).unwrap();
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        (pid, state.unwrap_or_default())
+    };
+    // Killed; whether the system has noticed is its own matter.
+    while !matches!(state("left").1.as_str(), "") && !state("left").1.contains(") Z ") {
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", state("left"));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (pid, state) = state("stays");
+    assert!(state.contains("(sleep)"), "{state}");
+    std::process::Command::new("kill").arg(pid.trim()).status().unwrap();
 }
 
 #[test]

@@ -115,6 +115,44 @@ fn a_run_that_is_dropped_kills_its_commands() {
     });
 }
 
+/// Set in the process that [`a_program_that_is_killed_takes_its_commands_along`] starts: itself again.
+const VICTIM: &str = "EXCOM_TEST_VICTIM";
+
+#[test]
+fn a_program_that_is_killed_takes_its_commands_along() {
+    if let Some(ready) = std::env::var_os(VICTIM) {
+        let ready = ready.into_string().unwrap();
+        let definition = DagDefinition::new("d", move |dag| {
+            let command =
+                "trap '' TERM; sleep 60 & echo $$ > \"$READY.new\"; mv \"$READY.new\" \"$READY\"; wait";
+            dag.bash("long", command).env("READY", ready.as_str());
+        });
+        run_with(&Runner::new(engine()), &definition, RunOptions::new());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let ready = folder.path().join("ready");
+    let mut program = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "cancelling::a_program_that_is_killed_takes_its_commands_along"])
+        .env(VICTIM, &ready)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while !ready.exists() {
+        assert!(began.elapsed() < Duration::from_secs(30), "the command never began");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let group = std::fs::read_to_string(&ready).unwrap();
+    assert!(members(group.trim()).len() >= 2);
+    program.kill().unwrap();
+    program.wait().unwrap();
+    while members(group.trim()).iter().any(|pid| !is_dead(pid)) {
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", members(group.trim()));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Killed, and only waiting for its parent to notice.
 fn is_dead(pid: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))

@@ -6,12 +6,22 @@ extern crate excom_flow as excom;
 
 mod bash;
 mod cancelling;
+mod choices;
 mod events;
+#[cfg(feature = "http")]
+mod http;
 mod logs;
 mod params;
 mod pointers;
+#[cfg(all(feature = "sql-sqlite", feature = "sql-postgres"))]
+mod postgres;
+mod program;
 mod pulls;
+mod python;
 mod runs;
+mod sensors;
+#[cfg(feature = "sql-sqlite")]
+mod sql;
 mod support;
 mod tasks;
 mod templates;

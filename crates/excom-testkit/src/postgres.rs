@@ -1,0 +1,173 @@
+//! A real PostgreSQL for a test: a server of its own in a temporary folder on a free port.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::Result;
+
+/// How long a server may take to be ready.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// The name and the password of the superuser.
+const USER: &str = "excom";
+const PASSWORD: &str = "se cret/%";
+
+/// Runs the server as long as its standard input is open, so that no server outlives its test, however
+/// that ends. SIGINT ends the sessions that are still open.
+const KEEPER: &str = r#""$@" & server=$!; read -r never; kill -s INT $server; wait $server"#;
+
+/// A running server. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Postgres {
+    keeper: Child,
+    port: u16,
+    _folder: TempDir,
+}
+
+/// The user as whom a server runs, because none runs as root: the ids of a user and its group.
+#[derive(Debug, Clone, Copy)]
+struct Account {
+    user: u32,
+    group: u32,
+}
+
+impl Postgres {
+    /// Whether PostgreSQL is installed; what is missing, otherwise.
+    ///
+    /// # Errors
+    /// What is missing, for the line that counts the test as skipped.
+    pub fn available() -> Result<(), String> {
+        programs().map(drop)
+    }
+
+    /// Makes a database in a temporary folder and starts a server for it.
+    ///
+    /// # Errors
+    /// When there is no PostgreSQL, or it does not start; with what it said.
+    pub fn start() -> Result<Self> {
+        let programs = programs()?;
+        let folder = tempfile::tempdir()?;
+        let account = account(folder.path())?;
+        if let Some(account) = account {
+            chown(folder.path(), Some(account.user), Some(account.group))?;
+        }
+        let data = folder.path().join("data");
+        let password = folder.path().join("password");
+        fs::write(&password, PASSWORD)?;
+        let mut initdb = command(programs.join("initdb"), account);
+        initdb.arg("--pgdata").arg(&data).arg("--pwfile").arg(&password);
+        initdb.args(["--username", USER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale"]);
+        initdb.arg("--no-sync");
+        let made = initdb.stdin(Stdio::null()).output()?;
+        if !made.status.success() {
+            return Err(format!("initdb failed: {}", String::from_utf8_lossy(&made.stderr)).into());
+        }
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let log = folder.path().join("log");
+        let keeper = serve(&programs, account, &data, port, &log)?;
+        let mut server = Self { keeper, port, _folder: folder };
+        if !server.is_ready(&programs)? {
+            return Err(format!("the server did not start: {}", fs::read_to_string(&log)?).into());
+        }
+        Ok(server)
+    }
+
+    fn is_ready(&mut self, programs: &Path) -> Result<bool> {
+        let began = Instant::now();
+        while began.elapsed() < START_LIMIT && self.keeper.try_wait()?.is_none() {
+            let mut ask = Command::new(programs.join("pg_isready"));
+            ask.args(["--quiet", "--host", "127.0.0.1", "--port", &self.port.to_string()]);
+            if ask.status()?.success() {
+                return Ok(true);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(false)
+    }
+
+    /// The URL of a database of the server; `postgres` exists from the beginning.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgresql://{USER}:se%20cret%2F%25@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The password of the superuser, for tests that no message shows it.
+    pub fn password(&self) -> &'static str {
+        PASSWORD
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // The end of its input tells the keeper to end the server.
+        drop(self.keeper.stdin.take());
+        drop(self.keeper.wait());
+    }
+}
+
+fn serve(programs: &Path, account: Option<Account>, data: &Path, port: u16, log: &Path) -> Result<Child> {
+    let (log, folder) = (fs::File::create(log)?, data.parent().unwrap_or(data));
+    let mut keeper = command("sh", account);
+    keeper
+        .args(["-c", KEEPER, "sh"])
+        .arg(programs.join("postgres"))
+        .arg("-D")
+        .arg(data)
+        .arg("-k")
+        .arg(folder);
+    keeper.args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
+    keeper.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
+    Ok(keeper.spawn()?)
+}
+
+/// The folder with PostgreSQL's programs: on the `PATH`, or where Debian and its kin put them.
+fn programs() -> Result<PathBuf, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = installed.map(|version| version.path().join("bin")).collect();
+    // The newest version first, but what is on the path before all.
+    folders.sort();
+    folders.extend(std::env::split_paths(&path).collect::<Vec<_>>().into_iter().rev());
+    let found = folders.into_iter().rev().find(|folder| {
+        ["initdb", "postgres", "pg_isready"].iter().all(|program| folder.join(program).is_file())
+    });
+    found.ok_or_else(|| "PostgreSQL (initdb, postgres, pg_isready) is not installed".to_owned())
+}
+
+/// As whom the server runs: as this user, unless it is root, which owns what it makes.
+fn account(made: &Path) -> Result<Option<Account>> {
+    if fs::metadata(made)?.uid() != 0 {
+        return Ok(None);
+    }
+    let users = fs::read_to_string("/etc/passwd")?;
+    for name in ["postgres", "nobody"] {
+        let mut lines = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        if let Some(line) = lines.find(|line| line.first() == Some(&name))
+            && let [_, _, user, group, ..] = line[..]
+        {
+            return Ok(Some(Account { user: user.parse()?, group: group.parse()? }));
+        }
+    }
+    Err("PostgreSQL does not run as root, and there is no user `postgres` or `nobody`".into())
+}
+
+fn command(program: impl AsRef<OsStr>, account: Option<Account>) -> Command {
+    let Some(Account { user, group }) = account else { return Command::new(program) };
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &user.to_string(), "--regid", &group.to_string(), "--clear-groups", "--"]);
+    command.arg(program);
+    // Root's own folder may be closed to the other user.
+    command.current_dir("/");
+    command
+}
