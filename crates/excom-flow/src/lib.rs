@@ -21,7 +21,7 @@ pub use excom_macros::{Outputs, dag, task};
 pub use arg::{Input, IntoArg, One, TaskRef, XComArg};
 pub use cancel::Cancellation;
 pub use dag::{Dag, DagDefinition, Graph, Handle, Settings, Task};
-pub use instance::{MapIndexes, Pull, RunFacts, TaskIds, TaskInstance};
+pub use instance::{MapIndexes, PreviousRun, Pull, RunFacts, TaskFacts, TaskIds, TaskInstance};
 pub use operator::{Bash, Field, Operator};
 pub use outcome::{BoxError, Failure, Reschedule, Result, Skip, SkipDownstream};
 pub use params::{Given, Param, ParamSpec, Params};

@@ -1,10 +1,11 @@
 //! A task instance as its own code sees it: who it is, and its way to XComs.
 
+mod facts;
 mod pull;
 mod shape;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use excom_core::engine::Receipt;
@@ -15,9 +16,9 @@ use pollster::block_on;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use facts::{PreviousRun, RunFacts, TaskFacts};
 pub use pull::{MapIndexes, Pull, TaskIds};
 
-use crate::cancel::Cancellation;
 use crate::error::within;
 use crate::outcome::SkipDownstream;
 use crate::params::Params;
@@ -48,21 +49,8 @@ struct Inner {
     try_number: u32,
     pushes: bool,
     run: Arc<RunFacts>,
+    task: Arc<TaskFacts>,
     skip: Arc<Mutex<Option<SkipDownstream>>>,
-}
-
-/// What all task instances of a run share.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct RunFacts {
-    /// The parameters.
-    pub params: Params,
-    /// The date that the run is for, if any.
-    pub logical_date: Option<Timestamp>,
-    /// Where Excom keeps its data, for commands that a task starts.
-    pub home: Option<PathBuf>,
-    /// Tells that the run is to stop.
-    pub cancellation: Cancellation,
 }
 
 impl fmt::Debug for TaskInstance {
@@ -91,8 +79,9 @@ impl TaskInstance {
     /// # }).unwrap();
     /// ```
     pub fn new(channel: Arc<dyn TaskChannel>, key: TaskInstanceKey) -> Self {
-        let run = Arc::new(RunFacts::default());
-        Self(Arc::new(Inner { channel, key, attempt: None, try_number: 1, pushes: true, run, skip: Arc::default() }))
+        let (run, task) = (Arc::default(), Arc::default());
+        let skip = Arc::default();
+        Self(Arc::new(Inner { channel, key, attempt: None, try_number: 1, pushes: true, run, task, skip }))
     }
 
     /// The same task instance in a run.
@@ -107,6 +96,12 @@ impl TaskInstance {
         self.change(|inner| (inner.attempt, inner.try_number) = (Some(attempt), try_number))
     }
 
+    /// The same task instance with what its DAG says of the task.
+    #[must_use]
+    pub fn of_task(self, task: Arc<TaskFacts>) -> Self {
+        self.change(|inner| inner.task = task)
+    }
+
     pub(crate) fn with_pushes(self, pushes: bool) -> Self {
         self.change(|inner| inner.pushes = pushes)
     }
@@ -119,6 +114,7 @@ impl TaskInstance {
             try_number: shared.try_number,
             pushes: shared.pushes,
             run: shared.run.clone(),
+            task: shared.task.clone(),
             skip: shared.skip.clone(),
         });
         change(&mut inner);
@@ -173,6 +169,14 @@ impl TaskInstance {
     /// The logical date as `2026-11-21` (UTC), if the run has one.
     pub fn ds(&self) -> Option<String> {
         self.logical_date().map(|date| date.to_zoned(TimeZone::UTC).date().to_string())
+    }
+
+    pub(crate) fn run_facts(&self) -> &RunFacts {
+        &self.0.run
+    }
+
+    pub(crate) fn task_facts(&self) -> &TaskFacts {
+        &self.0.task
     }
 
     /// The parameters of the run.
@@ -278,7 +282,7 @@ impl TaskInstance {
     /// ```
     ///
     /// # Errors
-    /// With the line, the expression, and what a pull in it was answered.
+    /// With line, column and expression, and what a pull in it was answered.
     pub fn render(&self, template: &str) -> Result<String> {
         crate::template::render(self, "template", template)
     }

@@ -273,6 +273,7 @@ impl Runner {
             logical_date: options.logical_date,
             home: self.home.clone(),
             cancellation: options.cancellation,
+            ..RunFacts::default()
         };
         let shared = Shared {
             engine: self.engine.clone(),
