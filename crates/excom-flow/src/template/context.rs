@@ -163,7 +163,8 @@ impl Thing {
             "queue" => ti.task_facts().queue.as_str().into(),
             "hostname" => "".into(),
             "end_date" | "state" => none(),
-            "is_mapped" => Value::from(ti.map_index() >= 0),
+            "is_mapped" if ti.map_index() < 0 => none(),
+            "is_mapped" => true.into(),
             _ => return None,
         })
     }
@@ -250,6 +251,14 @@ impl Object for Thing {
             Kind::DagRun => write!(f, "<DagRun {} @ {}>", ti.dag_id(), ti.run_id()),
         }
     }
+}
+
+/// Whether it is something of the context, rather than a function.
+pub(super) fn is_fact(value: &Value) -> bool {
+    value.downcast_object_ref::<Thing>().is_some()
+        || value.downcast_object_ref::<Choice>().is_some()
+        || value.downcast_object_ref::<Variables>().is_some()
+        || value.downcast_object_ref::<Connections>().is_some()
 }
 
 /// One of several names, as Python's enums of text have them: it prints with its type and compares as text.

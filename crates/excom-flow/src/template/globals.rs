@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use minijinja::value::{Enumerator, Object, ObjectRepr, Rest};
+use minijinja::value::{Enumerator, Object, ObjectRepr, Rest, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::args::{Args, fail, integer};
@@ -17,8 +17,8 @@ const LONGEST_RANGE: i64 = 100_000;
 pub(super) fn register(environment: &mut Environment<'_>) {
     environment.remove_global("debug");
     environment.add_function("range", range);
-    environment.add_function("dict", |args: Rest<Value>| {
-        let mut args = Args::new("dict", &args)?;
+    environment.add_function("dict", |args: Rest<ValueOrKwargs>| {
+        let mut args = Args::new("dict", &args.into_values())?;
         let mut entries = Vec::new();
         for value in args.rest() {
             entries.extend(containers::entries(&value)?);

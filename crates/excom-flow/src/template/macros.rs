@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use minijinja::value::{Object, ObjectRepr};
 use minijinja::{Error, ErrorKind, State, Value};
 
-use super::args::{Args, fail, integer};
+use super::args::{Args, fail, hinted, integer};
 use super::dates::{self, Date, DateTime, Duration, Time};
 use super::json::{self, Style};
 
@@ -47,8 +47,8 @@ pub(super) enum Module {
 pub(super) fn is_callable(value: &Value) -> bool {
     match value.downcast_object_ref::<Module>() {
         Some(module) => matches!(module, Module::Random | Module::Datetime | Module::Timedelta),
-        // Functions, macros and cyclers of the engine have no other trait to tell them by.
-        None => value.to_string().contains("function") || value.to_string().contains("macro"),
+        // What is left are the engine's functions and macros.
+        None => dates::type_name(value).is_none() && !super::context::is_fact(value),
     }
 }
 
@@ -68,6 +68,10 @@ impl Module {
             (Self::Macros, "random") => Self::Random,
             (Self::Dateutil, "parser") => Self::DateutilParser,
             (Self::Dateutil, "tz") => Self::DateutilTz,
+            (Self::Macros, "yaml") => {
+                let hint = "`macros.json` reads and writes JSON";
+                return Some(Value::from(hinted("there is no `macros.yaml` in Excom", hint)));
+            }
             (Self::DateutilTz, "UTC") => return Some(Value::from("UTC")),
             _ => return None,
         };
@@ -265,9 +269,6 @@ impl Object for Module {
         // `macros.timedelta(…)` calls what is found under the name.
         if let Some(member) = self.member(method) {
             return member.call(state, args);
-        }
-        if **self == Self::Macros && method == "yaml" {
-            return Err(fail("there is no `macros.yaml`; `macros.json` reads and writes JSON"));
         }
         let mut args = Args::new(method, args)?;
         let value = self.function(method, &mut args)?;

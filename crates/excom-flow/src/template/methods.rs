@@ -488,6 +488,11 @@ fn field(field: &str, automatic: &mut usize, positional: &[Value], named: &[(Str
         _ if spec.is_empty() => Value::from(python::text(&value)?),
         _ => printable(&value)?,
     };
+    if let (Some(spec), Some(number)) = (spec.strip_suffix('%'), Number::of(&value)) {
+        let precise = if spec.contains('.') { format!("{{:{spec}f}}") } else { format!("{{:{spec}.6f}}") };
+        let made = format(FormatStyle::StrFormat, &precise, &[Value::from(number.float() * 100.0)])?;
+        return Ok(made + "%");
+    }
     match spec {
         "" => python::text(&value),
         spec => format(FormatStyle::StrFormat, &format!("{{:{spec}}}"), &[value]),

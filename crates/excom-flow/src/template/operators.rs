@@ -36,6 +36,13 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     });
     environment.add_function("__compare", compare);
     environment.add_function("__slice", slice);
+    environment.add_function("__iterate", |value: &Value| {
+        defined(&[value])?;
+        match value.kind() {
+            ValueKind::Seq | ValueKind::Iterable | ValueKind::Map | ValueKind::String => Ok(value.clone()),
+            _ => Err(fail(format!("a loop cannot go through {}", python::type_name(value)))),
+        }
+    });
     environment.add_function("__list", |state: &State<'_, '_>, items: &Value| {
         let items: Vec<Value> = items.try_iter()?.collect();
         Run::of(state).spend(items.len() * size_of::<Value>())?;

@@ -99,6 +99,7 @@ struct Found {
 /// What matters of a token.
 #[derive(PartialEq)]
 enum Is {
+    ParenOpen,
     Opening,
     BracketOpen,
     Closing,
@@ -110,7 +111,8 @@ enum Is {
 impl Found {
     fn new(token: &Token<'_>, span: Span) -> Self {
         let is = match token {
-            Token::ParenOpen | Token::BraceOpen => Is::Opening,
+            Token::ParenOpen => Is::ParenOpen,
+            Token::BraceOpen => Is::Opening,
             Token::BracketOpen => Is::BracketOpen,
             Token::ParenClose | Token::BraceClose | Token::BracketClose => Is::Closing,
             Token::Colon => Is::Colon,
@@ -185,15 +187,60 @@ impl Reader<'_> {
         self.replace(range, text);
     }
 
-    /// Where a comparison begins: the engine says where the token before it begins.
-    fn comparison_start(&self, span: Span) -> usize {
-        let index = self.token_from(span.start_offset as usize + 1);
-        self.tokens.get(index).map_or(span.start_offset as usize, |token| token.range.start)
+    /// Where an expression begins. The engine tells that of names and literals only; of what follows them
+    /// (`.a`, `| b`, `< c`) it tells where the last part begins.
+    fn start(&self, expression: &Expr<'_>) -> usize {
+        let span = expression.span();
+        let first = match expression {
+            Expr::GetAttr(it) => self.start(&it.expr),
+            Expr::GetItem(it) => self.start(&it.expr),
+            Expr::Slice(it) => self.start(&it.expr),
+            Expr::Call(it) => self.start(&it.expr),
+            Expr::Test(it) => self.start(&it.expr),
+            Expr::Filter(it) => it.expr.as_ref().map_or(span.start_offset as usize, |expr| self.start(expr)),
+            Expr::BinOp(it) => self.start(&it.left),
+            Expr::Compare(it) => self.start(&it.expr),
+            Expr::IfExpr(it) => self.start(&it.true_expr),
+            // `a not in b` is the negation of `a in b`, without a sign before it.
+            Expr::UnaryOp(it) => match it.expr {
+                Expr::BinOp(_) if !self.template[span.start_offset as usize..].starts_with(['n', '-']) => {
+                    self.start(&it.expr)
+                }
+                _ => span.start_offset as usize,
+            },
+            _ => span.start_offset as usize,
+        };
+        // Parentheses that open before it and close inside it belong to it.
+        let mut index = self.token_from(first);
+        while let Some(before) = index.checked_sub(1)
+            && self.tokens[before].is == Is::ParenOpen
+            && self.closing(before).is_some_and(|end| end <= span.end_offset as usize)
+        {
+            index = before;
+        }
+        self.tokens.get(index).map_or(first, |token| token.range.start)
     }
 
-    fn comparison<'e>(&mut self, span: Span, first: &Expr<'e>, rest: &[(&'static str, &Expr<'e>)]) {
-        let start = self.comparison_start(span);
-        self.open(start, "__compare(");
+    /// Where the parenthesis ends that a token opens.
+    fn closing(&self, open: usize) -> Option<usize> {
+        let mut depth = 0_usize;
+        for token in self.tokens.get(open..)? {
+            match token.is {
+                Is::ParenOpen | Is::Opening | Is::BracketOpen => depth += 1,
+                Is::Closing => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return Some(token.range.end);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn comparison<'e>(&mut self, whole: &Expr<'e>, first: &Expr<'e>, rest: &[(&'static str, &Expr<'e>)]) {
+        self.open(self.start(whole), "__compare(");
         self.expression(first);
         let mut before = first.span();
         for (name, operand) in rest {
@@ -201,7 +248,7 @@ impl Reader<'_> {
             self.expression(operand);
             before = operand.span();
         }
-        self.close(span.end_offset as usize);
+        self.close(whole.span().end_offset as usize);
     }
 
     fn body(&mut self, statements: &[Stmt<'_>]) {
@@ -214,7 +261,7 @@ impl Reader<'_> {
             Stmt::EmitExpr(it) => self.expression(&it.expr),
             Stmt::EmitRaw(it) => self.longest_raw = self.longest_raw.max(it.raw.len()),
             Stmt::ForLoop(it) => {
-                self.expression(&it.iter);
+                self.iterated(&it.iter);
                 self.all(it.filter_expr.as_ref());
                 self.body(&it.body);
                 self.body(&it.else_body);
@@ -259,6 +306,13 @@ impl Reader<'_> {
         }
     }
 
+    /// What a loop goes through: in Python, nothing is not an empty list.
+    fn iterated(&mut self, iter: &Expr<'_>) {
+        self.open(self.start(iter), "__iterate(");
+        self.expression(iter);
+        self.close(iter.span().end_offset as usize);
+    }
+
     fn all<'e: 's, 's>(&mut self, expressions: impl IntoIterator<Item = &'s Expr<'e>>) {
         expressions.into_iter().for_each(|expression| self.expression(expression));
     }
@@ -282,7 +336,7 @@ impl Reader<'_> {
     fn expression(&mut self, expression: &Expr<'_>) {
         match expression {
             Expr::Var(_) | Expr::Const(_) => {}
-            Expr::Slice(it) => self.slice(expression.span(), &it.expr, [&it.start, &it.stop, &it.step]),
+            Expr::Slice(it) => self.slice(self.start(expression), &it.expr, [&it.start, &it.stop, &it.step]),
             Expr::UnaryOp(it) => {
                 let span = expression.span();
                 let start = span.start_offset as usize;
@@ -305,11 +359,11 @@ impl Reader<'_> {
                     // The engine reads `not in` as a negated `in`.
                     let negated = self.tokens.get(after).is_some_and(|token| token.is == Is::Not);
                     let name = if negated { "not in" } else { name };
-                    self.comparison(expression.span(), &it.left, &[(name, &it.right)]);
+                    self.comparison(expression, &it.left, &[(name, &it.right)]);
                 }
                 Operator::Function(function) => {
                     let span = expression.span();
-                    self.open(span.start_offset as usize, function);
+                    self.open(self.start(expression), function);
                     self.expression(&it.left);
                     self.operator(it.left.span(), ",");
                     self.expression(&it.right);
@@ -319,7 +373,7 @@ impl Reader<'_> {
             Expr::Compare(it) => {
                 let rest: Vec<(&'static str, &Expr<'_>)> =
                     it.ops.iter().map(|op| (compared(op.op), &op.expr)).collect();
-                self.comparison(expression.span(), &it.expr, &rest);
+                self.comparison(expression, &it.expr, &rest);
             }
             Expr::IfExpr(it) => {
                 self.expression(&it.test_expr);
@@ -376,17 +430,17 @@ impl Reader<'_> {
     }
 
     /// `x[a:b:c]` becomes `__slice(x,a,b,c)`.
-    fn slice(&mut self, span: Span, value: &Expr<'_>, parts: [&Option<Expr<'_>>; 3]) {
+    fn slice(&mut self, first: usize, value: &Expr<'_>, parts: [&Option<Expr<'_>>; 3]) {
         let bracket = self.operator_after(value.span());
         let Some(start) = self.tokens.get(bracket).map(|token| token.range.clone()) else { return };
-        self.open(span.start_offset as usize, "__slice(");
+        self.open(first, "__slice(");
         self.expression(value);
         self.replace(start, ",");
         let (mut depth, mut colons) = (0_usize, Vec::new());
         let mut end = None;
         for token in &self.tokens[bracket + 1..] {
             match token.is {
-                Is::Opening | Is::BracketOpen => depth += 1,
+                Is::ParenOpen | Is::Opening | Is::BracketOpen => depth += 1,
                 Is::Closing if depth == 0 => {
                     end = Some(token.range.clone());
                     break;
@@ -476,10 +530,13 @@ mod tests {
             ("{{ a < b }}", "{{ __compare(a ,'<', b) }}"),
             ("{{ not (a) not in (b) }}", "{{ not __compare((a) ,'not in', (b)) }}"),
             ("{{ 1 < a == 3 }}", "{{ __compare(1 ,'<', a ,'==', 3) }}"),
+            ("{{ (a).b()[1:] | c < d }}", "{{ __compare(__slice((a).b(),1,none) | c ,'<', d) }}"),
             ("{{ x[1:] }}", "{{ __slice(x,1,none) }}"),
             ("{{ x[::y[0]] }}", "{{ __slice(x,none,none,y[0]) }}"),
             ("{{ [a + 1, {'b': 2}] }}", "{{ __list([__add(a , 1), __dict({'b': 2})]) }}"),
-            ("{% for a, b in [c] %}{% endfor %}", "{% for a, b in __list([c]) %}{% endfor %}"),
+            ("{% for a, b in [c] %}{% endfor %}", "{% for a, b in __iterate(__list([c])) %}{% endfor %}"),
+            ("{% for a in (b).c if d > 1 %}{% endfor %}", "{% for a in __iterate((b).c) if __compare(d ,'>', 1) %}{% endfor %}"),
+            ("{% for a in (b) %}{% endfor %}", "{% for a in (__iterate(b)) %}{% endfor %}"),
         ] {
             assert_eq!(prepared(template), text);
         }

@@ -33,8 +33,7 @@ pub(crate) fn render_all(folder: &Path) -> Result<Vec<Rendered>, String> {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "render.py failed: {errors}");
     let text = String::from_utf8(output.stdout).unwrap();
-    // Python writes infinity in a way that is no JSON.
-    Ok(text.lines().map(|line| serde_json::from_str(&line.replace(": Infinity", ": null")).unwrap()).collect())
+    Ok(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
 /// The Python of an environment that has Airflow, made when there is none.

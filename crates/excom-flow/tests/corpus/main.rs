@@ -163,7 +163,7 @@ fn templates_render_as_in_airflow() {
             None => theirs,
         };
         let ours = render(case, &task_instance(&facts, !case.undated));
-        if case.unstable && ours.is_ok() {
+        if case.unstable && case.ours.is_none() && ours.is_ok() {
             continue;
         }
         if ours.as_ref().ok() != expected.as_ref() {

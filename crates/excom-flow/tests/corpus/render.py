@@ -125,7 +125,7 @@ def render(case):
     try:
         result = task.render_template(case["template"], context)
         if native:
-            return {"value": json.loads(json.dumps(result))}
+            return {"value": json.loads(json.dumps(result, allow_nan=False))}
         return {"text": result}
     except Exception as error:  # noqa: BLE001
         return {"error": type(error).__name__}

@@ -185,26 +185,20 @@ impl DateTime {
         Ok(Self::aware(&moment, self.pendulum))
     }
 
-    /// pendulum's `add` and `subtract`.
+    /// pendulum's `add` and `subtract`: months of the calendar first, then days, then the clock.
     fn added(&self, args: &mut Args<'_>, sign: i64) -> Result<Self, Error> {
-        let mut span = Span::new();
-        type Set = fn(Span, i64) -> Result<Span, jiff::Error>;
-        let units: [(&str, Set); 8] = [
-            ("years", Span::try_years),
-            ("months", Span::try_months),
-            ("weeks", Span::try_weeks),
-            ("days", Span::try_days),
-            ("hours", Span::try_hours),
-            ("minutes", Span::try_minutes),
-            ("seconds", Span::try_seconds),
-            ("microseconds", Span::try_microseconds),
-        ];
-        for (name, set) in units {
-            if let Some(number) = args.optional_integer(name)? {
-                span = set(span, number.saturating_mul(sign)).map_err(calendar)?;
-            }
-        }
-        self.shifted(span)
+        let mut number = |name, unit: i64| {
+            let number = args.optional_integer(name)?.unwrap_or(0);
+            number.checked_mul(unit * sign).ok_or_else(|| fail("the date is out of range"))
+        };
+        let months = number("years", 12)?.saturating_add(number("months", 1)?);
+        let days = number("weeks", 7)?.saturating_add(number("days", 1)?);
+        let hours = number("hours", 3_600_000_000)?.saturating_add(number("minutes", 60_000_000)?);
+        let micros = hours.saturating_add(number("seconds", 1_000_000)?).saturating_add(number("microseconds", 1)?);
+        let span = |span: Result<Span, jiff::Error>| span.map_err(calendar);
+        self.shifted(span(Span::new().try_months(months))?)?
+            .shifted(span(Span::new().try_days(days))?)?
+            .shifted(span(Span::new().try_microseconds(micros))?)
     }
 
     fn replaced(&self, args: &mut Args<'_>) -> Result<Self, Error> {

@@ -5,7 +5,7 @@ mod tests;
 mod texts;
 mod numbers;
 
-use minijinja::value::{Rest, ValueKind};
+use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::args::{Args, fail};
@@ -39,6 +39,16 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_filter("ts_nodash", |value: &Value| date(value, "%Y%m%dT%H%M%S"));
     environment.add_filter("ts", |value: &Value| moment(value, |text| text));
     environment.add_filter("ts_nodash_with_tz", |value: &Value| moment(value, |text| text.replace(['-', ':'], "")));
+    for name in ["default", "d"] {
+        environment.add_filter(name, |value: &Value, args: Rest<ValueOrKwargs>| {
+            let mut args = Args::new("default", &args.into_values())?;
+            let default = args.optional("default_value")?.unwrap_or_else(|| Value::from(""));
+            let falsy = args.flag("boolean")?;
+            args.end()?;
+            let missing = value.is_undefined() || (falsy && !value.is_true());
+            Ok::<_, Error>(if missing { default } else { value.clone() })
+        });
+    }
     for name in ["escape", "e"] {
         environment.add_filter(name, |value: &Value| {
             super::operators::defined(&[value])?;
@@ -73,9 +83,9 @@ fn no_date(value: &Value) -> Error {
 }
 
 /// JSON that is safe inside HTML, its names sorted.
-fn tojson(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
+fn tojson(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     super::operators::defined(&[value])?;
-    let mut args = Args::new("tojson", &args)?;
+    let mut args = Args::new("tojson", &args.into_values())?;
     let indent = args.optional_integer("indent")?.and_then(|indent| usize::try_from(indent).ok());
     args.end()?;
     let indent = indent.map(|indent| " ".repeat(indent.min(100)));

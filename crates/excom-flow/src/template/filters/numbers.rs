@@ -1,6 +1,6 @@
 //! Filters that make numbers, or print them.
 
-use minijinja::value::Rest;
+use minijinja::value::{Rest, ValueOrKwargs};
 use minijinja::{Environment, Error, Value};
 
 use super::super::args::{Args, fail};
@@ -23,9 +23,9 @@ pub(super) fn register(environment: &mut Environment<'_>) {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "it is whole and within bounds")]
-fn int(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
+fn int(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     operators::defined(&[value])?;
-    let mut args = Args::new("int", &args)?;
+    let mut args = Args::new("int", &args.into_values())?;
     let default = args.optional("default")?.unwrap_or_else(|| Value::from(0));
     let base = args.optional_integer("base")?.unwrap_or(10);
     args.end()?;
@@ -49,12 +49,16 @@ fn int(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
         }
         // `3.7` counts as 3.
         return Ok(match text.trim().parse::<f64>() {
-            Ok(number) if number.is_finite() && number.abs() < 1e30 => Number::Integer(number as i128).into(),
+            Ok(number) if number.is_finite() && number.abs() < 1e38 => Number::Integer(number as i128).into(),
+            Ok(number) if number.is_finite() => return Err(fail("an integer would have more than 128 bits")),
             _ => default,
         });
     }
     Ok(match Number::of(value) {
-        Some(Number::Float(number)) if number.is_finite() && number.abs() < 1e30 => {
+        Some(Number::Float(number)) if number.is_finite() => {
+            if number.abs() >= 1e38 {
+                return Err(fail("an integer would have more than 128 bits"));
+            }
             Number::Integer(number as i128).into()
         }
         Some(number @ Number::Integer(_)) => number.into(),
@@ -62,9 +66,11 @@ fn int(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
     })
 }
 
-fn float(value: &Value, default: Option<Value>) -> Result<Value, Error> {
+fn float(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     operators::defined(&[value])?;
-    let default = default.unwrap_or_else(|| Value::from(0.0));
+    let mut args = Args::new("float", &args.into_values())?;
+    let default = args.optional("default")?.unwrap_or_else(|| Value::from(0.0));
+    args.end()?;
     if let Some(text) = value.as_str() {
         return Ok(text.trim().replace('_', "").parse::<f64>().map_or(default, Value::from));
     }
@@ -72,9 +78,9 @@ fn float(value: &Value, default: Option<Value>) -> Result<Value, Error> {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the precision is within bounds")]
-fn round(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
+fn round(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     operators::defined(&[value])?;
-    let mut args = Args::new("round", &args)?;
+    let mut args = Args::new("round", &args.into_values())?;
     let precision = args.optional_integer("precision")?.unwrap_or(0).clamp(-300, 300) as i32;
     let method = args.optional_text("method")?.unwrap_or_else(|| "common".to_owned());
     args.end()?;
@@ -105,14 +111,16 @@ fn round(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
     Ok(Value::from(rounded))
 }
 
-fn filesizeformat(value: &Value, binary: Option<bool>) -> Result<String, Error> {
+fn filesizeformat(value: &Value, args: Rest<ValueOrKwargs>) -> Result<String, Error> {
     operators::defined(&[value])?;
     let text = value.as_str().and_then(|text| text.parse().ok());
     let bytes: f64 = Number::of(value)
         .map(Number::float)
         .or(text)
         .ok_or_else(|| fail("filesizeformat takes a number of bytes"))?;
-    let binary = binary.unwrap_or(false);
+    let mut args = Args::new("filesizeformat", &args.into_values())?;
+    let binary = args.flag("binary")?;
+    args.end()?;
     let base: f64 = if binary { 1024.0 } else { 1000.0 };
     if bytes == 1.0 {
         return Ok("1 Byte".to_owned());

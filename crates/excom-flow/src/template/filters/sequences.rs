@@ -1,6 +1,6 @@
 //! Filters over lists and dicts.
 
-use minijinja::value::{Kwargs, Rest, Tuple, ValueKind};
+use minijinja::value::{Kwargs, Rest, Tuple, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, State, Value};
 
 use super::super::args::{Args, fail};
@@ -46,8 +46,8 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_filter("groupby", groupby);
     environment.add_filter("unique", unique);
     environment.add_filter("sum", sum);
-    environment.add_filter("max", |value: &Value, args: Rest<Value>| extreme(value, &args, true));
-    environment.add_filter("min", |value: &Value, args: Rest<Value>| extreme(value, &args, false));
+    environment.add_filter("max", |value: &Value, args: Rest<ValueOrKwargs>| extreme(value, &args.into_values(), true));
+    environment.add_filter("min", |value: &Value, args: Rest<ValueOrKwargs>| extreme(value, &args.into_values(), false));
     environment.add_filter("map", map);
 }
 
@@ -56,8 +56,8 @@ fn length(value: &Value) -> Result<usize, Error> {
     value.len().ok_or_else(|| fail(format!("{} has no length", python::type_name(value))))
 }
 
-fn join(state: &State<'_, '_>, value: &Value, args: Rest<Value>) -> Result<String, Error> {
-    let mut args = Args::new("join", &args)?;
+fn join(state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Result<String, Error> {
+    let mut args = Args::new("join", &args.into_values())?;
     let between = args.optional("d")?.map_or_else(|| Ok(String::new()), |between| python::text(&between))?;
     let path = args.optional("attribute")?;
     args.end()?;
@@ -74,8 +74,8 @@ fn at_least_one(number: i64, name: &str) -> Result<usize, Error> {
     if number == 0 { Err(fail(format!("`{name}` is at least 1"))) } else { Ok(number) }
 }
 
-fn batch(state: &State<'_, '_>, value: &Value, args: Rest<Value>) -> Result<Value, Error> {
-    let mut args = Args::new("batch", &args)?;
+fn batch(state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let mut args = Args::new("batch", &args.into_values())?;
     let count = at_least_one(args.optional_integer("linecount")?.unwrap_or(0), "linecount")?;
     let fill = args.optional("fill_with")?.filter(|fill| !fill.is_none());
     args.end()?;
@@ -90,8 +90,8 @@ fn batch(state: &State<'_, '_>, value: &Value, args: Rest<Value>) -> Result<Valu
     Ok(list(rows.into_iter().map(list).collect()))
 }
 
-fn slice(state: &State<'_, '_>, value: &Value, args: Rest<Value>) -> Result<Value, Error> {
-    let mut args = Args::new("slice", &args)?;
+fn slice(state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let mut args = Args::new("slice", &args.into_values())?;
     let count = at_least_one(args.optional_integer("slices")?.unwrap_or(0), "slices")?;
     let fill = args.optional("fill_with")?.filter(|fill| !fill.is_none());
     args.end()?;
@@ -111,8 +111,8 @@ fn slice(state: &State<'_, '_>, value: &Value, args: Rest<Value>) -> Result<Valu
     Ok(list(columns))
 }
 
-fn sort(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
-    let mut args = Args::new("sort", &args)?;
+fn sort(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let mut args = Args::new("sort", &args.into_values())?;
     let (reverse, case_sensitive) = (args.flag("reverse")?, args.flag("case_sensitive")?);
     let path = args.optional("attribute")?.filter(|path| !path.is_none());
     args.end()?;
@@ -131,9 +131,9 @@ fn sort(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
     Ok(list(items))
 }
 
-fn dictsort(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
+fn dictsort(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     operators::defined(&[value])?;
-    let mut args = Args::new("dictsort", &args)?;
+    let mut args = Args::new("dictsort", &args.into_values())?;
     let case_sensitive = args.flag("case_sensitive")?;
     let by = args.optional_text("by")?.unwrap_or_else(|| "key".to_owned());
     let reverse = args.flag("reverse")?;
@@ -151,8 +151,8 @@ fn dictsort(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
     Ok(list(pairs))
 }
 
-fn groupby(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
-    let mut args = Args::new("groupby", &args)?;
+fn groupby(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let mut args = Args::new("groupby", &args.into_values())?;
     let path = args.required("attribute")?;
     let default = args.optional("default")?;
     let case_sensitive = args.flag("case_sensitive")?;
@@ -210,8 +210,8 @@ pub(in crate::template) fn is_group(value: &Value) -> bool {
     value.downcast_object_ref::<Group>().is_some()
 }
 
-fn unique(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
-    let mut args = Args::new("unique", &args)?;
+fn unique(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let mut args = Args::new("unique", &args.into_values())?;
     let case_sensitive = args.flag("case_sensitive")?;
     let path = args.optional("attribute")?;
     args.end()?;
@@ -228,8 +228,8 @@ fn unique(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
     Ok(list(chosen))
 }
 
-fn sum(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
-    let mut args = Args::new("sum", &args)?;
+fn sum(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let mut args = Args::new("sum", &args.into_values())?;
     let path = args.optional("attribute")?.filter(|path| !path.is_none());
     let start = args.optional("start")?.unwrap_or_else(|| Value::from(0));
     args.end()?;
@@ -260,8 +260,9 @@ fn extreme(value: &Value, args: &[Value], largest: bool) -> Result<Value, Error>
 }
 
 /// `map('filter', …)` and `map(attribute=…, default=…)`.
-fn map(state: &mut State<'_, '_>, value: &Value, args: Rest<Value>) -> Result<Value, Error> {
+fn map(state: &mut State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let items = items(value)?;
+    let args = args.into_values();
     let (positional, named): (Rest<Value>, Kwargs) = minijinja::value::from_args(&args)?;
     if let (true, true) = (positional.is_empty(), named.has("attribute")) {
         let path: Value = named.get("attribute")?;

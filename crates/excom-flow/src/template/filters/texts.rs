@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use minijinja::value::{Rest, ValueKind};
+use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, State, Value};
 
 use super::super::args::{Args, fail};
@@ -16,18 +16,24 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_filter("lower", |value: &Value| Ok::<_, Error>(text(value)?.to_lowercase()));
     environment.add_filter("capitalize", |value: &Value| Ok::<_, Error>(methods::capitalized(&text(value)?)));
     environment.add_filter("title", |value: &Value| text(value).map(|text| title(&text)));
-    environment.add_filter("trim", |value: &Value, chars: Option<&str>| {
+    environment.add_filter("trim", |value: &Value, args: Rest<ValueOrKwargs>| {
         let text = text(value)?;
+        let mut args = Args::new("trim", &args.into_values())?;
+        let chars = args.optional_text("chars")?;
+        args.end()?;
         Ok::<_, Error>(match chars {
             Some(chars) => text.trim_matches(|c| chars.contains(c)).to_owned(),
             None => text.trim().to_owned(),
         })
     });
-    environment.add_filter("center", |state: &State<'_, '_>, value: &Value, width: Option<usize>| {
-        methods::padded(&run(state), &text(value)?, "center", width.unwrap_or(80), None)
+    environment.add_filter("center", |state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>| {
+        let mut args = Args::new("center", &args.into_values())?;
+        let width = args.optional_integer("width")?.unwrap_or(80);
+        args.end()?;
+        methods::padded(&run(state), &text(value)?, "center", usize::try_from(width).unwrap_or(0), None)
     });
-    environment.add_filter("replace", |state: &State<'_, '_>, value: &Value, args: Rest<Value>| {
-        let mut args = Args::new("replace", &args)?;
+    environment.add_filter("replace", |state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>| {
+        let mut args = Args::new("replace", &args.into_values())?;
         let (old, new) = (text(&args.required("old")?)?, text(&args.required("new")?)?);
         let count = args.optional("count")?.and_then(|count| count.as_usize());
         args.end()?;
@@ -65,9 +71,9 @@ fn title(text: &str) -> String {
     out
 }
 
-fn format(state: &State<'_, '_>, value: &Value, args: Rest<Value>) -> Result<String, Error> {
+fn format(state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Result<String, Error> {
     let format = text(value)?;
-    let mut given = Args::new("format", &args)?;
+    let mut given = Args::new("format", &args.into_values())?;
     let (positional, named) = (given.rest(), given.rest_named()?);
     given.end()?;
     if named.is_empty() {
@@ -86,9 +92,9 @@ pub(in crate::template) fn escaped(text: &str) -> String {
     text.replace('"', "&#34;").replace('\'', "&#39;")
 }
 
-fn indent(state: &State<'_, '_>, value: &Value, args: Rest<Value>) -> Result<String, Error> {
+fn indent(state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Result<String, Error> {
     let text = text(value)?;
-    let mut args = Args::new("indent", &args)?;
+    let mut args = Args::new("indent", &args.into_values())?;
     let width = args.optional("width")?.unwrap_or_else(|| Value::from(4));
     let (first, blank) = (args.flag("first")?, args.flag("blank")?);
     args.end()?;
@@ -131,9 +137,9 @@ fn striptags(text: &str) -> String {
     out.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn truncate(value: &Value, args: Rest<Value>) -> Result<String, Error> {
+fn truncate(value: &Value, args: Rest<ValueOrKwargs>) -> Result<String, Error> {
     let text = text(value)?;
-    let mut args = Args::new("truncate", &args)?;
+    let mut args = Args::new("truncate", &args.into_values())?;
     let length = usize::try_from(args.optional_integer("length")?.unwrap_or(255)).unwrap_or(0);
     let exact = args.flag("killwords")?;
     let end = args.optional_text("end")?.unwrap_or_else(|| "...".to_owned());
@@ -175,9 +181,9 @@ fn urlencode(value: &Value) -> Result<String, Error> {
     Ok(quoted(&python::text(value)?, true, false))
 }
 
-fn wordwrap(state: &State<'_, '_>, value: &Value, args: Rest<Value>) -> Result<String, Error> {
+fn wordwrap(state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Result<String, Error> {
     let text = text(value)?;
-    let mut args = Args::new("wordwrap", &args)?;
+    let mut args = Args::new("wordwrap", &args.into_values())?;
     let width = usize::try_from(args.optional_integer("width")?.unwrap_or(79)).unwrap_or(0).max(1);
     let break_words = args.optional("break_long_words")?.is_none_or(|given| given.is_true());
     let end = args.optional_text("wrapstring")?.unwrap_or_else(|| "\n".to_owned());
@@ -187,41 +193,63 @@ fn wordwrap(state: &State<'_, '_>, value: &Value, args: Rest<Value>) -> Result<S
     Ok(wrapped.join(&end))
 }
 
-/// The pieces of a line, none longer than the width if words may be broken.
-fn wrap(line: &str, width: usize, break_words: bool) -> Vec<String> {
-    let (mut lines, mut current) = (Vec::new(), String::new());
-    for word in line.split_whitespace() {
-        let mut word: Vec<char> = word.chars().collect();
-        loop {
-            let used = current.chars().count();
-            let space = usize::from(used > 0);
-            if used + space + word.len() <= width || (used == 0 && !break_words) {
-                if space > 0 {
-                    current.push(' ');
-                }
-                current.extend(&word);
-                break;
-            }
-            if used > 0 && (word.len() <= width || !break_words || used + 1 >= width) {
-                lines.push(std::mem::take(&mut current));
-                continue;
-            }
-            let room = width - used - space;
-            if space > 0 {
-                current.push(' ');
-            }
-            current.extend(word.drain(..room));
-            lines.push(std::mem::take(&mut current));
+/// The pieces that a line may be broken between: white space, and words, which end at their hyphens.
+fn pieces(line: &str) -> Vec<String> {
+    let mut pieces: Vec<String> = Vec::new();
+    let mut previous: Option<char> = None;
+    let mut before_hyphen = false;
+    for character in line.chars() {
+        let continues = previous.is_some_and(|previous| previous.is_whitespace() == character.is_whitespace());
+        let broken = before_hyphen && character.is_alphabetic();
+        match pieces.last_mut() {
+            Some(piece) if continues && !broken => piece.push(character),
+            _ => pieces.push(character.to_string()),
         }
+        before_hyphen = character == '-' && previous.is_some_and(char::is_alphabetic);
+        previous = Some(character);
     }
-    if !current.is_empty() || lines.is_empty() {
-        lines.push(current);
+    pieces
+}
+
+/// The lines of a line, none longer than the width if words may be broken.
+fn wrap(line: &str, width: usize, break_words: bool) -> Vec<String> {
+    let is_space = |piece: &String| piece.trim().is_empty();
+    let mut lines: Vec<String> = Vec::new();
+    let mut rest = std::collections::VecDeque::from(pieces(line));
+    while !rest.is_empty() {
+        if !lines.is_empty() && rest.front().is_some_and(is_space) {
+            rest.pop_front();
+        }
+        let (mut current, mut used): (Vec<String>, usize) = (Vec::new(), 0);
+        while let Some(piece) = rest.pop_front_if(|piece| used + piece.chars().count() <= width) {
+            used += piece.chars().count();
+            current.push(piece);
+        }
+        if let Some(long) = rest.pop_front_if(|piece| piece.chars().count() > width) {
+            if break_words {
+                let cut = long.char_indices().nth(width - used).map_or(long.len(), |(place, _)| place);
+                let (now, later) = long.split_at(cut);
+                current.push(now.to_owned());
+                rest.push_front(later.to_owned());
+            } else if current.is_empty() {
+                current.push(long);
+            } else {
+                rest.push_front(long);
+            }
+        }
+        current.pop_if(|piece| is_space(piece));
+        if !current.is_empty() {
+            lines.push(current.concat());
+        }
     }
     lines
 }
 
-fn xmlattr(value: &Value, spaced: Option<bool>) -> Result<Value, Error> {
+fn xmlattr(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     operators::defined(&[value])?;
+    let mut args = Args::new("xmlattr", &args.into_values())?;
+    let spaced = args.optional("autospace")?.is_none_or(|spaced| spaced.is_true());
+    args.end()?;
     let mut out = String::new();
     for (name, value) in entries(value)? {
         if value.is_none() || value.is_undefined() {
@@ -234,6 +262,5 @@ fn xmlattr(value: &Value, spaced: Option<bool>) -> Result<Value, Error> {
         let gap = if out.is_empty() { "" } else { " " };
         out.push_str(&format!("{gap}{}=\"{}\"", escaped(&name), escaped(&python::text(&value)?)));
     }
-    let spaced = spaced.unwrap_or(true) && !out.is_empty();
-    Ok(Value::from_safe_string(if spaced { format!(" {out}") } else { out }))
+    Ok(Value::from_safe_string(if spaced && !out.is_empty() { format!(" {out}") } else { out }))
 }
