@@ -138,7 +138,13 @@ impl Field {
     }
 
     /// Renders what is a template. Blocks while that pulls.
-    pub(crate) fn render(&mut self, ti: &TaskInstance, name: &str, extensions: &[&str], native: bool) -> Result<()> {
+    pub(crate) fn render(
+        &mut self,
+        ti: &TaskInstance,
+        name: &str,
+        extensions: &[&str],
+        native: bool,
+    ) -> Result<()> {
         let renderer = Renderer { ti, extensions, rules: Rules { native, shell: self.shell } };
         let value = match &self.content {
             Content::Template(template) => renderer.text(name, template)?,
@@ -161,7 +167,11 @@ struct Renderer<'a> {
 impl Renderer<'_> {
     fn text(&self, name: &str, text: &str) -> Result<Value> {
         let is_file = self.extensions.iter().any(|extension| text.ends_with(extension));
-        if is_file { self.file(name, text) } else { template::value(self.ti, name, text, self.rules) }
+        if !is_file {
+            return template::value(self.ti, name, text, self.rules);
+        }
+        self.file(name, text)
+            .map_err(|e| e.hint("a text with this ending names a file; with a space behind it, it is a text"))
     }
 
     fn file(&self, name: &str, file: &str) -> Result<Value> {
@@ -175,7 +185,10 @@ impl Renderer<'_> {
         Ok(match tree {
             Json::String(text) => self.text(name, text)?.get()?,
             Json::Array(items) => {
-                let items = items.iter().enumerate().map(|(place, item)| self.tree(&format!("{name}[{place}]"), item));
+                let items = items
+                    .iter()
+                    .enumerate()
+                    .map(|(place, item)| self.tree(&format!("{name}[{place}]"), item));
                 Json::Array(items.collect::<Result<_>>()?)
             }
             Json::Object(entries) => {

@@ -170,3 +170,6 @@ async fn note_rendered<O: Operator>(operator: &mut O, ti: &TaskInstance) {
         ti.log(&format!("what the fields were rendered to is not kept: {error}"));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,9 +42,8 @@ impl<'a> Args<'a> {
     }
 
     pub(super) fn required(&mut self, name: &str) -> Result<Value, Error> {
-        self.optional(name)?.ok_or_else(|| {
-            Error::new(ErrorKind::MissingArgument, format!("{} needs `{name}`", self.of))
-        })
+        self.optional(name)?
+            .ok_or_else(|| Error::new(ErrorKind::MissingArgument, format!("{} needs `{name}`", self.of)))
     }
 
     pub(super) fn text(&mut self, name: &str) -> Result<String, Error> {

@@ -82,8 +82,7 @@ fn copied(value: &Value) -> Result<Value, Error> {
         }
         if let Some(inner) = value.downcast_object_ref::<Dict>() {
             let entries = locked(&inner.0).clone();
-            let entries =
-                entries.into_iter().map(|(key, item)| Ok((key, copy(&item, depth + 1, left)?)));
+            let entries = entries.into_iter().map(|(key, item)| Ok((key, copy(&item, depth + 1, left)?)));
             return Ok(Value::from_object(Dict(Mutex::new(entries.collect::<Result<_, Error>>()?))));
         }
         Ok(value.clone())
@@ -108,7 +107,12 @@ impl Object for List {
         Some(locked(&self.0).len())
     }
 
-    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
+    fn call_method(
+        self: &Arc<Self>,
+        _: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Result<Value, Error> {
         let mut args = Args::new(method, args)?;
         let none = Value::from(());
         // Each arm reads its arguments before it locks.
@@ -135,7 +139,8 @@ impl Object for List {
             "pop" => {
                 let index = args.optional_integer("index")?.unwrap_or(-1);
                 let mut items = locked(&self.0);
-                let place = operators::index(index, items.len()).ok_or_else(|| fail("pop from outside the list"))?;
+                let place =
+                    operators::index(index, items.len()).ok_or_else(|| fail("pop from outside the list"))?;
                 items.remove(place)
             }
             "remove" => {
@@ -189,7 +194,12 @@ impl Object for Dict {
         Some(locked(&self.0).len())
     }
 
-    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
+    fn call_method(
+        self: &Arc<Self>,
+        _: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Result<Value, Error> {
         let mut args = Args::new(method, args)?;
         let result = match method {
             "get" => {
@@ -225,7 +235,9 @@ impl Object for Dict {
                 let key = hashed(args.required("key")?);
                 let default = args.optional("default")?;
                 let taken = locked(&self.0).shift_remove(&key);
-                taken.or(default).ok_or_else(|| fail(format!("the dict has no key {}", python::repr_of(&key))))?
+                taken
+                    .or(default)
+                    .ok_or_else(|| fail(format!("the dict has no key {}", python::repr_of(&key))))?
             }
             "popitem" => {
                 let last = locked(&self.0).pop();
@@ -264,9 +276,7 @@ pub(super) fn entries(value: &Value) -> Result<Vec<(Value, Value)>, Error> {
                 let inner = value.get_item(&item)?;
                 Ok((item, inner))
             }
-            false if item.len() == Some(2) => {
-                Ok((item.get_item_by_index(0)?, item.get_item_by_index(1)?))
-            }
+            false if item.len() == Some(2) => Ok((item.get_item_by_index(0)?, item.get_item_by_index(1)?)),
             false => Err(fail("a dict is made of pairs")),
         })
         .collect()

@@ -10,10 +10,10 @@ use minijinja::{Error, ErrorKind, State, Value};
 use super::args::{Args, fail, hinted};
 use super::containers::{dict, list};
 use super::dates::{self, DateTime};
+use super::json;
 use super::macros::Module;
 use super::pull::xcom_pull;
 use super::run::Run;
-use super::json;
 use crate::instance::TaskInstance;
 
 /// The names of the context, each made when it is asked for.
@@ -182,7 +182,9 @@ impl Thing {
             "trigger_rule" => Choice::value("TriggerRule", &facts.trigger_rule),
             "pool" => facts.pool.as_str().into(),
             "queue" => facts.queue.as_str().into(),
-            "upstream_task_ids" => list(facts.upstream_task_ids.iter().map(|id| Value::from(&**id)).collect()),
+            "upstream_task_ids" => {
+                list(facts.upstream_task_ids.iter().map(|id| Value::from(&**id)).collect())
+            }
             "downstream_task_ids" => {
                 list(facts.downstream_task_ids.iter().map(|id| Value::from(&**id)).collect())
             }
@@ -232,7 +234,12 @@ impl Object for Thing {
         }
     }
 
-    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
+    fn call_method(
+        self: &Arc<Self>,
+        _: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Result<Value, Error> {
         match (self.kind, method) {
             (Kind::Instance, "xcom_pull") => xcom_pull(&self.run, args),
             (Kind::Instance, _) => Err(fail(format!(
@@ -306,13 +313,13 @@ struct Variables {
 
 impl Variables {
     fn find(&self, key: &str) -> Result<Option<Value>, Error> {
-        let text = pollster::block_on(self.run.ti.channel().variable(key)).map_err(|error| {
-            fail(format!("variable `{key}`: {error}")).with_source(error)
-        })?;
+        let text = pollster::block_on(self.run.ti.channel().variable(key))
+            .map_err(|error| fail(format!("variable `{key}`: {error}")).with_source(error))?;
         match text {
             Some(text) if self.json => match json::read(&text) {
                 Ok(value) => Ok(Some(value)),
-                Err(error) => Err(fail(format!("variable `{key}` is no JSON, so it is only in `var.value`")).with_source(error)),
+                Err(error) => Err(fail(format!("variable `{key}` is no JSON, so it is only in `var.value`"))
+                    .with_source(error)),
             },
             text => Ok(text.map(Value::from)),
         }
@@ -341,7 +348,12 @@ impl Object for Variables {
         ObjectRepr::Plain
     }
 
-    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
+    fn call_method(
+        self: &Arc<Self>,
+        _: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Result<Value, Error> {
         if method != "get" {
             return Err(Error::from(ErrorKind::UnknownMethod));
         }
@@ -376,7 +388,12 @@ impl Object for Connections {
         ObjectRepr::Plain
     }
 
-    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
+    fn call_method(
+        self: &Arc<Self>,
+        _: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Result<Value, Error> {
         if method != "get" {
             return Err(Error::from(ErrorKind::UnknownMethod));
         }

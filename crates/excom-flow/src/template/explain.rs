@@ -21,7 +21,10 @@ pub(super) fn refused(ti: &TaskInstance, field: &str, template: &str, why: Refus
             let place = at(template, place);
             Error::new(
                 ErrorKind::Forbidden,
-                format!("template of task `{}`, field `{field}`{place}: `{name}` cannot be reached", ti.task_id()),
+                format!(
+                    "template of task `{}`, field `{field}`{place}: `{name}` cannot be reached",
+                    ti.task_id()
+                ),
             )
             .hint("names that begin with two underscores are Python's own, and closed to templates")
         }
@@ -47,11 +50,24 @@ fn expression(template: &str, place: usize) -> Option<&str> {
     let before = template.get(..place)?;
     let opened = before.rfind("{{").max(before.rfind("{%"));
     // A place may be that of the delimiter itself.
-    let here = template.get(place..).filter(|rest| rest.starts_with("{{") || rest.starts_with("{%")).map(|_| place);
+    let here =
+        template.get(place..).filter(|rest| rest.starts_with("{{") || rest.starts_with("{%")).map(|_| place);
     let start = here.or(opened)? + 2;
     let rest = &template[start..];
     let end = [rest.find("}}"), rest.find("%}")].into_iter().flatten().min().unwrap_or(rest.len());
     Some(rest[..end].trim_matches(|c: char| c.is_whitespace() || c == '-'))
+}
+
+/// The error that others only pass on: what went wrong in an included file, or in a block.
+fn innermost(error: &minijinja::Error) -> &minijinja::Error {
+    let mut innermost = error;
+    while let Some(inner) =
+        std::error::Error::source(innermost).and_then(|source| source.downcast_ref::<minijinja::Error>())
+        && inner.name().is_some()
+    {
+        innermost = inner;
+    }
+    innermost
 }
 
 /// An engine's error, with the place, the pulls before it, and hints.
@@ -64,6 +80,7 @@ pub(super) fn explain(
     fuel: u64,
 ) -> Error {
     let mut message = format!("template of task `{}`, field `{field}`", ti.task_id());
+    let error = innermost(error);
     let name = error.name().unwrap_or(field);
     if name != field {
         message.push_str(&format!(", file `{name}`"));
@@ -127,7 +144,8 @@ fn known_name(ti: &TaskInstance, code: &str) -> Option<String> {
             "this run has no logical date, so there is no `{name}`; `dag_run.run_after` is always there"
         ));
     }
-    let names = ["params", "task_instance", "macros", "dag_run", "logical_date", "run_id", "data_interval_start"];
+    let names =
+        ["params", "task_instance", "macros", "dag_run", "logical_date", "run_id", "data_interval_start"];
     let first = words().next()?;
     let near = nearest(first, names.into_iter().chain(DATED)).filter(|near| *near != first)?;
     Some(format!("nearest: `{near}`"))

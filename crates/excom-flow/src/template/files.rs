@@ -25,7 +25,8 @@ pub(super) fn read(folders: &[PathBuf], name: &str) -> Result<String> {
     match find(folders, name)? {
         Some(path) => content(&path),
         None => {
-            let places: Vec<String> = folders.iter().map(|folder| format!("`{}`", folder.display())).collect();
+            let places: Vec<String> =
+                folders.iter().map(|folder| format!("`{}`", folder.display())).collect();
             let place = if places.is_empty() { "the current folder".to_owned() } else { places.join(" or ") };
             Err(invalid(format!("there is no template file `{name}` in {place}"))
                 .hint("name the folder with template_searchpath"))

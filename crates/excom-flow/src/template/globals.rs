@@ -16,7 +16,7 @@ const LONGEST_RANGE: i64 = 100_000;
 /// Puts them in place of the engine's own.
 pub(super) fn register(environment: &mut Environment<'_>) {
     environment.remove_global("debug");
-    environment.add_function("range", range);
+    environment.add_function("range", |args: Rest<Value>| range(&args));
     environment.add_function("dict", |args: Rest<ValueOrKwargs>| {
         let mut args = Args::new("dict", &args.into_values())?;
         let mut entries = Vec::new();
@@ -44,7 +44,7 @@ pub(super) struct Range {
     step: i64,
 }
 
-fn range(args: Rest<Value>) -> Result<Value, Error> {
+fn range(args: &[Value]) -> Result<Value, Error> {
     let numbers = args.iter().map(|value| integer(value).ok_or_else(|| fail("range takes whole numbers")));
     let numbers: Vec<i64> = numbers.collect::<Result<_, _>>()?;
     let (start, stop, step) = match numbers[..] {
@@ -87,7 +87,8 @@ impl Object for Range {
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         let (start, step) = (self.start, self.step);
-        let numbers = (0..i64::try_from(self.len()).unwrap_or(0)).map(move |place| Value::from(start + place * step));
+        let numbers =
+            (0..i64::try_from(self.len()).unwrap_or(0)).map(move |place| Value::from(start + place * step));
         Enumerator::Iter(Box::new(numbers))
     }
 
@@ -113,7 +114,12 @@ impl Object for Cycler {
         (name.as_str()? == "current").then(|| self.items[place].clone())
     }
 
-    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
+    fn call_method(
+        self: &Arc<Self>,
+        _: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Result<Value, Error> {
         Args::new(method, args)?.end()?;
         match method {
             "next" => {

@@ -31,7 +31,8 @@ fn exact(json: &str) -> serde_json::Result<Value> {
         }
         Some(b'{') => {
             let entries = crate::entries::of(json)?;
-            let entries = entries.into_iter().map(|(name, value)| Ok((Value::from(name), exact(value.get())?)));
+            let entries =
+                entries.into_iter().map(|(name, value)| Ok((Value::from(name), exact(value.get())?)));
             let entries = entries.collect::<serde_json::Result<Vec<_>>>()?;
             containers::dict(entries).map_err(serde::de::Error::custom)
         }
@@ -71,7 +72,13 @@ pub(super) struct Style {
 impl Style {
     pub(super) fn indented(indent: Option<String>) -> Self {
         let element = if indent.is_some() { "," } else { ", " };
-        Self { sort_keys: false, ascii: true, lenient: false, indent, separators: (element.to_owned(), ": ".to_owned()) }
+        Self {
+            sort_keys: false,
+            ascii: true,
+            lenient: false,
+            indent,
+            separators: (element.to_owned(), ": ".to_owned()),
+        }
     }
 }
 

@@ -90,14 +90,18 @@ impl Module {
                 dates::formatted(&moved, "%Y-%m-%d").unwrap_or_else(|| Ok(String::new())).map(Value::from)
             }
             (Self::Macros, "ds_format") => {
-                let (ds, from, to) = (args.text("ds")?, args.text("input_format")?, args.text("output_format")?);
+                let (ds, from, to) =
+                    (args.text("ds")?, args.text("input_format")?, args.text("output_format")?);
                 dates::strftime(&to, &dates::strptime(&ds, &from)?).map(Value::from)
             }
             (Self::Macros, "ds_format_locale") => {
-                let (ds, from, to) = (args.text("ds")?, args.text("input_format")?, args.text("output_format")?);
+                let (ds, from, to) =
+                    (args.text("ds")?, args.text("input_format")?, args.text("output_format")?);
                 let locale = args.optional_text("locale")?.unwrap_or_else(|| "en_US".to_owned());
                 if locale != "en" && !locale.starts_with("en_") {
-                    return Err(fail(format!("dates are written in English only, not in the locale `{locale}`")));
+                    return Err(fail(format!(
+                        "dates are written in English only, not in the locale `{locale}`"
+                    )));
                 }
                 dates::babel(&to, &dates::strptime(&ds, &from)?).map(Value::from)
             }
@@ -106,7 +110,9 @@ impl Module {
                 let one = DateTime::of(&one).ok_or_else(|| fail("datetime_diff_for_humans takes a date"))?;
                 dates::difference_for_humans(one, other.as_ref().and_then(DateTime::of)).map(Value::from)
             }
-            (Self::DateutilParser, "parse") => dates::dateutil(&args.text("timestr")?).map(Value::from_object),
+            (Self::DateutilParser, "parse") => {
+                dates::dateutil(&args.text("timestr")?).map(Value::from_object)
+            }
             (Self::DateutilTz, "gettz") => {
                 let name = args.required("name")?;
                 dates::zone(&name).map(|_| name)
@@ -152,7 +158,9 @@ fn dumps(args: &mut Args<'_>) -> Result<Value, Error> {
     style.sort_keys = args.named("sort_keys")?.is_some_and(|sort| sort.is_true());
     style.ascii = args.named("ensure_ascii")?.is_none_or(|ascii| ascii.is_true());
     if let Some(separators) = args.named("separators")?.filter(|separators| !separators.is_none()) {
-        let text = |place| separators.get_item_by_index(place).ok().and_then(|text| text.as_str().map(ToOwned::to_owned));
+        let text = |place| {
+            separators.get_item_by_index(place).ok().and_then(|text| text.as_str().map(ToOwned::to_owned))
+        };
         style.separators =
             text(0).zip(text(1)).ok_or_else(|| fail("`separators` of dumps is a pair of texts"))?;
     }
@@ -164,7 +172,9 @@ fn construct(args: &[Value]) -> Result<Value, Error> {
     let mut args = Args::new("datetime", args)?;
     let mut number = |name: &str, default: Option<i64>| {
         let given = args.optional(name)?;
-        let number = given.as_ref().map(|given| integer(given).ok_or_else(|| fail(format!("`{name}` is a whole number"))));
+        let number = given
+            .as_ref()
+            .map(|given| integer(given).ok_or_else(|| fail(format!("`{name}` is a whole number"))));
         number.transpose()?.or(default).ok_or_else(|| fail(format!("datetime needs `{name}`")))
     };
     let (year, month, day) = (number("year", None)?, number("month", None)?, number("day", None)?);
@@ -213,7 +223,8 @@ fn datetime(name: &str, args: &mut Args<'_>) -> Result<Value, Error> {
         "utcnow" | "today" => utc(now(), None),
         "fromtimestamp" | "utcfromtimestamp" => {
             let seconds = args.required("timestamp")?;
-            let seconds = super::operators::Number::of(&seconds).ok_or_else(|| fail("a timestamp is a number"))?;
+            let seconds =
+                super::operators::Number::of(&seconds).ok_or_else(|| fail("a timestamp is a number"))?;
             #[expect(clippy::cast_possible_truncation, reason = "what is out of range is refused")]
             let moment = Timestamp::from_microsecond((seconds.float() * 1e6).round() as i64);
             utc(moment.map_err(|e| fail(e.to_string()))?, args.optional("tz")?)
@@ -221,7 +232,9 @@ fn datetime(name: &str, args: &mut Args<'_>) -> Result<Value, Error> {
         "combine" => {
             let (date, time) = (args.required("date")?, args.required("time")?);
             match (Date::of(&date), Time::of(&time)) {
-                (Some(date), Some(time)) => Ok(Value::from_object(DateTime::naive(date.0.to_datetime(time.0)))),
+                (Some(date), Some(time)) => {
+                    Ok(Value::from_object(DateTime::naive(date.0.to_datetime(time.0))))
+                }
                 _ => Err(fail("combine takes a date and a time")),
             }
         }

@@ -13,7 +13,12 @@ use super::{containers, dates, python};
 const WIDEST: usize = 100_000;
 
 /// Called for methods that a value does not have itself.
-pub(super) fn call(state: &mut State<'_, '_>, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+pub(super) fn call(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    method: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::String => {
             let run = Run::of(state);
@@ -42,7 +47,9 @@ fn number(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     let result = match (method, Number::of(value)) {
         ("is_integer", Some(Number::Integer(_))) => Value::from(true),
         ("is_integer", Some(Number::Float(number))) => Value::from(number.fract() == 0.0),
-        ("bit_length", Some(Number::Integer(number))) => Value::from(128 - number.unsigned_abs().leading_zeros()),
+        ("bit_length", Some(Number::Integer(number))) => {
+            Value::from(128 - number.unsigned_abs().leading_zeros())
+        }
         _ => return Err(Error::from(ErrorKind::UnknownMethod)),
     };
     Args::new(method, args)?.end()?;
@@ -95,7 +102,11 @@ fn text(run: &Run, text: &str, method: &str, args: &[Value]) -> Result<Value, Er
         }
         "partition" | "rpartition" => {
             let separator = args.text("sep")?;
-            let found = if method == "partition" { text.split_once(&*separator) } else { text.rsplit_once(&*separator) };
+            let found = if method == "partition" {
+                text.split_once(&*separator)
+            } else {
+                text.rsplit_once(&*separator)
+            };
             let parts = match found {
                 Some((before, after)) => [before, &separator, after],
                 None if method == "partition" => [text, "", ""],
@@ -111,7 +122,8 @@ fn text(run: &Run, text: &str, method: &str, args: &[Value]) -> Result<Value, Er
         "join" => {
             let items = args.required("iterable")?.try_iter()?.collect::<Vec<_>>();
             let texts = items.iter().map(|item| {
-                item.as_str().ok_or_else(|| fail(format!("join takes texts, not {}", python::type_name(item))))
+                item.as_str()
+                    .ok_or_else(|| fail(format!("join takes texts, not {}", python::type_name(item))))
             });
             Value::from(joined(run, &texts.collect::<Result<Vec<_>, _>>()?, text)?)
         }
@@ -170,8 +182,12 @@ fn text(run: &Run, text: &str, method: &str, args: &[Value]) -> Result<Value, Er
         "isalnum" => all(char::is_alphanumeric),
         "isspace" => all(is_space),
         "isascii" => Value::from(text.is_ascii()),
-        "isupper" => Value::from(text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase)),
-        "islower" => Value::from(text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase)),
+        "isupper" => {
+            Value::from(text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase))
+        }
+        "islower" => {
+            Value::from(text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase))
+        }
         "istitle" => Value::from(text.chars().any(char::is_alphabetic) && title(text) == text),
         "isidentifier" => {
             let first = text.starts_with(|first: char| first.is_alphabetic() || first == '_');
@@ -195,13 +211,22 @@ fn title(text: &str) -> String {
     let mut out = String::new();
     let mut inside = false;
     for character in text.chars() {
-        if inside { out.extend(character.to_lowercase()) } else { out.extend(character.to_uppercase()) }
+        if inside {
+            out.extend(character.to_lowercase());
+        } else {
+            out.extend(character.to_uppercase());
+        }
         inside = character.is_alphabetic();
     }
     out
 }
 
-fn split(text: &str, separator: Option<&str>, most: Option<usize>, right: bool) -> Result<Vec<String>, Error> {
+fn split(
+    text: &str,
+    separator: Option<&str>,
+    most: Option<usize>,
+    right: bool,
+) -> Result<Vec<String>, Error> {
     let limit = most.map_or(usize::MAX, |most| most.saturating_add(1));
     let mut parts: Vec<String> = match (separator, right) {
         (Some(""), _) => return Err(fail("the separator is empty")),
@@ -242,7 +267,8 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
         if rest.is_empty() {
             return None;
         }
-        let ends = ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
+        let ends =
+            ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
         let line = rest.find(ends).unwrap_or(rest.len());
         let after = &rest[line..];
         let end = if after.starts_with("\r\n") { 2 } else { after.chars().next().map_or(0, char::len_utf8) };
@@ -253,7 +279,13 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// `text.replace(old, new)`, its size known before it is made.
-pub(super) fn replaced(run: &Run, text: &str, old: &str, new: &str, count: Option<usize>) -> Result<String, Error> {
+pub(super) fn replaced(
+    run: &Run,
+    text: &str,
+    old: &str,
+    new: &str,
+    count: Option<usize>,
+) -> Result<String, Error> {
     let found = if old.is_empty() { text.chars().count() + 1 } else { text.matches(old).count() };
     let found = found.min(count.unwrap_or(usize::MAX));
     run.spend(text.len().saturating_add(found.saturating_mul(new.len())))?;
@@ -278,7 +310,13 @@ pub(super) fn joined(run: &Run, texts: &[impl AsRef<str>], between: &str) -> Res
 }
 
 /// A text made as wide as told.
-pub(super) fn padded(run: &Run, text: &str, how: &str, width: usize, fill: Option<char>) -> Result<String, Error> {
+pub(super) fn padded(
+    run: &Run,
+    text: &str,
+    how: &str,
+    width: usize,
+    fill: Option<char>,
+) -> Result<String, Error> {
     let missing = width.saturating_sub(text.chars().count());
     run.spend(text.len().saturating_add(missing.saturating_mul(4)))?;
     let pad = |count: usize| std::iter::repeat_n(fill.unwrap_or(' '), count).collect::<String>();
@@ -380,7 +418,9 @@ pub(super) fn percent(run: &Run, text: &str, args: &[Value]) -> Result<String, E
                         #[expect(clippy::cast_possible_truncation, reason = "as Python does")]
                         Some(Number::Float(number)) => Value::from(number as i64),
                         Some(number) => number.into(),
-                        None => return Err(fail(format!("%d takes a number, not {}", python::type_name(value)))),
+                        None => {
+                            return Err(fail(format!("%d takes a number, not {}", python::type_name(value))));
+                        }
                     },
                     (_, Some(value)) => printable(value)?,
                 };
@@ -444,7 +484,12 @@ fn braces(run: &Run, text: &str, positional: &[Value], named: &[(String, Value)]
 }
 
 /// One `{name!r:spec}`.
-fn field(field: &str, automatic: &mut usize, positional: &[Value], named: &[(String, Value)]) -> Result<String, Error> {
+fn field(
+    field: &str,
+    automatic: &mut usize,
+    positional: &[Value],
+    named: &[(String, Value)],
+) -> Result<String, Error> {
     let (path, spec) = field.split_once(':').unwrap_or((field, ""));
     let (path, conversion) = path.split_once('!').unwrap_or((path, ""));
     let end = path.find(['.', '[']).unwrap_or(path.len());

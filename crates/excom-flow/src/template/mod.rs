@@ -82,7 +82,7 @@ fn environment(run: &Arc<Run>, fuel: u64) -> Environment<'static> {
         if matches!(state.auto_escape(), AutoEscape::Html) && !value.is_safe() {
             text = filters::escaped(&text);
         }
-        run.spend(text.len())?;
+        run.print(text.len())?;
         shell::check(&run, value, &text)?;
         out.write_str(&text).map_err(minijinja::Error::from)
     });
@@ -101,7 +101,12 @@ pub(crate) fn render(ti: &TaskInstance, field: &str, template: &str) -> Result<S
 ///
 /// # Errors
 /// As [`render`]; and when a value cannot be written as JSON.
-pub(crate) fn value(ti: &TaskInstance, field: &str, template: &str, rules: Rules) -> Result<excom_core::Value> {
+pub(crate) fn value(
+    ti: &TaskInstance,
+    field: &str,
+    template: &str,
+    rules: Rules,
+) -> Result<excom_core::Value> {
     rendered(ti, field, template, rules, |lone, text| match (rules.native, lone) {
         (false, _) => excom_core::Value::of(&text),
         (true, Some(value)) if value.as_str().is_none() => json::field(&value),
@@ -138,10 +143,13 @@ fn rendered<T: Send>(
         files.serve(&mut environment, folders);
         files.keep(field, template.to_owned(), prepared);
         let context = Value::from_object(Context(run.clone()));
-        let made = environment
-            .render_named_str(field, &text, context)
-            .and_then(|made| if made.len() > run::LARGEST { run.spend(made.len()).map(|()| made) } else { Ok(made) })
-            .map_err(|error| explain(ti, field, &error, &files, &run.pulled(), fuel))?;
+        let made =
+            environment
+                .render_named_str(field, &text, context)
+                .and_then(|made| {
+                    if made.len() > run::LARGEST { run.spend(made.len()).map(|()| made) } else { Ok(made) }
+                })
+                .map_err(|error| explain(ti, field, &error, &files, &run.pulled(), fuel))?;
         finish(run.kept().filter(|_| lone), made)
     };
     if template.contains("{%") { on_large_stack(work) } else { work() }
@@ -157,7 +165,8 @@ fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T>
             let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
             work()
         });
-        let failed = |why: &str| Error::new(ErrorKind::Other, format!("a template cannot be rendered: {why}"));
+        let failed =
+            |why: &str| Error::new(ErrorKind::Other, format!("a template cannot be rendered: {why}"));
         match thread {
             Ok(thread) => thread.join().unwrap_or_else(|_| Err(failed("rendering it panicked"))),
             Err(error) => Err(failed("no thread can be started").because(error)),

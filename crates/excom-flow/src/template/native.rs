@@ -21,7 +21,11 @@ fn literal(text: &str) -> Option<Value> {
     let mut reader = Reader { rest: text, depth: 0 };
     let first = reader.value()?;
     reader.space();
-    let value = if reader.rest.starts_with(',') { Value::from(Tuple::from(reader.more(first, None)?)) } else { first };
+    let value = if reader.rest.starts_with(',') {
+        Value::from(Tuple::from(reader.more(first, None)?))
+    } else {
+        first
+    };
     reader.space();
     reader.rest.trim_end().is_empty().then_some(value)
 }
@@ -34,7 +38,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn space(&mut self) {
         let inside = self.depth > 0;
-        self.rest = self.rest.trim_start_matches(|c| matches!(c, ' ' | '\t') || (inside && matches!(c, '\n' | '\r')));
+        self.rest =
+            self.rest.trim_start_matches(|c| matches!(c, ' ' | '\t') || (inside && matches!(c, '\n' | '\r')));
     }
 
     fn eat(&mut self, token: char) -> bool {
@@ -183,7 +188,8 @@ impl Reader<'_> {
         let whole = plain.chars().all(|digit| digit.is_digit(radix));
         let value = if whole {
             // Python has no decimal numbers with zeros before them, other than zero.
-            if radix == 10 && plain.len() > 1 && plain.starts_with('0') && plain.trim_matches('0') != "" {
+            if radix == 10 && plain.len() > 1 && plain.starts_with('0') && !plain.trim_matches('0').is_empty()
+            {
                 return None;
             }
             let number = i128::from_str_radix(&plain, radix).ok()?;

@@ -34,7 +34,7 @@ pub(super) fn register(environment: &mut Environment<'_>) {
         Run::of(state).spend(left.len() + right.len())?;
         Ok::<_, Error>(left + &right)
     });
-    environment.add_function("__compare", compare);
+    environment.add_function("__compare", |first: &Value, rest: Rest<Value>| compare(first, &rest));
     environment.add_function("__slice", slice);
     environment.add_function("__iterate", |value: &Value| {
         defined(&[value])?;
@@ -91,9 +91,7 @@ impl Number {
 impl From<Number> for Value {
     fn from(number: Number) -> Self {
         match number {
-            Number::Integer(number) => {
-                i64::try_from(number).map_or_else(|_| Self::from(number), Self::from)
-            }
+            Number::Integer(number) => i64::try_from(number).map_or_else(|_| Self::from(number), Self::from),
             Number::Float(number) => Self::from(number),
         }
     }
@@ -179,7 +177,8 @@ fn multiply(state: &State<'_, '_>, left: &Value, right: &Value) -> Result<Value,
         .into());
     }
     for (what, times) in [(left, right), (right, left)] {
-        let (Some(times), false) = (integer(times), what.as_str().is_none() && !matches!(what.kind(), ValueKind::Seq))
+        let (Some(times), false) =
+            (integer(times), what.as_str().is_none() && !matches!(what.kind(), ValueKind::Seq))
         else {
             continue;
         };
@@ -297,9 +296,9 @@ fn negate(value: &Value) -> Result<Value, Error> {
 }
 
 /// `a < b`, also in chains, and `in`.
-fn compare(first: &Value, rest: Rest<Value>) -> Result<bool, Error> {
+fn compare(first: &Value, rest: &[Value]) -> Result<bool, Error> {
     let mut left = first.clone();
-    for step in rest.0.chunks_exact(2) {
+    for step in rest.chunks_exact(2) {
         let (operator, right) = (step[0].as_str().unwrap_or_default(), &step[1]);
         defined(&[&left, right])?;
         if !holds(&left, operator, right)? {
@@ -390,7 +389,8 @@ pub(super) fn order(left: &Value, right: &Value, operator: &str) -> Result<Optio
     if let Some(ordering) = dates::order(left, right)? {
         return Ok(Some(ordering));
     }
-    if left.kind() == ValueKind::Seq && right.kind() == ValueKind::Seq && left.is_tuple() == right.is_tuple() {
+    if left.kind() == ValueKind::Seq && right.kind() == ValueKind::Seq && left.is_tuple() == right.is_tuple()
+    {
         for (a, b) in left.try_iter()?.zip(right.try_iter()?) {
             if !equal(&a, &b)? {
                 return order(&a, &b, operator);
@@ -408,9 +408,7 @@ pub(super) fn contains(container: &Value, item: &Value) -> Result<bool, Error> {
             (Some(text), Some(part)) => Ok(text.contains(part)),
             _ => Err(types("in", item, container)),
         },
-        ValueKind::Map if hashable(item) => {
-            Ok(!container.get_item(&hashed(item.clone()))?.is_undefined())
-        }
+        ValueKind::Map if hashable(item) => Ok(!container.get_item(&hashed(item.clone()))?.is_undefined()),
         ValueKind::Seq | ValueKind::Iterable => {
             for other in container.try_iter()? {
                 if equal(&other, item)? {
@@ -468,7 +466,8 @@ fn slice(
         None => Ok(None),
         Some(value) if value.is_none() => Ok(None),
         Some(value) => {
-            let wrong = || fail(format!("a slice is given by whole numbers, not {}", python::type_name(value)));
+            let wrong =
+                || fail(format!("a slice is given by whole numbers, not {}", python::type_name(value)));
             integer(value).map(Some).ok_or_else(wrong)
         }
     };

@@ -16,67 +16,65 @@ const POSITIONAL: [&str; 4] = ["task_ids", "dag_id", "key", "include_prior_dates
 /// Pulls, and notes what was asked and answered.
 pub(super) fn xcom_pull(run: &Run, args: &[Value]) -> Result<Value, Error> {
     let ti = &run.ti;
-        let (positional, named): (Rest<Value>, Kwargs) = from_args(args)?;
-        if positional.len() > POSITIONAL.len() {
-            let message = format!("xcom_pull takes at most {} arguments by position", POSITIONAL.len());
-            return Err(Error::new(minijinja::ErrorKind::TooManyArguments, message));
+    let (positional, named): (Rest<Value>, Kwargs) = from_args(args)?;
+    if positional.len() > POSITIONAL.len() {
+        let message = format!("xcom_pull takes at most {} arguments by position", POSITIONAL.len());
+        return Err(Error::new(minijinja::ErrorKind::TooManyArguments, message));
+    }
+    let argument = |name: &str| -> Result<Option<Value>, Error> {
+        let place = POSITIONAL.iter().position(|positional| *positional == name);
+        let by_position = place.and_then(|place| positional.get(place)).cloned();
+        let by_name: Option<Value> = if named.has(name) { Some(named.get(name)?) } else { None };
+        match (by_position, by_name) {
+            (Some(_), Some(_)) => Err(invalid(format!("xcom_pull got `{name}` twice"))),
+            (value, None) | (None, value) => match value {
+                Some(value) if value.is_undefined() => {
+                    Err(Error::new(minijinja::ErrorKind::UndefinedError, format!("`{name}` of xcom_pull")))
+                }
+                value => Ok(value),
+            },
         }
-        let argument = |name: &str| -> Result<Option<Value>, Error> {
-            let place = POSITIONAL.iter().position(|positional| *positional == name);
-            let by_position = place.and_then(|place| positional.get(place)).cloned();
-            let by_name: Option<Value> = if named.has(name) { Some(named.get(name)?) } else { None };
-            match (by_position, by_name) {
-                (Some(_), Some(_)) => Err(invalid(format!("xcom_pull got `{name}` twice"))),
-                (value, None) | (None, value) => match value {
-                    Some(value) if value.is_undefined() => Err(Error::new(
-                        minijinja::ErrorKind::UndefinedError,
-                        format!("`{name}` of xcom_pull"),
-                    )),
-                    value => Ok(value),
-                },
-            }
-        };
-        let task_ids = task_ids(argument("task_ids")?)?;
-        let mut pull = ti.xcom_pull(task_ids.clone());
-        let mut asked = Asked::new(ti, &task_ids);
-        if let Some(dag_id) = text("dag_id", argument("dag_id")?)? {
-            asked.dag_id.clone_from(&dag_id);
-            pull = pull.dag_id(dag_id);
-        }
-        if let Some(run_id) = text("run_id", argument("run_id")?)? {
-            asked.run_id.clone_from(&run_id);
-            pull = pull.run_id(run_id);
-        }
-        if let Some(key) = argument("key")? {
-            let key =
-                text("key", Some(key))?.ok_or_else(|| invalid("`key` of xcom_pull is text, not None"))?;
-            asked.key.clone_from(&key);
-            pull = pull.key(key);
-        }
-        if let Some(include) = argument("include_prior_dates")? {
-            pull = pull.prior_dates(include.is_true());
-        }
-        if let Some(map_indexes) = argument("map_indexes")? {
-            let map_indexes = indexes(&map_indexes)?;
-            asked.map_indexes = format!(" at {map_indexes:?}");
-            pull = pull.map_indexes(map_indexes);
-        }
-        if let Some(default) = argument("default")? {
-            let default = json::write(&default, &json::Style::indented(None))?;
-            let default = excom_core::Value::parse(default).map_err(|e| invalid(e.to_string()))?;
-            pull = pull.default_value(default);
-        }
-        named.assert_all_used()?;
-        done(run, pull, asked.to_string())
+    };
+    let task_ids = task_ids(argument("task_ids")?)?;
+    let mut pull = ti.xcom_pull(task_ids.clone());
+    let mut asked = Asked::new(ti, &task_ids);
+    if let Some(dag_id) = text("dag_id", argument("dag_id")?)? {
+        asked.dag_id.clone_from(&dag_id);
+        pull = pull.dag_id(dag_id);
+    }
+    if let Some(run_id) = text("run_id", argument("run_id")?)? {
+        asked.run_id.clone_from(&run_id);
+        pull = pull.run_id(run_id);
+    }
+    if let Some(key) = argument("key")? {
+        let key = text("key", Some(key))?.ok_or_else(|| invalid("`key` of xcom_pull is text, not None"))?;
+        asked.key.clone_from(&key);
+        pull = pull.key(key);
+    }
+    if let Some(include) = argument("include_prior_dates")? {
+        pull = pull.prior_dates(include.is_true());
+    }
+    if let Some(map_indexes) = argument("map_indexes")? {
+        let map_indexes = indexes(&map_indexes)?;
+        asked.map_indexes = format!(" at {map_indexes:?}");
+        pull = pull.map_indexes(map_indexes);
+    }
+    if let Some(default) = argument("default")? {
+        let default = json::write(&default, &json::Style::indented(None))?;
+        let default = excom_core::Value::parse(default).map_err(|e| invalid(e.to_string()))?;
+        pull = pull.default_value(default);
+    }
+    named.assert_all_used()?;
+    done(run, pull, asked.to_string())
 }
 
 fn done(run: &Run, pull: Pull, asked: String) -> Result<Value, Error> {
-        let (value, missing) = pollster::block_on(pull.shaped()).map_err(|error| {
-            let place = format!("it pulled {asked}");
-            invalid(error.to_string()).with_source(crate::error::within(&place, error))
-        })?;
-        run.note(Pulled { asked, missing });
-        json::data(&value).map_err(|error| invalid(error.to_string()).with_source(error))
+    let (value, missing) = pollster::block_on(pull.shaped()).map_err(|error| {
+        let place = format!("it pulled {asked}");
+        invalid(error.to_string()).with_source(crate::error::within(&place, error))
+    })?;
+    run.note(Pulled { asked, missing });
+    json::data(&value).map_err(|error| invalid(error.to_string()).with_source(error))
 }
 
 /// What a pull asks for, for messages.

@@ -35,6 +35,7 @@ pub(super) struct Run {
     /// What it prints is read by a shell.
     pub(super) shell: bool,
     spent: AtomicUsize,
+    printed: AtomicUsize,
     pulled: Mutex<Vec<Pulled>>,
     lone: Mutex<Option<Value>>,
 }
@@ -61,6 +62,7 @@ impl Run {
             ti: ti.clone(),
             shell,
             spent: AtomicUsize::new(0),
+            printed: AtomicUsize::new(0),
             pulled: Mutex::default(),
             lone: Mutex::default(),
         })
@@ -69,9 +71,10 @@ impl Run {
     /// The run that a function is called in.
     pub(super) fn of(state: &State<'_, '_>) -> Arc<Self> {
         // Every environment that renders has it; see `environment`.
-        state.lookup(NAME).and_then(|run| run.downcast_object()).unwrap_or_else(|| {
-            unreachable!("the environment of a template has its run")
-        })
+        state
+            .lookup(NAME)
+            .and_then(|run| run.downcast_object())
+            .unwrap_or_else(|| unreachable!("the environment of a template has its run"))
     }
 
     /// Notes that so many bytes are about to be made.
@@ -86,6 +89,17 @@ impl Run {
             return Err(fail(format!("the template makes over {} MiB in all", MOST >> 20)));
         }
         Ok(())
+    }
+
+    /// Notes that so many bytes are about to be printed.
+    ///
+    /// # Errors
+    /// When a template prints too much.
+    pub(super) fn print(&self, bytes: usize) -> Result<(), Error> {
+        if self.printed.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > LARGEST {
+            return Err(fail(format!("the template prints over {} MiB", LARGEST >> 20)));
+        }
+        self.spend(bytes)
     }
 
     pub(super) fn note(&self, pulled: Pulled) {

@@ -12,7 +12,11 @@ pub(super) fn sort(items: &mut [Value], reverse: bool) -> Result<(), Error> {
 }
 
 /// Sorts by what a function makes of the items.
-pub(super) fn sort_by(items: &mut [Value], reverse: bool, key: impl Fn(&Value) -> Value) -> Result<(), Error> {
+pub(super) fn sort_by(
+    items: &mut [Value],
+    reverse: bool,
+    key: impl Fn(&Value) -> Value,
+) -> Result<(), Error> {
     let mut keyed: Vec<(Value, Value)> = items.iter().map(|item| (key(item), item.clone())).collect();
     let mut problem = None;
     keyed.sort_by(|(a, _), (b, _)| {

@@ -42,13 +42,13 @@ impl Prepared {
             .map_while(Result::ok)
             .map(|(token, span)| Found::new(&token, span))
             .collect();
-        let mut reader =
-            Reader { template, tokens, edits: Vec::new(), refused: None, longest_raw: 0};
+        let mut reader = Reader { template, tokens, edits: Vec::new(), refused: None, longest_raw: 0 };
         reader.statement(&parsed);
         if let Some((name, place)) = reader.refused {
             return Err(Refused::Name(name, place));
         }
-        let lone = matches!(&parsed, Stmt::Template(root) if matches!(root.children[..], [Stmt::EmitExpr(_)]));
+        let lone =
+            matches!(&parsed, Stmt::Template(root) if matches!(root.children[..], [Stmt::EmitExpr(_)]));
         let mut prepared = Self { lone, longest_raw: reader.longest_raw, ..Self::default() };
         prepared.apply(template, reader.edits);
         Ok(prepared)
@@ -535,7 +535,10 @@ mod tests {
             ("{{ x[::y[0]] }}", "{{ __slice(x,none,none,y[0]) }}"),
             ("{{ [a + 1, {'b': 2}] }}", "{{ __list([__add(a , 1), __dict({'b': 2})]) }}"),
             ("{% for a, b in [c] %}{% endfor %}", "{% for a, b in __iterate(__list([c])) %}{% endfor %}"),
-            ("{% for a in (b).c if d > 1 %}{% endfor %}", "{% for a in __iterate((b).c) if __compare(d ,'>', 1) %}{% endfor %}"),
+            (
+                "{% for a in (b).c if d > 1 %}{% endfor %}",
+                "{% for a in __iterate((b).c) if __compare(d ,'>', 1) %}{% endfor %}",
+            ),
             ("{% for a in (b) %}{% endfor %}", "{% for a in (__iterate(b)) %}{% endfor %}"),
         ] {
             assert_eq!(prepared(template), text);

@@ -86,7 +86,8 @@ fn task_instance(facts: &Json, dated: bool) -> TaskInstance {
     let variables = facts["variables"].as_object().unwrap();
     let variables: BTreeMap<String, String> =
         variables.iter().map(|(name, text)| (name.clone(), text.as_str().unwrap().to_owned())).collect();
-    let channel = WithVariables { inner: engine.channel(attempt.clone()), variables, rendered: Mutex::default() };
+    let channel =
+        WithVariables { inner: engine.channel(attempt.clone()), variables, rendered: Mutex::default() };
 
     let mut run = RunFacts::default();
     // What the run was given counts as parameters too, as in Airflow.
@@ -111,7 +112,10 @@ fn task_instance(facts: &Json, dated: bool) -> TaskInstance {
     task.retries = u32::try_from(facts["retries"].as_u64().unwrap()).unwrap();
     task.start_date = moment(&facts["start_date"]);
     let try_number = u32::try_from(facts["try_number"].as_u64().unwrap()).unwrap();
-    TaskInstance::new(Arc::new(channel), key).in_run(run.into()).of_task(task.into()).as_try(attempt.id, try_number)
+    TaskInstance::new(Arc::new(channel), key)
+        .in_run(run.into())
+        .of_task(task.into())
+        .as_try(attempt.id, try_number)
 }
 
 /// Returns its one field as it was rendered.
@@ -150,7 +154,8 @@ fn render(case: &Case, ti: &TaskInstance) -> Result<Json, String> {
 
 #[test]
 fn templates_render_as_in_airflow() {
-    let facts: Json = serde_json::from_str(&std::fs::read_to_string(folder().join("facts.json")).unwrap()).unwrap();
+    let facts: Json =
+        serde_json::from_str(&std::fs::read_to_string(folder().join("facts.json")).unwrap()).unwrap();
     let (cases, mut wrong) = (cases(), Vec::new());
     for case in &cases {
         let theirs = match (&case.text, &case.value) {
@@ -167,7 +172,8 @@ fn templates_render_as_in_airflow() {
             continue;
         }
         if ours.as_ref().ok() != expected.as_ref() {
-            let shown = |json: &Json| json.as_str().map_or_else(|| json.to_string(), |text| format!("{text:?}"));
+            let shown =
+                |json: &Json| json.as_str().map_or_else(|| json.to_string(), |text| format!("{text:?}"));
             let expected = expected.as_ref().map_or_else(|| "an error".to_owned(), shown);
             let ours = ours.as_ref().map_or_else(Clone::clone, shown);
             wrong.push(format!("{:?}\n  expected {expected}\n  got      {ours}", case.template));

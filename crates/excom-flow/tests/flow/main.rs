@@ -10,6 +10,7 @@ mod events;
 mod logs;
 mod params;
 mod pulls;
+mod rendering;
 mod runs;
 mod support;
 mod tasks;

@@ -172,7 +172,8 @@ impl DateTime {
         let range = || fail("the date is out of range");
         let days = i64::try_from(micros / DAY).map_err(|_| range())?;
         let rest = i64::try_from(micros % DAY).map_err(|_| range())?;
-        let span = Span::new().try_days(days).and_then(|span| span.try_microseconds(rest)).map_err(calendar)?;
+        let span =
+            Span::new().try_days(days).and_then(|span| span.try_microseconds(rest)).map_err(calendar)?;
         self.shifted(span)
     }
 
@@ -194,7 +195,8 @@ impl DateTime {
         let months = number("years", 12)?.saturating_add(number("months", 1)?);
         let days = number("weeks", 7)?.saturating_add(number("days", 1)?);
         let hours = number("hours", 3_600_000_000)?.saturating_add(number("minutes", 60_000_000)?);
-        let micros = hours.saturating_add(number("seconds", 1_000_000)?).saturating_add(number("microseconds", 1)?);
+        let micros =
+            hours.saturating_add(number("seconds", 1_000_000)?).saturating_add(number("microseconds", 1)?);
         let span = |span: Result<Span, jiff::Error>| span.map_err(calendar);
         self.shifted(span(Span::new().try_months(months))?)?
             .shifted(span(Span::new().try_days(days))?)?
@@ -240,9 +242,8 @@ impl DateTime {
         let day = |date: civil::Date| date.to_datetime(civil::Time::midnight());
         let of_hour = |minute: i8, second: i8| date.at(self.civil.hour(), minute, second, 0);
         let year = i32::from(date.year());
-        let january = |year: i32| {
-            civil::Date::new(i16::try_from(year).unwrap_or(1), 1, 1).map(day).map_err(calendar)
-        };
+        let january =
+            |year: i32| civil::Date::new(i16::try_from(year).unwrap_or(1), 1, 1).map(day).map_err(calendar);
         Ok(match unit {
             "second" => of_hour(self.civil.minute(), self.civil.second()),
             "minute" => of_hour(self.civil.minute(), 0),
@@ -391,7 +392,10 @@ impl DateTime {
             _ if self.pendulum => self.pendulum_method(method, args)?,
             "diff_for_humans" | "add" | "subtract" | "in_timezone" | "start_of" => {
                 let message = format!("`{method}` is pendulum's, and this is a plain datetime");
-                return Err(hinted(message, "dates of the context have it; others move by macros.timedelta(…)"));
+                return Err(hinted(
+                    message,
+                    "dates of the context have it; others move by macros.timedelta(…)",
+                ));
             }
             _ => return Err(Error::from(ErrorKind::UnknownMethod)),
         })
@@ -440,7 +444,12 @@ impl Object for DateTime {
         }
     }
 
-    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
+    fn call_method(
+        self: &Arc<Self>,
+        _: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Result<Value, Error> {
         let mut args = Args::new(method, args)?;
         let value = self.method(method, &mut args)?;
         args.end()?;

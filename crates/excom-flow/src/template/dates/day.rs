@@ -102,7 +102,12 @@ impl Object for Date {
         })
     }
 
-    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
+    fn call_method(
+        self: &Arc<Self>,
+        _: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Result<Value, Error> {
         let mut args = Args::new(method, args)?;
         let value = match method {
             "strftime" => Value::from(strftime(&args.text("format")?, &self.midnight())?),
@@ -150,7 +155,12 @@ impl Object for Time {
         })
     }
 
-    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
+    fn call_method(
+        self: &Arc<Self>,
+        _: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Result<Value, Error> {
         let mut args = Args::new(method, args)?;
         let value = match method {
             "strftime" => Value::from(strftime(&args.text("format")?, &self.on_first_day())?),

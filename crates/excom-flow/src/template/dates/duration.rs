@@ -57,7 +57,8 @@ impl Duration {
         let mut micros = 0;
         for (name, unit) in UNITS {
             let Some(given) = args.optional(name)? else { continue };
-            let number = Number::of(&given).ok_or_else(|| fail(format!("`{name}` of timedelta is a number")))?;
+            let number =
+                Number::of(&given).ok_or_else(|| fail(format!("`{name}` of timedelta is a number")))?;
             micros += product(number, unit)?;
         }
         args.end()?;
@@ -152,7 +153,12 @@ impl Object for Duration {
         }
     }
 
-    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
+    fn call_method(
+        self: &Arc<Self>,
+        _: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Result<Value, Error> {
         let value = match method {
             "total_seconds" => Value::from(self.total_seconds()),
             "total_minutes" => Value::from(self.total_seconds() / 60.0),

@@ -9,11 +9,12 @@ use super::datetime::calendar;
 /// The difference to another moment (`2 hours before`), or to now (`2 hours ago`).
 pub(in crate::template) fn difference(date: &DateTime, other: Option<&DateTime>) -> Result<String, Error> {
     let now: Timestamp = crate::template::macros::now();
-    let (one, two) = (date.zoned()?, other.map_or_else(|| Ok(DateTime::utc(now).zoned()?), DateTime::zoned)?);
+    let (one, two) = (date.zoned()?, other.map_or_else(|| DateTime::utc(now).zoned(), DateTime::zoned)?);
     let future = one > two;
     let (first, last) = if future { (&two, &one) } else { (&one, &two) };
     let span = first.datetime().until((Unit::Year, last.datetime())).map_err(calendar)?;
-    let span = span.round(SpanRound::new().smallest(Unit::Second).largest(Unit::Year).relative(first.datetime()));
+    let span =
+        span.round(SpanRound::new().smallest(Unit::Second).largest(Unit::Year).relative(first.datetime()));
     let span = span.map_err(calendar)?;
     let (years, months) = (i64::from(span.get_years()), i64::from(span.get_months()));
     let days = i64::from(span.get_days()) + 7 * i64::from(span.get_weeks());

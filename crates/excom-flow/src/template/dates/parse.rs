@@ -52,11 +52,30 @@ fn iso(text: &str) -> Option<DateTime> {
 /// `dateutil.parser.parse`, for ISO 8601 and the usual ways of writing dates with English names.
 pub(in crate::template) fn dateutil(text: &str) -> Result<DateTime, Error> {
     const DATES: [&str; 14] = [
-        "%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%m/%d/%Y", "%m/%d/%y", "%d.%m.%Y", "%B %d %Y", "%b %d %Y",
-        "%d %B %Y", "%d %b %Y", "%d-%b-%Y", "%A %d %B %Y", "%a %d %b %Y", "%Y-%m",
+        "%Y-%m-%d",
+        "%Y/%m/%d",
+        "%Y%m%d",
+        "%m/%d/%Y",
+        "%m/%d/%y",
+        "%d.%m.%Y",
+        "%B %d %Y",
+        "%b %d %Y",
+        "%d %B %Y",
+        "%d %b %Y",
+        "%d-%b-%Y",
+        "%A %d %B %Y",
+        "%a %d %b %Y",
+        "%Y-%m",
     ];
     const TIMES: [&str; 9] = [
-        "", " %H:%M", " %H:%M:%S", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p", " %I %p", " %H:%M:%S %z",
+        "",
+        " %H:%M",
+        " %H:%M:%S",
+        " %H:%M:%S%.f",
+        " %I:%M %p",
+        " %I:%M:%S %p",
+        " %I %p",
+        " %H:%M:%S %z",
         " %H:%M %z",
     ];
     let text = text.trim();

@@ -1,9 +1,9 @@
 //! Jinja's filters and tests where the engine lacks them or has them otherwise, and Airflow's five for dates.
 
+mod numbers;
 mod sequences;
 mod tests;
 mod texts;
-mod numbers;
 
 use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
@@ -38,7 +38,8 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_filter("ds_nodash", |value: &Value| date(value, "%Y%m%d"));
     environment.add_filter("ts_nodash", |value: &Value| date(value, "%Y%m%dT%H%M%S"));
     environment.add_filter("ts", |value: &Value| moment(value, |text| text));
-    environment.add_filter("ts_nodash_with_tz", |value: &Value| moment(value, |text| text.replace(['-', ':'], "")));
+    environment
+        .add_filter("ts_nodash_with_tz", |value: &Value| moment(value, |text| text.replace(['-', ':'], "")));
     for name in ["default", "d"] {
         environment.add_filter(name, |value: &Value, args: Rest<ValueOrKwargs>| {
             let mut args = Args::new("default", &args.into_values())?;
@@ -52,7 +53,11 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     for name in ["escape", "e"] {
         environment.add_filter(name, |value: &Value| {
             super::operators::defined(&[value])?;
-            if value.is_safe() { Ok(value.clone()) } else { python::text(value).map(|text| Value::from_safe_string(escaped(&text))) }
+            if value.is_safe() {
+                Ok(value.clone())
+            } else {
+                python::text(value).map(|text| Value::from_safe_string(escaped(&text)))
+            }
         });
     }
     numbers::register(environment);

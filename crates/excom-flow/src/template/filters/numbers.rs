@@ -84,8 +84,8 @@ fn round(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let precision = args.optional_integer("precision")?.unwrap_or(0).clamp(-300, 300) as i32;
     let method = args.optional_text("method")?.unwrap_or_else(|| "common".to_owned());
     args.end()?;
-    let number =
-        Number::of(value).ok_or_else(|| fail(format!("round takes a number, not {}", python::type_name(value))))?;
+    let number = Number::of(value)
+        .ok_or_else(|| fail(format!("round takes a number, not {}", python::type_name(value))))?;
     if let (Number::Integer(number), "common") = (number, &*method) {
         let power = 10_i128.checked_pow(precision.min(0).unsigned_abs()).unwrap_or(i128::MAX);
         // Half goes to the even neighbour.

@@ -46,8 +46,12 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_filter("groupby", groupby);
     environment.add_filter("unique", unique);
     environment.add_filter("sum", sum);
-    environment.add_filter("max", |value: &Value, args: Rest<ValueOrKwargs>| extreme(value, &args.into_values(), true));
-    environment.add_filter("min", |value: &Value, args: Rest<ValueOrKwargs>| extreme(value, &args.into_values(), false));
+    environment.add_filter("max", |value: &Value, args: Rest<ValueOrKwargs>| {
+        extreme(value, &args.into_values(), true)
+    });
+    environment.add_filter("min", |value: &Value, args: Rest<ValueOrKwargs>| {
+        extreme(value, &args.into_values(), false)
+    });
     environment.add_filter("map", map);
 }
 
@@ -122,7 +126,8 @@ fn sort(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
         // `attribute='a,b'` sorts by both.
         Some(path) => match path.as_str() {
             Some(paths) if paths.contains(',') => {
-                let keys = paths.split(',').map(|path| folded(attribute(item, &Value::from(path)), case_sensitive));
+                let keys =
+                    paths.split(',').map(|path| folded(attribute(item, &Value::from(path)), case_sensitive));
                 Value::from(Tuple::from(keys.collect::<Vec<_>>()))
             }
             _ => folded(attribute(item, path), case_sensitive),
@@ -171,14 +176,22 @@ fn groupby(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
         let grouper = key(&item);
         match groups.last_mut() {
             Some((last, group))
-                if operators::equal(&folded(last.clone(), case_sensitive), &folded(grouper.clone(), case_sensitive))? =>
+                if operators::equal(
+                    &folded(last.clone(), case_sensitive),
+                    &folded(grouper.clone(), case_sensitive),
+                )? =>
             {
                 group.push(item);
             }
             _ => groups.push((grouper, vec![item])),
         }
     }
-    Ok(list(groups.into_iter().map(|(grouper, items)| Value::from_object(Group { grouper, items: list(items) })).collect()))
+    Ok(list(
+        groups
+            .into_iter()
+            .map(|(grouper, items)| Value::from_object(Group { grouper, items: list(items) }))
+            .collect(),
+    ))
 }
 
 /// A group of `groupby`: a pair whose parts have names.

@@ -15,7 +15,8 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_test("sequence", |value: &Value| {
         matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String) || value.len().is_some()
     });
-    environment.add_test("number", |value: &Value| matches!(value.kind(), ValueKind::Number | ValueKind::Bool));
+    environment
+        .add_test("number", |value: &Value| matches!(value.kind(), ValueKind::Number | ValueKind::Bool));
     environment.add_test("in", |value: &Value, container: &Value| {
         operators::defined(&[value, container])?;
         operators::contains(container, value)

@@ -40,7 +40,9 @@ pub(super) fn register(environment: &mut Environment<'_>) {
         methods::replaced(&run(state), &text(value)?, &old, &new, count)
     });
     environment.add_filter("format", format);
-    environment.add_filter("forceescape", |value: &Value| text(value).map(|text| Value::from_safe_string(escaped(&text))));
+    environment.add_filter("forceescape", |value: &Value| {
+        text(value).map(|text| Value::from_safe_string(escaped(&text)))
+    });
     environment.add_filter("indent", indent);
     environment.add_filter("striptags", |value: &Value| text(value).map(|text| striptags(&text)));
     environment.add_filter("truncate", truncate);
@@ -65,7 +67,11 @@ fn title(text: &str) -> String {
     let mut out = String::new();
     let mut inside = false;
     for character in text.chars() {
-        if inside { out.extend(character.to_lowercase()) } else { out.extend(character.to_uppercase()) }
+        if inside {
+            out.extend(character.to_lowercase());
+        } else {
+            out.extend(character.to_uppercase());
+        }
         inside = !(character.is_whitespace() || "-({[<".contains(character));
     }
     out
@@ -174,7 +180,11 @@ fn urlencode(value: &Value) -> Result<String, Error> {
     operators::defined(&[value])?;
     if matches!(value.kind(), ValueKind::Map | ValueKind::Seq) {
         let pairs = entries(value)?.into_iter().map(|(name, value)| {
-            Ok(format!("{}={}", quoted(&python::text(&name)?, false, true), quoted(&python::text(&value)?, false, true)))
+            Ok(format!(
+                "{}={}",
+                quoted(&python::text(&name)?, false, true),
+                quoted(&python::text(&value)?, false, true)
+            ))
         });
         return Ok(pairs.collect::<Result<Vec<_>, Error>>()?.join("&"));
     }
@@ -199,7 +209,8 @@ fn pieces(line: &str) -> Vec<String> {
     let mut previous: Option<char> = None;
     let mut before_hyphen = false;
     for character in line.chars() {
-        let continues = previous.is_some_and(|previous| previous.is_whitespace() == character.is_whitespace());
+        let continues =
+            previous.is_some_and(|previous| previous.is_whitespace() == character.is_whitespace());
         let broken = before_hyphen && character.is_alphabetic();
         match pieces.last_mut() {
             Some(piece) if continues && !broken => piece.push(character),
