@@ -21,7 +21,7 @@ pub(super) fn call(
 ) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::String => {
-            let run = Run::of(state);
+            let run = Run::of(state)?;
             let made = text(&run, value.as_str().unwrap_or_default(), method, args)?;
             run.spend(made.as_str().map_or(0, str::len))?;
             Ok(made)

@@ -31,7 +31,7 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_function("__concatenate", |state: &State<'_, '_>, left: &Value, right: &Value| {
         defined(&[left, right])?;
         let (left, right) = (python::text(left)?, python::text(right)?);
-        Run::of(state).spend(left.len() + right.len())?;
+        Run::of(state)?.spend(left.len() + right.len())?;
         Ok::<_, Error>(left + &right)
     });
     environment.add_function("__compare", |first: &Value, rest: Rest<Value>| compare(first, &rest));
@@ -45,12 +45,12 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     });
     environment.add_function("__list", |state: &State<'_, '_>, items: &Value| {
         let items: Vec<Value> = items.try_iter()?.collect();
-        Run::of(state).spend(items.len() * size_of::<Value>())?;
+        Run::of(state)?.spend(items.len() * size_of::<Value>())?;
         Ok::<_, Error>(containers::list(items))
     });
     environment.add_function("__dict", |state: &State<'_, '_>, dict: &Value| {
         let entries = containers::entries(dict)?;
-        Run::of(state).spend(entries.len() * 2 * size_of::<Value>())?;
+        Run::of(state)?.spend(entries.len() * 2 * size_of::<Value>())?;
         containers::dict(entries)
     });
 }
@@ -121,7 +121,7 @@ fn is_list(value: &Value) -> bool {
 
 fn add(state: &State<'_, '_>, left: &Value, right: &Value) -> Result<Value, Error> {
     defined(&[left, right])?;
-    let run = Run::of(state);
+    let run = Run::of(state)?;
     if let (Some(left), Some(right)) = (left.as_str(), right.as_str()) {
         run.spend(left.len() + right.len())?;
         return Ok(Value::from([left, right].concat()));
@@ -185,11 +185,11 @@ fn multiply(state: &State<'_, '_>, left: &Value, right: &Value) -> Result<Value,
         let times = usize::try_from(times.max(0)).unwrap_or(usize::MAX);
         // The size is checked before anything is made.
         if let Some(text) = what.as_str() {
-            Run::of(state).spend(text.len().saturating_mul(times))?;
+            Run::of(state)?.spend(text.len().saturating_mul(times))?;
             return Ok(Value::from(text.repeat(times)));
         }
         let items: Vec<Value> = what.try_iter()?.collect();
-        Run::of(state).spend(items.len().saturating_mul(times).saturating_mul(size_of::<Value>()))?;
+        Run::of(state)?.spend(items.len().saturating_mul(times).saturating_mul(size_of::<Value>()))?;
         let items: Vec<Value> = std::iter::repeat_n(&items, times).flatten().cloned().collect();
         return Ok(if what.is_tuple() { Value::from(Tuple::from(items)) } else { containers::list(items) });
     }
@@ -258,7 +258,7 @@ fn modulo(state: &State<'_, '_>, left: &Value, right: &Value) -> Result<Value, E
     let Some(format) = left.as_str() else { return floored(left, right, "%") };
     let arguments: Vec<Value> =
         if right.is_tuple() { right.try_iter()?.collect() } else { vec![right.clone()] };
-    methods::percent(&Run::of(state), format, &arguments).map(Value::from)
+    methods::percent(&*Run::of(state)?, format, &arguments).map(Value::from)
 }
 
 fn power(left: &Value, right: &Value) -> Result<Value, Error> {
@@ -495,7 +495,7 @@ fn slice(
         chosen.extend(usize::try_from(place).ok().and_then(|place| items.get(place)).cloned());
         place = place.saturating_add(step);
     }
-    Run::of(state).spend(chosen.len() * size_of::<Value>())?;
+    Run::of(state)?.spend(chosen.len() * size_of::<Value>())?;
     Ok(if value.as_str().is_some() {
         Value::from(chosen.iter().filter_map(Value::as_str).collect::<String>())
     } else if value.is_tuple() {

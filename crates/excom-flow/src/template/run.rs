@@ -69,12 +69,12 @@ impl Run {
     }
 
     /// The run that a function is called in.
-    pub(super) fn of(state: &State<'_, '_>) -> Arc<Self> {
-        // Every environment that renders has it; see `environment`.
-        state
-            .lookup(NAME)
-            .and_then(|run| run.downcast_object())
-            .unwrap_or_else(|| unreachable!("the environment of a template has its run"))
+    ///
+    /// # Errors
+    /// When a template hid it, which names that begin with `__` cannot.
+    pub(super) fn of(state: &State<'_, '_>) -> Result<Arc<Self>, Error> {
+        let run = state.lookup(NAME).and_then(|run| run.downcast_object());
+        run.ok_or_else(|| fail("the template has lost its run"))
     }
 
     /// Notes that so many bytes are about to be made.

@@ -38,15 +38,17 @@ impl Prepared {
             return Ok(Self { text: template.to_owned(), ..Self::default() });
         }
         let parsed = parse(template, name, SyntaxConfig::default()).map_err(Refused::Syntax)?;
-        let tokens: Vec<Found> = tokenize(template, false, SyntaxConfig::default())
-            .map_while(Result::ok)
-            .map(|(token, span)| Found::new(&token, span))
-            .collect();
-        let mut reader = Reader { template, tokens, edits: Vec::new(), refused: None, longest_raw: 0 };
-        reader.statement(&parsed);
-        if let Some((name, place)) = reader.refused {
-            return Err(Refused::Name(name, place));
+        let mut tokens = Vec::new();
+        for (token, span) in tokenize(template, false, SyntaxConfig::default()).map_while(Result::ok) {
+            match token {
+                Token::Ident(name) if name.starts_with("__") => {
+                    return Err(Refused::Name(name.to_owned(), span.start_offset as usize));
+                }
+                _ => tokens.push(Found::new(&token, span)),
+            }
         }
+        let mut reader = Reader { template, tokens, edits: Vec::new(), longest_raw: 0 };
+        reader.statement(&parsed);
         let lone =
             matches!(&parsed, Stmt::Template(root) if matches!(root.children[..], [Stmt::EmitExpr(_)]));
         let mut prepared = Self { lone, longest_raw: reader.longest_raw, ..Self::default() };
@@ -141,7 +143,6 @@ struct Reader<'a> {
     template: &'a str,
     tokens: Vec<Found>,
     edits: Vec<Edit>,
-    refused: Option<(String, usize)>,
     longest_raw: usize,
 }
 
@@ -389,9 +390,6 @@ impl Reader<'_> {
                 self.arguments(&it.args);
             }
             Expr::GetAttr(it) => {
-                if it.name.starts_with("__") && self.refused.is_none() {
-                    self.refused = Some((it.name.to_owned(), expression.span().start_offset as usize));
-                }
                 self.expression(&it.expr);
             }
             Expr::GetItem(it) => {
@@ -557,7 +555,12 @@ mod tests {
 
     #[test]
     fn private_names_are_refused() {
-        let refused = Prepared::new("t", "{{ x.__class__ }}").unwrap_err();
-        assert!(matches!(refused, Refused::Name(name, 3) if name == "__class__"));
+        for template in
+            ["{{ x.__class__ }}", "{% set __run = 1 %}", "{{ f(__x=1) }}", "{% for __a in b %}{% endfor %}"]
+        {
+            let refused = Prepared::new("t", template).unwrap_err();
+            assert!(matches!(refused, Refused::Name(name, _) if name.starts_with("__")), "{template}");
+        }
+        assert!(Prepared::new("t", "__main__ {% raw %}{{ __x }}{% endraw %} {{ '__y' }}").is_ok());
     }
 }

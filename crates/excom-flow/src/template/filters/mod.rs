@@ -136,6 +136,6 @@ fn items(value: &Value) -> Result<Vec<Value>, Error> {
 }
 
 /// The run of a filter's state.
-fn run(state: &State<'_, '_>) -> std::sync::Arc<super::run::Run> {
+fn run(state: &State<'_, '_>) -> Result<std::sync::Arc<super::run::Run>, Error> {
     super::run::Run::of(state)
 }

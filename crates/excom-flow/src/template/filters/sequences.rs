@@ -69,7 +69,7 @@ fn join(state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Resu
         let item = path.as_ref().map_or_else(|| item.clone(), |path| attribute(&item, path));
         if item.is_undefined() { Err(undefined("an item of join")) } else { python::text(&item) }
     });
-    methods::joined(&run(state), &texts.collect::<Result<Vec<_>, _>>()?, &between)
+    methods::joined(&*run(state)?, &texts.collect::<Result<Vec<_>, _>>()?, &between)
 }
 
 /// A count that is at least one and makes no more than a run may.
@@ -85,7 +85,7 @@ fn batch(state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Res
     args.end()?;
     let items = items(value)?;
     if fill.is_some() {
-        run(state).spend(count.saturating_mul(size_of::<Value>()))?;
+        run(state)?.spend(count.saturating_mul(size_of::<Value>()))?;
     }
     let mut rows: Vec<Vec<Value>> = items.chunks(count).map(<[Value]>::to_vec).collect();
     if let (Some(fill), Some(last)) = (fill, rows.last_mut()) {
@@ -100,7 +100,7 @@ fn slice(state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Res
     let fill = args.optional("fill_with")?.filter(|fill| !fill.is_none());
     args.end()?;
     let items = items(value)?;
-    run(state).spend(count.saturating_mul(2 * size_of::<Value>()))?;
+    run(state)?.spend(count.saturating_mul(2 * size_of::<Value>()))?;
     let (each, longer) = (items.len() / count, items.len() % count);
     let (mut columns, mut rest) = (Vec::new(), &items[..]);
     for place in 0..count {

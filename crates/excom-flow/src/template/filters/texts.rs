@@ -30,14 +30,14 @@ pub(super) fn register(environment: &mut Environment<'_>) {
         let mut args = Args::new("center", &args.into_values())?;
         let width = args.optional_integer("width")?.unwrap_or(80);
         args.end()?;
-        methods::padded(&run(state), &text(value)?, "center", usize::try_from(width).unwrap_or(0), None)
+        methods::padded(&*run(state)?, &text(value)?, "center", usize::try_from(width).unwrap_or(0), None)
     });
     environment.add_filter("replace", |state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>| {
         let mut args = Args::new("replace", &args.into_values())?;
         let (old, new) = (text(&args.required("old")?)?, text(&args.required("new")?)?);
         let count = args.optional("count")?.and_then(|count| count.as_usize());
         args.end()?;
-        methods::replaced(&run(state), &text(value)?, &old, &new, count)
+        methods::replaced(&*run(state)?, &text(value)?, &old, &new, count)
     });
     environment.add_filter("format", format);
     environment.add_filter("forceescape", |value: &Value| {
@@ -83,13 +83,13 @@ fn format(state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Re
     let (positional, named) = (given.rest(), given.rest_named()?);
     given.end()?;
     if named.is_empty() {
-        return methods::percent(&run(state), &format, &positional);
+        return methods::percent(&*run(state)?, &format, &positional);
     }
     if !positional.is_empty() {
         return Err(fail("format takes values by position or by name, not both"));
     }
     let named = containers::dict(named.into_iter().map(|(name, value)| (Value::from(name), value)))?;
-    methods::percent(&run(state), &format, &[named])
+    methods::percent(&*run(state)?, &format, &[named])
 }
 
 /// Text as HTML shows it.
@@ -105,7 +105,7 @@ fn indent(state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Re
     let (first, blank) = (args.flag("first")?, args.flag("blank")?);
     args.end()?;
     let lines = text.matches('\n').count() + 1;
-    let run = run(state);
+    let run = run(state)?;
     let pad = match width.as_str() {
         Some(pad) => pad.to_owned(),
         None => {
@@ -198,7 +198,7 @@ fn wordwrap(state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> 
     let break_words = args.optional("break_long_words")?.is_none_or(|given| given.is_true());
     let end = args.optional_text("wrapstring")?.unwrap_or_else(|| "\n".to_owned());
     args.end()?;
-    run(state).spend(text.len().saturating_mul(end.len().max(1)).min(LARGEST + 1).max(text.len()))?;
+    run(state)?.spend(text.len().saturating_mul(end.len().max(1)).min(LARGEST + 1).max(text.len()))?;
     let wrapped: Vec<String> = text.lines().map(|line| wrap(line, width, break_words).join(&end)).collect();
     Ok(wrapped.join(&end))
 }
