@@ -9,13 +9,14 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::args::{Args, fail};
+use super::run::Run;
 use super::{operators, python, sorting};
 
 /// The deepest nesting that is copied or printed.
 pub(super) const DEEPEST: usize = 200;
 
 /// The most elements, at all depths, that are copied at once.
-const MOST_COPIED: usize = 1_000_000;
+const MOST_COPIED: usize = 100_000;
 
 /// Python's `list`.
 #[derive(Debug)]
@@ -68,8 +69,8 @@ pub(super) fn hashed(key: Value) -> Value {
     }
 }
 
-/// A copy down to the last element.
-fn copied(value: &Value) -> Result<Value, Error> {
+/// A copy down to the last element, which counts as made.
+fn copied(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
     fn copy(value: &Value, depth: usize, left: &mut usize) -> Result<Value, Error> {
         if depth > DEEPEST {
             return Err(fail(format!("lists and dicts are nested more than {DEEPEST} deep")));
@@ -87,7 +88,11 @@ fn copied(value: &Value) -> Result<Value, Error> {
         }
         Ok(value.clone())
     }
-    copy(value, 0, &mut MOST_COPIED.clone())
+    let mut left = MOST_COPIED;
+    let copied = copy(value, 0, &mut left)?;
+    // An entry of a dict takes about three times a value.
+    Run::of(state)?.spend((MOST_COPIED - left) * 3 * size_of::<Value>())?;
+    Ok(copied)
 }
 
 impl Object for List {
@@ -109,7 +114,7 @@ impl Object for List {
 
     fn call_method(
         self: &Arc<Self>,
-        _: &mut State<'_, '_>,
+        state: &mut State<'_, '_>,
         method: &str,
         args: &[Value],
     ) -> Result<Value, Error> {
@@ -118,19 +123,19 @@ impl Object for List {
         // Each arm reads its arguments before it locks.
         let result = match method {
             "append" => {
-                let item = copied(&args.required("object")?)?;
+                let item = copied(state, &args.required("object")?)?;
                 locked(&self.0).push(item);
                 none
             }
             "extend" => {
                 let items = args.required("iterable")?.try_iter()?;
-                let items = items.map(|item| copied(&item)).collect::<Result<Vec<_>, _>>()?;
+                let items = items.map(|item| copied(state, &item)).collect::<Result<Vec<_>, _>>()?;
                 locked(&self.0).extend(items);
                 none
             }
             "insert" => {
                 let index = args.optional_integer("index")?.unwrap_or(0);
-                let item = copied(&args.required("object")?)?;
+                let item = copied(state, &args.required("object")?)?;
                 let mut items = locked(&self.0);
                 let place = operators::place(index, items.len());
                 items.insert(place, item);
@@ -177,6 +182,7 @@ impl Object for List {
             _ => return Err(Error::from(ErrorKind::UnknownMethod)),
         };
         args.end()?;
+        Run::of(state)?.spend(result.len().unwrap_or(0) * 3 * size_of::<Value>())?;
         Ok(result)
     }
 }
@@ -196,7 +202,7 @@ impl Object for Dict {
 
     fn call_method(
         self: &Arc<Self>,
-        _: &mut State<'_, '_>,
+        state: &mut State<'_, '_>,
         method: &str,
         args: &[Value],
     ) -> Result<Value, Error> {
@@ -225,7 +231,7 @@ impl Object for Dict {
                 match self.get_value(&key) {
                     Some(value) => value,
                     None => {
-                        let value = copied(&default)?;
+                        let value = copied(state, &default)?;
                         insert(&mut locked(&self.0), key, value.clone())?;
                         value
                     }
@@ -246,12 +252,12 @@ impl Object for Dict {
             "update" => {
                 for other in args.rest() {
                     for (key, value) in entries(&other)? {
-                        let value = copied(&value)?;
+                        let value = copied(state, &value)?;
                         insert(&mut locked(&self.0), key, value)?;
                     }
                 }
                 for (name, value) in args.rest_named()? {
-                    let value = copied(&value)?;
+                    let value = copied(state, &value)?;
                     insert(&mut locked(&self.0), name.into(), value)?;
                 }
                 Value::from(())
@@ -259,6 +265,7 @@ impl Object for Dict {
             _ => return Err(Error::from(ErrorKind::UnknownMethod)),
         };
         args.end()?;
+        Run::of(state)?.spend(result.len().unwrap_or(0) * 3 * size_of::<Value>())?;
         Ok(result)
     }
 }

@@ -23,7 +23,8 @@ pub(super) fn call(
         ValueKind::String => {
             let run = Run::of(state)?;
             let made = text(&run, value.as_str().unwrap_or_default(), method, args)?;
-            run.spend(made.as_str().map_or(0, str::len))?;
+            let items = if made.kind() == ValueKind::Seq { made.len().unwrap_or(0) } else { 0 };
+            run.spend(made.as_str().map_or(items * 2 * size_of::<Value>(), str::len))?;
             Ok(made)
         }
         ValueKind::Seq if method == "count" || method == "index" => {

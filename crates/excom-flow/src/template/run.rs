@@ -15,7 +15,7 @@ use crate::instance::TaskInstance;
 pub(super) const LARGEST: usize = 16 << 20;
 
 /// How much a template makes in all before it ends, in bytes.
-const MOST: usize = 512 << 20;
+const MOST: usize = 256 << 20;
 
 /// The name under which functions find it.
 pub(super) const NAME: &str = "__run";

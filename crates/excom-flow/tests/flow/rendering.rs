@@ -187,6 +187,7 @@ fn a_template_that_makes_too_much_is_stopped_before_it_does() {
         "{{ 2 ** 200 }}",
         "{% set ns = namespace(x='a' * 1000) %}{% for i in range(100) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
         "{% set x = 'a' * 10**6 %}{% set ns = namespace(l=[]) %}{% for i in range(10**4) %}{% do ns.l.append(x ~ i) %}{% endfor %}",
+        "{% set l = [] %}{% set b = range(50000) | list %}{% for i in range(10**4) %}{% do l.append(b) %}{% endfor %}",
         "{% for i in range(10**5) %}{{ 'a' * 1000 }}{% endfor %}",
         "{% set x %}{% for i in range(10**5) %}{{ 'a' * 10000 }}{% endfor %}{% endset %}",
     ] {

@@ -9,7 +9,11 @@ use super::super::{methods, operators, python, sorting};
 use super::{attribute, folded, items, run, undefined};
 
 pub(super) fn register(environment: &mut Environment<'_>) {
-    environment.add_filter("list", |value: &Value| items(value).map(list));
+    environment.add_filter("list", |state: &State<'_, '_>, value: &Value| {
+        let items = items(value)?;
+        run(state)?.spend(items.len() * size_of::<Value>())?;
+        Ok::<_, Error>(list(items))
+    });
     environment.add_filter("length", length);
     environment.add_filter("count", length);
     environment.add_filter("first", |value: &Value| {
