@@ -5,6 +5,7 @@ pub use std::time::Duration;
 pub use crate::arg::{Arity, IntoArg, Many, One, XComArg};
 pub use crate::dag::{Dag, DagDefinition, Role, Settings, TriggerRule, param};
 pub use crate::instance::TaskInstance;
+pub use crate::operator::{branched, short_circuited};
 pub use crate::outcome::returned;
 pub use crate::params::{Param, ParamSpec};
 pub use crate::sequence::IntoElements;

@@ -25,7 +25,7 @@ pub use cancel::Cancellation;
 pub use dag::{
     AnyTask, Dag, DagDefinition, Graph, Group, Handle, Outside, Role, Settings, Task, TriggerRule,
 };
-pub use instance::{MapIndexes, Pull, Resumed, RunFacts, TaskIds, TaskInstance};
+pub use instance::{MapIndexes, PreviousRun, Pull, Resumed, RunFacts, TaskFacts, TaskIds, TaskInstance};
 #[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
 pub use operator::Sql;
 pub use operator::{

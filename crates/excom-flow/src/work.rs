@@ -26,6 +26,11 @@ pub(crate) trait Work: Any + Send + Sync + fmt::Debug {
     /// What it takes, in a fixed order.
     fn inputs(&self) -> Vec<NamedSource>;
 
+    /// What kind of task it is, for people and templates.
+    fn operator(&self) -> Cow<'static, str> {
+        "@task".into()
+    }
+
     /// The dicts that it is expanded over, each with the arguments of one instance.
     fn kwargs(&self) -> Option<&Elements> {
         None

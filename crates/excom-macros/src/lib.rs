@@ -57,6 +57,8 @@ use proc_macro::TokenStream;
 /// | `max_active_tis_per_dagrun = 4` | how many of its instances run at the same time in a run | all |
 /// | `trigger_rule = "all_done"` | when it may run, by the states of the tasks before it | `"all_success"` |
 /// | `setup`, `teardown` | it prepares, or takes away what was prepared | |
+/// | `branch` | follows the tasks behind it whose ids it returns (text, `Option`, list), and skips the others | |
+/// | `short_circuit` | skips everything behind it when what it returns is false, null, 0 or empty | |
 /// | `do_xcom_push = false` | does not push what it returns | `true` |
 /// | `multiple_outputs` | pushes each entry of the returned dict or struct under its own key too | `false` |
 #[proc_macro_attribute]

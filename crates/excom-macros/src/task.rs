@@ -8,7 +8,7 @@ use syn::{FnArg, GenericArgument, ItemFn, LitInt, LitStr, Pat, PathArguments, Re
 
 use crate::attributes::{docs, duration, flag, integer, number, once, text, unknown};
 
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 14] = [
     "task_id",
     "retries",
     "retry_delay",
@@ -19,6 +19,8 @@ const KNOWN: [&str; 12] = [
     "trigger_rule",
     "setup",
     "teardown",
+    "branch",
+    "short_circuit",
     "do_xcom_push",
     "multiple_outputs",
 ];
@@ -84,7 +86,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
         quote_spanned!(ty.span()=> .with::<#ty>(#text, #name))
     });
     let (returns, wrapped) = returns(&function.sig.output);
-    let run = run(name, &function.sig, &parameters, &wrapped);
+    let run = run(name, &function.sig, &parameters, &wrapped, settings.chooses.as_ref());
     let attrs: Vec<_> = attrs.iter().collect();
     let (docs_of_call, docs_of_struct) = (
         format!("The body of task `{task_id}` as a plain function, for unit tests."),
@@ -204,11 +206,13 @@ const OWN_METHODS: [&str; 3] = ["call", "partial", "expand_kwargs"];
 struct Settings {
     task_id: Option<String>,
     options: Vec<TokenStream>,
+    /// What makes a choice of what the body returns.
+    chooses: Option<Ident>,
 }
 
 impl Settings {
     fn parse(arguments: TokenStream) -> syn::Result<Self> {
-        let (mut task_id, mut options) = (None, Vec::new());
+        let (mut task_id, mut options, mut chooses) = (None, Vec::new(), None);
         syn::meta::parser(|meta| {
             let is = |name: &str| meta.path.is_ident(name);
             if is("task_id") {
@@ -247,6 +251,12 @@ impl Settings {
                 options
                     .push((Ident::new("role", Span::call_site()), quote!(::excom::__private::Role::#role)));
                 Ok(())
+            } else if is("branch") || is("short_circuit") {
+                let function = if is("branch") { "branched" } else { "short_circuited" };
+                if !flag(&meta)?.value() {
+                    return Ok(());
+                }
+                once(&mut chooses, &meta, Ident::new(function, Span::call_site()))
             } else if is("do_xcom_push") || is("multiple_outputs") {
                 let flag = flag(&meta)?;
                 option(&mut options, &meta, quote!(#flag))
@@ -256,7 +266,7 @@ impl Settings {
         })
         .parse2(arguments)?;
         let options = options.into_iter().map(|(name, value)| quote!(#name = #value)).collect();
-        Ok(Self { task_id, options })
+        Ok(Self { task_id, options, chooses })
     }
 }
 
@@ -424,7 +434,13 @@ fn is_result(ty: &Type) -> bool {
 }
 
 /// The closure that begins a try.
-fn run(name: &Ident, signature: &Signature, parameters: &[Parameter], wrapped: &TokenStream) -> TokenStream {
+fn run(
+    name: &Ident,
+    signature: &Signature,
+    parameters: &[Parameter],
+    wrapped: &TokenStream,
+    chooses: Option<&Ident>,
+) -> TokenStream {
     // Arguments keep their places under names that no argument can have.
     let names: Vec<Ident> =
         (0..parameters.len()).map(|i| format_ident!("argument_{i}", span = Span::mixed_site())).collect();
@@ -444,12 +460,18 @@ fn run(name: &Ident, signature: &Signature, parameters: &[Parameter], wrapped: &
         ReturnType::Type(_, ty) => quote_spanned!(ty.span()=> ::excom::__private::returned),
     };
     let wait = signature.asyncness.map(|_| quote!(.await));
+    let pushed = match chooses {
+        Some(choice) => quote_spanned! {signature.output.span()=>
+            ::excom::__private::#choice(#wrapped(#name::call(#(#passes),*)#wait), &ti, pushes)
+        },
+        None => quote!(#returned(#wrapped(#name::call(#(#passes),*)#wait), pushes)),
+    };
     let body = quote! {
         #[allow(unused_imports)]
         use ::excom::__private::{TakeMapped as _, TakeNothing as _, TakeOptional as _, TakeRequired as _};
         #(#takes)*
         let pushes = ti.pushes();
-        #returned(#wrapped(#name::call(#(#passes),*)#wait), pushes)
+        #pushed
     };
     let running = if signature.asyncness.is_some() {
         quote!(::excom::__private::Running::Future(::std::boxed::Box::pin(async move { #body })))

@@ -19,8 +19,8 @@ pub use excom_flow::{
     AnyTask, Arity, Bash, BoxError, Branch, BranchBy, BranchIds, Cancellation, Checked, Condition, Dag,
     DagDefinition, Empty, Expand, Failure, Field, Fields, FileThere, Given, Graph, Group, GroupRef, Handle,
     Input, IntoArg, IntoElements, Many, MapIndexes, Mapped, One, Operator, Outputs, Outside, Param,
-    ParamSpec, Params, Pointer, Poke, Program, Pull, Rerun, Reschedule, Resumed, Role, RunFacts, RunOptions,
-    RunReport, Runner, Sensor, SensorTimeout, ShortCircuit, Skip, SkipDownstream, Task, TaskIds,
+    ParamSpec, Params, Pointer, Poke, PreviousRun, Program, Pull, Rerun, Reschedule, Resumed, Role, RunFacts,
+    RunOptions, RunReport, Runner, Sensor, SensorTimeout, ShortCircuit, Skip, SkipDownstream, Task, TaskIds,
     TaskInstance, TaskRef, TriggerRule, Upstream, Waiting, XComArg, XComSequence, dag, expand, follow,
     go_on_if, prelude, runner, task,
 };

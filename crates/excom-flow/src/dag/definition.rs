@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use excom_core::{Result, Value};
@@ -34,6 +35,8 @@ pub struct DagDefinition {
     id: Arc<str>,
     doc: &'static str,
     params: Vec<ParamSpec>,
+    template_searchpath: Vec<PathBuf>,
+    native_templates: bool,
     build: Arc<dyn Fn(&Dag) + Send + Sync>,
 }
 
@@ -50,7 +53,9 @@ impl DagDefinition {
     /// A DAG that a function builds. The function must add the same tasks every time: a task that runs
     /// somewhere else builds the DAG again.
     pub fn new(id: &str, build: impl Fn(&Dag) + Send + Sync + 'static) -> Self {
-        Self { id: id.into(), doc: "", params: Vec::new(), build: Arc::new(build) }
+        let (params, template_searchpath) = (Vec::new(), Vec::new());
+        let build = Arc::new(build);
+        Self { id: id.into(), doc: "", params, template_searchpath, native_templates: false, build }
     }
 
     /// The same DAG with a text on what it is for.
@@ -65,6 +70,30 @@ impl DagDefinition {
     pub fn with_param(mut self, param: ParamSpec) -> Self {
         self.params.push(param);
         self
+    }
+
+    /// The same DAG with a folder more in which template files are. Without any, it is the current folder.
+    #[must_use]
+    pub fn template_searchpath(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.template_searchpath.push(folder.into());
+        self
+    }
+
+    /// The same DAG, its templates rendered to values rather than to text.
+    #[must_use]
+    pub fn render_template_as_native_obj(mut self, native: bool) -> Self {
+        self.native_templates = native;
+        self
+    }
+
+    /// The folders in which template files are.
+    pub fn template_folders(&self) -> &[PathBuf] {
+        &self.template_searchpath
+    }
+
+    /// Whether templates are rendered to values rather than to text.
+    pub fn native_templates(&self) -> bool {
+        self.native_templates
     }
 
     /// Its id.

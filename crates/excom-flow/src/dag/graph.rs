@@ -10,6 +10,7 @@ use super::group::GroupNode;
 use super::{Dag, Node, Settings, TriggerRule};
 use crate::arg::{Gaps, Source, TaskRef, Upstream};
 use crate::error::{invalid, listing, nearest};
+use crate::instance::TaskFacts;
 use crate::params::ParamSpec;
 use crate::sequence::Elements;
 use crate::work::Work;
@@ -122,6 +123,20 @@ impl Graph {
 
     pub(crate) fn number(&self, task_id: &str) -> Option<u32> {
         self.numbers.get(task_id).copied()
+    }
+
+    /// What the DAG says of a task, for templates.
+    pub(crate) fn facts(&self, task: &Task) -> TaskFacts {
+        let ids = |tasks: &[u32]| tasks.iter().map(|task| self.tasks[*task as usize].id.clone()).collect();
+        TaskFacts {
+            operator: task.work.operator().into_owned(),
+            retries: task.settings.retries,
+            retry_delay: task.settings.retry_delay,
+            trigger_rule: task.settings.trigger_rule.to_string(),
+            upstream_task_ids: ids(&task.upstream),
+            downstream_task_ids: ids(&task.downstream),
+            ..TaskFacts::default()
+        }
     }
 
     pub(crate) fn groups(&self) -> &[MappedGroup] {
@@ -491,6 +506,16 @@ impl Task {
     /// Its id.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// What kind of task it is: `@task` for a function, or the name of its operator.
+    pub fn operator(&self) -> String {
+        self.work.operator().into_owned()
+    }
+
+    /// Whether it may render templates that ask for facts of the try.
+    pub(crate) fn has_templates(&self) -> bool {
+        self.work.operator() != "@task"
     }
 
     pub(crate) fn shared_id(&self) -> &Arc<str> {

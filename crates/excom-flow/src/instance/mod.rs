@@ -1,11 +1,12 @@
 //! A task instance as its own code sees it: who it is, and its way to XComs.
 
+mod facts;
 mod pull;
 mod shape;
 mod variables;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,9 +18,9 @@ use pollster::block_on;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use facts::{PreviousRun, RunFacts, TaskFacts};
 pub use pull::{MapIndexes, Pull, TaskIds};
 
-use crate::cancel::Cancellation;
 use crate::error::within;
 use crate::outcome::SkipDownstream;
 use crate::params::Params;
@@ -51,6 +52,7 @@ struct Inner {
     pushes: bool,
     run: Arc<RunFacts>,
     resumed: Resumed,
+    task: Arc<TaskFacts>,
     skip: Arc<Mutex<Option<SkipDownstream>>>,
 }
 
@@ -61,20 +63,6 @@ pub struct Resumed {
     pub times: u32,
     /// How long after its first start it runs now.
     pub after: Duration,
-}
-
-/// What all task instances of a run share.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct RunFacts {
-    /// The parameters.
-    pub params: Params,
-    /// The date that the run is for, if any.
-    pub logical_date: Option<Timestamp>,
-    /// Where Excom keeps its data, for commands that a task starts.
-    pub home: Option<PathBuf>,
-    /// Tells that the run is to stop.
-    pub cancellation: Cancellation,
 }
 
 impl fmt::Debug for TaskInstance {
@@ -103,15 +91,15 @@ impl TaskInstance {
     /// # }).unwrap();
     /// ```
     pub fn new(channel: Arc<dyn TaskChannel>, key: TaskInstanceKey) -> Self {
-        let run = Arc::new(RunFacts::default());
         Self(Arc::new(Inner {
             channel,
             key,
             attempt: None,
             try_number: 1,
             pushes: true,
-            run,
+            run: Arc::default(),
             resumed: Resumed::default(),
+            task: Arc::default(),
             skip: Arc::default(),
         }))
     }
@@ -134,6 +122,12 @@ impl TaskInstance {
         self.change(|inner| inner.resumed = resumed)
     }
 
+    /// The same task instance with what its DAG says of the task.
+    #[must_use]
+    pub fn of_task(self, task: Arc<TaskFacts>) -> Self {
+        self.change(|inner| inner.task = task)
+    }
+
     pub(crate) fn with_pushes(self, pushes: bool) -> Self {
         self.change(|inner| inner.pushes = pushes)
     }
@@ -147,6 +141,7 @@ impl TaskInstance {
             pushes: shared.pushes,
             run: shared.run.clone(),
             resumed: shared.resumed,
+            task: shared.task.clone(),
             skip: shared.skip.clone(),
         });
         change(&mut inner);
@@ -206,6 +201,14 @@ impl TaskInstance {
     /// The logical date as `2026-11-21` (UTC), if the run has one.
     pub fn ds(&self) -> Option<String> {
         self.logical_date().map(|date| date.to_zoned(TimeZone::UTC).date().to_string())
+    }
+
+    pub(crate) fn run_facts(&self) -> &RunFacts {
+        &self.0.run
+    }
+
+    pub(crate) fn task_facts(&self) -> &TaskFacts {
+        &self.0.task
     }
 
     /// The parameters of the run.
@@ -311,7 +314,7 @@ impl TaskInstance {
     /// ```
     ///
     /// # Errors
-    /// With the line, the expression, and what a pull in it was answered.
+    /// With line, column and expression, and what a pull in it was answered.
     pub fn render(&self, template: &str) -> Result<String> {
         crate::template::render(self, "template", template)
     }

@@ -177,6 +177,11 @@ impl Pull {
         self
     }
 
+    pub(crate) fn default_value(mut self, default: Value) -> Self {
+        self.default = Ok(Some(default));
+        self
+    }
+
     /// The value to take wherever there is none, or null was pushed.
     pub fn default<T: Serialize + ?Sized>(mut self, default: &T) -> Self {
         self.default = Value::of(default).map(Some).map_err(|e| e.to_string());

@@ -10,7 +10,9 @@ use crate::outcome::Result;
 ///
 /// - The command and the values of variables are templates. What comes from another task goes in by a
 ///   variable: `env("TABLE", choose(dag))`, then `"$TABLE"`, so that bash never reads it as code.
-///   Text arrives as it is, any other value as JSON.
+///   Text arrives as it is, any other value as JSON. A command template may pull too, as long as what it
+///   prints after that has no character that means something to a shell; `{{ … | safe }}` lets code through.
+/// - A command that ends in `.sh` or `.bash` is the name of a template file.
 /// - Standard output and error go to the try's log together, line by line. The last line, without white
 ///   space at its end, is what the task pushes: empty text when there is no output. A last line over
 ///   1 MiB fails the try instead of being cut.
@@ -31,7 +33,7 @@ pub struct Bash {
 impl Bash {
     /// A command.
     pub fn new(command: impl Into<Field>) -> Self {
-        Self { command: command.into(), env: Vec::new(), directory: None }
+        Self { command: command.into().shell(), env: Vec::new(), directory: None }
     }
 
     /// The same command with an environment variable more.
@@ -74,6 +76,10 @@ impl Operator for Bash {
         fields.extend(self.env.iter_mut().map(|(name, field)| (format!("env.{name}").into(), field)));
         fields.extend(self.directory.iter_mut().map(|field| ("directory".into(), field)));
         fields
+    }
+
+    fn template_ext(&self) -> &'static [&'static str] {
+        &[".sh", ".bash"]
     }
 
     async fn execute(self, ti: TaskInstance) -> Result<String> {

@@ -11,7 +11,7 @@ use super::{Field, Fields, Operator};
 use crate::dag::{Dag, Handle};
 use crate::error::within;
 use crate::instance::TaskInstance;
-use crate::outcome::{Result, SkipDownstream};
+use crate::outcome::{Result, SkipDownstream, returned};
 
 /// The ids of the tasks that a branch follows: one, several, or none.
 ///
@@ -77,6 +77,36 @@ pub fn go_on_if(ti: &TaskInstance, condition: bool) -> bool {
         ti.skip_downstream(SkipDownstream::All);
     }
     condition
+}
+
+/// What a function that is a branch returned: its choice, and the value to push.
+pub fn branched<T>(result: Result<T>, ti: &TaskInstance, push: bool) -> Result<Option<Value>>
+where
+    T: serde::Serialize + Into<BranchIds>,
+{
+    let chosen = result?;
+    let pushed = returned(Ok(&chosen), push)?;
+    follow(ti, chosen);
+    Ok(pushed)
+}
+
+/// What a function that is a short circuit returned: whether to go on, and the value to push.
+pub fn short_circuited<T: serde::Serialize>(
+    result: Result<T>,
+    ti: &TaskInstance,
+    push: bool,
+) -> Result<Option<Value>> {
+    let value = Value::of(&result?).map_err(|e| within("the return value", e))?;
+    go_on_if(ti, is_true(&value)?);
+    Ok((push && !value.is_null()).then_some(value))
+}
+
+/// What Python takes for true.
+fn is_true(value: &Value) -> excom_core::Result<bool> {
+    Ok(match value.shape() {
+        Shape::String => !value.get::<String>()?.is_empty(),
+        _ => holds(value)?,
+    })
 }
 
 /// Does nothing: a point where ways meet or part.

@@ -94,7 +94,7 @@ impl Http {
     pub fn new(method: &str, url: impl Into<Field>) -> Self {
         Self {
             method: method.to_owned(),
-            url: url.into(),
+            url: url.into().secret(),
             headers: Vec::new(),
             body: None,
             expected: Vec::new(),
@@ -107,7 +107,7 @@ impl Http {
     /// The same request with a header more.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<Field>) -> Self {
-        self.headers.push((name.to_owned(), value.into()));
+        self.headers.push((name.to_owned(), value.into().secret()));
         self
     }
 
@@ -373,7 +373,7 @@ impl Dag {
 impl Handle<'_, Http> {
     /// Sends a header: a template, or another task's value.
     pub fn header(self, name: &str, value: impl Into<Field>) -> Self {
-        let value = value.into();
+        let value = value.into().secret();
         self.configure(|http| http.headers.push((name.to_owned(), value)))
     }
 

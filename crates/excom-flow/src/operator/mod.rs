@@ -22,11 +22,13 @@ pub(crate) use process::TERM_GRACE;
 use std::borrow::Cow;
 use std::future::Future;
 
-use excom_core::ErrorKind;
+use excom_core::{ErrorKind, Value};
 use serde::Serialize;
 
 pub use bash::Bash;
 pub use choice::{Branch, BranchBy, BranchIds, Empty, ShortCircuit, follow, go_on_if};
+#[doc(hidden)]
+pub use choice::{branched, short_circuited};
 pub use field::Field;
 #[cfg(feature = "http")]
 pub use http::{Http, HttpResponse};
@@ -93,6 +95,16 @@ pub trait Operator: Clone + std::fmt::Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// The endings by which a field's text is known as the name of a template file (`.sql`).
+    fn template_ext(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether templates become values rather than text; without an answer, as the DAG says.
+    fn render_template_as_native_obj(&self) -> Option<bool> {
+        None
+    }
+
     /// Runs one try. The fields are rendered.
     ///
     /// When the run is cancelled, [`TaskInstance::cancelled`] resolves; the operator then has a moment to
@@ -118,10 +130,17 @@ impl<O: Operator> Work for Operated<O> {
             .collect()
     }
 
+    fn operator(&self) -> Cow<'static, str> {
+        let name = std::any::type_name::<O>();
+        let name = name.split('<').next().unwrap_or(name);
+        name.rsplit("::").next().unwrap_or(name).into()
+    }
+
     fn start(&self, ti: TaskInstance, mut arguments: Arguments) -> Running {
         let mut operator = self.0.clone();
         Running::Graceful(Box::pin(async move {
             let push = ti.pushes();
+            let (native, extensions) = (is_native(&operator, &ti), operator.template_ext());
             let mut templates = false;
             for (_, field) in operator.fields() {
                 if field.source().is_some()
@@ -130,25 +149,62 @@ impl<O: Operator> Work for Operated<O> {
                     let value = argument.required();
                     field.set(value.map_err(|e| within(&format!("field `{name}`"), e))?);
                 }
+                if !native {
+                    field.settle(extensions)?;
+                }
                 templates |= field.is_template();
             }
             if templates {
                 // A template may pull, and so block.
                 operator = render(operator, ti.clone()).await?;
             }
+            note_rendered(&mut operator, &ti).await;
             returned(operator.execute(ti).await, push)
         }))
     }
 }
 
-async fn render<O: Operator>(mut operator: O, ti: TaskInstance) -> excom_core::Result<O> {
-    let rendered = tokio::task::spawn_blocking(move || {
-        for (name, field) in operator.fields() {
-            field.render(&ti, &name)?;
-        }
-        Ok(operator)
-    });
+fn is_native<O: Operator>(operator: &O, ti: &TaskInstance) -> bool {
+    operator.render_template_as_native_obj().unwrap_or(ti.run_facts().native_templates)
+}
+
+async fn render<O: Operator>(operator: O, ti: TaskInstance) -> excom_core::Result<O> {
+    let rendered = tokio::task::spawn_blocking(move || ti.render_templates(operator));
     rendered.await.unwrap_or_else(|e| {
         Err(excom_core::Error::new(ErrorKind::Other, "rendering the templates panicked").because(e))
     })
 }
+
+impl TaskInstance {
+    /// Renders the fields of an operator that are templates, as is done before it executes. Blocks when a
+    /// template pulls.
+    ///
+    /// # Errors
+    /// With field, line, column and expression, and what a pull in it was answered.
+    pub fn render_templates<O: Operator>(&self, mut operator: O) -> excom_core::Result<O> {
+        let (native, extensions) = (is_native(&operator, self), operator.template_ext());
+        for (name, field) in operator.fields() {
+            field.render(self, &name, extensions, native)?;
+        }
+        Ok(operator)
+    }
+}
+
+/// Keeps what the fields became, for whoever looks at the task later. The task runs also when that fails,
+/// and its log says so.
+async fn note_rendered<O: Operator>(operator: &mut O, ti: &TaskInstance) {
+    let fields: Vec<(String, Value)> = operator
+        .fields()
+        .into_iter()
+        .filter_map(|(name, field)| field.rendered().map(|value| (name.into_owned(), value)))
+        .collect();
+    if fields.is_empty() {
+        return;
+    }
+    if let Err(error) = ti.channel().note_rendered(&fields).await {
+        ti.log(&format!("what the fields were rendered to is not kept: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use excom_core::attempt::Attempt;
 use excom_core::db::StartMode;
 use excom_core::value::preview;
 use excom_core::{Caller, Error, TaskInstanceKey, TaskState};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Event;
 use super::execute::{Executed, execute};
@@ -19,7 +19,8 @@ use super::log::TryLog;
 use super::recorder::{Pushed, Recorder};
 use super::schedule::Instance;
 use crate::dag::Graph;
-use crate::instance::TaskInstance;
+use crate::instance::{Resumed, TaskFacts, TaskInstance};
+use crate::operator::SensorTimeout;
 use crate::outcome::{Failure, Reschedule, Result, Skip};
 
 /// How long a process may take to end a try whose time is over.
@@ -33,7 +34,7 @@ pub(super) struct Try {
     /// Whether another try follows when this one fails.
     pub(super) last: bool,
     /// The attempt that goes on, after it looked and found that it must wait.
-    pub(super) resumed: Option<Attempt>,
+    pub(super) resumed: Option<(Attempt, Resumed)>,
     /// What the task, or its group, is expanded over.
     pub(super) expansion: Option<Arc<Expansion>>,
 }
@@ -59,9 +60,9 @@ pub(super) async fn run(shared: &Shared, order: Try) -> Ended {
     let Try { instance, try_number, last, resumed, expansion } = order;
     let (task, key, clock) = (shared.task(instance), shared.key(instance), shared.engine.clock());
     let started_at = clock.now();
-    let (attempt, mode) = match resumed {
-        Some(attempt) => (attempt, StartMode::Resume),
-        None => (Attempt { ti: key.clone(), id: clock.attempt_id() }, StartMode::Fresh),
+    let (attempt, mode, resumed) = match resumed {
+        Some((attempt, resumed)) => (attempt, StartMode::Resume, resumed),
+        None => (Attempt { ti: key.clone(), id: clock.attempt_id() }, StartMode::Fresh, Resumed::default()),
     };
     let started = match shared.engine.start_attempt(&attempt, try_number, mode).await {
         Ok(started) => started,
@@ -86,6 +87,8 @@ pub(super) async fn run(shared: &Shared, order: Try) -> Ended {
     let ti = TaskInstance::new(channel.clone(), key.clone())
         .in_run(shared.run.clone())
         .as_try(attempt.id, try_number)
+        .as_resumed(resumed)
+        .of_task(facts(shared, instance, resumed, started_at))
         .with_pushes(task.settings().do_xcom_push);
 
     let executed = match &shared.isolation {
@@ -125,7 +128,7 @@ pub(super) async fn run(shared: &Shared, order: Try) -> Ended {
     }
     if let Some(log) = &log {
         if let (Some(failure), TaskState::Failed | TaskState::UpForRetry) = (&failure, state) {
-            failure.lines().for_each(|line| log.line(&line));
+            failure.lines().for_each(|line| log.note(&line));
         }
         log.end(&format!("try {try_number} ends: {state}"));
         warnings.extend(log.problem());
@@ -134,6 +137,18 @@ pub(super) async fn run(shared: &Shared, order: Try) -> Ended {
     let log = log.and_then(|log| log.path());
     let again = again.map(|delay| (delay, attempt));
     Ended { state, duration, pushed: channel.take(), failure, log, warnings, skips, again }
+}
+
+/// What the task is, for the templates of this try.
+fn facts(shared: &Shared, instance: Instance, resumed: Resumed, started_at: Timestamp) -> Arc<TaskFacts> {
+    let facts = &shared.facts[instance.task as usize];
+    if !shared.task(instance).has_templates() {
+        return facts.clone();
+    }
+    let mut facts = TaskFacts::clone(facts);
+    facts.reschedules = resumed.times;
+    facts.start_date = Some(started_at);
+    Arc::new(facts)
 }
 
 /// What an isolated try leaves, with tasks as their numbers.
@@ -209,7 +224,8 @@ fn verdict(
     } else if ti.is_cancelled() {
         // It is not the task's fault, so it starts again when the run is resumed.
         TaskState::Scheduled
-    } else if last {
+    } else if last || error.is::<SensorTimeout>() {
+        // What did not come in its time is not waited for again.
         TaskState::Failed
     } else {
         TaskState::UpForRetry

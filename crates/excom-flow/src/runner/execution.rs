@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use excom_core::attempt::Attempt;
 use excom_core::{Engine, RunState, TaskInstanceKey, TaskState, UNMAPPED};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::task::{JoinError, JoinSet};
 
 use super::attempt::{self, Ended, Try};
@@ -20,7 +21,7 @@ use super::report::{TaskReport, finish_reports};
 use super::schedule::{Instance, Length, Schedule, Target};
 use super::{Event, Reporter};
 use crate::dag::{Graph, Task};
-use crate::instance::RunFacts;
+use crate::instance::{Resumed, RunFacts, TaskFacts};
 use crate::outcome::Failure;
 use crate::sequence::Unresolved;
 
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     pub(super) reporter: Option<Arc<dyn Reporter>>,
     pub(super) max_map_length: u32,
     pub(super) isolation: Option<Arc<dyn Isolation>>,
+    /// What each task is, for templates.
+    pub(super) facts: Vec<Arc<TaskFacts>>,
 }
 
 impl Shared {
@@ -73,8 +76,10 @@ struct Tries {
     number: u32,
     /// How many failed, of those that count against its retries.
     failed: u32,
-    /// The attempt that goes on.
-    resumed: Option<Attempt>,
+    /// The attempt that goes on, and how it came to that.
+    resumed: Option<(Attempt, Resumed)>,
+    /// When the last one started, and how often it has let its place go since.
+    started: Option<(Timestamp, u32)>,
 }
 
 /// A run while it runs.
@@ -182,11 +187,12 @@ impl Execution {
         let past = &self.past;
         let tries = self.tries.entry(instance).or_insert_with(|| {
             let (number, failed) = past.tries(instance);
-            Tries { number, failed, resumed: None }
+            Tries { number, failed, ..Tries::default() }
         });
         let resumed = tries.resumed.take();
         if resumed.is_none() {
             tries.number += 1;
+            tries.started = Some((self.shared.engine.clock().now(), 0));
         }
         let task = self.shared.task(instance);
         let target = match task.group {
@@ -232,7 +238,14 @@ impl Execution {
         match heard {
             Ok(Heard::Rested(..)) if self.shared.run.cancellation.is_cancelled() => {}
             Ok(Heard::Rested(instance, resumed)) => {
-                self.tries.entry(instance).or_default().resumed = resumed;
+                let now = self.shared.engine.clock().now();
+                let tries = self.tries.entry(instance).or_default();
+                let (started, times) = tries.started.get_or_insert((now, 0));
+                tries.resumed = resumed.map(|attempt| {
+                    *times += 1;
+                    let after = Duration::try_from(now.duration_since(*started)).unwrap_or_default();
+                    (attempt, Resumed { times: *times, after })
+                });
                 self.schedule.again(instance);
             }
             Ok(Heard::Ended(instance, ended)) => {

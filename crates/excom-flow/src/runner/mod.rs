@@ -35,7 +35,7 @@ pub use report::{InstanceFailure, Instances, RunReport, TaskReport};
 use crate::cancel::Cancellation;
 use crate::dag::{DagDefinition, Graph};
 use crate::error::{invalid, nearest};
-use crate::instance::RunFacts;
+use crate::instance::{PreviousRun, RunFacts};
 use crate::params::{Given, Params};
 use execution::{Execution, Shared};
 use isolation::Isolation;
@@ -218,7 +218,7 @@ impl Runner {
             conf: Some(params.to_dict()?),
             ..DagRun::new(graph.dag_id().clone(), run_id, started_at)
         };
-        self.drive(graph, run, params, options.cancellation, Past::default()).await
+        self.drive(definition, graph, run, params, options.cancellation, Past::default()).await
     }
 
     /// Goes on with a run that was interrupted: by a cancellation, or because the program was killed. What
@@ -266,7 +266,7 @@ impl Runner {
         }
         let past = Past::read(&self.engine, &graph, &info.run.run_id, &BTreeSet::new()).await?;
         let params = stored_params(definition, &info)?;
-        self.drive(graph, info.run, params, cancellation, past).await
+        self.drive(definition, graph, info.run, params, cancellation, past).await
     }
 
     /// Runs tasks of a run again, and everything behind them: their XComs are cleared first, and those of the
@@ -297,7 +297,7 @@ impl Runner {
         self.clear(&graph, run_id, &anew).await?;
         let past = Past::read(&self.engine, &graph, &info.run.run_id, &anew).await?;
         let params = stored_params(definition, &info)?;
-        self.drive(graph, info.run, params, cancellation, past).await
+        self.drive(definition, graph, info.run, params, cancellation, past).await
     }
 
     async fn known(&self, graph: &Graph, run_id: &str) -> Result<RunInfo> {
@@ -369,6 +369,7 @@ impl Runner {
     /// Runs what is not done of a run, to its end.
     async fn drive(
         &self,
+        definition: &DagDefinition,
         graph: Graph,
         run: DagRun,
         params: Params,
@@ -392,13 +393,30 @@ impl Runner {
         for states in scheduled.chunks(1000) {
             self.engine.set_states(states).await?;
         }
-        let facts =
-            RunFacts { params, logical_date: run.logical_date, home: self.home.clone(), cancellation };
+        let previous = self.engine.db().last_success(&run).await?;
+        let facts = RunFacts {
+            params,
+            logical_date: run.logical_date,
+            run_after: Some(run.run_after),
+            start_date: Some(started_at),
+            conf: run.conf.clone(),
+            previous_success: previous.map(|info| PreviousRun {
+                start_date: info.started_at,
+                end_date: info.ended_at,
+                ..PreviousRun::default()
+            }),
+            template_searchpath: definition.template_folders().to_vec(),
+            native_templates: definition.native_templates(),
+            home: self.home.clone(),
+            cancellation,
+            ..RunFacts::default()
+        };
         let any = match keys.into_iter().next() {
             Some(key) => key,
             None => key(&"none".into())?,
         };
         let total = graph.tasks().len();
+        let task_facts = graph.tasks().iter().map(|task| Arc::new(graph.facts(task))).collect();
         let shared = Shared {
             engine: self.engine.clone(),
             graph,
@@ -408,6 +426,7 @@ impl Runner {
             reporter: self.reporter.clone(),
             max_map_length: self.max_map_length,
             isolation: self.isolation.clone(),
+            facts: task_facts,
         };
         shared.report(&Event::RunStarted {
             dag_id: &run.dag_id,

@@ -1,145 +1,175 @@
-//! Templates: Jinja over the context of a task instance.
+//! Templates: Jinja over the context of a task instance, as Airflow renders it.
 //!
-//! Values are plain data here: nothing in a value is evaluated, and what a template prints is never
-//! read as a template again.
+//! minijinja reads and runs them. What Python does otherwise than it (operators, printing, lists that can be
+//! changed, methods, dates) is put in its place here, and bounds are kept: steps, sizes, names. What a
+//! template prints is never read as a template again.
 
+mod args;
+mod containers;
 mod context;
+mod dates;
+mod explain;
+mod files;
+mod filters;
+mod globals;
 mod json;
+mod macros;
+mod methods;
+mod native;
+mod operators;
+mod pull;
 mod python;
+mod run;
+mod shell;
+mod sorting;
+mod syntax;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use excom_core::{Error, ErrorKind, Result};
-use minijinja::value::{Kwargs, StringInput, ValueKind};
-use minijinja::{Environment, State, UndefinedBehavior, Value};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
 use crate::instance::TaskInstance;
-use context::{Context, Pulled};
+use context::Context;
+use explain::{explain, refused};
+use files::Files;
+use run::Run;
+use syntax::Prepared;
 
 /// How many steps a template may take: enough for any that people write, an end for one that loops.
 const FUEL: u64 = 1_000_000;
+
+/// How much text between tags a template prints at most before its steps end, in bytes.
+const RAW: u64 = 256 << 20;
+
+/// The stack for templates with loops, which may nest lists deeply; only what is used of it is real.
+const STACK: usize = 256 << 20;
+
+/// How a template is rendered.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rules {
+    /// To the value of its expression, or of the literal that its text is.
+    pub(crate) native: bool,
+    /// For a shell: what comes behind a pull may have no character that means something to it.
+    pub(crate) shell: bool,
+}
 
 /// The settings are the same for all templates, and making them costs more than most renderings.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(FUEL));
     environment.set_debug(true);
-    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.set_formatter(|out, state, value| {
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_unknown_method_callback(methods::call);
+    operators::register(&mut environment);
+    globals::register(&mut environment);
+    filters::register(&mut environment);
+    environment
+});
+
+fn environment(run: &Arc<Run>, fuel: u64) -> Environment<'static> {
+    let mut environment = ENVIRONMENT.clone();
+    environment.set_fuel(Some(fuel));
+    environment.add_global(run::NAME, Value::from_dyn_object(run.clone()));
+    let run = run.clone();
+    environment.set_formatter(move |out, state, value| {
         if value.is_undefined() {
             // The default formatter has the message for what is not defined.
             return minijinja::escape_formatter(out, state, value);
         }
-        out.write_str(&python::str(value)).map_err(minijinja::Error::from)
+        run.keep(value);
+        let mut text = python::text(value)?;
+        if matches!(state.auto_escape(), AutoEscape::Html) && !value.is_safe() {
+            text = filters::escaped(&text);
+        }
+        run.print(text.len())?;
+        shell::check(&run, value, &text)?;
+        out.write_str(&text).map_err(minijinja::Error::from)
     });
-    // `.items()`, `.get()`, `.split()` and their like, as values have them in Python.
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.add_filter("string", |value: Value| match value.is_undefined() {
-        true => Err(minijinja::Error::new(minijinja::ErrorKind::UndefinedError, "the value of string")),
-        false => Ok(python::str(&value)),
-    });
-    environment.add_filter("join", join);
     environment
-});
-
-/// `join` as Jinja2 has it: an item that is not defined is an error, and the others print as in Python.
-fn join(
-    state: &mut State<'_, '_>,
-    value: &Value,
-    joiner: Option<StringInput<'_>>,
-    attribute: Option<&str>,
-    named: Kwargs,
-) -> Result<Value, minijinja::Error> {
-    if attribute.is_some()
-        || named.has("attribute")
-        || !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable)
-    {
-        return minijinja::filters::join(state, value, joiner, attribute, named);
-    }
-    let text = |item: Value| match item.is_undefined() {
-        true => Err(minijinja::Error::new(minijinja::ErrorKind::UndefinedError, "an item of join")),
-        false => Ok(python::str(&item)),
-    };
-    let items: Vec<String> = value.try_iter()?.map(text).collect::<Result<_, _>>()?;
-    minijinja::filters::join(state, &Value::from(items), joiner, attribute, named)
 }
 
-/// Renders a template of a task. Blocks while it pulls.
+/// Renders a template of a task to text. Blocks while it pulls.
 ///
 /// # Errors
-/// With task, field, line and expression; and when a pull was answered without a value, which.
+/// With task, field, line, column and expression; and when a pull was answered without a value, which.
 pub(crate) fn render(ti: &TaskInstance, field: &str, template: &str) -> Result<String> {
-    let context = Context::new(ti);
-    ENVIRONMENT
-        .render_named_str(field, template, context.value())
-        .map_err(|error| explain(ti, field, template, &error, &context.pulled()))
+    rendered(ti, field, template, Rules::default(), |_, text| Ok(text))
 }
 
-fn explain(
+/// Renders a template of a task to a value: text, or by native rendering whatever it is.
+///
+/// # Errors
+/// As [`render`]; and when a value cannot be written as JSON.
+pub(crate) fn value(
     ti: &TaskInstance,
     field: &str,
     template: &str,
-    error: &minijinja::Error,
-    pulled: &[Pulled],
-) -> Error {
-    let mut message = format!("template of task `{}`, field `{field}`", ti.task_id());
-    if let Some(line) = error.line() {
-        message.push_str(&format!(", line {line}"));
-    }
-    if let Some(expression) = error.range().and_then(|range| expression(template, range.start)) {
-        message.push_str(&format!(", `{expression}`"));
-    }
-    // A failed pull is an engine's error and says more than the template's.
-    let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>());
-    let mut explained = match cause {
-        Some(cause) => {
-            message.push_str(&format!(": {cause}"));
-            cause.hints().iter().fold(Error::new(cause.kind(), message), Error::hint)
-        }
-        None => {
-            message.push_str(&format!(": {}", what(error)));
-            let empty: Vec<&Pulled> = pulled.iter().filter(|pulled| pulled.missing.is_some()).collect();
-            for pulled in &empty {
-                if let Some(answer) = &pulled.missing {
-                    message.push_str(&format!("; it pulled {}, answer: {answer}", pulled.asked));
-                }
-            }
-            let hints =
-                empty.iter().filter_map(|pulled| pulled.missing.as_ref()).flat_map(excom_core::Answer::hints);
-            hints.fold(Error::new(ErrorKind::InvalidRequest, message), Error::hint)
-        }
-    };
-    explained = match error.kind() {
-        minijinja::ErrorKind::UndefinedError => {
-            explained.hint("write `x | default('…')` or `x is defined` for what may be missing")
-        }
-        minijinja::ErrorKind::OutOfFuel => {
-            explained.hint(format!("a template may take {FUEL} steps; do the work in a task instead"))
-        }
-        _ => explained,
-    };
-    explained
+    rules: Rules,
+) -> Result<excom_core::Value> {
+    rendered(ti, field, template, rules, |lone, text| match (rules.native, lone) {
+        (false, _) => excom_core::Value::of(&text),
+        (true, Some(value)) if value.as_str().is_none() => json::field(&value),
+        (true, _) => json::field(&native::value(&text)),
+    })
 }
 
-/// What stands between the delimiters around a place: the range of an error is only the part of an
-/// expression that failed.
-fn expression(template: &str, place: usize) -> Option<&str> {
-    let before = template.get(..place)?;
-    let start = before.rfind("{{").max(before.rfind("{%"))? + 2;
-    let rest = &template[start..];
-    let end = [rest.find("}}"), rest.find("%}")].into_iter().flatten().min().unwrap_or(rest.len());
-    Some(rest[..end].trim_matches(|c: char| c.is_whitespace() || c == '-'))
+/// The text of a template file; see [`files::read`].
+///
+/// # Errors
+/// When it is in none of the folders, leads out of them, or cannot be read.
+pub(crate) fn file(ti: &TaskInstance, name: &str) -> Result<String> {
+    files::read(&ti.run_facts().template_searchpath, name)
 }
 
-fn what(error: &minijinja::Error) -> String {
-    let kind = match error.kind() {
-        minijinja::ErrorKind::UndefinedError => "this is not defined".to_owned(),
-        minijinja::ErrorKind::OutOfFuel => "it takes too many steps".to_owned(),
-        kind => kind.to_string(),
+fn rendered<T: Send>(
+    ti: &TaskInstance,
+    field: &str,
+    template: &str,
+    rules: Rules,
+    finish: impl FnOnce(Option<Value>, String) -> Result<T> + Send,
+) -> Result<T> {
+    let prepared = Prepared::new(field, template).map_err(|why| refused(ti, field, template, why))?;
+    let (text, lone) = (prepared.text.clone(), prepared.lone);
+    let fuel = FUEL.min(RAW / (prepared.longest_raw as u64).max(1)).max(1000);
+    let work = || {
+        let run = Run::new(ti, rules.shell);
+        let files = Files::default();
+        let mut environment = environment(&run, fuel);
+        let mut folders = ti.run_facts().template_searchpath.clone();
+        if folders.is_empty() {
+            folders.push(".".into());
+        }
+        files.serve(&mut environment, folders);
+        files.keep(field, template.to_owned(), prepared);
+        let context = Value::from_object(Context(run.clone()));
+        let made =
+            environment
+                .render_named_str(field, &text, context)
+                .and_then(|made| {
+                    if made.len() > run::LARGEST { run.spend(made.len()).map(|()| made) } else { Ok(made) }
+                })
+                .map_err(|error| explain(ti, field, &error, &files, &run.pulled(), fuel))?;
+        finish(run.kept().filter(|_| lone), made)
     };
-    match error.detail() {
-        Some(detail) => format!("{kind}: {detail}"),
-        None => kind,
-    }
+    if template.contains("{%") { on_large_stack(work) } else { work() }
+}
+
+/// Runs what may recurse deeply.
+fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    // A channel may need the runtime that it was made in.
+    let runtime = tokio::runtime::Handle::try_current().ok();
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("template".to_owned()).stack_size(STACK);
+        let thread = thread.spawn_scoped(scope, move || {
+            let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
+            work()
+        });
+        let failed =
+            |why: &str| Error::new(ErrorKind::Other, format!("a template cannot be rendered: {why}"));
+        match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|_| Err(failed("rendering it panicked"))),
+            Err(error) => Err(failed("no thread can be started").because(error)),
+        }
+    })
 }

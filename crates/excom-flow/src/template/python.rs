@@ -1,21 +1,64 @@
-//! Values as Python's `str()` prints them, which is what a Jinja template shows in Airflow.
+//! Values as Python's `str()` and `repr()` print them, which is what a Jinja template shows in Airflow.
 
-use minijinja::Value;
 use minijinja::value::ValueKind;
+use minijinja::{Error, Value};
+
+use super::args::fail;
+use super::containers::{self, DEEPEST, View};
+use super::dates;
+use super::run::LARGEST;
 
 /// `str(value)`: text as it is, everything else as `repr` has it.
-pub(super) fn str(value: &Value) -> String {
-    match value.as_str() {
-        Some(text) => text.to_owned(),
-        None => {
-            let mut out = String::new();
-            repr(&mut out, value);
-            out
-        }
+///
+/// # Errors
+/// When the text would be too long, or the value is nested too deeply.
+pub(super) fn text(value: &Value) -> Result<String, Error> {
+    if let Some(text) = value.as_str() {
+        return Ok(text.to_owned());
+    }
+    if value.kind() == ValueKind::Plain {
+        return Ok(value.to_string());
+    }
+    let mut out = String::new();
+    repr(&mut out, value, 0)?;
+    Ok(out)
+}
+
+/// `repr(value)`, for messages too: what cannot be printed is its type.
+pub(super) fn repr_of(value: &Value) -> String {
+    let mut out = String::new();
+    match repr(&mut out, value, 0) {
+        Ok(()) => out,
+        Err(_) => type_name(value).to_owned(),
     }
 }
 
-fn repr(out: &mut String, value: &Value) {
+/// What Python calls the type of a value.
+pub(super) fn type_name(value: &Value) -> &'static str {
+    match value.kind() {
+        ValueKind::Undefined => "undefined",
+        ValueKind::None => "None",
+        ValueKind::Bool => "bool",
+        ValueKind::Number if value.is_integer() => "int",
+        ValueKind::Number => "float",
+        ValueKind::String => "str",
+        ValueKind::Bytes => "bytes",
+        ValueKind::Seq if value.is_tuple() => "tuple",
+        ValueKind::Seq => "list",
+        ValueKind::Map => "dict",
+        ValueKind::Iterable => "iterable",
+        _ => dates::type_name(value).unwrap_or("object"),
+    }
+}
+
+/// `repr(value)`, put behind what is there.
+pub(super) fn repr(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+    if depth > DEEPEST {
+        return Err(fail(format!("a value that is nested more than {DEEPEST} deep cannot be printed")));
+    }
+    if out.len() > LARGEST {
+        return Err(fail(format!("the text of a value is over {} MiB", LARGEST >> 20)));
+    }
     match value.kind() {
         ValueKind::None => out.push_str("None"),
         ValueKind::Undefined => out.push_str("Undefined"),
@@ -25,48 +68,67 @@ fn repr(out: &mut String, value: &Value) {
             Err(_) => out.push_str(&value.to_string()),
         },
         ValueKind::String => quote(out, value.as_str().unwrap_or_default()),
-        ValueKind::Seq if value.is_tuple() => {
-            let length = list(out, value, '(', ')');
-            if length == Some(1) {
+        ValueKind::Seq if value.is_tuple() || super::filters::is_group(value) => {
+            let length = list(out, value, ['(', ')'], depth)?;
+            if length == 1 {
                 out.insert(out.len() - 1, ',');
             }
         }
-        ValueKind::Seq | ValueKind::Iterable => drop(list(out, value, '[', ']')),
-        ValueKind::Map => dict(out, value),
-        _ => out.push_str(&value.to_string()),
+        ValueKind::Iterable if let Some(view) = value.downcast_object_ref::<View>() => {
+            out.push_str(view.name());
+            out.push('(');
+            list(out, value, ['[', ']'], depth)?;
+            out.push(')');
+        }
+        ValueKind::Iterable if let Some(range) = value.downcast_object_ref::<super::globals::Range>() => {
+            out.push_str(&range.to_string());
+        }
+        ValueKind::Seq | ValueKind::Iterable => drop(list(out, value, ['[', ']'], depth)?),
+        ValueKind::Map => dict(out, value, depth)?,
+        _ => match dates::repr(value) {
+            Some(text) => out.push_str(&text),
+            None => out.push_str(&value.to_string()),
+        },
     }
+    Ok(())
 }
 
-fn list(out: &mut String, value: &Value, open: char, close: char) -> Option<usize> {
-    out.push(open);
+fn list(out: &mut String, value: &Value, brackets: [char; 2], depth: usize) -> Result<usize, Error> {
+    out.push(brackets[0]);
     let mut length = 0;
-    for item in value.try_iter().ok()? {
+    for item in value.try_iter()? {
         if length > 0 {
             out.push_str(", ");
         }
-        repr(out, &item);
+        repr(out, &item, depth + 1)?;
         length += 1;
     }
-    out.push(close);
-    Some(length)
+    out.push(brackets[1]);
+    Ok(length)
 }
 
-fn dict(out: &mut String, value: &Value) {
+fn dict(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+    // What is no dict, such as a namespace, prints itself.
+    let Ok(entries) = containers::entries(value) else {
+        out.push_str(&value.to_string());
+        return Ok(());
+    };
     out.push('{');
-    for (place, key) in value.try_iter().into_iter().flatten().enumerate() {
+    for (place, (key, value)) in entries.iter().enumerate() {
         if place > 0 {
             out.push_str(", ");
         }
-        repr(out, &key);
+        repr(out, key, depth + 1)?;
         out.push_str(": ");
-        repr(out, &value.get_item(&key).unwrap_or_default());
+        repr(out, value, depth + 1)?;
     }
     out.push('}');
+    Ok(())
 }
 
 /// `repr(float)`: the shortest digits that read back as the same number, with an exponent below 1e-4
 /// and from 1e16.
-fn float(number: f64) -> String {
+pub(super) fn float(number: f64) -> String {
     if number.is_nan() {
         return "nan".to_owned();
     }
@@ -127,7 +189,7 @@ mod tests {
     use super::*;
 
     fn shown(json: &str) -> String {
-        str(&serde_json::from_str::<Value>(json).unwrap())
+        text(&serde_json::from_str::<Value>(json).unwrap()).unwrap()
     }
 
     #[test]

@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 /// The short names of folders that the page uses.
-const PLACES: [(&str, &str); 9] = [
+const PLACES: [(&str, &str); 10] = [
     ("flow/", "crates/excom-flow/tests/flow/"),
     ("contract/", "crates/excom-flow/tests/contract/"),
+    ("corpus/", "crates/excom-flow/tests/corpus/"),
     ("flow-src/", "crates/excom-flow/src/"),
     ("suite/", "crates/excom-core/src/conformance/"),
     ("core/", "crates/excom-core/src/"),

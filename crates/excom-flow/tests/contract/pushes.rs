@@ -196,7 +196,7 @@ fn a_bash_line_keeps_its_beginning_and_loses_white_space_at_its_end_only() {
         dag.bash("carriage", r"printf 'one\rtwo\r\n'");
         dag.bash("blank", r"printf 'one\n   \n'");
         dag.bash("json", "echo '{\"a\": 1}'");
-        dag.bash("named", "echo run.sh");
+        dag.bash("named", "echo run.sh ");
         dag.bash("inherits", "test -n \"$PATH\" && echo \"$X\"").env("X", "x");
     });
     let engine = engine();
@@ -206,7 +206,7 @@ fn a_bash_line_keeps_its_beginning_and_loses_white_space_at_its_end_only() {
     assert_eq!(line("carriage"), r#""one\rtwo""#);
     assert_eq!(line("blank"), r#""""#);
     assert_eq!(line("json"), r#""{\"a\": 1}""#);
-    // Airflow takes a command that ends in `.sh` for the name of a template file.
+    // Without the space it would be the name of a template file.
     assert_eq!(line("named"), r#""run.sh""#);
     // Airflow hands over only `env`, unless `append_env` is set.
     assert_eq!(line("inherits"), r#""x""#);

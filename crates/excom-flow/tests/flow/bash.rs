@@ -121,7 +121,10 @@ fn the_command_knows_its_task_instance() {
 fn the_command_is_a_template_and_strict() {
     assert_eq!(last_line("echo '{{ run_id }} {{ ti.task_id }}'"), "\"r t\"");
     let message = failure("echo {{ nobody }}");
-    assert!(message.contains("template of task `t`, field `command`, line 1, `nobody`"), "{message}");
+    assert!(
+        message.contains("template of task `t`, field `command`, line 1, column 9, `nobody`"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod postgres;
 mod program;
 mod pulls;
 mod python;
+mod rendering;
 mod runs;
 mod sensors;
 #[cfg(feature = "sql-sqlite")]

@@ -57,7 +57,10 @@ fn the_context() {
 fn dates_exist_only_with_a_logical_date() {
     for name in ["ds", "ds_nodash", "ts", "logical_date"] {
         let error = undated().render(&format!("x\n{{{{ {name} }}}}")).unwrap_err();
-        assert!(error.to_string().contains(&format!("line 2, `{name}`: this is not defined")), "{error}");
+        assert!(
+            error.to_string().contains(&format!("line 2, column 4, `{name}`: this is not defined")),
+            "{error}"
+        );
     }
     assert_eq!(undated().render("{{ ds is defined }} {{ ds | default('-') }}").unwrap(), "False -");
     assert_eq!(undated().render("{{ dag_run.logical_date }}").unwrap(), "None");
@@ -103,7 +106,9 @@ fn errors_say_where_what_and_which_pull() {
     let error = dated().render("ok\n{{ ti.xcom_pull('absent').rows }}").unwrap_err();
     let text = error.to_string();
     assert!(
-        text.contains("template of task `me`, field `template`, line 2, `ti.xcom_pull('absent').rows`: "),
+        text.contains(
+            "template of task `me`, field `template`, line 2, column 16, `ti.xcom_pull('absent').rows`: "
+        ),
         "{text}"
     );
     assert!(

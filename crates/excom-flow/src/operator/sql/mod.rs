@@ -60,7 +60,7 @@ impl Sql {
     /// A statement, or several, in the database at a URL. A file is `include_str!("load.sql")`.
     pub fn new(url: impl Into<Field>, statement: impl Into<Field>) -> Self {
         Self {
-            url: url.into(),
+            url: url.into().secret(),
             statement: statement.into(),
             parameters: Vec::new(),
             row_limit: ROW_LIMIT,

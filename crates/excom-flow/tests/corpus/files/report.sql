@@ -1,0 +1,2 @@
+-- report of {{ ds }}
+{% include 'part.sql' %}
