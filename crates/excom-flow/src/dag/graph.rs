@@ -7,7 +7,7 @@ use std::sync::Arc;
 use excom_core::{Error, ErrorKind, Result, TaskInstanceKey};
 
 use super::group::GroupNode;
-use super::{Dag, Node, Settings, TriggerRule};
+use super::{Dag, Node, Role, Settings, TriggerRule};
 use crate::arg::{Gaps, Source, TaskRef, Upstream};
 use crate::error::{invalid, listing, nearest};
 use crate::params::ParamSpec;
@@ -41,6 +41,10 @@ pub struct Task {
     pub(crate) downstream: Vec<u32>,
     /// Of a teardown, what it takes away.
     pub(crate) setups: Vec<u32>,
+    /// What it waits for further up than directly before it; see [`enclose`].
+    pub(crate) enclosing: Vec<u32>,
+    /// The tasks that have it in `enclosing`.
+    pub(crate) encloses: Vec<u32>,
     upstream_ids: Vec<Arc<str>>,
 }
 
@@ -187,6 +191,7 @@ impl Graph {
         if let Some(error) = problem(&dag_id, &problems) {
             return Err(error);
         }
+        enclose(&mut tasks);
         let numbers = (0..).zip(&tasks).map(|(number, task)| (task.id.clone(), number)).collect();
         Ok(Self { dag_id, tasks: tasks.into(), groups: groups.into(), numbers: Arc::new(numbers) })
     }
@@ -292,6 +297,8 @@ impl Finish<'_> {
             upstream: Vec::new(),
             downstream: Vec::new(),
             setups: node.setups.iter().map(|setup| setup.index).collect(),
+            enclosing: Vec::new(),
+            encloses: Vec::new(),
             upstream_ids: Vec::new(),
         }
     }
@@ -550,6 +557,58 @@ fn connect(tasks: &mut [Task]) {
             tasks[before as usize].downstream.push(u32::try_from(index).unwrap_or(u32::MAX));
         }
     }
+}
+
+/// Finds what tasks wait for beside those directly before them, as in Airflow: what lies between a setup and its
+/// teardown, or behind a setup without one, needs that setup; and a teardown waits for all that lies between.
+fn enclose(tasks: &mut [Task]) {
+    let setups: Vec<u32> =
+        (0..).zip(&*tasks).filter(|(_, task)| task.settings.role == Role::Setup).map(|(i, _)| i).collect();
+    for setup in setups {
+        let behind = reach(tasks, &[setup], |task| &task.downstream);
+        let teardowns: Vec<u32> = tasks[setup as usize]
+            .downstream
+            .iter()
+            .copied()
+            .filter(|task| tasks[*task as usize].settings.role.is_teardown())
+            .collect();
+        let before = reach(tasks, &teardowns, |task| &task.upstream);
+        let is_inside = |task: &u32| {
+            behind[*task as usize]
+                && (teardowns.is_empty() || before[*task as usize])
+                && *task != setup
+                && !tasks[*task as usize].settings.role.is_teardown()
+        };
+        let inside: Vec<u32> = (0..).take(tasks.len()).filter(is_inside).collect();
+        // All rules but these wait for everything directly before a task, and so for all that is further up.
+        let hurries = inside.iter().any(|task| tasks[*task as usize].settings.trigger_rule.is_early());
+        for task in &inside {
+            let rule = tasks[*task as usize].settings.trigger_rule;
+            if rule != TriggerRule::Always && !tasks[*task as usize].upstream.contains(&setup) {
+                tasks[*task as usize].enclosing.push(setup);
+                tasks[setup as usize].encloses.push(*task);
+            }
+        }
+        for teardown in teardowns.iter().filter(|_| hurries) {
+            let before = reach(tasks, &[*teardown], |task| &task.upstream);
+            for task in inside.iter().filter(|task| before[**task as usize]) {
+                tasks[*teardown as usize].enclosing.push(*task);
+                tasks[*task as usize].encloses.push(*teardown);
+            }
+        }
+    }
+}
+
+/// Which tasks can be reached from some, themselves included.
+fn reach(tasks: &[Task], from: &[u32], next: impl Fn(&Task) -> &Vec<u32>) -> Vec<bool> {
+    let mut reached = vec![false; tasks.len()];
+    let mut open = from.to_vec();
+    while let Some(task) = open.pop() {
+        if !std::mem::replace(&mut reached[task as usize], true) {
+            open.extend(next(&tasks[task as usize]));
+        }
+    }
+    reached
 }
 
 /// A cycle, with its first task at both ends, if there is one.

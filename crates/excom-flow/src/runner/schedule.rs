@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use excom_core::{TaskState, UNMAPPED};
 
-use super::rule::{Counts, Verdict, is_early, verdict};
-use crate::dag::{Graph, Task};
+use super::rule::{Counts, Verdict, verdict};
+use crate::dag::{Graph, Role, Task};
 
 /// A task instance: a task by its number, and a map index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -298,6 +298,9 @@ impl Schedule {
             let whole = status.left == 0;
             if whole {
                 self.unfinished -= 1;
+                for waiting in &graph.tasks()[instance.task as usize].encloses {
+                    self.evaluate_all(*waiting, &mut done);
+                }
                 for group in self.feeds.get(&instance.task).into_iter().flatten() {
                     let fed = &mut self.groups[*group as usize];
                     fed.waiting -= 1;
@@ -315,7 +318,7 @@ impl Schedule {
                 let behind = &mut self.tasks[*next as usize];
                 behind.outer.add(state);
                 behind.waiting -= u32::from(whole);
-                if behind.waiting == 0 || (is_early(task.settings().trigger_rule) && !task.is_mapped()) {
+                if behind.waiting == 0 || (task.settings().trigger_rule.is_early() && !task.is_mapped()) {
                     self.evaluate_all(*next, &mut done);
                 }
             }
@@ -337,16 +340,18 @@ impl Schedule {
     /// A task that is to be expanded: by itself, or with its group, which expands when its elements are there.
     fn evaluate_unexpanded(&mut self, number: u32, done: &mut Vec<(Instance, TaskState)>) {
         let task = &self.graph.tasks()[number as usize];
-        let status = &mut self.tasks[number as usize];
+        let status = &self.tasks[number as usize];
         if task.over.is_none() {
             return;
         }
-        let verdict = match status.forced {
-            true => Some(Verdict::Skip),
-            false => {
-                verdict(task.settings().trigger_rule, &status.outer, status.waiting == 0, Counts::default)
-            }
+        let verdict = if status.forced {
+            Some(Verdict::Skip)
+        } else {
+            let setups = || self.setups(task, UNMAPPED);
+            verdict(task.settings().trigger_rule, &status.outer, status.waiting == 0, setups)
+                .and_then(|verdict| self.enclosed(task, UNMAPPED, verdict))
         };
+        let status = &mut self.tasks[number as usize];
         match verdict {
             // Its elements come from the tasks before it, so all of them must be done.
             Some(Verdict::Run) if status.waiting == 0 && !status.asked => {
@@ -377,25 +382,10 @@ impl Schedule {
                 _ => all_done = false,
             }
         }
-        let setups = || {
-            let mut counts = Counts::default();
-            for setup in &task.setups {
-                let own = Instance { task: *setup, map_index: instance.map_index };
-                match self.state(own).filter(|_| together(&self.graph, *setup, task)) {
-                    Some(state) => counts.add(state),
-                    None => {
-                        let all = &self.tasks[*setup as usize].counts;
-                        counts.success += all.success;
-                        counts.failed += all.failed;
-                        counts.upstream_failed += all.upstream_failed;
-                        counts.skipped += all.skipped;
-                    }
-                }
-            }
-            counts
-        };
+        let setups = || self.setups(task, instance.map_index);
         let collapsed = task.group.is_some_and(|group| self.groups[group as usize].collapsed);
-        match verdict(task.settings().trigger_rule, &before, all_done, setups) {
+        let verdict = verdict(task.settings().trigger_rule, &before, all_done, setups);
+        match verdict.and_then(|verdict| self.enclosed(task, instance.map_index, verdict)) {
             None => {}
             // It has no element to run with.
             Some(Verdict::Run) if collapsed => self.decide(instance, TaskState::UpstreamFailed, done),
@@ -405,6 +395,42 @@ impl Schedule {
             }
             Some(other) => self.decide(instance, state_of(other), done),
         }
+    }
+
+    /// How the setups directly before a task ended.
+    fn setups(&self, task: &Task, map_index: i32) -> Counts {
+        let mut counts = Counts::default();
+        let is_setup = |up: &&u32| self.graph.tasks()[**up as usize].settings().role == Role::Setup;
+        for setup in task.upstream.iter().filter(is_setup) {
+            self.count(*setup, task, map_index, &mut counts);
+        }
+        counts
+    }
+
+    /// What is left of a verdict under what is further up: nothing before all of that is done. A teardown only
+    /// waits for it; whatever else runs between a setup and its teardown needs the setup to have succeeded.
+    fn enclosed(&self, task: &Task, map_index: i32, verdict: Verdict) -> Option<Verdict> {
+        let mut counts = Counts::default();
+        for further in &task.enclosing {
+            if !self.count(*further, task, map_index, &mut counts) {
+                return None;
+            }
+        }
+        Some(match task.settings().role.is_teardown() {
+            false if counts.any_failed() => Verdict::UpstreamFailed,
+            false if counts.skipped > 0 => Verdict::Skip,
+            _ => verdict,
+        })
+    }
+
+    /// Counts how the instances of a task ended that an instance of another waits for; whether all of them did.
+    fn count(&self, before: u32, task: &Task, map_index: i32, counts: &mut Counts) -> bool {
+        if together(&self.graph, before, task) {
+            let state = self.state(Instance { task: before, map_index });
+            return state.filter(|state| state.is_finished()).map(|state| counts.add(state)).is_some();
+        }
+        counts.add_all(&self.tasks[before as usize].counts);
+        self.tasks[before as usize].left == 0
     }
 
     fn decide(&mut self, instance: Instance, state: TaskState, done: &mut Vec<(Instance, TaskState)>) {
@@ -453,7 +479,7 @@ impl Schedule {
     pub(crate) fn failed(&self) -> bool {
         (0..).zip(self.graph.tasks()).any(|(number, task): (u32, &Task)| {
             let role = task.settings().role;
-            if role == crate::dag::Role::Teardown {
+            if role == Role::Teardown {
                 return false;
             }
             let last = task
