@@ -366,7 +366,7 @@ impl Finish<'_> {
                 Taken::Factor(factors.len() - 1)
             }
             Source::All(elements) => {
-                self.elements(&elements, place, upstream);
+                self.check(&elements, place, upstream);
                 Taken::All(elements)
             }
             Source::Kwarg => Taken::Kwarg,
@@ -395,14 +395,36 @@ impl Finish<'_> {
         Some(task)
     }
 
+    /// One list of a mapped task is no sequence: there is a list for each of its instances.
+    fn refuse_mapped(&mut self, producer: u32, place: &str) {
+        if self.many[producer as usize] || self.mapped_around(producer).is_some() {
+            self.problems.push(
+                invalid(format!("{place} is the list of one instance of a mapped task"))
+                    .hint("outside, the instances of a mapped task or group are a sequence; expand over that"),
+            );
+        }
+    }
+
     fn param(&mut self, place: &str, param: &str) {
         if !self.params.iter().any(|spec| spec.name == param) {
             self.problems.push(unknown_param(place, param, self.params));
         }
     }
 
-    /// Checks a sequence, and adds the tasks that it is made of.
+    /// Checks a sequence that something is expanded over, and adds the tasks that it is made of.
     fn elements(&mut self, elements: &Elements, place: &str, producers: &mut BTreeSet<u32>) {
+        self.check(elements, place, producers);
+        elements.leaves(&mut |leaf| {
+            if let Elements::XCom { task, key: excom_core::RETURN_VALUE, many: false } = leaf
+                && task.dag == self.token
+            {
+                self.lengths.insert(task.index);
+            }
+        });
+    }
+
+    /// Checks a sequence, and adds the tasks that it is made of.
+    fn check(&mut self, elements: &Elements, place: &str, producers: &mut BTreeSet<u32>) {
         let mut leaves = Vec::new();
         elements.leaves(&mut |leaf| leaves.push(leaf));
         for leaf in leaves {
@@ -412,12 +434,10 @@ impl Finish<'_> {
                 Elements::XCom { task, many: true, .. } => {
                     producers.extend(self.mapped_producer(*task, place));
                 }
-                Elements::XCom { task, key, many: false } => {
+                Elements::XCom { task, many: false, .. } => {
                     let Some(task) = self.producer(*task, place) else { continue };
+                    self.refuse_mapped(task, place);
                     producers.insert(task);
-                    if *key == excom_core::RETURN_VALUE {
-                        self.lengths.insert(task);
-                    }
                 }
                 _ => {}
             }
