@@ -230,7 +230,7 @@ impl Finish<'_> {
             let Some(elements) = group.expand.clone() else { continue };
             let id = group.id.clone();
             let mut producers = BTreeSet::new();
-            self.elements(&elements, &format!("group `{id}`"), &mut producers);
+            self.elements(&elements, &format!("group `{id}`"), &mut producers, None);
             let number = u32::try_from(mapped.len()).unwrap_or(u32::MAX);
             self.mapped.insert(u32::try_from(index).unwrap_or(u32::MAX), number);
             let producers = producers.into_iter().collect();
@@ -264,7 +264,8 @@ impl Finish<'_> {
         }
         let mut over = (!factors.is_empty()).then_some(Over::Product(factors));
         if let Some(kwargs) = node.work.kwargs() {
-            self.elements(kwargs, &format!("what task `{}` is expanded over", node.id), &mut upstream);
+            let place = format!("what task `{}` is expanded over", node.id);
+            self.elements(kwargs, &place, &mut upstream, Some(index));
             if over.is_some() {
                 let problem = format!("task `{}` has an argument to expand, and expand_kwargs too", node.id);
                 self.problems.push(invalid(problem).hint("put the elements into the dicts of expand_kwargs"));
@@ -342,12 +343,12 @@ impl Finish<'_> {
                 Taken::XCom { task: producer, key: key.into() }
             }
             Source::Gather { task, key, gaps } => {
-                let task = self.mapped_producer(task, place)?;
+                let task = self.mapped_producer(task, place, Some(index))?;
                 upstream.insert(task);
                 Taken::Gather { task, key: key.into(), gaps }
             }
             Source::Stream { task, key } => {
-                let task = self.mapped_producer(task, place)?;
+                let task = self.mapped_producer(task, place, Some(index))?;
                 upstream.insert(task);
                 Taken::Stream { task, key: key.into() }
             }
@@ -361,12 +362,12 @@ impl Finish<'_> {
                 Taken::Element
             }
             Source::Expand(elements) => {
-                self.elements(&elements, place, upstream);
+                self.elements(&elements, place, upstream, Some(index));
                 factors.push(elements);
                 Taken::Factor(factors.len() - 1)
             }
             Source::All(elements) => {
-                self.check(&elements, place, upstream);
+                self.check(&elements, place, upstream, Some(index));
                 Taken::All(elements)
             }
             Source::Kwarg => Taken::Kwarg,
@@ -384,8 +385,20 @@ impl Finish<'_> {
         None
     }
 
-    fn mapped_producer(&mut self, task: TaskRef, place: &str) -> Option<u32> {
+    /// The mapped task whose values something takes; `taker` is the task that does, if it is one.
+    fn mapped_producer(&mut self, task: TaskRef, place: &str, taker: Option<u32>) -> Option<u32> {
         let task = self.producer(task, place)?;
+        if let Some(group) = self.mapped_around(task)
+            && taker.is_some_and(|taker| self.mapped_around(taker) == Some(group))
+        {
+            let group = &self.groups[group as usize].id;
+            self.problems.push(
+                invalid(format!("{place} takes the values of all instances of the mapped group `{group}`"))
+                    .hint(
+                        "inside of the group only the value of the same instance is there; take `output()`",
+                    ),
+            );
+        }
         if !self.many[task as usize] && self.mapped_around(task).is_none() {
             self.problems.push(
                 invalid(format!("{place} takes the values of a mapped task, and the task is not mapped"))
@@ -399,8 +412,9 @@ impl Finish<'_> {
     fn refuse_mapped(&mut self, producer: u32, place: &str) {
         if self.many[producer as usize] || self.mapped_around(producer).is_some() {
             self.problems.push(
-                invalid(format!("{place} is the list of one instance of a mapped task"))
-                    .hint("outside, the instances of a mapped task or group are a sequence; expand over that"),
+                invalid(format!("{place} is the list of one instance of a mapped task")).hint(
+                    "outside, the instances of a mapped task or group are a sequence; expand over that",
+                ),
             );
         }
     }
@@ -412,8 +426,14 @@ impl Finish<'_> {
     }
 
     /// Checks a sequence that something is expanded over, and adds the tasks that it is made of.
-    fn elements(&mut self, elements: &Elements, place: &str, producers: &mut BTreeSet<u32>) {
-        self.check(elements, place, producers);
+    fn elements(
+        &mut self,
+        elements: &Elements,
+        place: &str,
+        producers: &mut BTreeSet<u32>,
+        taker: Option<u32>,
+    ) {
+        self.check(elements, place, producers, taker);
         elements.leaves(&mut |leaf| {
             if let Elements::XCom { task, key: excom_core::RETURN_VALUE, many: false } = leaf
                 && task.dag == self.token
@@ -424,7 +444,7 @@ impl Finish<'_> {
     }
 
     /// Checks a sequence, and adds the tasks that it is made of.
-    fn check(&mut self, elements: &Elements, place: &str, producers: &mut BTreeSet<u32>) {
+    fn check(&mut self, elements: &Elements, place: &str, producers: &mut BTreeSet<u32>, taker: Option<u32>) {
         let mut leaves = Vec::new();
         elements.leaves(&mut |leaf| leaves.push(leaf));
         for leaf in leaves {
@@ -432,7 +452,7 @@ impl Finish<'_> {
                 Elements::Invalid(message) => self.problems.push(invalid(format!("{place}: {message}"))),
                 Elements::Param(param) => self.param(place, param),
                 Elements::XCom { task, many: true, .. } => {
-                    producers.extend(self.mapped_producer(*task, place));
+                    producers.extend(self.mapped_producer(*task, place, taker));
                 }
                 Elements::XCom { task, many: false, .. } => {
                     let Some(task) = self.producer(*task, place) else { continue };

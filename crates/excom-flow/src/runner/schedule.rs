@@ -68,8 +68,8 @@ struct Status {
 struct GroupStatus {
     /// How many of the tasks that its elements come from are not done.
     waiting: u32,
-    /// There are no elements because something failed, so its tasks cannot run.
-    collapsed: bool,
+    /// Why it has no elements, so that its tasks cannot run.
+    empty: Option<Length>,
 }
 
 /// The schedule of a run.
@@ -114,7 +114,7 @@ impl Schedule {
                 feeds.entry(*producer).or_default().push(number);
             }
             let waiting = u32::try_from(group.producers.len()).unwrap_or(u32::MAX);
-            groups.push(GroupStatus { waiting, collapsed: false });
+            groups.push(GroupStatus { waiting, empty: None });
         }
         let mut schedule = Self {
             unfinished: tasks.len(),
@@ -221,8 +221,7 @@ impl Schedule {
 
     fn expand_group(&mut self, group: u32, length: Length, done: &mut Vec<(Instance, TaskState)>) {
         let tasks = self.graph.groups()[group as usize].tasks.clone();
-        let known = matches!(length, Length::Known(1..));
-        self.groups[group as usize].collapsed = !known;
+        self.groups[group as usize].empty = (!matches!(length, Length::Known(1..))).then_some(length);
         let tasks: Vec<u32> = tasks
             .into_iter()
             .filter(|task| matches!(self.tasks[*task as usize].extent, Extent::Unknown))
@@ -237,20 +236,19 @@ impl Schedule {
             }
         }
         for task in tasks {
-            let first = !self.graph.tasks()[task as usize]
-                .upstream
-                .iter()
-                .any(|up| self.graph.tasks()[*up as usize].group == Some(group));
-            match length {
-                Length::Known(0) => {
-                    self.decide(Instance { task, map_index: UNMAPPED }, TaskState::Skipped, done);
-                }
-                Length::Failed if first => {
-                    self.decide(Instance { task, map_index: UNMAPPED }, TaskState::Failed, done);
-                }
-                _ => self.evaluate_all(task, done),
-            }
+            self.evaluate_all(task, done);
         }
+    }
+
+    /// What a task becomes instead of running, when its group has no elements.
+    fn without_elements(&self, task: &Task) -> Option<TaskState> {
+        let group = task.group?;
+        let is_first = || !task.upstream.iter().any(|up| together(&self.graph, *up, task));
+        Some(match self.groups[group as usize].empty? {
+            Length::Known(_) => TaskState::Skipped,
+            Length::Failed if is_first() => TaskState::Failed,
+            Length::Failed | Length::Missing => TaskState::UpstreamFailed,
+        })
     }
 
     /// A task instance that started is done. `skips` are tasks behind it that it chose to skip.
@@ -383,16 +381,17 @@ impl Schedule {
             }
         }
         let setups = || self.setups(task, instance.map_index);
-        let collapsed = task.group.is_some_and(|group| self.groups[group as usize].collapsed);
+        let instead = self.without_elements(task);
         let verdict = verdict(task.settings().trigger_rule, &before, all_done, setups);
         match verdict.and_then(|verdict| self.enclosed(task, instance.map_index, verdict)) {
             None => {}
-            // It has no element to run with.
-            Some(Verdict::Run) if collapsed => self.decide(instance, TaskState::UpstreamFailed, done),
-            Some(Verdict::Run) => {
-                self.set(instance, TaskState::Queued);
-                self.ready.push_back((instance.task, instance.map_index, instance.map_index + 1));
-            }
+            Some(Verdict::Run) => match instead {
+                Some(state) => self.decide(instance, state, done),
+                None => {
+                    self.set(instance, TaskState::Queued);
+                    self.ready.push_back((instance.task, instance.map_index, instance.map_index + 1));
+                }
+            },
             Some(other) => self.decide(instance, state_of(other), done),
         }
     }

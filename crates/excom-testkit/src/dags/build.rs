@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use excom::{Dag, DagDefinition, Field, Handle, Operator, ParamSpec, Skip, TaskInstance, XComArg};
-use excom_flow::{
-    IntoElements, Many, Reschedule, SkipDownstream, Upstream, XComSequence, expand,
-};
+use excom_flow::{IntoElements, Many, Reschedule, SkipDownstream, Upstream, XComSequence, expand};
 use serde_json::{Value as Json, json};
 
 use super::plan::{After, End, FILL, Over, Part, Plan, Step, Takes, hash, kept, mapped, returned, skips};

@@ -117,15 +117,15 @@ impl Model<'_> {
         if let Some(group) = self.plan.mapped_group(task) {
             let elements = self.group(group);
             return match elements {
-                Elements::Known(elements) if elements.is_empty() => BTreeMap::from([(-1, State::Skipped)]),
-                Elements::Known(elements) => (0..)
+                Elements::Known(elements) if !elements.is_empty() => (0..)
                     .zip(&elements)
                     .map(|(map_index, element)| (map_index, self.instance(task, map_index, Some(element))))
                     .collect(),
-                Elements::Missing => {
-                    let state = match self.verdict(task, -1) {
-                        Verdict::Run => State::UpstreamFailed,
-                        Verdict::Not(state) => state,
+                without => {
+                    let state = match (self.verdict(task, -1), without) {
+                        (Verdict::Not(state), _) => state,
+                        (Verdict::Run, Elements::Known(_)) => State::Skipped,
+                        (Verdict::Run, Elements::Missing) => State::UpstreamFailed,
                     };
                     BTreeMap::from([(-1, state)])
                 }
@@ -186,12 +186,19 @@ impl Model<'_> {
             },
             Over::Mapped(task) => {
                 let indexes = self.states[*task].keys().filter(|map_index| **map_index >= 0);
-                indexes.filter_map(|map_index| self.value(*task, *map_index, excom::RETURN_VALUE)).map(Some).collect()
+                indexes
+                    .filter_map(|map_index| self.value(*task, *map_index, excom::RETURN_VALUE))
+                    .map(Some)
+                    .collect()
             }
-            Over::Map(of) => self.elements(of)?.iter().map(|element| Some(mapped(element.as_ref()?))).collect(),
-            Over::Skips(of) => {
-                self.elements(of)?.into_iter().map(|element| element.filter(|element| !skips(element))).collect()
+            Over::Map(of) => {
+                self.elements(of)?.iter().map(|element| Some(mapped(element.as_ref()?))).collect()
             }
+            Over::Skips(of) => self
+                .elements(of)?
+                .into_iter()
+                .map(|element| element.filter(|element| !skips(element)))
+                .collect(),
             Over::Filter(of) => {
                 let keeps = |element: &Element| element.as_ref().is_some_and(kept);
                 self.elements(of)?.into_iter().filter(keeps).collect()
@@ -413,7 +420,9 @@ impl Model<'_> {
                         Some(task) => kept.push(task),
                         None => {
                             let group = self.plan.groups.iter().position(|group| group.id == *id);
-                            kept.extend(group.iter().flat_map(|group| self.plan.first(*group, self.upstream)));
+                            kept.extend(
+                                group.iter().flat_map(|group| self.plan.first(*group, self.upstream)),
+                            );
                         }
                     }
                 }

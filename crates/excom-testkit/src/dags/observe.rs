@@ -44,8 +44,7 @@ pub(super) fn outcome(engine: &Engine, run_id: &str) -> Result<Outcome> {
 
 fn xcoms(engine: &Engine, run_id: &str) -> Result<BTreeMap<(String, i32, String), String>> {
     let caller = Caller::user("prover");
-    let filter =
-        Filter { dag_id: Some(DAG.into()), run_id: Some(Arc::from(run_id)), ..Filter::default() };
+    let filter = Filter { dag_id: Some(DAG.into()), run_id: Some(Arc::from(run_id)), ..Filter::default() };
     let mut keys: Vec<XComKey> = Vec::new();
     let mut after = None;
     loop {

@@ -299,7 +299,7 @@ impl Plan {
 
     fn group(&mut self, random: &mut Random, mapped: bool) {
         let group = self.groups.len();
-        let over = mapped.then(|| self.sequence(random, 2)).map(|over| match random.below(6) {
+        let over = mapped.then(|| self.sequence(random, None, 2)).map(|over| match random.below(6) {
             0 => Over::Skips(Box::new(over)),
             _ => over,
         });
@@ -321,7 +321,7 @@ impl Plan {
         let own = &mut self.tasks[setup];
         (own.part, own.over, own.at_once) = (Part::Setup, Vec::new(), None);
         if !random.once_in(5) {
-            (own.end, own.fails) = (End::Number, 0);
+            (own.end, own.fails, own.multiple) = (End::Number, 0, false);
         }
         let mut before = setup;
         for _ in 0..1 + random.below(3) {
@@ -340,7 +340,8 @@ impl Plan {
         let own = &mut self.tasks[teardown];
         own.part = Part::Teardown(setup, random.once_in(3));
         own.rule = TriggerRule::AllDoneSetupSuccess;
-        (own.over, own.after, own.takes, own.end) = (Vec::new(), after, Vec::new(), End::Number);
+        (own.over, own.after, own.takes) = (Vec::new(), after, Vec::new());
+        (own.end, own.multiple) = (End::Number, false);
         if random.once_in(2) {
             own.takes.push(Takes::One(setup));
         }
@@ -386,7 +387,7 @@ impl Plan {
         }
         if !in_mapped && random.once_in(3) {
             for _ in 0..1 + random.below(2) {
-                let over = self.sequence(random, 2);
+                let over = self.sequence(random, None, 2);
                 step.over.push(if random.once_in(6) { Over::Skips(Box::new(over)) } else { over });
             }
         }
@@ -424,33 +425,37 @@ impl Plan {
         };
         let single: Vec<usize> = all.clone().filter(together).collect();
         let many: Vec<usize> = all.filter(|task| self.is_mapped(*task) && !together(task)).collect();
-        let dicts: Vec<usize> =
-            single.iter().copied().filter(|task| self.tasks[*task].multiple && self.tasks[*task].push).collect();
+        let dicts: Vec<usize> = single
+            .iter()
+            .copied()
+            .filter(|task| self.tasks[*task].multiple && self.tasks[*task].push)
+            .collect();
         match random.below(10) {
             0 => Some(Takes::Literal(json!(random.below(100)))),
             1 => Some(Takes::Template),
             2..=5 => Self::pick(random, &single).map(Takes::One),
             6 => Self::pick(random, &dicts).map(|task| Takes::Output(task, "a")),
             7 | 8 => Self::pick(random, &many).map(Takes::Many),
-            _ => Some(Takes::All(self.sequence(random, 2))),
+            _ => Some(Takes::All(self.sequence(random, group, 2))),
         }
         .unwrap_or(Takes::Template)
     }
 
-    fn sequence(&self, random: &mut Random, depth: u32) -> Over {
+    fn sequence(&self, random: &mut Random, group: Option<usize>, depth: u32) -> Over {
         let all = 0..self.tasks.len();
         let gives = |task: &usize| {
             let step = &self.tasks[*task];
             matches!(step.end, End::List | End::Dict) && step.push && !self.is_mapped(*task)
         };
         let lists: Vec<usize> = all.clone().filter(gives).collect();
-        let many: Vec<usize> = all.filter(|task| self.is_mapped(*task)).collect();
+        let outside = |task: &usize| self.mapped_group(*task).is_none_or(|own| Some(own) != group);
+        let many: Vec<usize> = all.filter(|task| self.is_mapped(*task) && outside(task)).collect();
         let literal = |random: &mut Random| {
             Over::Literal((0..random.below(5)).map(|_| json!(random.below(50))).collect())
         };
         let inner = |random: &mut Random| match depth {
             0 => literal(random),
-            _ => self.sequence(random, depth - 1),
+            _ => self.sequence(random, group, depth - 1),
         };
         match random.below(20) {
             0..5 => Self::pick(random, &lists).map(Over::Task),
@@ -469,8 +474,7 @@ impl Plan {
     fn settle(&mut self, random: &mut Random) {
         // A teardown's place in its group is that of a task, so groups may lose their last tasks.
         let upstream = self.upstream();
-        let is_chooser =
-            |step: &Step| matches!(step.end, End::Branch(_) | End::SkipDirect | End::SkipAll);
+        let is_chooser = |step: &Step| matches!(step.end, End::Branch(_) | End::SkipDirect | End::SkipAll);
         let choosers: Vec<usize> =
             (0..self.tasks.len()).filter(|task| is_chooser(&self.tasks[*task])).collect();
         let chosen = Self::behind(&choosers, &upstream);
