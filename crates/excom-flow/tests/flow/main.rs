@@ -5,12 +5,19 @@
 extern crate excom_flow as excom;
 
 mod bash;
+mod branching;
 mod cancelling;
 mod events;
+mod groups;
+mod limits;
 mod logs;
 mod params;
 mod pulls;
+mod resuming;
+mod retrying;
+mod rules;
 mod runs;
+mod setup_teardown;
 mod support;
 mod tasks;
 mod templates;
