@@ -5,6 +5,7 @@
 //! - [`crash`]: a process that pushes is killed again and again; nothing acknowledged is lost, nothing is
 //!   half there, nothing stays behind.
 //! - [`processes`]: four processes use one database at once.
+//! - [`dags`]: random DAGs come to the outcome that a model foretells, also when their runs are killed.
 //! - [`first_start`]: the process that makes a new home is killed while it does.
 //!
 //! The tests of this crate put the embedded engine into bad surroundings: full disks, folders that cannot
@@ -18,6 +19,7 @@
 
 pub mod child;
 pub mod crash;
+pub mod dags;
 pub mod first_start;
 pub mod home;
 pub mod mount;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use excom_testkit::{Result, child, crash, first_start, home, processes};
+use excom_testkit::{Result, child, crash, dags, first_start, home, processes};
 
 const PROOFS: &str = include_str!("../proofs.txt");
 
@@ -32,6 +32,9 @@ fn main() -> ExitCode {
 fn be_child(name: &str, arguments: &[&str]) -> Result<()> {
     match (name, arguments) {
         ("child-crash", [folder, round]) => crash::child(Path::new(folder), round.parse()?),
+        ("child-dags", [folder, seed, delays]) => {
+            dags::child(Path::new(folder), seed.parse()?, delays.parse()?)
+        }
         ("child-first-start", [folder]) => first_start::child(Path::new(folder)),
         ("child-small-pushes", [folder, durability, pushes]) => {
             small_pushes(Path::new(folder), durability, pushes.parse()?)
@@ -63,7 +66,7 @@ fn prove(name: &str, options: &[&str]) -> Result<()> {
         }
     };
     let allowed: &[&str] = match name {
-        "crash" | "first-start" => &["--rounds", "--seed"],
+        "crash" | "dags" | "first-start" => &["--rounds", "--seed"],
         "processes" => &["--seconds"],
         _ => return Err(format!("there is no proof `{name}`; there are\n{}", PROOFS.trim_end()).into()),
     };
@@ -76,6 +79,11 @@ fn prove(name: &str, options: &[&str]) -> Result<()> {
             let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(500), seed()?);
             child::tell(&format!("{rounds} rounds with --seed {seed}"))?;
             crash::prove(&program, rounds, seed)?.to_string()
+        }
+        "dags" => {
+            let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(300), seed()?);
+            child::tell(&format!("{rounds} rounds with --seed {seed}"))?;
+            dags::prove(&program, rounds, seed)?.to_string()
         }
         "first-start" => {
             let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(100), seed()?);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use excom_testkit::{crash, first_start, processes};
+use excom_testkit::{crash, dags, first_start, processes};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_prove"))
@@ -24,6 +24,15 @@ fn four_processes_share_a_home() {
         assert!(member.pushes > 0 && member.pulls > 0, "{report}");
     }
     assert!(report.members.iter().any(|member| member.superseded > 0), "{report}");
+}
+
+#[test]
+fn random_dags_come_to_what_a_model_foretells_also_when_they_are_killed() {
+    let report = dags::prove(program(), 12, 7).unwrap();
+    assert_eq!(report.dags, 12);
+    // Otherwise the kills missed what they are for.
+    assert!(report.kills >= 3 && report.kept > 0, "{report}");
+    assert!(report.instances > 100 && report.xcoms > 50, "{report}");
 }
 
 #[test]

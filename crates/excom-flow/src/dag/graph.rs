@@ -7,7 +7,7 @@ use std::sync::Arc;
 use excom_core::{Error, ErrorKind, Result, TaskInstanceKey};
 
 use super::group::GroupNode;
-use super::{Dag, Node, Settings, TriggerRule};
+use super::{Dag, Node, Role, Settings, TriggerRule};
 use crate::arg::{Gaps, Source, TaskRef, Upstream};
 use crate::error::{invalid, listing, nearest};
 use crate::instance::TaskFacts;
@@ -42,6 +42,10 @@ pub struct Task {
     pub(crate) downstream: Vec<u32>,
     /// Of a teardown, what it takes away.
     pub(crate) setups: Vec<u32>,
+    /// What it waits for further up than directly before it; see [`enclose`].
+    pub(crate) enclosing: Vec<u32>,
+    /// The tasks that have it in `enclosing`.
+    pub(crate) encloses: Vec<u32>,
     upstream_ids: Vec<Arc<str>>,
 }
 
@@ -202,6 +206,7 @@ impl Graph {
         if let Some(error) = problem(&dag_id, &problems) {
             return Err(error);
         }
+        enclose(&mut tasks);
         let numbers = (0..).zip(&tasks).map(|(number, task)| (task.id.clone(), number)).collect();
         Ok(Self { dag_id, tasks: tasks.into(), groups: groups.into(), numbers: Arc::new(numbers) })
     }
@@ -240,7 +245,7 @@ impl Finish<'_> {
             let Some(elements) = group.expand.clone() else { continue };
             let id = group.id.clone();
             let mut producers = BTreeSet::new();
-            self.elements(&elements, &format!("group `{id}`"), &mut producers);
+            self.elements(&elements, &format!("group `{id}`"), &mut producers, None);
             let number = u32::try_from(mapped.len()).unwrap_or(u32::MAX);
             self.mapped.insert(u32::try_from(index).unwrap_or(u32::MAX), number);
             let producers = producers.into_iter().collect();
@@ -274,7 +279,8 @@ impl Finish<'_> {
         }
         let mut over = (!factors.is_empty()).then_some(Over::Product(factors));
         if let Some(kwargs) = node.work.kwargs() {
-            self.elements(kwargs, &format!("what task `{}` is expanded over", node.id), &mut upstream);
+            let place = format!("what task `{}` is expanded over", node.id);
+            self.elements(kwargs, &place, &mut upstream, Some(index));
             if over.is_some() {
                 let problem = format!("task `{}` has an argument to expand, and expand_kwargs too", node.id);
                 self.problems.push(invalid(problem).hint("put the elements into the dicts of expand_kwargs"));
@@ -307,6 +313,8 @@ impl Finish<'_> {
             upstream: Vec::new(),
             downstream: Vec::new(),
             setups: node.setups.iter().map(|setup| setup.index).collect(),
+            enclosing: Vec::new(),
+            encloses: Vec::new(),
             upstream_ids: Vec::new(),
         }
     }
@@ -350,12 +358,12 @@ impl Finish<'_> {
                 Taken::XCom { task: producer, key: key.into() }
             }
             Source::Gather { task, key, gaps } => {
-                let task = self.mapped_producer(task, place)?;
+                let task = self.mapped_producer(task, place, Some(index))?;
                 upstream.insert(task);
                 Taken::Gather { task, key: key.into(), gaps }
             }
             Source::Stream { task, key } => {
-                let task = self.mapped_producer(task, place)?;
+                let task = self.mapped_producer(task, place, Some(index))?;
                 upstream.insert(task);
                 Taken::Stream { task, key: key.into() }
             }
@@ -369,12 +377,12 @@ impl Finish<'_> {
                 Taken::Element
             }
             Source::Expand(elements) => {
-                self.elements(&elements, place, upstream);
+                self.elements(&elements, place, upstream, Some(index));
                 factors.push(elements);
                 Taken::Factor(factors.len() - 1)
             }
             Source::All(elements) => {
-                self.elements(&elements, place, upstream);
+                self.check(&elements, place, upstream, Some(index));
                 Taken::All(elements)
             }
             Source::Kwarg => Taken::Kwarg,
@@ -392,8 +400,20 @@ impl Finish<'_> {
         None
     }
 
-    fn mapped_producer(&mut self, task: TaskRef, place: &str) -> Option<u32> {
+    /// The mapped task whose values something takes; `taker` is the task that does, if it is one.
+    fn mapped_producer(&mut self, task: TaskRef, place: &str, taker: Option<u32>) -> Option<u32> {
         let task = self.producer(task, place)?;
+        if let Some(group) = self.mapped_around(task)
+            && taker.is_some_and(|taker| self.mapped_around(taker) == Some(group))
+        {
+            let group = &self.groups[group as usize].id;
+            self.problems.push(
+                invalid(format!("{place} takes the values of all instances of the mapped group `{group}`"))
+                    .hint(
+                        "inside of the group only the value of the same instance is there; take `output()`",
+                    ),
+            );
+        }
         if !self.many[task as usize] && self.mapped_around(task).is_none() {
             self.problems.push(
                 invalid(format!("{place} takes the values of a mapped task, and the task is not mapped"))
@@ -403,14 +423,43 @@ impl Finish<'_> {
         Some(task)
     }
 
+    /// One list of a mapped task is no sequence: there is a list for each of its instances.
+    fn refuse_mapped(&mut self, producer: u32, place: &str) {
+        if self.many[producer as usize] || self.mapped_around(producer).is_some() {
+            self.problems.push(
+                invalid(format!("{place} is the list of one instance of a mapped task")).hint(
+                    "outside, the instances of a mapped task or group are a sequence; expand over that",
+                ),
+            );
+        }
+    }
+
     fn param(&mut self, place: &str, param: &str) {
         if !self.params.iter().any(|spec| spec.name == param) {
             self.problems.push(unknown_param(place, param, self.params));
         }
     }
 
+    /// Checks a sequence that something is expanded over, and adds the tasks that it is made of.
+    fn elements(
+        &mut self,
+        elements: &Elements,
+        place: &str,
+        producers: &mut BTreeSet<u32>,
+        taker: Option<u32>,
+    ) {
+        self.check(elements, place, producers, taker);
+        elements.leaves(&mut |leaf| {
+            if let Elements::XCom { task, key: excom_core::RETURN_VALUE, many: false } = leaf
+                && task.dag == self.token
+            {
+                self.lengths.insert(task.index);
+            }
+        });
+    }
+
     /// Checks a sequence, and adds the tasks that it is made of.
-    fn elements(&mut self, elements: &Elements, place: &str, producers: &mut BTreeSet<u32>) {
+    fn check(&mut self, elements: &Elements, place: &str, producers: &mut BTreeSet<u32>, taker: Option<u32>) {
         let mut leaves = Vec::new();
         elements.leaves(&mut |leaf| leaves.push(leaf));
         for leaf in leaves {
@@ -418,14 +467,12 @@ impl Finish<'_> {
                 Elements::Invalid(message) => self.problems.push(invalid(format!("{place}: {message}"))),
                 Elements::Param(param) => self.param(place, param),
                 Elements::XCom { task, many: true, .. } => {
-                    producers.extend(self.mapped_producer(*task, place));
+                    producers.extend(self.mapped_producer(*task, place, taker));
                 }
-                Elements::XCom { task, key, many: false } => {
+                Elements::XCom { task, many: false, .. } => {
                     let Some(task) = self.producer(*task, place) else { continue };
+                    self.refuse_mapped(task, place);
                     producers.insert(task);
-                    if *key == excom_core::RETURN_VALUE {
-                        self.lengths.insert(task);
-                    }
                 }
                 _ => {}
             }
@@ -575,6 +622,58 @@ fn connect(tasks: &mut [Task]) {
             tasks[before as usize].downstream.push(u32::try_from(index).unwrap_or(u32::MAX));
         }
     }
+}
+
+/// Finds what tasks wait for beside those directly before them, as in Airflow: what lies between a setup and its
+/// teardown, or behind a setup without one, needs that setup; and a teardown waits for all that lies between.
+fn enclose(tasks: &mut [Task]) {
+    let setups: Vec<u32> =
+        (0..).zip(&*tasks).filter(|(_, task)| task.settings.role == Role::Setup).map(|(i, _)| i).collect();
+    for setup in setups {
+        let behind = reach(tasks, &[setup], |task| &task.downstream);
+        let teardowns: Vec<u32> = tasks[setup as usize]
+            .downstream
+            .iter()
+            .copied()
+            .filter(|task| tasks[*task as usize].settings.role.is_teardown())
+            .collect();
+        let before = reach(tasks, &teardowns, |task| &task.upstream);
+        let is_inside = |task: &u32| {
+            behind[*task as usize]
+                && (teardowns.is_empty() || before[*task as usize])
+                && *task != setup
+                && !tasks[*task as usize].settings.role.is_teardown()
+        };
+        let inside: Vec<u32> = (0..).take(tasks.len()).filter(is_inside).collect();
+        // All rules but these wait for everything directly before a task, and so for all that is further up.
+        let hurries = inside.iter().any(|task| tasks[*task as usize].settings.trigger_rule.is_early());
+        for task in &inside {
+            let rule = tasks[*task as usize].settings.trigger_rule;
+            if rule != TriggerRule::Always && !tasks[*task as usize].upstream.contains(&setup) {
+                tasks[*task as usize].enclosing.push(setup);
+                tasks[setup as usize].encloses.push(*task);
+            }
+        }
+        for teardown in teardowns.iter().filter(|_| hurries) {
+            let before = reach(tasks, &[*teardown], |task| &task.upstream);
+            for task in inside.iter().filter(|task| before[**task as usize]) {
+                tasks[*teardown as usize].enclosing.push(*task);
+                tasks[*task as usize].encloses.push(*teardown);
+            }
+        }
+    }
+}
+
+/// Which tasks can be reached from some, themselves included.
+fn reach(tasks: &[Task], from: &[u32], next: impl Fn(&Task) -> &Vec<u32>) -> Vec<bool> {
+    let mut reached = vec![false; tasks.len()];
+    let mut open = from.to_vec();
+    while let Some(task) = open.pop() {
+        if !std::mem::replace(&mut reached[task as usize], true) {
+            open.extend(next(&tasks[task as usize]));
+        }
+    }
+    reached
 }
 
 /// A cycle, with its first task at both ends, if there is one.

@@ -101,7 +101,7 @@ pub enum TriggerRule {
     AllFailed,
     /// All are done.
     AllDone,
-    /// All are done, and one succeeded.
+    /// All are done, none was skipped, and one succeeded. It is skipped when one was skipped.
     AllDoneMinOneSuccess,
     /// All were skipped; else it is skipped.
     AllSkipped,
@@ -140,6 +140,11 @@ impl TriggerRule {
         Self::Always,
         Self::AllDoneSetupSuccess,
     ];
+
+    /// Whether it can let a task start before all tasks before it are done.
+    pub(crate) fn is_early(self) -> bool {
+        matches!(self, Self::OneSuccess | Self::OneFailed | Self::OneDone | Self::Always)
+    }
 
     /// Airflow's name of it.
     pub fn name(self) -> &'static str {

@@ -56,7 +56,7 @@ pub(crate) async fn execute(
 }
 
 /// What is to be pushed: with `multiple_outputs` each entry under its own key, and the whole last. A task that
-/// skips others says which, and pushes nothing else.
+/// skips others says which, and pushes nothing else unless it is mapped.
 fn leave(
     graph: &Graph,
     number: u32,
@@ -69,24 +69,27 @@ fn leave(
     if task.gives_length {
         check_length(returned.as_ref(), most)?;
     }
-    let mut pushes = Vec::new();
+    let (mut pushes, mut skipped) = (Vec::new(), Vec::new());
     if let Some(choice) = ti.skips() {
         let skips = graph.skipped(number, &choice)?;
         let names = |tasks: &[u32]| -> Vec<Arc<str>> {
             tasks.iter().map(|task| graph.tasks()[*task as usize].shared_id().clone()).collect()
         };
-        let told = match &choice {
-            SkipDownstream::AllBut(followed) => {
-                HashMap::from([("followed", followed.iter().map(|id| Arc::from(&**id)).collect())])
-            }
-            _ => HashMap::from([("skipped", names(&skips))]),
-        };
-        if !skips.is_empty() || matches!(choice, SkipDownstream::AllBut(_)) {
+        let is_branch = matches!(choice, SkipDownstream::AllBut(_)) && !task.downstream.is_empty();
+        if is_branch {
+            // A scheduler reads it to see whether a task directly behind was skipped.
+            let followed: Vec<u32> =
+                task.downstream.iter().copied().filter(|task| !skips.contains(task)).collect();
+            let told = HashMap::from([("followed", names(&followed))]);
+            pushes.push((key.xcom(SKIPMIXIN_KEY)?, Value::of(&told)?));
+        } else if !skips.is_empty() {
+            let told = HashMap::from([("skipped", names(&skips))]);
             pushes.push((key.xcom(SKIPMIXIN_KEY)?, Value::of(&told)?));
         }
-        if !skips.is_empty() {
+        if !skips.is_empty() && !key.is_mapped() {
             return Ok(Executed { pushes, skips });
         }
+        skipped = skips;
     }
     if let Some(value) = returned {
         if task.settings().multiple_outputs {
@@ -94,7 +97,7 @@ fn leave(
         }
         pushes.push((key.return_value(), value));
     }
-    Ok(Executed { pushes, skips: Vec::new() })
+    Ok(Executed { pushes, skips: skipped })
 }
 
 fn check_length(returned: Option<&Value>, most: u32) -> Result<()> {

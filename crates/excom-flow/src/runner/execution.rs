@@ -62,7 +62,7 @@ impl Shared {
 /// What the schedule hears.
 enum Heard {
     /// A try ended.
-    Ended(Instance, Ended),
+    Ended(Instance, Box<Ended>),
     /// The wait before another try, or another look of the same one, is over.
     Rested(Instance, Option<Attempt>),
     /// A length was found out.
@@ -211,7 +211,7 @@ impl Execution {
         let shared = self.shared.clone();
         self.pending.spawn(async move {
             let ended = attempt::run(&shared, order).await;
-            Heard::Ended(instance, ended)
+            Heard::Ended(instance, Box::new(ended))
         });
     }
 
@@ -251,7 +251,7 @@ impl Execution {
             Ok(Heard::Ended(instance, ended)) => {
                 self.running -= 1;
                 self.schedule.rests(instance);
-                self.ended(instance, ended);
+                self.ended(instance, *ended);
             }
             Ok(Heard::Expanded(target, expansion)) => self.expanded(target, expansion),
             // Bodies are caught when they panic, so this is the runner's own fault.

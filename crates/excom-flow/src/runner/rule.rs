@@ -24,6 +24,13 @@ impl Counts {
         }
     }
 
+    pub(crate) fn add_all(&mut self, others: &Self) {
+        self.success += others.success;
+        self.failed += others.failed;
+        self.upstream_failed += others.upstream_failed;
+        self.skipped += others.skipped;
+    }
+
     pub(crate) fn any_failed(&self) -> bool {
         self.failed + self.upstream_failed > 0
     }
@@ -42,14 +49,6 @@ pub(crate) enum Verdict {
     Skip,
     /// It fails unrun.
     UpstreamFailed,
-}
-
-/// Whether a rule can be decided before all tasks before are done.
-pub(crate) fn is_early(rule: TriggerRule) -> bool {
-    matches!(
-        rule,
-        TriggerRule::OneSuccess | TriggerRule::OneFailed | TriggerRule::OneDone | TriggerRule::Always
-    )
 }
 
 /// What a rule says: nothing while it waits. `setups` are the states of a teardown's setups.
@@ -79,8 +78,8 @@ pub(crate) fn verdict(
         Rule::AllSuccess => unless(before.skipped > 0, Skip),
         Rule::AllFailed => unless(before.success + before.skipped > 0, Skip),
         Rule::AllDone | Rule::Always => Run,
-        Rule::AllDoneMinOneSuccess if before.success > 0 => Run,
-        Rule::AllDoneMinOneSuccess => unless(true, if before.any_failed() { UpstreamFailed } else { Skip }),
+        Rule::AllDoneMinOneSuccess if before.skipped > 0 => Skip,
+        Rule::AllDoneMinOneSuccess => unless(before.success == 0, UpstreamFailed),
         Rule::AllSkipped => unless(before.success > 0 || before.any_failed(), Skip),
         Rule::OneFailed | Rule::OneDone => Skip,
         Rule::OneSuccess => unless(true, if before.any_failed() { UpstreamFailed } else { Skip }),
@@ -113,7 +112,7 @@ mod tests {
             (Rule::AllSuccess, [run, failed, skip, failed, skip]),
             (Rule::AllFailed, [skip, run, skip, skip, skip]),
             (Rule::AllDone, [run, run, run, run, run]),
-            (Rule::AllDoneMinOneSuccess, [run, failed, skip, run, run]),
+            (Rule::AllDoneMinOneSuccess, [run, failed, skip, skip, skip]),
             (Rule::AllSkipped, [skip, skip, run, skip, skip]),
             (Rule::OneFailed, [skip, run, skip, run, skip]),
             (Rule::OneSuccess, [run, failed, skip, run, run]),
@@ -144,7 +143,7 @@ mod tests {
             ] {
                 let early = verdict(rule, &counts, false, Counts::default);
                 assert!(
-                    early.is_none() || (is_early(rule) && early == Some(Verdict::Run)),
+                    early.is_none() || (rule.is_early() && early == Some(Verdict::Run)),
                     "{rule} {counts:?}"
                 );
             }

@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use excom_core::{TaskState, UNMAPPED};
 
-use super::rule::{Counts, Verdict, is_early, verdict};
-use crate::dag::{Graph, Task};
+use super::rule::{Counts, Verdict, verdict};
+use crate::dag::{Graph, Role, Task};
 
 /// A task instance: a task by its number, and a map index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,8 +68,8 @@ struct Status {
 struct GroupStatus {
     /// How many of the tasks that its elements come from are not done.
     waiting: u32,
-    /// There are no elements because something failed, so its tasks cannot run.
-    collapsed: bool,
+    /// Why it has no elements, so that its tasks cannot run.
+    empty: Option<Length>,
 }
 
 /// The schedule of a run.
@@ -114,7 +114,7 @@ impl Schedule {
                 feeds.entry(*producer).or_default().push(number);
             }
             let waiting = u32::try_from(group.producers.len()).unwrap_or(u32::MAX);
-            groups.push(GroupStatus { waiting, collapsed: false });
+            groups.push(GroupStatus { waiting, empty: None });
         }
         let mut schedule = Self {
             unfinished: tasks.len(),
@@ -221,8 +221,7 @@ impl Schedule {
 
     fn expand_group(&mut self, group: u32, length: Length, done: &mut Vec<(Instance, TaskState)>) {
         let tasks = self.graph.groups()[group as usize].tasks.clone();
-        let known = matches!(length, Length::Known(1..));
-        self.groups[group as usize].collapsed = !known;
+        self.groups[group as usize].empty = (!matches!(length, Length::Known(1..))).then_some(length);
         let tasks: Vec<u32> = tasks
             .into_iter()
             .filter(|task| matches!(self.tasks[*task as usize].extent, Extent::Unknown))
@@ -237,20 +236,19 @@ impl Schedule {
             }
         }
         for task in tasks {
-            let first = !self.graph.tasks()[task as usize]
-                .upstream
-                .iter()
-                .any(|up| self.graph.tasks()[*up as usize].group == Some(group));
-            match length {
-                Length::Known(0) => {
-                    self.decide(Instance { task, map_index: UNMAPPED }, TaskState::Skipped, done);
-                }
-                Length::Failed if first => {
-                    self.decide(Instance { task, map_index: UNMAPPED }, TaskState::Failed, done);
-                }
-                _ => self.evaluate_all(task, done),
-            }
+            self.evaluate_all(task, done);
         }
+    }
+
+    /// What a task becomes instead of running, when its group has no elements.
+    fn without_elements(&self, task: &Task) -> Option<TaskState> {
+        let group = task.group?;
+        let is_first = || !task.upstream.iter().any(|up| together(&self.graph, *up, task));
+        Some(match self.groups[group as usize].empty? {
+            Length::Known(_) => TaskState::Skipped,
+            Length::Failed if is_first() => TaskState::Failed,
+            Length::Failed | Length::Missing => TaskState::UpstreamFailed,
+        })
     }
 
     /// A task instance that started is done. `skips` are tasks behind it that it chose to skip.
@@ -298,6 +296,9 @@ impl Schedule {
             let whole = status.left == 0;
             if whole {
                 self.unfinished -= 1;
+                for waiting in &graph.tasks()[instance.task as usize].encloses {
+                    self.evaluate_all(*waiting, &mut done);
+                }
                 for group in self.feeds.get(&instance.task).into_iter().flatten() {
                     let fed = &mut self.groups[*group as usize];
                     fed.waiting -= 1;
@@ -315,7 +316,7 @@ impl Schedule {
                 let behind = &mut self.tasks[*next as usize];
                 behind.outer.add(state);
                 behind.waiting -= u32::from(whole);
-                if behind.waiting == 0 || (is_early(task.settings().trigger_rule) && !task.is_mapped()) {
+                if behind.waiting == 0 || (task.settings().trigger_rule.is_early() && !task.is_mapped()) {
                     self.evaluate_all(*next, &mut done);
                 }
             }
@@ -337,16 +338,18 @@ impl Schedule {
     /// A task that is to be expanded: by itself, or with its group, which expands when its elements are there.
     fn evaluate_unexpanded(&mut self, number: u32, done: &mut Vec<(Instance, TaskState)>) {
         let task = &self.graph.tasks()[number as usize];
-        let status = &mut self.tasks[number as usize];
+        let status = &self.tasks[number as usize];
         if task.over.is_none() {
             return;
         }
-        let verdict = match status.forced {
-            true => Some(Verdict::Skip),
-            false => {
-                verdict(task.settings().trigger_rule, &status.outer, status.waiting == 0, Counts::default)
-            }
+        let verdict = if status.forced {
+            Some(Verdict::Skip)
+        } else {
+            let setups = || self.setups(task, UNMAPPED);
+            verdict(task.settings().trigger_rule, &status.outer, status.waiting == 0, setups)
+                .and_then(|verdict| self.enclosed(task, UNMAPPED, verdict))
         };
+        let status = &mut self.tasks[number as usize];
         match verdict {
             // Its elements come from the tasks before it, so all of them must be done.
             Some(Verdict::Run) if status.waiting == 0 && !status.asked => {
@@ -377,34 +380,56 @@ impl Schedule {
                 _ => all_done = false,
             }
         }
-        let setups = || {
-            let mut counts = Counts::default();
-            for setup in &task.setups {
-                let own = Instance { task: *setup, map_index: instance.map_index };
-                match self.state(own).filter(|_| together(&self.graph, *setup, task)) {
-                    Some(state) => counts.add(state),
-                    None => {
-                        let all = &self.tasks[*setup as usize].counts;
-                        counts.success += all.success;
-                        counts.failed += all.failed;
-                        counts.upstream_failed += all.upstream_failed;
-                        counts.skipped += all.skipped;
-                    }
-                }
-            }
-            counts
-        };
-        let collapsed = task.group.is_some_and(|group| self.groups[group as usize].collapsed);
-        match verdict(task.settings().trigger_rule, &before, all_done, setups) {
+        let setups = || self.setups(task, instance.map_index);
+        let instead = self.without_elements(task);
+        let verdict = verdict(task.settings().trigger_rule, &before, all_done, setups);
+        match verdict.and_then(|verdict| self.enclosed(task, instance.map_index, verdict)) {
             None => {}
-            // It has no element to run with.
-            Some(Verdict::Run) if collapsed => self.decide(instance, TaskState::UpstreamFailed, done),
-            Some(Verdict::Run) => {
-                self.set(instance, TaskState::Queued);
-                self.ready.push_back((instance.task, instance.map_index, instance.map_index + 1));
-            }
+            Some(Verdict::Run) => match instead {
+                Some(state) => self.decide(instance, state, done),
+                None => {
+                    self.set(instance, TaskState::Queued);
+                    self.ready.push_back((instance.task, instance.map_index, instance.map_index + 1));
+                }
+            },
             Some(other) => self.decide(instance, state_of(other), done),
         }
+    }
+
+    /// How the setups directly before a task ended.
+    fn setups(&self, task: &Task, map_index: i32) -> Counts {
+        let mut counts = Counts::default();
+        let is_setup = |up: &&u32| self.graph.tasks()[**up as usize].settings().role == Role::Setup;
+        for setup in task.upstream.iter().filter(is_setup) {
+            self.count(*setup, task, map_index, &mut counts);
+        }
+        counts
+    }
+
+    /// What is left of a verdict under what is further up: nothing before all of that is done. A teardown only
+    /// waits for it; whatever else runs between a setup and its teardown needs the setup to have succeeded.
+    fn enclosed(&self, task: &Task, map_index: i32, verdict: Verdict) -> Option<Verdict> {
+        let mut counts = Counts::default();
+        for further in &task.enclosing {
+            if !self.count(*further, task, map_index, &mut counts) {
+                return None;
+            }
+        }
+        Some(match task.settings().role.is_teardown() {
+            false if counts.any_failed() => Verdict::UpstreamFailed,
+            false if counts.skipped > 0 => Verdict::Skip,
+            _ => verdict,
+        })
+    }
+
+    /// Counts how the instances of a task ended that an instance of another waits for; whether all of them did.
+    fn count(&self, before: u32, task: &Task, map_index: i32, counts: &mut Counts) -> bool {
+        if together(&self.graph, before, task) {
+            let state = self.state(Instance { task: before, map_index });
+            return state.filter(|state| state.is_finished()).map(|state| counts.add(state)).is_some();
+        }
+        counts.add_all(&self.tasks[before as usize].counts);
+        self.tasks[before as usize].left == 0
     }
 
     fn decide(&mut self, instance: Instance, state: TaskState, done: &mut Vec<(Instance, TaskState)>) {
@@ -453,7 +478,7 @@ impl Schedule {
     pub(crate) fn failed(&self) -> bool {
         (0..).zip(self.graph.tasks()).any(|(number, task): (u32, &Task)| {
             let role = task.settings().role;
-            if role == crate::dag::Role::Teardown {
+            if role == Role::Teardown {
                 return false;
             }
             let last = task

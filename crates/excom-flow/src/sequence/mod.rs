@@ -44,11 +44,17 @@ pub(crate) enum Elements {
 
 /// What `map` does with an element.
 #[derive(Clone)]
-pub(crate) struct Function(Arc<dyn Fn(&Value) -> Result<Value> + Send + Sync>);
+pub(crate) struct Function(Arc<dyn Change>);
 
 /// What `filter` asks of an element.
 #[derive(Clone)]
-pub(crate) struct Predicate(Arc<dyn Fn(&Value) -> excom_core::Result<bool> + Send + Sync>);
+pub(crate) struct Predicate(Arc<dyn Keep>);
+
+trait Change: Fn(&Value) -> Result<Value> + Send + Sync {}
+impl<F: Fn(&Value) -> Result<Value> + Send + Sync> Change for F {}
+
+trait Keep: Fn(&Value) -> excom_core::Result<bool> + Send + Sync {}
+impl<F: Fn(&Value) -> excom_core::Result<bool> + Send + Sync> Keep for F {}
 
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

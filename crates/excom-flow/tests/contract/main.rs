@@ -7,14 +7,17 @@ extern crate excom_flow as excom;
 
 mod citations;
 mod lifecycle;
+mod mapping;
 mod pulls;
 mod pushes;
+mod returns;
 #[allow(dead_code, reason = "the helpers of the other suite, not all of which are needed here")]
 #[path = "../flow/support.rs"]
 mod support;
 mod templates;
 mod values;
 mod variables;
+mod xcomarg;
 
 use std::sync::Arc;
 

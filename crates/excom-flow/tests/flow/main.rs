@@ -5,11 +5,14 @@
 extern crate excom_flow as excom;
 
 mod bash;
+mod branching;
 mod cancelling;
 mod choices;
 mod events;
+mod groups;
 #[cfg(feature = "http")]
 mod http;
+mod limits;
 mod logs;
 mod params;
 mod pointers;
@@ -19,8 +22,12 @@ mod program;
 mod pulls;
 mod python;
 mod rendering;
+mod resuming;
+mod retrying;
+mod rules;
 mod runs;
 mod sensors;
+mod setup_teardown;
 #[cfg(feature = "sql-sqlite")]
 mod sql;
 mod support;

@@ -223,6 +223,6 @@ fn names_that_are_gone_or_need_a_date_are_told() {
     );
     assert!(hints("{{ logical_dat }}", true).contains("nearest: `logical_date`"));
     assert!(hints("{{ conn.db.host }}", true).contains("Excom keeps no connections, so there is no `db`"));
-    assert!(hints("{{ var.value.x }}", true).contains("variables cannot be reached from here"));
+    assert!(hints("{{ var.value.x }}", true).contains("write `var.value.get('…', default)`"));
     assert!(hints("{{ macros.yaml.dump({}) }}", true).contains("`macros.json` reads and writes JSON"));
 }

@@ -46,3 +46,37 @@ pub(crate) fn started(engine: &Engine, run_id: &str, task_id: &str, map_index: i
     let attempt = pollster::block_on(engine.start(&key, 1)).unwrap();
     TaskInstance::new(Arc::new(engine.channel(attempt)), key)
 }
+
+/// What the instances of a task of run `r` returned, as JSON text with map indexes.
+pub(crate) fn values(engine: &Engine, dag_id: &str, task_id: &str) -> Vec<(i32, String)> {
+    let filter = excom_core::db::Filter {
+        dag_id: Some(dag_id.into()),
+        run_id: Some("r".into()),
+        task_id: Some(task_id.into()),
+        key: Some("return_value".into()),
+        ..Default::default()
+    };
+    let caller = Caller::user("test");
+    let page = pollster::block_on(engine.list(&caller, &filter, None, 1000)).unwrap();
+    let keys: Vec<XComKey> = page.items.into_iter().map(|info| info.key).collect();
+    let answers = pollster::block_on(engine.pull(&caller, &keys, PullOptions::default())).unwrap();
+    let text = |(key, answer): (&XComKey, excom_core::Answer)| {
+        (key.ti.map_index, answer.value().unwrap().as_str().to_owned())
+    };
+    keys.iter().zip(answers).map(text).collect()
+}
+
+/// The same, without map indexes.
+pub(crate) fn texts(engine: &Engine, dag_id: &str, task_id: &str) -> Vec<String> {
+    values(engine, dag_id, task_id).into_iter().map(|(_, text)| text).collect()
+}
+
+/// The states of the instances of a task of run `r`; what stood for them before they were known is left out.
+pub(crate) fn states(engine: &Engine, dag_id: &str, task_id: &str) -> Vec<(i32, TaskState)> {
+    let page = pollster::block_on(engine.db().task_instances(dag_id, "r", None, 10_000)).unwrap();
+    page.into_iter()
+        .filter(|info| &*info.key.task_id == task_id)
+        .filter(|info| info.key.map_index >= 0 || info.state != TaskState::Removed)
+        .map(|info| (info.key.map_index, info.state))
+        .collect()
+}
