@@ -6,6 +6,7 @@ use excom_core::{Error, ErrorKind};
 
 use super::process::{self, Command, Ended};
 use super::{Field, Operator};
+use crate::contract::TypeSchema;
 use crate::dag::Handle;
 use crate::error::invalid;
 use crate::instance::TaskInstance;
@@ -81,6 +82,10 @@ impl Handle<'_, Bash> {
 
 impl Operator for Bash {
     type Output = String;
+
+    fn output_schema() -> TypeSchema {
+        TypeSchema::of::<String>()
+    }
 
     fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)> {
         let mut fields: Vec<(Cow<'static, str>, &mut Field)> = vec![("command".into(), &mut self.command)];

@@ -15,6 +15,7 @@ use serde::Serialize;
 pub use bash::Bash;
 pub use field::Field;
 
+use crate::contract::{TypeSchema, Types};
 use crate::dag::NamedSource;
 use crate::error::within;
 use crate::instance::TaskInstance;
@@ -66,6 +67,12 @@ pub trait Operator: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// What it returns and pushes.
     type Output: Serialize + Send;
 
+    /// What its output is like, when that is known: `TypeSchema::of::<Self::Output>()` for an output with
+    /// `JsonSchema`.
+    fn output_schema() -> TypeSchema {
+        TypeSchema::unknown(std::any::type_name::<Self::Output>())
+    }
+
     /// The fields that are known only when it runs, each with its name, always in the same order.
     fn fields(&mut self) -> Vec<(Cow<'static, str>, &mut Field)>;
 
@@ -92,6 +99,14 @@ impl<O: Operator> Work for Operated<O> {
             .into_iter()
             .filter_map(|(name, field)| field.source().map(|source| (name, source.clone())))
             .collect()
+    }
+
+    fn types(&self) -> Types {
+        Types::new(O::output_schema(), Vec::new())
+    }
+
+    fn returns_anything(&self) -> bool {
+        true
     }
 
     fn start(&self, ti: TaskInstance, mut arguments: Arguments) -> Running {

@@ -12,6 +12,7 @@ mod report;
 mod rule;
 mod schedule;
 mod system;
+mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -32,6 +33,7 @@ pub use recorder::Pushed;
 pub use report::{InstanceFailure, Instances, RunReport, TaskReport};
 
 use crate::cancel::Cancellation;
+use crate::contract::Contracts;
 use crate::dag::{DagDefinition, Graph};
 use crate::error::{invalid, nearest};
 use crate::instance::RunFacts;
@@ -82,6 +84,7 @@ pub struct Runner {
     logs: Option<Arc<Path>>,
     home: Option<PathBuf>,
     reporter: Option<Arc<dyn Reporter>>,
+    contracts: Contracts,
 }
 
 impl fmt::Debug for Runner {
@@ -149,6 +152,7 @@ impl Runner {
             logs: None,
             home: None,
             reporter: None,
+            contracts: Contracts::default(),
         }
     }
 
@@ -175,6 +179,12 @@ impl Runner {
     /// Where Excom keeps its data, which commands get as `EXCOM_HOME`.
     pub fn home(mut self, home: impl Into<PathBuf>) -> Self {
         self.home = Some(home.into());
+        self
+    }
+
+    /// What happens when a task pushes what is not of the type that is declared; it is refused unless told.
+    pub fn contracts(mut self, contracts: Contracts) -> Self {
+        self.contracts = contracts;
         self
     }
 
@@ -208,7 +218,7 @@ impl Runner {
             conf: Some(params.to_dict()?),
             ..DagRun::new(graph.dag_id().clone(), run_id, started_at)
         };
-        self.drive(graph, run, params, options.cancellation, Past::default()).await
+        self.drive(definition, graph, run, params, options.cancellation, Past::default()).await
     }
 
     /// Goes on with a run that was interrupted: by a cancellation, or because the program was killed. What
@@ -256,7 +266,7 @@ impl Runner {
         }
         let past = Past::read(&self.engine, &graph, &info.run.run_id, &BTreeSet::new()).await?;
         let params = stored_params(definition, &info)?;
-        self.drive(graph, info.run, params, cancellation, past).await
+        self.drive(definition, graph, info.run, params, cancellation, past).await
     }
 
     /// Runs tasks of a run again, and everything behind them: their XComs are cleared first, and those of the
@@ -287,7 +297,7 @@ impl Runner {
         self.clear(&graph, run_id, &anew).await?;
         let past = Past::read(&self.engine, &graph, &info.run.run_id, &anew).await?;
         let params = stored_params(definition, &info)?;
-        self.drive(graph, info.run, params, cancellation, past).await
+        self.drive(definition, graph, info.run, params, cancellation, past).await
     }
 
     async fn known(&self, graph: &Graph, run_id: &str) -> Result<RunInfo> {
@@ -359,12 +369,16 @@ impl Runner {
     /// Runs what is not done of a run, to its end.
     async fn drive(
         &self,
+        definition: &DagDefinition,
         graph: Graph,
-        run: DagRun,
+        mut run: DagRun,
         params: Params,
         cancellation: Cancellation,
         past: Past,
     ) -> Result<RunReport> {
+        let versioned = definition.versioned(&graph)?;
+        let other_version = version::differs(&self.engine, &run, &versioned).await?;
+        run.version = Some(versioned.version.clone());
         let clock = self.engine.clock().clone();
         let started_at = clock.now();
         let run_id = run.run_id.clone();
@@ -373,7 +387,10 @@ impl Runner {
         };
         let keys: Vec<TaskInstanceKey> =
             graph.tasks().iter().map(|task| key(task.shared_id())).collect::<Result<_>>()?;
-        self.engine.start_run(&run).await?;
+        // Together, so that both are in one commit.
+        let (noted, started) =
+            tokio::join!(version::note(&self.engine, &run, &versioned), self.engine.start_run(&run));
+        (noted?, started?);
         let scheduled: Vec<_> = (0..)
             .zip(&keys)
             .filter(|(task, _)| !past.knows(*task))
@@ -382,8 +399,14 @@ impl Runner {
         for states in scheduled.chunks(1000) {
             self.engine.set_states(states).await?;
         }
-        let facts =
-            RunFacts { params, logical_date: run.logical_date, home: self.home.clone(), cancellation };
+        let facts = RunFacts {
+            params,
+            logical_date: run.logical_date,
+            home: self.home.clone(),
+            cancellation,
+            contract: Some(versioned.contract.clone()),
+            contracts: self.contracts,
+        };
         let any = match keys.into_iter().next() {
             Some(key) => key,
             None => key(&"none".into())?,
@@ -414,6 +437,7 @@ impl Runner {
             .await
             .map_err(|e| Error::new(ErrorKind::Other, "the runner panicked").because(e))?;
         drop(maintenance);
+        ended.warnings.extend(other_version);
         ended.warnings.extend(take(&troubles).into_iter().map(|trouble| format!("maintenance: {trouble}")));
         // A program of short runs never lives to see a minute of maintenance.
         let kept = async {
