@@ -116,9 +116,6 @@ fn check(node: Node<'_>, value: &Value, place: &Place<'_>, depth: usize) -> Resu
     if node.is_anything() || depth > DEEPEST {
         return Ok(());
     }
-    for part in node.referred().into_iter().chain(node.parts("allOf")) {
-        check(part, value, place, depth + 1)?;
-    }
     if node.get("const").is_some_and(|only| only != value)
         || node.get("enum").and_then(Value::as_array).is_some_and(|values| !values.contains(value))
     {
@@ -137,12 +134,17 @@ fn check(node: Node<'_>, value: &Value, place: &Place<'_>, depth: usize) -> Resu
         alternatives(node, keyword, value, place, depth)?;
     }
     match value {
-        Value::Array(items) => elements(node, items, place, depth),
-        Value::Object(map) => entries(node, map, place, depth),
-        Value::String(text) => length(node, text, place),
-        Value::Number(_) => bounds(node, value, place),
-        _ => Ok(()),
+        Value::Array(items) => elements(node, items, place, depth)?,
+        Value::Object(map) => entries(node, map, place, depth)?,
+        Value::String(text) => length(node, text, place)?,
+        Value::Number(_) => bounds(node, value, place)?,
+        _ => {}
     }
+    // Last, because the mark of a variant is beside what it refers to.
+    node.referred()
+        .into_iter()
+        .chain(node.parts("allOf"))
+        .try_for_each(|part| check(part, value, place, depth + 1))
 }
 
 fn is_of(node: Node<'_>, value: &Value, ty: &str) -> bool {
@@ -170,19 +172,27 @@ fn alternatives(
     place: &Place<'_>,
     depth: usize,
 ) -> Result<(), Mismatch> {
-    let mut closest: Option<Mismatch> = None;
+    let mut failures = Vec::new();
     for part in node.parts(keyword) {
-        let Err(mismatch) = check(part, value, place, depth + 1) else { return Ok(()) };
-        let rank = |mismatch: &Mismatch| (!mismatch.mark, mismatch.depth);
-        if closest.as_ref().is_none_or(|closest| rank(&mismatch) > rank(closest)) {
-            closest = Some(mismatch);
-        }
+        let Err(failure) = check(part, value, place, depth + 1) else { return Ok(()) };
+        failures.push(failure);
     }
-    match closest {
+    let marks = failures.iter().all(|failure| failure.mark && failure.path == failures[0].path);
+    if marks && let Some(first) = failures.first() {
+        let expected: Vec<&str> = failures.iter().map(|failure| failure.expected.as_str()).collect();
+        return Err(Mismatch { expected: expected.join(" or "), ..first.clone() });
+    }
+    match failures.into_iter().reduce(closer) {
         Some(deeper) if deeper.depth > place.depth() && !deeper.mark => Err(deeper),
         Some(_) => Err(mismatch(place, node.describe(1), shown(value))),
         None => Ok(()),
     }
+}
+
+/// Of two, the one that is no wrong mark, and then the deeper one; the first of equal ones.
+fn closer(one: Mismatch, other: Mismatch) -> Mismatch {
+    let rank = |mismatch: &Mismatch| (!mismatch.mark, mismatch.depth);
+    if rank(&other) > rank(&one) { other } else { one }
 }
 
 fn elements(node: Node<'_>, items: &[Value], place: &Place<'_>, depth: usize) -> Result<(), Mismatch> {
@@ -214,14 +224,6 @@ fn entries(
     depth: usize,
 ) -> Result<(), Mismatch> {
     let properties = node.get("properties").and_then(Value::as_object);
-    for name in node.get("required").and_then(Value::as_array).into_iter().flatten() {
-        let Some(name) = name.as_str() else { continue };
-        if !map.contains_key(name) {
-            let schema = properties.and_then(|properties| properties.get(name));
-            let expected = schema.map_or_else(|| "a value".into(), |schema| node.part(schema).describe(1));
-            return Err(mismatch(&place.below(Step::Name(name)), expected, "nothing"));
-        }
-    }
     let patterns = node.get("patternProperties").and_then(Value::as_object);
     for (name, value) in map {
         let place = place.below(Step::Name(name));
@@ -238,6 +240,14 @@ fn entries(
             }
             Some(schema) if !known => check(node.part(schema), value, &place, depth + 1)?,
             _ => {}
+        }
+    }
+    for name in node.get("required").and_then(Value::as_array).into_iter().flatten() {
+        let Some(name) = name.as_str() else { continue };
+        if !map.contains_key(name) {
+            let schema = properties.and_then(|properties| properties.get(name));
+            let expected = schema.map_or_else(|| "a value".into(), |schema| node.part(schema).describe(1));
+            return Err(mismatch(&place.below(Step::Name(name)), expected, "nothing"));
         }
     }
     Ok(())

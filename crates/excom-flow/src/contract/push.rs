@@ -53,10 +53,10 @@ impl Contract {
             let takers = self.takers(task_id, key);
             let taken = match takers.as_slice() {
                 [] => String::new(),
-                takers => format!(", which {} takes", crate::error::listing(takers.iter().copied())),
+                takers => format!(", which {} takes,", crate::error::listing(takers.iter().copied())),
             };
             let what =
-                format!("the value for key `{key}` of task `{task_id}`{taken}, is not of the declared type");
+                format!("the value for key `{key}` of task `{task_id}`{taken} is not of the declared type");
             Error::new(ErrorKind::InvalidValue, what)
                 .because(mismatch)
                 .hint(format!("push {schema}, or change the type that is declared"))
