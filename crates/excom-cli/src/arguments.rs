@@ -54,6 +54,7 @@ pub(crate) fn command() -> Command {
                 .subcommands([push(), pull(), get(), list(), history(), clear(), delete()]),
         )
         .subcommand(config())
+        .subcommand(crate::contracts::command())
         .subcommand(
             Command::new("prune")
                 .about("Remove what is past its time, and files that nothing refers to any more")

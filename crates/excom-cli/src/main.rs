@@ -18,6 +18,7 @@
 mod arguments;
 mod config;
 mod context;
+mod contracts;
 mod doctor;
 mod identity;
 mod input;
@@ -62,6 +63,7 @@ fn run(arguments: Vec<OsString>, environment: Environment, output: &mut Output) 
         match matches.subcommand() {
             Some(("xcom", matches)) => xcom::run(&context, matches, output).await,
             Some(("config", matches)) => config::run(&context, matches, output),
+            Some(("contracts", matches)) => contracts::run(&context, matches, output).await,
             Some(("prune", _)) => prune::run(&context, output).await,
             Some(("doctor", _)) => doctor::run(&context, output).await,
             _ => Ok(()),

@@ -35,10 +35,11 @@ mod schema;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use excom_core::value::ContentHash;
-use excom_core::{Result, Value};
+use excom_core::{RETURN_VALUE, Result, Value};
 use serde::{Deserialize, Serialize};
 
 pub use check::Mismatch;
@@ -142,6 +143,27 @@ impl Source {
             Self::Output { task, key } | Self::Outputs { task, key } => vec![(task, key)],
             Self::ElementOf(of) | Self::EntryOf(of) => of.outputs(),
             Self::MadeOf(several) => several.iter().flat_map(Self::outputs).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = |key: &str| if key == RETURN_VALUE { String::new() } else { format!("`{key}` of ") };
+        match self {
+            Self::Literal => f.write_str("the DAG itself"),
+            Self::Param(name) => write!(f, "the parameter `{name}`"),
+            Self::Output { task, key: of } => write!(f, "{}task `{task}`", key(of)),
+            Self::Outputs { task, key: of } => write!(f, "{}all instances of task `{task}`", key(of)),
+            Self::ElementOf(of) => write!(f, "each element of {of}"),
+            Self::EntryOf(of) => write!(f, "an entry of {of}"),
+            Self::MadeOf(several) => {
+                f.write_str("what is made of ")?;
+                for (place, of) in several.iter().enumerate() {
+                    write!(f, "{}{of}", if place == 0 { "" } else { " and " })?;
+                }
+                Ok(())
+            }
         }
     }
 }

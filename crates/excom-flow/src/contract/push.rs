@@ -17,10 +17,6 @@ pub enum Contracts {
 }
 
 impl Contracts {
-    /// All, with the names that they have in settings.
-    pub const ALL: [(Self, &'static str); 3] =
-        [(Self::Refuse, "refuse"), (Self::Warn, "warn"), (Self::Off, "off")];
-
     /// What a check says, as these contracts have it: an error, or text for the log.
     pub(crate) fn judge(self, check: impl FnOnce() -> Result<()>, log: impl FnOnce(&str)) -> Result<()> {
         match self {
