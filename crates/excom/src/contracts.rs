@@ -120,8 +120,9 @@ pub fn told(changes: &[Change]) -> String {
     let breaking = changes.iter().filter(|change| change.is_breaking()).count();
     text.push_str(&match (changes.len(), breaking) {
         (0, _) => "no difference\n".to_owned(),
-        (all, 0) => format!("{all} differences, none breaks anything\n"),
-        (all, breaking) => format!("{all} differences, {breaking} of them breaking\n"),
+        (1, 0) => "1 difference, and it breaks nothing\n".to_owned(),
+        (all, 0) => format!("{all} differences, and none breaks anything\n"),
+        (all, breaking) => format!("differences: {all}, breaking: {breaking}\n"),
     });
     text
 }

@@ -291,7 +291,7 @@ impl Diff<'_> {
             settings.push(format!("its trigger rule was {} and is {}", old.trigger_rule, new.trigger_rule));
         }
         if old.retries != new.retries {
-            settings.push(format!("it was tried again {} times and is {}", old.retries, new.retries));
+            settings.push(format!("its retries were {} and are {}", old.retries, new.retries));
         }
         if old.upstream != new.upstream {
             let after = |task: &TaskContract| match task.upstream.is_empty() {

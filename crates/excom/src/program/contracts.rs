@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use excom_core::{Error, ErrorKind, Result, Value};
 use excom_flow::DagDefinition;
-use excom_flow::contract::{Contract, diff};
+use excom_flow::contract::{Change, Contract, diff};
 
 use crate::config::{Environment, Settings, Sources};
 use crate::{contracts, embedded};
@@ -58,38 +58,38 @@ pub(super) fn command() -> Command {
 /// # Errors
 /// When the DAG is wrong, or what it is compared with is not there.
 pub(super) fn run(definition: &DagDefinition, matches: &ArgMatches) -> Result<ExitCode> {
+    let (text, breaks) = answer(definition, matches)?;
+    // Nobody reads any more: the exit code tells all the same.
+    drop(io::stdout().write_all(text.as_bytes()));
+    Ok(if breaks { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What is printed, and whether something breaks.
+fn answer(definition: &DagDefinition, matches: &ArgMatches) -> Result<(String, bool)> {
     let contract = definition.contract()?;
-    match matches.subcommand() {
-        Some(("show", matches)) if !matches.get_flag("json") => print(&contracts::text(&contract)),
-        Some(("diff", matches)) => {
-            let old = earlier(definition.id(), matches)?;
-            let changes = diff(&old, &contract);
-            let json = matches.get_flag("json");
-            print(&if json {
-                Value::of(&changes)?.as_str().to_owned() + "\n"
-            } else {
-                contracts::told(&changes)
-            });
-            if changes.iter().any(excom_flow::contract::Change::is_breaking) {
-                return Ok(ExitCode::FAILURE);
-            }
-        }
-        Some((_, matches)) => {
-            let document = contract.document()?.as_str().to_owned() + "\n";
-            match matches.try_get_one::<PathBuf>("file").ok().flatten() {
-                Some(path) => std::fs::write(path, document).map_err(|cause| {
-                    Error::new(
-                        ErrorKind::Other,
-                        format!("the contract cannot be written to {}", path.display()),
-                    )
-                    .because(cause)
-                })?,
-                None => print(&document),
-            }
-        }
-        None => {}
+    let Some((command, matches)) = matches.subcommand() else { return Ok((String::new(), false)) };
+    let json = matches.try_get_one::<bool>("json").ok().flatten().copied().unwrap_or(false);
+    if command == "diff" {
+        let changes = diff(&earlier(definition.id(), matches)?, &contract);
+        let breaks = changes.iter().any(Change::is_breaking);
+        return Ok((if json { line(&Value::of(&changes)?) } else { contracts::told(&changes) }, breaks));
     }
-    Ok(ExitCode::SUCCESS)
+    if command == "show" && !json {
+        return Ok((contracts::text(&contract), false));
+    }
+    let document = line(&contract.document()?);
+    let Some(path) = matches.try_get_one::<PathBuf>("file").ok().flatten() else {
+        return Ok((document, false));
+    };
+    std::fs::write(path, document).map_err(|cause| {
+        Error::new(ErrorKind::Other, format!("the contract cannot be written to {}", path.display()))
+            .because(cause)
+    })?;
+    Ok((String::new(), false))
+}
+
+fn line(document: &Value) -> String {
+    format!("{}\n", document.as_str())
 }
 
 /// What the program's DAG is compared with.
@@ -109,7 +109,61 @@ fn earlier(dag_id: &str, matches: &ArgMatches) -> Result<Contract> {
     })
 }
 
-fn print(text: &str) {
-    // Nobody reads any more.
-    drop(io::stdout().write_all(text.as_bytes()));
+#[cfg(test)]
+mod tests {
+    use excom_core::run::DagRun;
+    use excom_flow::ParamSpec;
+
+    use super::*;
+
+    fn definition(retries: u32) -> DagDefinition {
+        DagDefinition::new("weather", move |dag| {
+            dag.bash("tell", "echo 1").retries(retries);
+        })
+    }
+
+    fn ask(definition: &DagDefinition, words: &[&str]) -> Result<(String, bool)> {
+        let words = std::iter::once("contracts").chain(words.iter().copied());
+        answer(definition, &command().try_get_matches_from(words).unwrap())
+    }
+
+    #[test]
+    fn a_file_is_compared_with_the_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weather.json");
+        let file = file.to_str().unwrap();
+        assert_eq!(ask(&definition(0), &["export", file]).unwrap(), (String::new(), false));
+        let exported = std::fs::read_to_string(file).unwrap();
+        assert_eq!(ask(&definition(0), &["export"]).unwrap().0, exported);
+        assert_eq!(ask(&definition(0), &["show", "--json"]).unwrap().0, exported);
+        assert_eq!(ask(&definition(0), &["diff", file]).unwrap(), ("no difference\n".into(), false));
+
+        let (told, breaks) = ask(&definition(3), &["diff", file]).unwrap();
+        assert!(told.ends_with("1 difference, and it breaks nothing\n") && !breaks, "{told}");
+        let required = definition(0).with_param(ParamSpec::required::<f64>("floor", "f64"));
+        let (told, breaks) = ask(&required, &["diff", file, "--json"]).unwrap();
+        assert!(told.starts_with(r#"[{"path":"params.floor","kind":"param_added","breaks":["old_values","#), "{told}");
+        assert!(breaks);
+    }
+
+    #[test]
+    fn the_version_that_ran_last_is_compared_with_the_program() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path().to_str().unwrap();
+        let error = ask(&definition(0), &["--home", home, "diff"]).unwrap_err();
+        assert_eq!(error.to_string(), "no version of DAG `weather` is kept here");
+
+        let engine = embedded::open(&Settings::at(home)).unwrap();
+        let contract = definition(0).contract().unwrap();
+        let (at, version) = (engine.clock().now(), contract.version());
+        let noted = engine.db().note_dag_version("weather", &version, &contract.document().unwrap(), at);
+        pollster::block_on(noted).unwrap();
+        pollster::block_on(engine.start_run(&DagRun::new("weather", "r", at))).unwrap();
+        pollster::block_on(engine.close()).unwrap();
+        assert_eq!(ask(&definition(0), &["diff", "--home", home]).unwrap().0, "no difference\n");
+        assert_eq!(ask(&definition(0), &["--home", home, "diff", &version[..4]]).unwrap().0, "no difference\n");
+        let error = ask(&definition(0), &["--home", home, "diff", "zzz"]).unwrap_err();
+        assert_eq!(error.to_string(), "DAG `weather` has no version `zzz`");
+        assert!(error.hints()[1].contains(&*version), "{error:?}");
+    }
 }
