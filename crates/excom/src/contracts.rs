@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use excom_core::run::DagVersion;
-use excom_core::{Engine, Error, ErrorKind, Result, Value};
+use excom_core::{Engine, Error, ErrorKind, Result, Value, XComKey};
 use excom_flow::contract::{Change, Contract};
 
 /// The most versions that are looked through.
@@ -70,6 +70,21 @@ fn read(path: &Path) -> Result<Contract> {
         let outer = Error::new(error.kind(), path.display().to_string()).because(error);
         hints.into_iter().fold(outer, Error::hint)
     })
+}
+
+/// Checks a value that is pushed from outside of the program that runs the DAG, such as by a command in a task,
+/// against the version of the DAG that the run runs. A run without a version takes anything.
+///
+/// # Errors
+/// As [`Contract::check_push`]; when the database cannot be read.
+pub async fn check_push(engine: &Engine, key: &XComKey, value: &Value) -> Result<()> {
+    let (dag_id, run_id) = (&key.ti.dag_id, &key.ti.run_id);
+    let run = engine.db().run_info(dag_id, run_id).await?;
+    let Some(version) = run.and_then(|info| info.run.version) else { return Ok(()) };
+    let Some(version) = engine.db().dag_version(dag_id, &version).await? else { return Ok(()) };
+    // What describes a version may be more than a contract, and other programs write it too.
+    let Ok(contract) = Contract::read(&version.document) else { return Ok(()) };
+    contract.check_push(&key.ti.task_id, &key.key, value)
 }
 
 /// A contract as text: what each task takes and gives.

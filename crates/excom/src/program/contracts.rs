@@ -142,7 +142,10 @@ mod tests {
         assert!(told.ends_with("1 difference, and it breaks nothing\n") && !breaks, "{told}");
         let required = definition(0).with_param(ParamSpec::required::<f64>("floor", "f64"));
         let (told, breaks) = ask(&required, &["diff", file, "--json"]).unwrap();
-        assert!(told.starts_with(r#"[{"path":"params.floor","kind":"param_added","breaks":["old_values","#), "{told}");
+        assert!(
+            told.starts_with(r#"[{"path":"params.floor","kind":"param_added","breaks":["old_values","#),
+            "{told}"
+        );
         assert!(breaks);
     }
 
@@ -155,13 +158,17 @@ mod tests {
 
         let engine = embedded::open(&Settings::at(home)).unwrap();
         let contract = definition(0).contract().unwrap();
-        let (at, version) = (engine.clock().now(), contract.version());
-        let noted = engine.db().note_dag_version("weather", &version, &contract.document().unwrap(), at);
+        let (at, version, document) =
+            (engine.clock().now(), contract.version(), contract.document().unwrap());
+        let noted = engine.db().note_dag_version("weather", &version, &document, at);
         pollster::block_on(noted).unwrap();
         pollster::block_on(engine.start_run(&DagRun::new("weather", "r", at))).unwrap();
         pollster::block_on(engine.close()).unwrap();
         assert_eq!(ask(&definition(0), &["diff", "--home", home]).unwrap().0, "no difference\n");
-        assert_eq!(ask(&definition(0), &["--home", home, "diff", &version[..4]]).unwrap().0, "no difference\n");
+        assert_eq!(
+            ask(&definition(0), &["--home", home, "diff", &version[..4]]).unwrap().0,
+            "no difference\n"
+        );
         let error = ask(&definition(0), &["--home", home, "diff", "zzz"]).unwrap_err();
         assert_eq!(error.to_string(), "DAG `weather` has no version `zzz`");
         assert!(error.hints()[1].contains(&*version), "{error:?}");
