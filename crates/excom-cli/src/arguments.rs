@@ -58,6 +58,7 @@ pub(crate) fn command() -> Command {
         .subcommand(runs())
         .subcommand(trace())
         .subcommand(config())
+        .subcommand(crate::contracts::command())
         .subcommand(
             Command::new("prune")
                 .about("Remove what is past its time, and files that nothing refers to any more")

@@ -18,6 +18,7 @@
 mod arguments;
 mod config;
 mod context;
+mod contracts;
 mod doctor;
 mod identity;
 mod input;
@@ -68,6 +69,7 @@ fn start(arguments: Vec<OsString>, environment: Environment, output: &mut Output
             Some(("run", matches)) => run::run(&context, matches, output).await,
             Some(("trace", matches)) => trace::run(&context, matches, output).await,
             Some(("config", matches)) => config::run(&context, matches, output),
+            Some(("contracts", matches)) => contracts::run(&context, matches, output).await,
             Some(("prune", _)) => prune::run(&context, output).await,
             Some(("doctor", _)) => doctor::run(&context, output).await,
             _ => Ok(()),

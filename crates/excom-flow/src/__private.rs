@@ -3,6 +3,9 @@
 pub use std::time::Duration;
 
 pub use crate::arg::{Arity, IntoArg, Many, One, XComArg};
+pub use crate::contract::{
+    KnownType, NamedOutputs, NoNamedOutputs, OutputTypes, TypeOf, TypeSchema, Types, UnknownType,
+};
 pub use crate::dag::{Dag, DagDefinition, Role, Settings, TriggerRule, param};
 pub use crate::instance::TaskInstance;
 pub use crate::operator::{branched, short_circuited};

@@ -4,6 +4,7 @@
 pub mod __private;
 mod arg;
 mod cancel;
+pub mod contract;
 mod dag;
 mod entries;
 mod error;
@@ -19,6 +20,7 @@ mod template;
 mod work;
 
 pub use excom_macros::{Outputs, dag, task};
+pub use schemars::{self, JsonSchema};
 
 pub use arg::{Arity, GroupRef, Input, IntoArg, Many, One, TaskRef, Upstream, XComArg};
 pub use cancel::Cancellation;

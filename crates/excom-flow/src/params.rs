@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 
 use crate::arg::{IntoArg, Source};
+use crate::contract::TypeSchema;
 use crate::error::{invalid, listing, nearest, within};
 
 /// A parameter of a DAG: a name for the value that a run will bring, not the value.
@@ -62,6 +63,8 @@ pub struct ParamSpec {
     #[serde(skip)]
     fits: fn(&Value) -> Result<()>,
     #[serde(skip)]
+    ty: TypeSchema,
+    #[serde(skip)]
     problem: Option<String>,
 }
 
@@ -82,7 +85,8 @@ impl ParamSpec {
     /// Declares a parameter without a default.
     pub fn required<T: DeserializeOwned>(name: &'static str, type_name: &'static str) -> Self {
         let fits = |value: &Value| value.get::<T>().map(drop);
-        Self { name, type_name, default: None, doc: "", fits, problem: None }
+        let ty = TypeSchema::unknown(type_name);
+        Self { name, type_name, default: None, doc: "", fits, ty, problem: None }
     }
 
     /// The same parameter with a default.
@@ -97,6 +101,17 @@ impl ParamSpec {
             _ => self.problem = Some("it is not a value".into()),
         }
         self
+    }
+
+    /// The same parameter with the schema of its type.
+    #[must_use]
+    pub fn with_schema(mut self, ty: TypeSchema) -> Self {
+        self.ty = ty;
+        self
+    }
+
+    pub(crate) fn ty(&self) -> TypeSchema {
+        self.ty
     }
 
     /// The same parameter with a text on what it is for.

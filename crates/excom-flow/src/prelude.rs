@@ -3,6 +3,8 @@
 pub use std::path::PathBuf;
 
 pub use excom_macros::{Outputs, dag, task};
+// The derive of `JsonSchema` names the crate.
+pub use schemars::{self, JsonSchema};
 pub use serde::{Deserialize, Serialize};
 
 pub use crate::arg::{Many, XComArg};

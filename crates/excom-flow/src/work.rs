@@ -12,6 +12,7 @@ use excom_core::{Answer, Error, SequenceKey, TaskChannel, Value};
 use serde::de::DeserializeOwned;
 
 use crate::arg::{Input, IntoArg, One, Source};
+use crate::contract::{TypeSchema, Types};
 use crate::dag::NamedSource;
 use crate::error::{invalid, within};
 use crate::instance::TaskInstance;
@@ -29,6 +30,15 @@ pub(crate) trait Work: Any + Send + Sync + fmt::Debug {
     /// What kind of task it is, for people and templates.
     fn operator(&self) -> Cow<'static, str> {
         "@task".into()
+    }
+
+    /// The types of what it takes and gives.
+    fn types(&self) -> Types;
+
+    /// Whether what it returns may be of another type than who takes it declares: the compiler has not compared
+    /// them.
+    fn returns_anything(&self) -> bool {
+        false
     }
 
     /// The dicts that it is expanded over, each with the arguments of one instance.
@@ -207,6 +217,7 @@ pub struct Function {
     inputs: Vec<(&'static str, Input)>,
     kwargs: Option<Elements>,
     call: fn(TaskInstance, Arguments) -> Running,
+    types: fn() -> Types,
 }
 
 impl fmt::Debug for Function {
@@ -218,7 +229,19 @@ impl fmt::Debug for Function {
 impl Function {
     /// A function without arguments.
     pub fn new(call: fn(TaskInstance, Arguments) -> Running) -> Self {
-        Self { inputs: Vec::new(), kwargs: None, call }
+        Self {
+            inputs: Vec::new(),
+            kwargs: None,
+            call,
+            types: || Types::new(TypeSchema::unknown("?"), Vec::new()),
+        }
+    }
+
+    /// The same function with the types of what it takes and gives.
+    #[must_use]
+    pub fn with_types(mut self, types: fn() -> Types) -> Self {
+        self.types = types;
+        self
     }
 
     /// The same function with one more argument, of type `T`.
@@ -257,6 +280,10 @@ impl Function {
 impl Work for Function {
     fn inputs(&self) -> Vec<NamedSource> {
         self.inputs.iter().map(|(name, input)| (Cow::Borrowed(*name), input.0.clone())).collect()
+    }
+
+    fn types(&self) -> Types {
+        (self.types)()
     }
 
     fn kwargs(&self) -> Option<&Elements> {

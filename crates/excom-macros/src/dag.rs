@@ -7,7 +7,7 @@ use syn::spanned::Spanned as _;
 use syn::{Expr, FnArg, GenericArgument, ItemFn, LitStr, Pat, PatType, PathArguments, ReturnType, Type};
 
 use crate::attributes::{docs, once, text, unknown};
-use crate::task::plain;
+use crate::task::{plain, written};
 
 /// A parameter of the DAG.
 struct Param {
@@ -67,13 +67,13 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
 
 fn spec(param: &Param) -> TokenStream {
     let (name, ty, doc) = (plain(&param.name), &param.ty, &param.doc);
-    let type_name = quote!(#ty)
-        .to_string()
-        .replace(" < ", "<")
-        .replace(" >", ">")
-        .replace(" :: ", "::")
-        .replace(" ,", ",");
-    let spec = quote_spanned!(ty.span()=> ::excom::__private::ParamSpec::required::<#ty>(#name, #type_name).with_doc(#doc));
+    let type_name = written(ty);
+    let schema = quote!({
+        #[allow(unused_imports)]
+        use ::excom::__private::{KnownType as _, UnknownType as _};
+        (&::excom::__private::TypeOf::<#ty>::new()).schema(#type_name)
+    });
+    let spec = quote_spanned!(ty.span()=> ::excom::__private::ParamSpec::required::<#ty>(#name, #type_name).with_doc(#doc).with_schema(#schema));
     match &param.default {
         Some(default) => quote_spanned!(default.span()=> #spec.with_default::<#ty>(#default)),
         None => spec,

@@ -6,7 +6,7 @@ use syn::{Attribute, Data, DeriveInput, Field, Fields};
 
 use crate::attributes::docs;
 use crate::names::Case;
-use crate::task::plain;
+use crate::task::{plain, written};
 
 /// What serde's attributes say about a name.
 #[derive(Default)]
@@ -41,6 +41,7 @@ pub(crate) fn expand(item: TokenStream) -> syn::Result<TokenStream> {
     let whole = serde(&input.attrs)?;
     let mut declared = Vec::new();
     let mut defined = Vec::new();
+    let mut typed = Vec::new();
     for field in fields {
         let serde = serde(&field.attrs)?;
         let (Some(name), false) = (&field.ident, serde.skip) else { continue };
@@ -52,6 +53,8 @@ pub(crate) fn expand(item: TokenStream) -> syn::Result<TokenStream> {
             #[doc = #doc]
             fn #name(self) -> ::excom::__private::XComArg<#ty, M>;
         });
+        let written = written(ty);
+        typed.push(quote!((#key, (&::excom::__private::TypeOf::<#ty>::new()).schema(#written))));
         defined.push(quote! {
             fn #name(self) -> ::excom::__private::XComArg<#ty, M> {
                 self.output(#key)
@@ -71,6 +74,14 @@ pub(crate) fn expand(item: TokenStream) -> syn::Result<TokenStream> {
         #[allow(private_interfaces)]
         impl<M> #outputs<M> for ::excom::__private::XComArg<#name, M> {
             #(#defined)*
+        }
+
+        impl ::excom::__private::OutputTypes for #name {
+            fn outputs() -> ::std::vec::Vec<(&'static str, ::excom::__private::TypeSchema)> {
+                #[allow(unused_imports)]
+                use ::excom::__private::{KnownType as _, UnknownType as _};
+                ::std::vec![#(#typed),*]
+            }
         }
     })
 }

@@ -87,6 +87,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
     });
     let (returns, wrapped) = returns(&function.sig.output);
     let run = run(name, &function.sig, &parameters, &wrapped, settings.chooses.as_ref());
+    let types = types(&arguments, &returns, &function.sig.output);
     let attrs: Vec<_> = attrs.iter().collect();
     let (docs_of_call, docs_of_struct) = (
         format!("The body of task `{task_id}` as a plain function, for unit tests."),
@@ -107,7 +108,8 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
         let mut #own_settings = ::excom::__private::Settings::default();
         #(#own_settings.#options;)*
     };
-    let kwargs = kwargs(&arguments, &task_id, &run, &settings, &own_settings, &returns, vis);
+    let new = quote!(::excom::__private::Function::new(#run).with_types(#types));
+    let kwargs = kwargs(&arguments, &task_id, &new, &settings, &own_settings, &returns, vis);
     Ok(quote! {
         #documented
         #(#kept)*
@@ -116,7 +118,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
             dag: &::excom::__private::Dag, #(#takes),*
         ) -> ::excom::__private::XComArg<#returns, #arity> {
             #settings
-            let #own_function = ::excom::__private::Function::new(#run) #(#with)*;
+            let #own_function = ::excom::__private::Function::new(#run).with_types(#types) #(#with)*;
             ::excom::__private::add(dag, #task_id, #own_settings, #own_function)
         }
 
@@ -142,7 +144,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
 fn kwargs(
     arguments: &[(&Ident, &Type, Ident)],
     task_id: &str,
-    run: &TokenStream,
+    new: &TokenStream,
     settings: &TokenStream,
     own_settings: &Ident,
     returns: &TokenStream,
@@ -182,7 +184,7 @@ fn kwargs(
         #[doc = #partial]
         #[must_use]
         #vis fn partial() -> Self {
-            Self { function: ::excom::__private::Function::new(#run) #(.with_kwarg(#names))* }
+            Self { function: #new #(.with_kwarg(#names))* }
         }
 
         #(#setters)*
@@ -424,6 +426,48 @@ fn returns(output: &ReturnType) -> (TokenStream, TokenStream) {
         ),
         ReturnType::Type(_, ty) => (quote!(#ty), quote_spanned!(ty.span()=> ::excom::__private::plain)),
     }
+}
+
+/// The closure that tells the types of the arguments and of the value.
+fn types(arguments: &[(&Ident, &Type, Ident)], returns: &TokenStream, output: &ReturnType) -> TokenStream {
+    let returned = match output {
+        ReturnType::Default => "()".to_owned(),
+        ReturnType::Type(_, ty) => written(&value_type(ty)),
+    };
+    let arguments = arguments.iter().map(|(name, ty, _)| {
+        let (name, text) = (plain(name), written(ty));
+        quote_spanned!(ty.span()=> .argument(#name, (&::excom::__private::TypeOf::<#ty>::new()).schema(#text)))
+    });
+    quote! {
+        || {
+            #[allow(unused_imports)]
+            use ::excom::__private::{KnownType as _, NamedOutputs as _, NoNamedOutputs as _, UnknownType as _};
+            ::excom::__private::Types::new(
+                (&::excom::__private::TypeOf::<#returns>::new()).schema(#returned),
+                (&::excom::__private::TypeOf::<#returns>::new()).outputs(),
+            ) #(#arguments)*
+        }
+    }
+}
+
+/// The `T` of `Result<T>`; any other type itself.
+fn value_type(ty: &Type) -> Type {
+    if is_result(ty)
+        && let Type::Path(path) = ty
+        && let Some(last) = path.path.segments.last()
+        && let PathArguments::AngleBracketed(arguments) = &last.arguments
+        && let Some(GenericArgument::Type(value)) = arguments.args.first()
+    {
+        return value.clone();
+    }
+    ty.clone()
+}
+
+/// A type as it is written.
+pub(crate) fn written(ty: &Type) -> String {
+    let text = quote!(#ty).to_string();
+    let tight = [(" < ", "<"), ("< ", "<"), (" >", ">"), (" :: ", "::"), (" ,", ",")];
+    tight.iter().fold(text, |text, (wide, tight)| text.replace(wide, tight))
 }
 
 fn is_result(ty: &Type) -> bool {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod config;
+pub mod contracts;
 pub mod embedded;
 pub mod program;
 
@@ -18,11 +19,11 @@ pub use excom_flow::Sql;
 pub use excom_flow::{
     AnyTask, Arity, Bash, BoxError, Branch, BranchBy, BranchIds, Cancellation, Checked, Condition, Dag,
     DagDefinition, Empty, Expand, Failure, Field, Fields, FileThere, Given, Graph, Group, GroupRef, Handle,
-    Input, IntoArg, IntoElements, Many, MapIndexes, Mapped, One, Operator, Outputs, Outside, Param,
-    ParamSpec, Params, Pointer, Poke, PreviousRun, Program, Pull, Rerun, Reschedule, Resumed, Role, RunFacts,
-    RunOptions, RunReport, Runner, Sensor, SensorTimeout, ShortCircuit, Skip, SkipDownstream, Task, TaskIds,
-    TaskInstance, TaskRef, TriggerRule, Upstream, Waiting, XComArg, XComSequence, dag, expand, follow,
-    go_on_if, prelude, runner, task,
+    Input, IntoArg, IntoElements, JsonSchema, Many, MapIndexes, Mapped, One, Operator, Outputs, Outside,
+    Param, ParamSpec, Params, Pointer, Poke, PreviousRun, Program, Pull, Rerun, Reschedule, Resumed, Role,
+    RunFacts, RunOptions, RunReport, Runner, Sensor, SensorTimeout, ShortCircuit, Skip, SkipDownstream, Task,
+    TaskIds, TaskInstance, TaskRef, TriggerRule, Upstream, Waiting, XComArg, XComSequence, contract, dag,
+    expand, follow, go_on_if, prelude, runner, schemars, task,
 };
 #[cfg(feature = "http")]
 pub use excom_flow::{Http, HttpResponse};

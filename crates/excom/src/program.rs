@@ -4,6 +4,7 @@
 
 mod arguments;
 mod closing;
+mod contracts;
 mod live;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -79,6 +80,9 @@ impl Program {
                 return Ok(ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2)));
             }
         };
+        if let Some(matches) = &arguments.contracts {
+            return contracts::run(&self.definition, matches);
+        }
         self.check_shown()?;
         let settings = arguments.settings()?;
         let engine = embedded::open(&settings)?;
@@ -118,8 +122,11 @@ impl Program {
         let home = Home::of(settings);
         // Commands may change their folder, and must find the same home.
         let folder = std::path::absolute(home.folder()).unwrap_or_else(|_| home.folder().to_owned());
-        let mut runner =
-            Runner::new(engine.clone()).logs(home.logs()).home(folder).reporter(reporter(arguments.json));
+        let mut runner = Runner::new(engine.clone())
+            .contracts(*settings.xcom.contracts)
+            .logs(home.logs())
+            .home(folder)
+            .reporter(reporter(arguments.json));
         if let Some(parallelism) = arguments.parallelism {
             runner = runner.parallelism(parallelism);
         }

@@ -1,8 +1,9 @@
 //! `excom xcom push`: a value from the argument or from standard input.
 
 use clap::ArgMatches;
+use excom::contract::Contracts;
 use excom::core::engine::Receipt;
-use excom::{Payload, Value, XComKey};
+use excom::{Caller, Engine, Payload, Value, XComKey, contracts};
 use serde::Serialize;
 
 use crate::context::{self, Context};
@@ -32,6 +33,10 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         },
     };
     let engine = context.engine()?;
+    // What standard input brings is streamed, and only its reader sees it whole.
+    if let (Payload::Value(value), Caller::Attempt(_)) = (&payload, &caller) {
+        check(context, &engine, &key, value, output).await?;
+    }
     let receipt = engine.push(&caller, &key, payload).await?;
     context::close(&engine, output).await;
     if output.json() {
@@ -49,6 +54,25 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
             text::size(receipt.size),
             receipt.version
         ))?;
+    }
+    Ok(())
+}
+
+/// Whether a task may push the value: its DAG may declare another type for the key.
+async fn check(
+    context: &Context,
+    engine: &Engine,
+    key: &XComKey,
+    value: &Value,
+    output: &mut Output,
+) -> Result<(), Stop> {
+    let contracts = *context.settings()?.xcom.contracts;
+    if contracts == Contracts::Off {
+        return Ok(());
+    }
+    match contracts::check_push(engine, key, value).await {
+        Err(error) if contracts == Contracts::Warn => output.say(&format!("warning: {error}")),
+        checked => checked?,
     }
     Ok(())
 }

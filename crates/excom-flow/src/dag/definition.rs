@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use excom_core::{Result, Value};
 use serde::de::DeserializeOwned;
 
 use super::{Dag, Graph};
+use crate::contract::{Contract, Versioned};
 use crate::params::{Given, Param, ParamSpec, Params};
 
 /// A DAG: an id, parameters, and a pure function that builds it. `#[dag]` makes it from a function.
@@ -38,6 +39,8 @@ pub struct DagDefinition {
     template_searchpath: Vec<PathBuf>,
     native_templates: bool,
     build: Arc<dyn Fn(&Dag) + Send + Sync>,
+    /// Made when it is first asked for, so that many runs of a DAG pay once.
+    versioned: Arc<OnceLock<Arc<Versioned>>>,
 }
 
 impl fmt::Debug for DagDefinition {
@@ -53,9 +56,15 @@ impl DagDefinition {
     /// A DAG that a function builds. The function must add the same tasks every time: a task that runs
     /// somewhere else builds the DAG again.
     pub fn new(id: &str, build: impl Fn(&Dag) + Send + Sync + 'static) -> Self {
-        let (params, template_searchpath) = (Vec::new(), Vec::new());
-        let build = Arc::new(build);
-        Self { id: id.into(), doc: "", params, template_searchpath, native_templates: false, build }
+        Self {
+            id: id.into(),
+            doc: "",
+            params: Vec::new(),
+            template_searchpath: Vec::new(),
+            native_templates: false,
+            build: Arc::new(build),
+            versioned: Arc::default(),
+        }
     }
 
     /// The same DAG with a text on what it is for.
@@ -69,6 +78,7 @@ impl DagDefinition {
     #[must_use]
     pub fn with_param(mut self, param: ParamSpec) -> Self {
         self.params.push(param);
+        self.versioned = Arc::default();
         self
     }
 
@@ -123,6 +133,23 @@ impl DagDefinition {
         }
         (self.build)(&dag);
         Graph::finish(dag, &self.params)
+    }
+
+    /// What its tasks take and give.
+    ///
+    /// # Errors
+    /// As [`DagDefinition::graph`].
+    pub fn contract(&self) -> Result<Contract> {
+        Ok(self.graph()?.contract())
+    }
+
+    /// The contract with its version, made once.
+    pub(crate) fn versioned(&self, graph: &Graph) -> Result<Arc<Versioned>> {
+        if let Some(versioned) = self.versioned.get() {
+            return Ok(versioned.clone());
+        }
+        let versioned = Arc::new(Versioned::new(graph.contract())?);
+        Ok(self.versioned.get_or_init(|| versioned).clone())
     }
 
     /// The parameters of a run: those given, and the defaults of the others.

@@ -22,6 +22,7 @@ pub struct Graph {
     tasks: Arc<[Task]>,
     groups: Arc<[MappedGroup]>,
     numbers: Arc<HashMap<Arc<str>, u32>>,
+    params: Arc<[ParamSpec]>,
 }
 
 /// A task of a [`Graph`].
@@ -147,6 +148,11 @@ impl Graph {
         &self.groups
     }
 
+    /// The parameters that a run may bring.
+    pub(crate) fn params(&self) -> &[ParamSpec] {
+        &self.params
+    }
+
     pub(super) fn finish(dag: Dag, params: &[ParamSpec]) -> Result<Self> {
         let (dag_id, token) = (dag.id, dag.token);
         let building = dag.building.into_inner();
@@ -208,7 +214,8 @@ impl Graph {
         }
         enclose(&mut tasks);
         let numbers = (0..).zip(&tasks).map(|(number, task)| (task.id.clone(), number)).collect();
-        Ok(Self { dag_id, tasks: tasks.into(), groups: groups.into(), numbers: Arc::new(numbers) })
+        let (tasks, groups, numbers) = (tasks.into(), groups.into(), Arc::new(numbers));
+        Ok(Self { dag_id, tasks, groups, numbers, params: params.into() })
     }
 }
 

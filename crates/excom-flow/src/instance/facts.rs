@@ -8,6 +8,7 @@ use excom_core::Value;
 use jiff::Timestamp;
 
 use crate::cancel::Cancellation;
+use crate::contract::{Contract, Contracts};
 use crate::params::Params;
 
 /// What all task instances of a run share.
@@ -39,6 +40,10 @@ pub struct RunFacts {
     pub home: Option<PathBuf>,
     /// Tells that the run is to stop.
     pub cancellation: Cancellation,
+    /// What the DAG's tasks declare about what they push, if that is checked.
+    pub contract: Option<Arc<Contract>>,
+    /// What happens to a push of another type.
+    pub contracts: Contracts,
 }
 
 /// An earlier run of the DAG.

@@ -264,8 +264,8 @@ impl TaskInstance {
     /// Blocks.
     ///
     /// # Errors
-    /// When the value is no JSON, the key is empty or too long, the value is too large, this try was
-    /// superseded, or the engine cannot write.
+    /// When the value is no JSON, the key is empty or too long, the value is too large or not of the type that the
+    /// DAG declares for the key, this try was superseded, or the engine cannot write.
     pub fn xcom_push<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<Receipt> {
         block_on(self.axcom_push(key, value))
     }
@@ -282,8 +282,16 @@ impl TaskInstance {
         // The value is read at once, so that the future holds no borrow of what may not be `Sync`.
         let named = self.0.key.xcom(key);
         let value = Value::of(value).map_err(|e| within(&format!("the value for key `{key}`"), e));
+        let value = value.and_then(|value| self.check_push(key, &value).map(|()| value));
         let channel = self.0.channel.clone();
         async move { channel.push(&named?, value?.into()).await }
+    }
+
+    /// Whether a value is what the DAG declares about a key of this task.
+    pub(crate) fn check_push(&self, key: &str, value: &Value) -> Result<()> {
+        let Some(contract) = &self.0.run.contract else { return Ok(()) };
+        let check = || contract.check_push(self.task_id(), key, value);
+        self.0.run.contracts.judge(check, |line| self.log(line))
     }
 
     /// A pull of what tasks pushed: of one task (`"count"`), several (`["a", "b"]`), or this one (`()`).

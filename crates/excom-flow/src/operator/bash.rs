@@ -2,6 +2,7 @@
 
 use super::process::{self, Command};
 use super::{Field, Fields, Operator, environment};
+use crate::contract::TypeSchema;
 use crate::dag::Handle;
 use crate::instance::TaskInstance;
 use crate::outcome::Result;
@@ -70,6 +71,10 @@ impl Handle<'_, Bash> {
 
 impl Operator for Bash {
     type Output = String;
+
+    fn output_schema() -> TypeSchema {
+        TypeSchema::of::<String>()
+    }
 
     fn fields(&mut self) -> Fields<'_> {
         let mut fields: Fields<'_> = vec![("command".into(), &mut self.command)];

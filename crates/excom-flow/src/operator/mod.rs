@@ -37,6 +37,7 @@ pub use sensor::{Condition, FileThere, Poke, Sensor, SensorTimeout, Waiting};
 #[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
 pub use sql::Sql;
 
+use crate::contract::{TypeSchema, Types};
 use crate::dag::NamedSource;
 use crate::error::within;
 use crate::instance::TaskInstance;
@@ -90,6 +91,12 @@ pub trait Operator: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// What it returns and pushes.
     type Output: Serialize + Send;
 
+    /// What its output is like, when that is known: `TypeSchema::of::<Self::Output>()` for an output with
+    /// `JsonSchema`.
+    fn output_schema() -> TypeSchema {
+        TypeSchema::unknown(std::any::type_name::<Self::Output>())
+    }
+
     /// The fields that are known only when it runs, always in the same order; none unless it says so.
     fn fields(&mut self) -> Fields<'_> {
         Vec::new()
@@ -134,6 +141,14 @@ impl<O: Operator> Work for Operated<O> {
         let name = std::any::type_name::<O>();
         let name = name.split('<').next().unwrap_or(name);
         name.rsplit("::").next().unwrap_or(name).into()
+    }
+
+    fn types(&self) -> Types {
+        Types::new(O::output_schema(), Vec::new())
+    }
+
+    fn returns_anything(&self) -> bool {
+        true
     }
 
     fn start(&self, ti: TaskInstance, mut arguments: Arguments) -> Running {

@@ -96,6 +96,14 @@ fn leave(
             pushes.extend(entries(key, &value)?);
         }
         pushes.push((key.return_value(), value));
+        // Any other value was checked when the program was compiled.
+        if task.work.returns_anything()
+            || (task.settings().multiple_outputs && task.work.types().outputs.is_empty())
+        {
+            for (key, value) in &pushes {
+                ti.check_push(&key.key, value)?;
+            }
+        }
     }
     Ok(Executed { pushes, skips: skipped })
 }

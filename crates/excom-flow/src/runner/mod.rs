@@ -13,6 +13,7 @@ mod report;
 mod rule;
 mod schedule;
 mod system;
+mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -33,6 +34,7 @@ pub use recorder::Pushed;
 pub use report::{InstanceFailure, Instances, RunReport, TaskReport};
 
 use crate::cancel::Cancellation;
+use crate::contract::Contracts;
 use crate::dag::{DagDefinition, Graph};
 use crate::error::{invalid, nearest};
 use crate::instance::{PreviousRun, RunFacts};
@@ -85,6 +87,7 @@ pub struct Runner {
     logs: Option<Arc<Path>>,
     home: Option<PathBuf>,
     reporter: Option<Arc<dyn Reporter>>,
+    contracts: Contracts,
 }
 
 impl fmt::Debug for Runner {
@@ -153,6 +156,7 @@ impl Runner {
             logs: None,
             home: None,
             reporter: None,
+            contracts: Contracts::default(),
         }
     }
 
@@ -185,6 +189,12 @@ impl Runner {
     /// Where Excom keeps its data, which commands get as `EXCOM_HOME`.
     pub fn home(mut self, home: impl Into<PathBuf>) -> Self {
         self.home = Some(home.into());
+        self
+    }
+
+    /// What happens when a task pushes what is not of the type that is declared; it is refused unless told.
+    pub fn contracts(mut self, contracts: Contracts) -> Self {
+        self.contracts = contracts;
         self
     }
 
@@ -371,11 +381,14 @@ impl Runner {
         &self,
         definition: &DagDefinition,
         graph: Graph,
-        run: DagRun,
+        mut run: DagRun,
         params: Params,
         cancellation: Cancellation,
         past: Past,
     ) -> Result<RunReport> {
+        let versioned = definition.versioned(&graph)?;
+        let other_version = version::differs(&self.engine, &run, &versioned).await?;
+        run.version = Some(versioned.version.clone());
         let clock = self.engine.clock().clone();
         let started_at = clock.now();
         let run_id = run.run_id.clone();
@@ -384,7 +397,10 @@ impl Runner {
         };
         let keys: Vec<TaskInstanceKey> =
             graph.tasks().iter().map(|task| key(task.shared_id())).collect::<Result<_>>()?;
-        self.engine.start_run(&run).await?;
+        // Together, so that both are in one commit.
+        let (noted, started) =
+            tokio::join!(version::note(&self.engine, &run, &versioned), self.engine.start_run(&run));
+        (noted?, started?);
         let scheduled: Vec<_> = (0..)
             .zip(&keys)
             .filter(|(task, _)| !past.knows(*task))
@@ -409,6 +425,8 @@ impl Runner {
             native_templates: definition.native_templates(),
             home: self.home.clone(),
             cancellation,
+            contract: Some(versioned.contract.clone()),
+            contracts: self.contracts,
             ..RunFacts::default()
         };
         let any = match keys.into_iter().next() {
@@ -444,6 +462,7 @@ impl Runner {
             .await
             .map_err(|e| Error::new(ErrorKind::Other, "the runner panicked").because(e))?;
         drop(maintenance);
+        ended.warnings.extend(other_version);
         ended.warnings.extend(take(&troubles).into_iter().map(|trouble| format!("maintenance: {trouble}")));
         // A program of short runs never lives to see a minute of maintenance.
         let kept = async {

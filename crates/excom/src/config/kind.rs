@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use excom_core::engine::{Ledger, Reads, Writes};
 use excom_db::sqlite::Durability;
+use excom_flow::contract::Contracts;
 
 use super::backend::Backend;
 
@@ -231,4 +232,5 @@ macro_rules! words {
 words!(Durability, "normal or full", "normal" => Self::Normal, "full" => Self::Full);
 words!(Writes, "any or own", "any" => Self::Any, "own" => Self::Own);
 words!(Reads, "any or run", "any" => Self::Any, "run" => Self::Run);
+words!(Contracts, "refuse, warn or off", "refuse" => Self::Refuse, "warn" => Self::Warn, "off" => Self::Off);
 words!(Ledger, "batched, strict or off", "batched" => Self::Batched, "strict" => Self::Strict, "off" => Self::Off);

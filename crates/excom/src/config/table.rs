@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use excom_core::engine::{Ledger, Reads, Writes};
 use excom_db::sqlite::Durability;
+use excom_flow::contract::Contracts;
 
 use super::backend::Backend;
 use super::kind::{Age, Kind, Refusal, Size};
@@ -177,6 +178,9 @@ settings! {
             "Which XComs a task may read: `any`, or with `run` only those of its own DAG run.";
         ledger: Ledger = Ledger::Batched,
             "How reads are noted: `batched` about once a second, `strict` before each answer, `off` not.";
+        contracts: Contracts = Contracts::Refuse,
+            "A push by hand, or what an operator returns, that is not of the type which the DAG declares: `refuse` \
+             it, `warn` in the log, or `off`.";
         retention: Option<Age> = Some(Age(DAY.saturating_mul(90))),
             "How long after its push an XCom expires; `off` keeps it.";
         history: Age = Age(DAY.saturating_mul(30)),

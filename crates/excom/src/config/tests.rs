@@ -53,6 +53,7 @@ fn defaults_are_those_of_the_design() {
             "[xcom] writes any",
             "[xcom] reads any",
             "[xcom] ledger batched",
+            "[xcom] contracts refuse",
             "[xcom] retention 90d",
             "[xcom] history 30d",
             "[xcom] history_bytes 7d",

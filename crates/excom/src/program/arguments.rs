@@ -16,6 +16,7 @@ const TAKEN: [&str; 8] = ["run-id", "logical-date", "parallelism", "json", "home
 pub(super) struct Arguments {
     pub(super) json: bool,
     pub(super) parallelism: Option<usize>,
+    pub(super) contracts: Option<ArgMatches>,
     run_id: Option<String>,
     logical_date: Option<Timestamp>,
     params: Vec<(String, String)>,
@@ -38,6 +39,7 @@ impl Arguments {
         }
         Ok(Self {
             json: matches.get_flag("json"),
+            contracts: matches.remove_subcommand().map(|(_, matches)| matches),
             parallelism: matches.remove_one::<u16>("parallelism").map(usize::from),
             run_id: matches.remove_one("run-id"),
             logical_date: matches.remove_one("logical-date"),
@@ -80,6 +82,8 @@ fn command(definition: &DagDefinition) -> Command {
     let mut command = Command::new(definition.id().to_owned())
         .about(definition.doc())
         .disable_version_flag(true)
+        .disable_help_subcommand(true)
+        .subcommand(super::contracts::command())
         .next_help_heading("Options of every run");
     for argument in [
         Arg::new("run-id").value_name("ID").help("The run's id; `manual__` and the time unless given"),
