@@ -1,5 +1,7 @@
 //! Parameters of a DAG: declared while it is built, given when it runs.
 
+mod kind;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -129,20 +131,32 @@ impl ParamSpec {
                 Err(error) => drop(refusal.get_or_insert(error)),
             }
         }
-        let why = refusal.map_or(String::new(), |error| format!(": {error}"));
-        let what =
-            format!("parameter `{}` of DAG `{dag_id}`: `{text}` is not a `{}`", self.name, self.type_name);
-        Err(invalid(format!("{what}{why}")).hint(format!(
-            "give a `{}` as JSON, such as {}",
-            self.type_name,
-            self.example()
-        )))
+        let kind = kind::in_a_sentence(self.kind());
+        let what = format!("parameter `{}`: `{text}` is not {kind}", self.name);
+        // What is wrong with a number is plain; of anything else the reason tells more.
+        let error = match (self.kind(), refusal) {
+            ("value" | "list" | "dict", Some(error)) => invalid(format!("{what}: {error}")),
+            (_, Some(error)) => invalid(what).because(error),
+            (_, None) => invalid(what),
+        };
+        Err(error.hint(format!("DAG `{dag_id}` takes {kind} for it, such as {}", self.example())))
+    }
+
+    /// What it takes, in words for whoever gives it: `number`, `whole number`, `text`, `path`, `true or false`,
+    /// `list`, `dict`, `date`, `time`, or `value` for another type.
+    ///
+    /// ```
+    /// # extern crate excom_flow as excom;
+    /// assert_eq!(excom::ParamSpec::required::<Vec<f64>>("floors", "Vec<f64>").kind(), "list");
+    /// ```
+    pub fn kind(&self) -> &'static str {
+        kind::of(self.type_name)
     }
 
     fn example(&self) -> String {
         match &self.default {
             Some(default) => format!("{}={}", self.name, default.as_str()),
-            None => format!("{}=30, {}=true or {}='[1, 2]'", self.name, self.name, self.name),
+            None => format!("{}={}", self.name, kind::example(self.kind())),
         }
     }
 }
@@ -191,8 +205,9 @@ impl Params {
                 }
                 None => spec.default.clone().ok_or_else(|| {
                     invalid(format!(
-                        "DAG `{dag_id}` needs the parameter `{}` (`{}`)",
-                        spec.name, spec.type_name
+                        "DAG `{dag_id}` needs the parameter `{}` ({})",
+                        spec.name,
+                        kind::in_a_sentence(spec.kind())
                     ))
                     .hint(format!("give it to the run, or declare #[param(default = …)] {}", spec.name))
                 })?,

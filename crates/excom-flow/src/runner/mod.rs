@@ -12,6 +12,7 @@ mod report;
 mod rule;
 mod schedule;
 mod system;
+mod test_task;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -30,6 +31,7 @@ pub use event::{Event, JsonReporter, PlainReporter, Reporter};
 pub use excom_core::RunState;
 pub use recorder::Pushed;
 pub use report::{InstanceFailure, Instances, RunReport, TaskReport};
+pub use test_task::{TestOptions, TestReport};
 
 use crate::cancel::Cancellation;
 use crate::dag::{DagDefinition, Graph};
@@ -184,6 +186,11 @@ impl Runner {
         self
     }
 
+    /// The id of a run that is started now and is given none: `manual__` and the time.
+    pub fn new_run_id(&self) -> String {
+        format!("manual__{:.6}", self.engine.clock().now())
+    }
+
     /// Runs a DAG to its end, on the tokio runtime that it is called in.
     ///
     /// Meanwhile the engine is maintained; at the end it is closed, so that what it buffers is written.
@@ -201,7 +208,7 @@ impl Runner {
         let started_at = self.engine.clock().now();
         let run_id: Arc<str> = match options.run_id {
             Some(run_id) => run_id.into(),
-            None => format!("manual__{started_at:.6}").into(),
+            None => self.new_run_id().into(),
         };
         let run = DagRun {
             logical_date: options.logical_date,
