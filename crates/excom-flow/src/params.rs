@@ -116,7 +116,20 @@ impl ParamSpec {
 
     /// Reads text from a command line: JSON where the type is not text (`30`, `[1, 2]`, `true`), and
     /// plain text where it is.
-    fn read(&self, dag_id: &str, text: &str) -> Result<Value> {
+    ///
+    /// ```
+    /// # extern crate excom_flow as excom;
+    /// let floor = excom::ParamSpec::required::<f64>("floor", "f64");
+    /// assert_eq!(floor.read("30")?.as_str(), "30");
+    /// let error = floor.read("warm").unwrap_err();
+    /// assert_eq!(error.to_string(), "parameter `floor`: `warm` is not a number");
+    /// assert_eq!(error.hints(), ["give a number, such as 30.5"]);
+    /// # Ok::<(), excom_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When it is nothing that the parameter takes, with an example of what is.
+    pub fn read(&self, text: &str) -> Result<Value> {
         let plain = Value::of(text)?;
         let readings = match Value::parse(text.to_owned()) {
             // Quotes may be part of the text, so text is first taken as it is.
@@ -133,16 +146,16 @@ impl ParamSpec {
         }
         let kind = kind::in_a_sentence(self.kind());
         let what = format!("parameter `{}`: `{text}` is not {kind}", self.name);
-        // What is wrong with a number is plain; of anything else the reason tells more.
+        // What is wrong with a number is plain; of what has an inside the reason tells more.
         let error = match (self.kind(), refusal) {
-            ("value" | "list" | "dict", Some(error)) => invalid(format!("{what}: {error}")),
+            ("value" | "list" | "dict", Some(error)) => invalid(format!("{what}: {error}")).because(error),
             (_, Some(error)) => invalid(what).because(error),
             (_, None) => invalid(what),
         };
-        Err(error.hint(format!("DAG `{dag_id}` takes {kind} for it, such as {}", self.example())))
+        Err(error.hint(format!("give {kind}, such as {}", self.example())))
     }
 
-    /// What it takes, in words for whoever gives it: `number`, `whole number`, `text`, `path`, `true or false`,
+    /// What it takes, in words for whoever gives it: `number`, `whole number`, `text`, `path`, `true/false`,
     /// `list`, `dict`, `date`, `time`, or `value` for another type.
     ///
     /// ```
@@ -153,11 +166,10 @@ impl ParamSpec {
         kind::of(self.type_name)
     }
 
+    /// A text that fits, as it is written behind an option.
     fn example(&self) -> String {
-        match &self.default {
-            Some(default) => format!("{}={}", self.name, default.as_str()),
-            None => format!("{}={}", self.name, kind::example(self.kind())),
-        }
+        let default = self.default.as_ref().filter(|default| !default.is_null());
+        default.map_or_else(|| kind::example(self.kind()).to_owned(), |value| value.as_str().to_owned())
     }
 }
 
@@ -197,7 +209,7 @@ impl Params {
         let mut values = BTreeMap::new();
         for spec in specs {
             let value = match given.get(spec.name) {
-                Some(Given::Text(text)) => spec.read(dag_id, text)?,
+                Some(Given::Text(text)) => spec.read(text)?,
                 Some(Given::Value(value)) => {
                     let place = || format!("parameter `{}` of DAG `{dag_id}`", spec.name);
                     (spec.fits)(value).map_err(|e| within(&place(), e))?;

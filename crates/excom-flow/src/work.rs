@@ -23,6 +23,9 @@ pub(crate) type Returned = Result<Option<Value>>;
 
 /// What a task of a DAG does.
 pub(crate) trait Work: Any + Send + Sync + fmt::Debug {
+    /// What it is, for lists: an operator's name, or `function`.
+    fn name(&self) -> &'static str;
+
     /// What it takes, in a fixed order.
     fn inputs(&self) -> Vec<NamedSource>;
 
@@ -250,6 +253,10 @@ impl Function {
 }
 
 impl Work for Function {
+    fn name(&self) -> &'static str {
+        "function"
+    }
+
     fn inputs(&self) -> Vec<NamedSource> {
         self.inputs.iter().map(|(name, input)| (Cow::Borrowed(*name), input.0.clone())).collect()
     }

@@ -14,6 +14,7 @@ pub use excom_core::{
 pub use excom_flow::__private;
 pub use excom_flow::{
     Bash, BoxError, Cancellation, Dag, DagDefinition, Failure, Field, Given, Graph, Handle, Input, IntoArg,
-    MapIndexes, One, Operator, Outputs, Param, ParamSpec, Params, Pull, RunFacts, RunOptions, RunReport,
-    Runner, Skip, Task, TaskIds, TaskInstance, TaskRef, XComArg, dag, prelude, runner, task,
+    MapIndexes, One, Operator, Outputs, Param, ParamSpec, Params, Pull, Rerun, RunFacts, RunOptions,
+    RunReport, Runner, Skip, SkipDownstream, Task, TaskIds, TaskInstance, TaskRef, TriggerRule, XComArg, dag,
+    prelude, runner, task,
 };

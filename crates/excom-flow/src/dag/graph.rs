@@ -502,6 +502,11 @@ impl Task {
         &self.settings
     }
 
+    /// What it runs: the name of its operator's type, or `function`.
+    pub fn operator(&self) -> &'static str {
+        self.work.name()
+    }
+
     /// Whether it has one instance for each element of something.
     pub fn is_mapped(&self) -> bool {
         self.over.is_some() || self.group.is_some()

@@ -15,7 +15,7 @@ pub(super) fn of(type_name: &str) -> &'static str {
         "f32" | "f64" => "number",
         "String" | "str" | "char" => "text",
         "PathBuf" | "Path" => "path",
-        "bool" => "true or false",
+        "bool" => "true/false",
         "Vec" | "VecDeque" | "HashSet" | "BTreeSet" => "list",
         "HashMap" | "BTreeMap" => "dict",
         "Date" | "NaiveDate" => "date",
@@ -30,7 +30,8 @@ pub(super) fn of(type_name: &str) -> &'static str {
 /// The words in a sentence.
 pub(super) fn in_a_sentence(kind: &str) -> String {
     match kind {
-        "true or false" | "text" => kind.to_owned(),
+        "true/false" => "true or false".to_owned(),
+        "text" => kind.to_owned(),
         kind => format!("a {kind}"),
     }
 }
@@ -42,7 +43,7 @@ pub(super) fn example(kind: &str) -> &'static str {
         "number" => "30.5",
         "text" => "some text",
         "path" => "data/file.csv",
-        "true or false" => "true",
+        "true/false" => "true",
         "list" => "'[1, 2]'",
         "dict" => r#"'{"a": 1}'"#,
         "date" => "2026-11-21",

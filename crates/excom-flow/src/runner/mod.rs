@@ -42,7 +42,7 @@ use execution::{Execution, Shared};
 use past::Past;
 
 /// How many tasks run at the same time unless told.
-const PARALLELISM: usize = 32;
+pub const PARALLELISM: u32 = 32;
 
 /// How many instances a mapped task may have unless told.
 pub const MAX_MAP_LENGTH: u32 = 100_000;
@@ -146,7 +146,7 @@ impl Runner {
     pub fn new(engine: Engine) -> Self {
         Self {
             engine,
-            parallelism: PARALLELISM,
+            parallelism: PARALLELISM as usize,
             max_map_length: MAX_MAP_LENGTH,
             logs: None,
             home: None,
@@ -154,7 +154,7 @@ impl Runner {
         }
     }
 
-    /// How many tasks run at the same time; 32 unless told, as in Airflow.
+    /// How many tasks run at the same time; [`PARALLELISM`] unless told, as many as in Airflow.
     pub fn parallelism(mut self, parallelism: usize) -> Self {
         self.parallelism = parallelism.max(1);
         self

@@ -6,7 +6,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use excom_core::db::Filter;
 use excom_core::engine::{LocalChannel, Receipt, TaskAnswer};
 use excom_core::{
     Answer, Caller, Engine, Payload, PullOptions, Result, SequenceKey, Slice, TaskChannel, TaskInstanceKey,
@@ -160,6 +159,7 @@ impl Runner {
             stored: SystemChannel::new(self.engine.clone(), TESTER),
             own: scratch.channel(attempt.clone()).with_log(move |line| log(line)),
             ti: ti.clone(),
+            order: Mutex::default(),
             variables: Mutex::default(),
             rendered: Mutex::default(),
         });
@@ -184,7 +184,7 @@ impl Runner {
         let mut skips = Vec::new();
         if let Ok(executed) = executed {
             for (key, value) in executed.pushes {
-                channel.own.push(&key, value.into()).await?;
+                channel.push(&key, value.into()).await?;
             }
             skips =
                 executed.skips.iter().map(|skip| graph.tasks()[*skip as usize].shared_id().clone()).collect();
@@ -192,7 +192,7 @@ impl Runner {
         Ok(TestReport {
             state,
             duration,
-            pushed: pushed(&scratch, &ti).await?,
+            pushed: channel.pushed().await?,
             variables: channel.take_variables(),
             rendered: channel.take_rendered(),
             skips,
@@ -236,18 +236,6 @@ impl Runner {
     }
 }
 
-/// What was pushed in the scratch engine, in order.
-async fn pushed(scratch: &Engine, ti: &TaskInstanceKey) -> Result<Vec<(Arc<str>, Value)>> {
-    let filter =
-        Filter { dag_id: Some(ti.dag_id.clone()), run_id: Some(ti.run_id.clone()), ..Filter::default() };
-    let mut entries = scratch.list(&TESTER, &filter, None, 1000).await?.items;
-    entries.sort_by_key(|info| info.version);
-    let keys: Vec<XComKey> = entries.into_iter().map(|info| info.key).collect();
-    let answers = scratch.pull(&TESTER, &keys, PullOptions::default()).await?;
-    let values = keys.into_iter().zip(answers).map(|(key, answer)| Ok((key.key, answer.value()?)));
-    values.collect()
-}
-
 /// A channel that reads a run's XComs from the engine, and keeps what the task itself pushes and sets to itself.
 #[derive(Debug)]
 struct TestChannel {
@@ -255,11 +243,23 @@ struct TestChannel {
     /// Over an engine in memory that ends with the test.
     own: LocalChannel,
     ti: TaskInstanceKey,
+    /// What was pushed, in order.
+    order: Mutex<Vec<XComKey>>,
     variables: Mutex<HashMap<String, Option<String>>>,
     rendered: Mutex<Vec<(String, Value)>>,
 }
 
 impl TestChannel {
+    async fn pushed(&self) -> Result<Vec<(Arc<str>, Value)>> {
+        let keys = self.order.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let answers = self.own.pull(&keys, PullOptions::default()).await?;
+        let value = |answer: Answer| match answer {
+            Answer::Null(found) => Ok(found.value),
+            answer => answer.value(),
+        };
+        keys.into_iter().zip(answers).map(|(key, answer)| Ok((key.key, value(answer)?))).collect()
+    }
+
     fn take_variables(&self) -> Vec<(String, Option<String>)> {
         let variables = std::mem::take(&mut *self.variables.lock().unwrap_or_else(PoisonError::into_inner));
         let mut variables: Vec<_> = variables.into_iter().collect();
@@ -306,7 +306,11 @@ impl TaskChannel for TestChannel {
     }
 
     async fn push(&self, key: &XComKey, value: Payload) -> Result<Receipt> {
-        self.own.push(key, value).await
+        let receipt = self.own.push(key, value).await?;
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        order.retain(|pushed| pushed != key);
+        order.push(key.clone());
+        Ok(receipt)
     }
 
     async fn count(&self, key: &SequenceKey) -> Result<u64> {

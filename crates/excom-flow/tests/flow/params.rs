@@ -71,7 +71,7 @@ fn a_wrong_value_names_parameter_value_and_type() {
     let error = refusal("floor", "warm");
     let text = error.to_string();
     assert_eq!(text, "parameter `floor`: `warm` is not a number");
-    assert!(error.hints()[0].contains("floor=30.0"), "{error:?}");
+    assert!(error.hints()[0].ends_with("such as 30.0"), "{error:?}");
     assert!(refusal("days", "[1, \"x\"]").to_string().contains("is not a list"));
     assert!(refusal("mode", "slow").to_string().contains("unknown variant `slow`"));
 }

@@ -41,10 +41,6 @@ impl Rect {
     pub(super) fn right(self) -> f64 {
         self.x + self.width
     }
-
-    pub(super) fn bottom(self) -> f64 {
-        self.y + self.height
-    }
 }
 
 /// A level piece of an edge; between two of them the edge bends.
