@@ -1,17 +1,24 @@
-//! Four years of weather through ten tasks, which tell each other everything by XComs.
+//! Four years of weather through fifteen tasks, which tell each other everything by XComs.
 //!
 //! ```text
-//! read ─ validate ─┬─ by_month ──────┬─ choose_table ─ load ─┐
-//!                  ├─ hottest ───────┤                       │
-//!                  ├─ wet_spells ────┼───────────────────────┼─ report
-//!                  ├─ frosts ────────┤                       │
-//!                  └─ count (bash) ──┴───────────────────────┘
+//! read ─ validate ─┬─ by_month ── summary[] ─┬─ choose_table ─ load ─┐
+//!                  ├─ hottest ─┬─────────────┘                       │
+//!                  │           ├─ any_heat ─┬─ heat_wave ────────────┤
+//!                  │           │            └─ no_heat ──────────────┤
+//!                  │           └─ count_hot ─ count (bash) ──────────┼─ report
+//!                  ├─ wet_spells ────────────────────────────────────┤
+//!                  └─ frosts ────────────────────────────────────────┘
 //! ```
 //!
-//! Run it with `cargo run --release --example weather`; `-- --help` shows its parameters.
+//! `summary` is mapped: it has an instance for each of the 24 months. `any_heat` is a branch: one of the two tasks
+//! behind it is skipped.
+//!
+//! Run it with `cargo run --release --example weather`; `-- --help` shows its parameters and commands, and
+//! `-- graph --format svg` draws it.
 
 use std::collections::BTreeMap;
 
+use excom::SkipDownstream;
 use excom::prelude::*;
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::{Batch, Connection};
@@ -27,7 +34,15 @@ struct Observation {
     wind: f64,
 }
 
-/// A calendar month at a station, over all its years.
+/// The days of a calendar month at a station, over all its years.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct MonthOfDays {
+    station: String,
+    month: u32,
+    days: Vec<Observation>,
+}
+
+/// What a calendar month is like at a station.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Month {
     station: String,
@@ -78,20 +93,26 @@ fn validate(days: Vec<Observation>, ti: &TaskInstance) -> Result<Vec<Observation
 }
 
 #[task]
-fn by_month(days: Vec<Observation>) -> Result<Vec<Month>> {
-    let mut groups: BTreeMap<(String, u32), Vec<Observation>> = BTreeMap::new();
+fn by_month(days: Vec<Observation>) -> Result<Vec<MonthOfDays>> {
+    let mut months: BTreeMap<(String, u32), Vec<Observation>> = BTreeMap::new();
     for day in days {
         let month = day.date.get(5..7).unwrap_or_default().parse()?;
-        groups.entry((day.station.clone(), month)).or_default().push(day);
+        months.entry((day.station.clone(), month)).or_default().push(day);
     }
-    let months = groups.into_iter().map(|((station, month), days)| Month {
+    Ok(months.into_iter().map(|((station, month), days)| MonthOfDays { station, month, days }).collect())
+}
+
+/// Mapped: each instance takes one month out of the list.
+#[task(retries = 1, retry_delay = "1s")]
+fn summary(month: MonthOfDays) -> Month {
+    let MonthOfDays { station, month, days } = month;
+    Month {
         station,
         month,
         warmest: days.iter().map(|day| day.temp_max).fold(f64::MIN, f64::max),
         mean: days.iter().map(|day| (day.temp_max + day.temp_min) / 2.0).sum::<f64>() / days.len() as f64,
         rain: days.iter().map(|day| day.precipitation).sum::<f64>() / 4.0,
-    });
-    Ok(months.collect())
+    }
 }
 
 /// The days at or over a temperature, hottest first. An async task, as one that asks a service would be.
@@ -100,6 +121,31 @@ async fn hottest(days: Vec<Observation>, floor: f64) -> Vec<Observation> {
     let mut hot: Vec<Observation> = days.into_iter().filter(|day| day.temp_max >= floor).collect();
     hot.sort_by(|a, b| b.temp_max.total_cmp(&a.temp_max));
     hot
+}
+
+/// A branch: of the tasks behind it only the one that it names runs.
+#[task]
+fn any_heat(hot: Vec<Observation>, ti: &TaskInstance) {
+    let chosen = if hot.is_empty() { "no_heat" } else { "heat_wave" };
+    ti.skip_downstream(SkipDownstream::AllBut(vec![chosen.to_owned()]));
+}
+
+/// The day on which the year's heat was over at each station, of all years the latest.
+#[task]
+fn heat_wave(hot: Vec<Observation>) -> String {
+    let mut latest: BTreeMap<String, String> = BTreeMap::new();
+    for day in hot {
+        let day_of_year = day.date.get(5..).unwrap_or_default().to_owned();
+        let known = latest.entry(day.station).or_default();
+        *known = std::mem::take(known).max(day_of_year);
+    }
+    let ends: Vec<String> = latest.into_iter().map(|(station, day)| format!("{day} at {station}")).collect();
+    format!("the heat is over by {}", ends.join(", by "))
+}
+
+#[task]
+fn no_heat(floor: f64) -> String {
+    format!("it never got as hot as {floor} °C")
 }
 
 /// The longest wet spell of each station.
@@ -170,14 +216,17 @@ fn load(months: Vec<Month>, rows: u64, ti: &TaskInstance) -> Result<String> {
     Ok(format!("{table}: {found} rows; the wettest is {wettest}"))
 }
 
-/// A missing value of an optional argument is `None`; of any other, it fails the task.
-#[task]
+/// A missing value of an optional argument is `None`; of any other, it fails the task. Of `heat` and `no_heat` one
+/// is missing always, so it runs also behind a task that was skipped.
+#[task(trigger_rule = "none_failed")]
 fn report(
     counted: String,
     months: Vec<Month>,
     hot: Vec<Observation>,
     spells: Vec<Spell>,
     frosts: Option<BTreeMap<String, u32>>,
+    heat: Option<String>,
+    no_heat: Option<String>,
     table: String,
 ) -> String {
     let mut lines = vec![format!("Weather of Seattle and New York, 2012 to 2015 ({counted})"), String::new()];
@@ -213,6 +262,7 @@ fn report(
             hot.len()
         ));
     }
+    lines.extend(heat.or(no_heat).map(|heat| format!("  {heat}")));
     lines.push(format!("  {table}"));
     lines.join("\n")
 }
@@ -225,8 +275,12 @@ fn weather(
     #[param(default = 30.0)] floor: Param<f64>,
 ) {
     let days = validate(dag, read(dag, file));
-    let months = by_month(dag, days);
+    let months = summary(dag, expand(by_month(dag, days)));
     let hot = hottest(dag, days, floor);
+    let (heat, cool) = (heat_wave(dag, hot), no_heat(dag, floor));
+    let branch = any_heat(dag, hot);
+    dag.task(heat).after(branch);
+    dag.task(cool).after(branch);
     let spells = wet_spells(dag, days);
     let frosty = frosts(dag, days);
     // The last line that a command prints is its return value. Values reach it through its environment,
@@ -237,7 +291,7 @@ fn weather(
         .output();
     let choice = choose_table(dag, months, hot);
     let table = load(dag, months, choice.rows());
-    report(dag, counted, months, hot, spells, frosty, table);
+    report(dag, counted, months, hot, spells, frosty, heat, cool, table);
 }
 
 #[task(task_id = "count_hot")]

@@ -22,6 +22,7 @@ mod doctor;
 mod identity;
 mod input;
 mod output;
+mod pages;
 mod prune;
 mod stop;
 mod text;
@@ -64,6 +65,8 @@ fn run(arguments: Vec<OsString>, environment: Environment, output: &mut Output) 
             Some(("config", matches)) => config::run(&context, matches, output),
             Some(("prune", _)) => prune::run(&context, output).await,
             Some(("doctor", _)) => doctor::run(&context, output).await,
+            Some(("completions", matches)) => pages::completions(matches, output),
+            Some(("man", matches)) => pages::man(matches, output),
             _ => Ok(()),
         }
     })

@@ -4,6 +4,7 @@
 
 mod doctor;
 mod names;
+mod pages;
 mod places;
 mod pull;
 mod push;
