@@ -214,7 +214,9 @@ async fn xcoms(
         Some(run_id) => run_id.into(),
         None => driving::newest_run(&engine, &dag_id).await?.into(),
     };
-    let (entries, _) = listing::entries(&engine, &dag_id, &run_id, task_id, None).await?;
+    let graph = definition.graph()?;
+    let tasks = graph.tasks().iter().map(excom_flow::Task::id);
+    let (entries, _) = listing::entries(&engine, &dag_id, &run_id, task_id, tasks, None).await?;
     engine.close().await?;
     if json {
         return Ok(listing::document(&entries));

@@ -14,7 +14,12 @@ fn after_ctrl_c_the_printed_command_goes_on() {
     shell.remove("hold");
     let command = told.out.lines().find(|line| line.contains("run --resume r1")).unwrap().trim();
     let told = Told::from(shell.command("sh", &["-c", command]).output().unwrap()).code(0);
-    told.has(&["double[0]: success before", "XComs of this run", "the sum is 6"]);
+    told.has(&[
+        "double[0]: success before",
+        "XComs of this run",
+        "double[]  return_value  3 values  ",
+        "the sum is 6",
+    ]);
     assert_eq!(shell.ran(), ["check", "double[1]", "tell"]);
     assert_eq!(files(&shell.home().join("runs")), 0, "no lock stays");
 }

@@ -11,8 +11,11 @@ use super::table::{quoted, tame};
 use crate::config::{Origin, Settings};
 use crate::embedded::Home;
 
-/// The most XComs that are listed.
+/// The most rows of XComs.
 const LISTED: usize = 40;
+
+/// The most XComs that are read for them.
+const READ: usize = 2000;
 
 /// The longest value that is printed whole, in bytes.
 const WHOLE: usize = 2000;
@@ -62,12 +65,11 @@ pub(super) async fn of_run(
     if let Some(task) = shown.filter(|task| finished(task)) {
         text.push_str(&result(engine, report, task).await?);
     }
-    let (entries, more) =
-        listing::entries(engine, &report.dag_id, &report.run_id, None, Some(LISTED)).await?;
+    let (entries, more) = listing::entries(engine, &report.dag_id, &report.run_id, None, Some(READ)).await?;
     text.push_str("\nXComs of this run, in the order in which they were pushed\n");
-    text.push_str(&listing::xcoms(&entries));
+    text.push_str(&listing::xcoms_in_short(&entries, LISTED));
     if more {
-        text.push_str("  … and more\n");
+        text.push_str(&format!("  … and more than these first {READ}\n"));
     }
     text.push_str(&next(place, report, entries.last()));
     Ok(text)
