@@ -65,7 +65,9 @@ pub(super) async fn of_run(
     if let Some(task) = shown.filter(|task| finished(task)) {
         text.push_str(&result(engine, report, task).await?);
     }
-    let (entries, more) = listing::entries(engine, &report.dag_id, &report.run_id, None, Some(READ)).await?;
+    let tasks = report.tasks.iter().map(|task| &*task.task_id);
+    let (entries, more) =
+        listing::entries(engine, &report.dag_id, &report.run_id, None, tasks, Some(READ)).await?;
     text.push_str("\nXComs of this run, in the order in which they were pushed\n");
     text.push_str(&listing::xcoms_in_short(&entries, LISTED));
     if more {
