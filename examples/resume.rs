@@ -8,6 +8,8 @@
 //! cargo run --example resume -- rerun part      # does all parts again
 //! ```
 
+#![expect(clippy::print_stdout, reason = "what a task prints goes to the program's output")]
+
 use std::process::exit;
 
 use excom::prelude::*;

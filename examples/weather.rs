@@ -1,10 +1,10 @@
-//! Four years of weather through fifteen tasks, which tell each other everything by XComs.
+//! Four years of weather through sixteen tasks, which tell each other everything by XComs.
 //!
 //! ```text
 //! read ─ validate ─┬─ by_month ── summary[] ─┬─ choose_table ─ load ─┐
 //!                  ├─ hottest ─┬─────────────┘                       │
-//!                  │           ├─ any_heat ─┬─ heat_wave ────────────┤
-//!                  │           │            └─ no_heat ──────────────┤
+//!                  │           ├─ any_heat ─┬─ heat_wave ─┬─ heat ───┤
+//!                  │           │            └─ no_heat ───┘          │
 //!                  │           └─ count_hot ─ count (bash) ──────────┼─ report
 //!                  ├─ wet_spells ────────────────────────────────────┤
 //!                  └─ frosts ────────────────────────────────────────┘
@@ -216,17 +216,21 @@ fn load(months: Vec<Month>, rows: u64, ti: &TaskInstance) -> Result<String> {
     Ok(format!("{table}: {found} rows; the wettest is {wettest}"))
 }
 
-/// A missing value of an optional argument is `None`; of any other, it fails the task. Of `heat` and `no_heat` one
-/// is missing always, so it runs also behind a task that was skipped.
-#[task(trigger_rule = "none_failed")]
+/// Joins the branches: it runs also behind a task that was skipped, whose value is `None`.
+#[task(trigger_rule = "none_failed_min_one_success")]
+fn heat(heat_wave: Option<String>, no_heat: Option<String>) -> Result<String> {
+    Ok(heat_wave.or(no_heat).ok_or("neither branch told anything")?)
+}
+
+/// A missing value of an optional argument is `None`; of any other, it fails the task.
+#[task]
 fn report(
     counted: String,
     months: Vec<Month>,
     hot: Vec<Observation>,
     spells: Vec<Spell>,
     frosts: Option<BTreeMap<String, u32>>,
-    heat: Option<String>,
-    no_heat: Option<String>,
+    heat: String,
     table: String,
 ) -> String {
     let mut lines = vec![format!("Weather of Seattle and New York, 2012 to 2015 ({counted})"), String::new()];
@@ -262,7 +266,7 @@ fn report(
             hot.len()
         ));
     }
-    lines.extend(heat.or(no_heat).map(|heat| format!("  {heat}")));
+    lines.push(format!("  {heat}"));
     lines.push(format!("  {table}"));
     lines.join("\n")
 }
@@ -277,10 +281,10 @@ fn weather(
     let days = validate(dag, read(dag, file));
     let months = summary(dag, expand(by_month(dag, days)));
     let hot = hottest(dag, days, floor);
-    let (heat, cool) = (heat_wave(dag, hot), no_heat(dag, floor));
     let branch = any_heat(dag, hot);
-    dag.task(heat).after(branch);
-    dag.task(cool).after(branch);
+    let (wave, none) = (heat_wave(dag, hot), no_heat(dag, floor));
+    dag.task(wave).after(branch);
+    dag.task(none).after(branch);
     let spells = wet_spells(dag, days);
     let frosty = frosts(dag, days);
     // The last line that a command prints is its return value. Values reach it through its environment,
@@ -291,7 +295,7 @@ fn weather(
         .output();
     let choice = choose_table(dag, months, hot);
     let table = load(dag, months, choice.rows());
-    report(dag, counted, months, hot, spells, frosty, heat, cool, table);
+    report(dag, counted, months, hot, spells, frosty, heat(dag, wave, none), table);
 }
 
 #[task(task_id = "count_hot")]
@@ -319,5 +323,31 @@ mod tests {
         let days = vec![day("1", 1.0), day("2", 0.0), day("3", 2.0), day("4", 3.0)];
         let spells = wet_spells::call(days);
         assert_eq!((spells[0].from.as_str(), spells[0].days, spells[0].rain), ("3", 2, 5.0));
+    }
+
+    /// The DAG as a whole, over the real data.
+    #[test]
+    fn four_years_come_to_this() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = excom::embedded::open(&excom::config::Settings::at(folder.path())).unwrap();
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/data/weather.csv");
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        for (run, floor, heat) in [
+            ("warm", "30", "the heat is over by 09-11 at New York, by 09-15 at Seattle"),
+            ("cool", "45", "it never got as hot as 45 °C"),
+        ] {
+            let options = excom::RunOptions::new().run_id(run).param("file", file).param("floor", floor);
+            let report =
+                runtime.block_on(excom::Runner::new(engine.clone()).run(&weather(), options)).unwrap();
+            assert!(report.succeeded(), "{report:?}");
+            assert_eq!(report.task("summary").unwrap().instances.as_ref().unwrap().success, 24);
+            let key = excom::XComKey::new("weather", run, "report", -1, excom::RETURN_VALUE).unwrap();
+            let (user, keys) = (excom::Caller::user("test"), [key]);
+            let pull = engine.pull(&user, &keys, excom::PullOptions::default());
+            let told: String = runtime.block_on(pull).unwrap().remove(0).value().unwrap().get().unwrap();
+            for line in ["warmest month  7: 25.5 °C", "rained 19 days from 2012-12-09 (118 mm)", heat] {
+                assert!(told.contains(line), "{line:?} is not in {told}");
+            }
+        }
     }
 }
