@@ -148,9 +148,8 @@ impl ParamSpec {
         let what = format!("parameter `{}`: `{text}` is not {kind}", self.name);
         // What is wrong with a number is plain; of what has an inside the reason tells more.
         let error = match (self.kind(), refusal) {
-            ("value" | "list" | "dict", Some(error)) => invalid(format!("{what}: {error}")).because(error),
-            (_, Some(error)) => invalid(what).because(error),
-            (_, None) => invalid(what),
+            ("value" | "list" | "dict", Some(reason)) => invalid(what).because(reason),
+            _ => invalid(what),
         };
         Err(error.hint(format!("give {kind}, such as {}", self.example())))
     }

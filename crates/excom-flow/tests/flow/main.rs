@@ -14,3 +14,4 @@ mod runs;
 mod support;
 mod tasks;
 mod templates;
+mod testing;

@@ -409,17 +409,12 @@ fn fitting(spec: &ParamSpec, text: &str) -> Result<String, String> {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => {
             let instead = error.hints().join("; ");
-            Err(match std::error::Error::source(&error).filter(|_| !plain(spec.kind())) {
+            Err(match std::error::Error::source(&error) {
                 Some(reason) => format!("{instead} ({reason})"),
                 None => instead,
             })
         }
     }
-}
-
-/// Whether it is clear without the reason why a text is none.
-fn plain(kind: &str) -> bool {
-    !matches!(kind, "value" | "list" | "dict")
 }
 
 /// A moment, or a date that stands for its midnight UTC.
