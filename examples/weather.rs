@@ -1,17 +1,24 @@
-//! Four years of weather through ten tasks, which tell each other everything by XComs.
+//! Four years of weather through sixteen tasks, which tell each other everything by XComs.
 //!
 //! ```text
-//! read ─ validate ─┬─ by_month ──────┬─ choose_table ─ load ─┐
-//!                  ├─ hottest ───────┤                       │
-//!                  ├─ wet_spells ────┼───────────────────────┼─ report
-//!                  ├─ frosts ────────┤                       │
-//!                  └─ count (bash) ──┴───────────────────────┘
+//! read ─ validate ─┬─ by_month ── summary[] ─┬─ choose_table ─ load ─┐
+//!                  ├─ hottest ─┬─────────────┘                       │
+//!                  │           ├─ any_heat ─┬─ heat_wave ─┬─ heat ───┤
+//!                  │           │            └─ no_heat ───┘          │
+//!                  │           └─ count_hot ─ count (bash) ──────────┼─ report
+//!                  ├─ wet_spells ────────────────────────────────────┤
+//!                  └─ frosts ────────────────────────────────────────┘
 //! ```
 //!
-//! Run it with `cargo run --release --example weather`; `-- --help` shows its parameters.
+//! `summary` is mapped: it has an instance for each of the 24 months. `any_heat` is a branch: one of the two tasks
+//! behind it is skipped.
+//!
+//! Run it with `cargo run --release --example weather`; `-- --help` shows its parameters and commands, and
+//! `-- graph --format svg` draws it.
 
 use std::collections::BTreeMap;
 
+use excom::SkipDownstream;
 use excom::prelude::*;
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::{Batch, Connection};
@@ -27,7 +34,15 @@ struct Observation {
     wind: f64,
 }
 
-/// A calendar month at a station, over all its years.
+/// The days of a calendar month at a station, over all its years.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct MonthOfDays {
+    station: String,
+    month: u32,
+    days: Vec<Observation>,
+}
+
+/// What a calendar month is like at a station.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Month {
     station: String,
@@ -78,20 +93,26 @@ fn validate(days: Vec<Observation>, ti: &TaskInstance) -> Result<Vec<Observation
 }
 
 #[task]
-fn by_month(days: Vec<Observation>) -> Result<Vec<Month>> {
-    let mut groups: BTreeMap<(String, u32), Vec<Observation>> = BTreeMap::new();
+fn by_month(days: Vec<Observation>) -> Result<Vec<MonthOfDays>> {
+    let mut months: BTreeMap<(String, u32), Vec<Observation>> = BTreeMap::new();
     for day in days {
         let month = day.date.get(5..7).unwrap_or_default().parse()?;
-        groups.entry((day.station.clone(), month)).or_default().push(day);
+        months.entry((day.station.clone(), month)).or_default().push(day);
     }
-    let months = groups.into_iter().map(|((station, month), days)| Month {
+    Ok(months.into_iter().map(|((station, month), days)| MonthOfDays { station, month, days }).collect())
+}
+
+/// Mapped: each instance takes one month out of the list.
+#[task(retries = 1, retry_delay = "1s")]
+fn summary(month: MonthOfDays) -> Month {
+    let MonthOfDays { station, month, days } = month;
+    Month {
         station,
         month,
         warmest: days.iter().map(|day| day.temp_max).fold(f64::MIN, f64::max),
         mean: days.iter().map(|day| (day.temp_max + day.temp_min) / 2.0).sum::<f64>() / days.len() as f64,
         rain: days.iter().map(|day| day.precipitation).sum::<f64>() / 4.0,
-    });
-    Ok(months.collect())
+    }
 }
 
 /// The days at or over a temperature, hottest first. An async task, as one that asks a service would be.
@@ -100,6 +121,31 @@ async fn hottest(days: Vec<Observation>, floor: f64) -> Vec<Observation> {
     let mut hot: Vec<Observation> = days.into_iter().filter(|day| day.temp_max >= floor).collect();
     hot.sort_by(|a, b| b.temp_max.total_cmp(&a.temp_max));
     hot
+}
+
+/// A branch: of the tasks behind it only the one that it names runs.
+#[task]
+fn any_heat(hot: Vec<Observation>, ti: &TaskInstance) {
+    let chosen = if hot.is_empty() { "no_heat" } else { "heat_wave" };
+    ti.skip_downstream(SkipDownstream::AllBut(vec![chosen.to_owned()]));
+}
+
+/// The day on which the year's heat was over at each station, of all years the latest.
+#[task]
+fn heat_wave(hot: Vec<Observation>) -> String {
+    let mut latest: BTreeMap<String, String> = BTreeMap::new();
+    for day in hot {
+        let day_of_year = day.date.get(5..).unwrap_or_default().to_owned();
+        let known = latest.entry(day.station).or_default();
+        *known = std::mem::take(known).max(day_of_year);
+    }
+    let ends: Vec<String> = latest.into_iter().map(|(station, day)| format!("{day} at {station}")).collect();
+    format!("the heat is over by {}", ends.join(", by "))
+}
+
+#[task]
+fn no_heat(floor: f64) -> String {
+    format!("it never got as hot as {floor} °C")
 }
 
 /// The longest wet spell of each station.
@@ -170,6 +216,12 @@ fn load(months: Vec<Month>, rows: u64, ti: &TaskInstance) -> Result<String> {
     Ok(format!("{table}: {found} rows; the wettest is {wettest}"))
 }
 
+/// Joins the branches: it runs also behind a task that was skipped, whose value is `None`.
+#[task(trigger_rule = "none_failed_min_one_success")]
+fn heat(heat_wave: Option<String>, no_heat: Option<String>) -> Result<String> {
+    Ok(heat_wave.or(no_heat).ok_or("neither branch told anything")?)
+}
+
 /// A missing value of an optional argument is `None`; of any other, it fails the task.
 #[task]
 fn report(
@@ -178,6 +230,7 @@ fn report(
     hot: Vec<Observation>,
     spells: Vec<Spell>,
     frosts: Option<BTreeMap<String, u32>>,
+    heat: String,
     table: String,
 ) -> String {
     let mut lines = vec![format!("Weather of Seattle and New York, 2012 to 2015 ({counted})"), String::new()];
@@ -213,6 +266,7 @@ fn report(
             hot.len()
         ));
     }
+    lines.push(format!("  {heat}"));
     lines.push(format!("  {table}"));
     lines.join("\n")
 }
@@ -225,8 +279,12 @@ fn weather(
     #[param(default = 30.0)] floor: Param<f64>,
 ) {
     let days = validate(dag, read(dag, file));
-    let months = by_month(dag, days);
+    let months = summary(dag, expand(by_month(dag, days)));
     let hot = hottest(dag, days, floor);
+    let branch = any_heat(dag, hot);
+    let (wave, none) = (heat_wave(dag, hot), no_heat(dag, floor));
+    dag.task(wave).after(branch);
+    dag.task(none).after(branch);
     let spells = wet_spells(dag, days);
     let frosty = frosts(dag, days);
     // The last line that a command prints is its return value. Values reach it through its environment,
@@ -237,7 +295,7 @@ fn weather(
         .output();
     let choice = choose_table(dag, months, hot);
     let table = load(dag, months, choice.rows());
-    report(dag, counted, months, hot, spells, frosty, table);
+    report(dag, counted, months, hot, spells, frosty, heat(dag, wave, none), table);
 }
 
 #[task(task_id = "count_hot")]
@@ -265,5 +323,31 @@ mod tests {
         let days = vec![day("1", 1.0), day("2", 0.0), day("3", 2.0), day("4", 3.0)];
         let spells = wet_spells::call(days);
         assert_eq!((spells[0].from.as_str(), spells[0].days, spells[0].rain), ("3", 2, 5.0));
+    }
+
+    /// The DAG as a whole, over the real data.
+    #[test]
+    fn four_years_come_to_this() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = excom::embedded::open(&excom::config::Settings::at(folder.path())).unwrap();
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/data/weather.csv");
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        for (run, floor, heat) in [
+            ("warm", "30", "the heat is over by 09-11 at New York, by 09-15 at Seattle"),
+            ("cool", "45", "it never got as hot as 45 °C"),
+        ] {
+            let options = excom::RunOptions::new().run_id(run).param("file", file).param("floor", floor);
+            let report =
+                runtime.block_on(excom::Runner::new(engine.clone()).run(&weather(), options)).unwrap();
+            assert!(report.succeeded(), "{report:?}");
+            assert_eq!(report.task("summary").unwrap().instances.as_ref().unwrap().success, 24);
+            let key = excom::XComKey::new("weather", run, "report", -1, excom::RETURN_VALUE).unwrap();
+            let (user, keys) = (excom::Caller::user("test"), [key]);
+            let pull = engine.pull(&user, &keys, excom::PullOptions::default());
+            let told: String = runtime.block_on(pull).unwrap().remove(0).value().unwrap().get().unwrap();
+            for line in ["warmest month  7: 25.5 °C", "rained 19 days from 2012-12-09 (118 mm)", heat] {
+                assert!(told.contains(line), "{line:?} is not in {told}");
+            }
+        }
     }
 }

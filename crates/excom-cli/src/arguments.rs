@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, Command, value_parser};
+use clap_complete::Shell;
 use excom::RETURN_VALUE;
 use excom::core::run::RunState;
 
@@ -71,6 +72,27 @@ pub(crate) fn command() -> Command {
             Command::new("doctor")
                 .about("Show what is loaded and from where, and prove that it works")
                 .after_help("It pushes, pulls and deletes XComs of the DAG id `excom__doctor`."),
+        )
+        .subcommand(
+            Command::new("completions")
+                .about("Print a completion script for a shell")
+                .after_help(
+                    "For bash: excom completions bash > ~/.local/share/bash-completion/completions/excom",
+                )
+                .arg(
+                    Arg::new("shell")
+                        .value_name("SHELL")
+                        .required(true)
+                        .value_parser(value_parser!(Shell))
+                        .help("Which shell"),
+                ),
+        )
+        .subcommand(
+            Command::new("man").about("Print the manual page, or write one for each command").arg(
+                Arg::new("dir").long("dir").value_name("FOLDER").value_parser(value_parser!(PathBuf)).help(
+                    "Write the pages of all commands into this folder, such as ~/.local/share/man/man1",
+                ),
+            ),
         )
 }
 

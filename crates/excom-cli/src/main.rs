@@ -23,6 +23,7 @@ mod doctor;
 mod identity;
 mod input;
 mod output;
+mod pages;
 mod prune;
 mod run;
 mod stop;
@@ -72,6 +73,8 @@ fn start(arguments: Vec<OsString>, environment: Environment, output: &mut Output
             Some(("contracts", matches)) => contracts::run(&context, matches, output).await,
             Some(("prune", _)) => prune::run(&context, output).await,
             Some(("doctor", _)) => doctor::run(&context, output).await,
+            Some(("completions", matches)) => pages::completions(matches, output),
+            Some(("man", matches)) => pages::man(matches, output),
             _ => Ok(()),
         }
     })

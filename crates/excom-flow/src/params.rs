@@ -1,5 +1,7 @@
 //! Parameters of a DAG: declared while it is built, given when it runs.
 
+mod kind;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -129,7 +131,20 @@ impl ParamSpec {
 
     /// Reads text from a command line: JSON where the type is not text (`30`, `[1, 2]`, `true`), and
     /// plain text where it is.
-    fn read(&self, dag_id: &str, text: &str) -> Result<Value> {
+    ///
+    /// ```
+    /// # extern crate excom_flow as excom;
+    /// let floor = excom::ParamSpec::required::<f64>("floor", "f64");
+    /// assert_eq!(floor.read("30")?.as_str(), "30");
+    /// let error = floor.read("warm").unwrap_err();
+    /// assert_eq!(error.to_string(), "parameter `floor`: `warm` is not a number");
+    /// assert_eq!(error.hints(), ["give a number, such as 30.5"]);
+    /// # Ok::<(), excom_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When it is nothing that the parameter takes, with an example of what is.
+    pub fn read(&self, text: &str) -> Result<Value> {
         let plain = Value::of(text)?;
         let readings = match Value::parse(text.to_owned()) {
             // Quotes may be part of the text, so text is first taken as it is.
@@ -144,21 +159,31 @@ impl ParamSpec {
                 Err(error) => drop(refusal.get_or_insert(error)),
             }
         }
-        let why = refusal.map_or(String::new(), |error| format!(": {error}"));
-        let what =
-            format!("parameter `{}` of DAG `{dag_id}`: `{text}` is not a `{}`", self.name, self.type_name);
-        Err(invalid(format!("{what}{why}")).hint(format!(
-            "give a `{}` as JSON, such as {}",
-            self.type_name,
-            self.example()
-        )))
+        let kind = kind::in_a_sentence(self.kind());
+        let what = format!("parameter `{}`: `{text}` is not {kind}", self.name);
+        // What is wrong with a number is plain; of what has an inside the reason tells more.
+        let error = match (self.kind(), refusal) {
+            ("value" | "list" | "dict", Some(reason)) => invalid(what).because(reason),
+            _ => invalid(what),
+        };
+        Err(error.hint(format!("give {kind}, such as {}", self.example())))
     }
 
+    /// What it takes, in words for whoever gives it: `number`, `whole number`, `text`, `path`, `true/false`,
+    /// `list`, `dict`, `date`, `time`, or `value` for another type.
+    ///
+    /// ```
+    /// # extern crate excom_flow as excom;
+    /// assert_eq!(excom::ParamSpec::required::<Vec<f64>>("floors", "Vec<f64>").kind(), "list");
+    /// ```
+    pub fn kind(&self) -> &'static str {
+        kind::of(self.type_name)
+    }
+
+    /// A text that fits, as it is written behind an option.
     fn example(&self) -> String {
-        match &self.default {
-            Some(default) => format!("{}={}", self.name, default.as_str()),
-            None => format!("{}=30, {}=true or {}='[1, 2]'", self.name, self.name, self.name),
-        }
+        let default = self.default.as_ref().filter(|default| !default.is_null());
+        default.map_or_else(|| kind::example(self.kind()).to_owned(), |value| value.as_str().to_owned())
     }
 }
 
@@ -198,7 +223,7 @@ impl Params {
         let mut values = BTreeMap::new();
         for spec in specs {
             let value = match given.get(spec.name) {
-                Some(Given::Text(text)) => spec.read(dag_id, text)?,
+                Some(Given::Text(text)) => spec.read(text)?,
                 Some(Given::Value(value)) => {
                     let place = || format!("parameter `{}` of DAG `{dag_id}`", spec.name);
                     (spec.fits)(value).map_err(|e| within(&place(), e))?;
@@ -206,8 +231,9 @@ impl Params {
                 }
                 None => spec.default.clone().ok_or_else(|| {
                     invalid(format!(
-                        "DAG `{dag_id}` needs the parameter `{}` (`{}`)",
-                        spec.name, spec.type_name
+                        "DAG `{dag_id}` needs the parameter `{}` ({})",
+                        spec.name,
+                        kind::in_a_sentence(spec.kind())
                     ))
                     .hint(format!("give it to the run, or declare #[param(default = …)] {}", spec.name))
                 })?,

@@ -24,13 +24,11 @@ pub(crate) type Returned = Result<Option<Value>>;
 
 /// What a task of a DAG does.
 pub(crate) trait Work: Any + Send + Sync + fmt::Debug {
+    /// What kind of task it is, for people and templates: `@task`, or an operator's name.
+    fn name(&self) -> &'static str;
+
     /// What it takes, in a fixed order.
     fn inputs(&self) -> Vec<NamedSource>;
-
-    /// What kind of task it is, for people and templates.
-    fn operator(&self) -> Cow<'static, str> {
-        "@task".into()
-    }
 
     /// The types of what it takes and gives.
     fn types(&self) -> Types;
@@ -278,6 +276,10 @@ impl Function {
 }
 
 impl Work for Function {
+    fn name(&self) -> &'static str {
+        "@task"
+    }
+
     fn inputs(&self) -> Vec<NamedSource> {
         self.inputs.iter().map(|(name, input)| (Cow::Borrowed(*name), input.0.clone())).collect()
     }

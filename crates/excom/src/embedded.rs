@@ -57,6 +57,11 @@ impl Home {
         self.0.join("logs")
     }
 
+    /// The locks of runs that are being run.
+    pub fn runs(&self) -> PathBuf {
+        self.0.join("runs")
+    }
+
     /// The values that are files.
     pub fn values(&self) -> PathBuf {
         self.0.join("values")

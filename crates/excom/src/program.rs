@@ -5,24 +5,31 @@
 mod arguments;
 mod closing;
 mod contracts;
+mod driving;
+mod listing;
 mod live;
+mod lock;
+mod retention;
+mod table;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use excom_core::{Engine, Error, ErrorKind, Result};
-use excom_flow::runner::{JsonReporter, PlainReporter, Reporter};
-use excom_flow::{Cancellation, DagDefinition, RunReport, Runner};
+use excom_airflow::process::{self, task::Assignment};
+use excom_core::{Engine, Error, ErrorKind, Result, TaskState};
+use excom_flow::runner::RunState;
+use excom_flow::runner::isolation;
+use excom_flow::{DagDefinition, RunReport};
+use tokio::runtime::Runtime;
 
 use crate::config::Settings;
 use crate::embedded::{self, Home};
-use arguments::Arguments;
+use arguments::{Action, Arguments, Format, Work};
+use closing::Place;
+use driving::{Driver, INTERRUPTED};
 
-/// How a program that was interrupted ends: 128 and the number of SIGINT.
-const INTERRUPTED: u8 = 130;
-
-/// A DAG as a program.
+/// One DAG, or several, as a program.
 ///
 /// ```no_run
 /// use excom::prelude::*;
@@ -41,14 +48,19 @@ const INTERRUPTED: u8 = 130;
 #[derive(Debug)]
 #[must_use = "a program does nothing before `main`"]
 pub struct Program {
-    definition: DagDefinition,
+    definitions: Vec<DagDefinition>,
     shown: Option<&'static str>,
 }
 
 impl Program {
     /// A program that runs a DAG.
     pub fn new(definition: DagDefinition) -> Self {
-        Self { definition, shown: None }
+        Self::of([definition])
+    }
+
+    /// A program that runs one of several DAGs: `--dag ID` says which.
+    pub fn of(definitions: impl IntoIterator<Item = DagDefinition>) -> Self {
+        Self { definitions: definitions.into_iter().collect(), shown: None }
     }
 
     /// The task whose return value is the result: printed at the end, text as it is.
@@ -57,11 +69,18 @@ impl Program {
         self
     }
 
-    /// Runs the DAG as the process's arguments say: `--help` tells which there are.
+    /// Does what the process's arguments say; without a command it runs the DAG. `--help` tells what there is.
     ///
     /// The exit code is 0 when every task succeeded or was skipped, 1 when one failed or the run could
-    /// not start, 2 when an argument is wrong, 130 after Ctrl-C.
+    /// not start, 2 when an argument is wrong, 7 when another program drives the run, 130 after Ctrl-C.
     pub fn main(self) -> ExitCode {
+        // A supervisor starts the program once more for each task that has a process of its own.
+        let body = |task: Assignment| async move {
+            isolation::execute(&task.graph, task.ti, task.max_map_length).await
+        };
+        if let Some(code) = process::task::serve(&self.definitions, body) {
+            return code;
+        }
         match self.try_main() {
             Ok(code) => code,
             Err(error) => {
@@ -72,107 +91,174 @@ impl Program {
     }
 
     fn try_main(self) -> Result<ExitCode> {
-        let arguments = match Arguments::read(&self.definition, std::env::args_os()) {
+        self.check()?;
+        let arguments = match Arguments::read(&self.definitions, std::env::args_os()) {
             Ok(arguments) => arguments,
             Err(told) => {
-                // Help and version are no errors; clap knows where each belongs.
+                // Help is no error; clap knows where each belongs.
                 drop(told.print());
                 return Ok(ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2)));
             }
         };
-        if let Some(matches) = &arguments.contracts {
-            return contracts::run(&self.definition, matches);
+        let definition = &self.definitions[arguments.dag];
+        match &arguments.action {
+            Action::Graph(format) => {
+                let graph = definition.graph()?;
+                print(&match format {
+                    Format::Text => graph.to_text(),
+                    Format::Mermaid => graph.to_mermaid(),
+                    Format::Svg => graph.to_svg(),
+                });
+            }
+            Action::Tasks { json } => print(&listing::tasks(&definition.graph()?, *json)),
+            Action::Completions(shell) => print(&completions(&self.definitions, *shell)),
+            Action::XComs { run_id, task_id, json } => {
+                let (settings, task_id) = (arguments.settings()?, task_id.as_deref());
+                let xcoms = xcoms(&settings, definition, run_id.clone(), task_id, *json);
+                print(&pollster::block_on(xcoms)?);
+            }
+            Action::Contracts(matches) => return contracts::run(definition, matches),
+            Action::TestTask { .. } | Action::Run { .. } => return self.run(arguments),
         }
-        self.check_shown()?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Runs something of a DAG.
+    fn run(&self, arguments: Arguments) -> Result<ExitCode> {
         let settings = arguments.settings()?;
+        let definition = &self.definitions[arguments.dag];
+        self.check_shown(definition)?;
         let engine = embedded::open(&settings)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .map_err(|e| Error::new(ErrorKind::Other, "the runtime cannot start").because(e))?;
-        let report = runtime.block_on(self.run(&engine, &settings, &arguments))?;
-        if !arguments.json {
-            closing::print(&engine, &settings, &report, self.shown)?;
-        }
+        let driver = Driver {
+            engine: &engine,
+            definition,
+            settings: &settings,
+            parallelism: None,
+            isolate: false,
+            events: None,
+        };
+        let code = match arguments.action {
+            Action::TestTask { task_id, run_id, map_index } => {
+                let report = runtime.block_on(driver.test(run_id, task_id, map_index))?;
+                print(&closing::of_test(&report));
+                if report.state == TaskState::Failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+            }
+            Action::Run { what, parallelism, isolate, json } => {
+                let events = if json { Some(driving::claim_stdout()?) } else { None };
+                self.drive(&runtime, Driver { parallelism, isolate, events, ..driver }, what)?
+            }
+            _ => ExitCode::SUCCESS,
+        };
         pollster::block_on(engine.close())?;
         // A task that does not end on its own must not keep the program.
         runtime.shutdown_background();
+        Ok(code)
+    }
+
+    fn drive(&self, runtime: &Runtime, driver: Driver<'_>, what: Work) -> Result<ExitCode> {
+        let (engine, settings, json) = (driver.engine, driver.settings, driver.events.is_some());
+        let dag = (self.definitions.len() > 1).then(|| driver.definition.id());
+        let place = Place { settings, dag };
+        let shown = self.shown.filter(|shown| has_task(driver.definition, shown));
+        let report: RunReport = runtime.block_on(driver.drive(what))?;
+        if json {
+            // Standard output is for events.
+            drop(io::stderr().write_all(place.go_on(&report).unwrap_or_default().as_bytes()));
+        } else {
+            print(&runtime.block_on(closing::of_run(engine, &place, &report, shown))?);
+        }
+        if let Some(age) = &*settings.logging.retention
+            && let Err(error) = retention::remove_old_logs(&Home::of(settings).logs(), age.0)
+        {
+            drop(writeln!(io::stderr(), "warning: old logs cannot be removed: {error}"));
+        }
         Ok(match report.state {
-            excom_flow::runner::RunState::Success => ExitCode::SUCCESS,
-            excom_flow::runner::RunState::Cancelled => ExitCode::from(INTERRUPTED),
+            RunState::Success => ExitCode::SUCCESS,
+            RunState::Cancelled => ExitCode::from(INTERRUPTED),
             _ => ExitCode::FAILURE,
         })
     }
 
-    /// The task to show is one of the DAG's.
-    fn check_shown(&self) -> Result<()> {
-        let Some(shown) = self.shown else { return Ok(()) };
-        let graph = self.definition.graph()?;
+    /// There are DAGs, and each has an id of its own.
+    fn check(&self) -> Result<()> {
+        let ids: Vec<&str> = self.definitions.iter().map(DagDefinition::id).collect();
+        let twice = ids.iter().enumerate().find(|(place, id)| ids[..*place].contains(id));
+        let what = match twice {
+            Some((_, id)) => format!("two DAGs of this program have the id `{id}`"),
+            None if ids.is_empty() => "this program has no DAG".to_owned(),
+            None => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::Configuration, what).hint("give each DAG an id of its own: #[dag(id = …)]"))
+    }
+
+    /// The task to show is one of the DAG's; with several DAGs, those that have it show it.
+    fn check_shown(&self, definition: &DagDefinition) -> Result<()> {
+        let Some(shown) = self.shown.filter(|_| self.definitions.len() == 1) else { return Ok(()) };
+        let graph = definition.graph()?;
         let ids: Vec<&str> = graph.tasks().iter().map(excom_flow::Task::id).collect();
         if ids.contains(&shown) {
             return Ok(());
         }
-        let message = format!("the task to show, `{shown}`, is not in DAG `{}`", self.definition.id());
+        let message = format!("the task to show, `{shown}`, is not in DAG `{}`", definition.id());
         Err(Error::new(ErrorKind::Configuration, message).hint(format!("its tasks are {}", ids.join(", "))))
     }
+}
 
-    async fn run(&self, engine: &Engine, settings: &Settings, arguments: &Arguments) -> Result<RunReport> {
-        let cancellation = Cancellation::new();
-        let listener = tokio::spawn(interrupts(cancellation.clone()));
+fn has_task(definition: &DagDefinition, task_id: &str) -> bool {
+    definition.graph().is_ok_and(|graph| graph.task(task_id).is_some())
+}
+
+/// The XComs of a run.
+async fn xcoms(
+    settings: &Settings,
+    definition: &DagDefinition,
+    run_id: Option<String>,
+    task_id: Option<&str>,
+    json: bool,
+) -> Result<String> {
+    let dag_id: Arc<str> = definition.id().into();
+    let none = || {
         let home = Home::of(settings);
-        // Commands may change their folder, and must find the same home.
-        let folder = std::path::absolute(home.folder()).unwrap_or_else(|_| home.folder().to_owned());
-        let mut runner = Runner::new(engine.clone())
-            .contracts(*settings.xcom.contracts)
-            .logs(home.logs())
-            .home(folder)
-            .reporter(reporter(arguments.json));
-        if let Some(parallelism) = arguments.parallelism {
-            runner = runner.parallelism(parallelism);
-        }
-        let report = runner.run(&self.definition, arguments.options().cancellation(cancellation)).await;
-        listener.abort();
-        report
-    }
-}
-
-/// Ctrl-C, or the end of the terminal or the service, ends the run cleanly; a second time, at once.
-async fn interrupts(cancellation: Cancellation) {
-    // Without signals there is nothing to listen to, and the run goes on.
-    if interrupted().await.is_ok() {
-        drop(writeln!(io::stderr(), "\nstopping: running tasks are ended; Ctrl-C again leaves at once"));
-        cancellation.cancel();
-        if interrupted().await.is_ok() {
-            std::process::exit(INTERRUPTED.into());
-        }
-    }
-}
-
-#[cfg(unix)]
-async fn interrupted() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed,
-        _ = terminate.recv() => Ok(()),
-        _ = hangup.recv() => Ok(()),
-    }
-}
-
-#[cfg(not(unix))]
-async fn interrupted() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
-}
-
-fn reporter(json: bool) -> Arc<dyn Reporter> {
+        Error::new(ErrorKind::InvalidRequest, format!("DAG `{dag_id}` has no runs yet"))
+            .hint(format!("nothing was ever run with the home {}", home.folder().display()))
+    };
+    let engine: Engine = embedded::open_existing(settings)?.ok_or_else(none)?;
+    let run_id: Arc<str> = match run_id {
+        Some(run_id) => run_id.into(),
+        None => driving::newest_run(&engine, &dag_id).await?.into(),
+    };
+    let graph = definition.graph()?;
+    let tasks = graph.tasks().iter().map(excom_flow::Task::id);
+    let (entries, _) = listing::entries(&engine, &dag_id, &run_id, task_id, tasks, None).await?;
+    engine.close().await?;
     if json {
-        Arc::new(JsonReporter::new(io::stdout()))
-    } else if io::stderr().is_terminal() {
-        Arc::new(live::Live::new())
-    } else {
-        Arc::new(PlainReporter::new(io::stderr()))
+        return Ok(listing::document(&entries));
     }
+    if entries.is_empty() {
+        return Ok(format!("no XComs in run {run_id}\n"));
+    }
+    Ok(format!("XComs of run {run_id}, in the order in which they were pushed\n{}", listing::xcoms(&entries)))
+}
+
+fn completions(definitions: &[DagDefinition], shell: clap_complete::Shell) -> String {
+    let dag = (definitions.len() == 1).then_some(0);
+    let mut script = Vec::new();
+    clap_complete::generate(
+        shell,
+        &mut arguments::command(definitions, dag),
+        arguments::program(),
+        &mut script,
+    );
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// Prints what was asked for. Nobody may read any more: what was done stands all the same.
+fn print(text: &str) {
+    drop(io::stdout().write_all(text.as_bytes()));
 }
 
 fn complain(error: &Error) {
@@ -198,8 +284,15 @@ fn complain(error: &Error) {
 ///
 /// excom::main!(greeting, show = "greet");
 /// ```
+///
+/// Several DAGs are `excom::main!([load, report])`; then `--dag ID` says which.
 #[macro_export]
 macro_rules! main {
+    ([$($dag:path),+ $(,)?] $(, show = $task:literal)?) => {
+        fn main() -> ::std::process::ExitCode {
+            $crate::program::Program::of([$($dag()),+]) $(.show($task))? .main()
+        }
+    };
     ($dag:path) => {
         fn main() -> ::std::process::ExitCode {
             $crate::program::Program::new($dag()).main()

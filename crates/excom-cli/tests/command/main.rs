@@ -5,6 +5,7 @@
 mod contracts;
 mod doctor;
 mod names;
+mod pages;
 mod places;
 mod pull;
 mod push;

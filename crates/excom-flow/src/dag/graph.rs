@@ -134,7 +134,7 @@ impl Graph {
     pub(crate) fn facts(&self, task: &Task) -> TaskFacts {
         let ids = |tasks: &[u32]| tasks.iter().map(|task| self.tasks[*task as usize].id.clone()).collect();
         TaskFacts {
-            operator: task.work.operator().into_owned(),
+            operator: task.work.name().to_owned(),
             retries: task.settings.retries,
             retry_delay: task.settings.retry_delay,
             trigger_rule: task.settings.trigger_rule.to_string(),
@@ -563,13 +563,13 @@ impl Task {
     }
 
     /// What kind of task it is: `@task` for a function, or the name of its operator.
-    pub fn operator(&self) -> String {
-        self.work.operator().into_owned()
+    pub fn operator(&self) -> &'static str {
+        self.work.name()
     }
 
     /// Whether it may render templates that ask for facts of the try.
     pub(crate) fn has_templates(&self) -> bool {
-        self.work.operator() != "@task"
+        self.work.name() != "@task"
     }
 
     pub(crate) fn shared_id(&self) -> &Arc<str> {

@@ -1,6 +1,7 @@
 //! A DAG while it is being built: what `#[dag]` functions and task functions write into.
 
 mod definition;
+mod draw;
 mod graph;
 mod group;
 mod handle;

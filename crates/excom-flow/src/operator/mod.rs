@@ -127,6 +127,12 @@ pub trait Operator: Clone + std::fmt::Debug + Send + Sync + 'static {
 pub(crate) struct Operated<O>(pub(crate) O);
 
 impl<O: Operator> Work for Operated<O> {
+    fn name(&self) -> &'static str {
+        let name = std::any::type_name::<O>();
+        let name = name.split('<').next().unwrap_or(name);
+        name.rsplit("::").next().unwrap_or(name)
+    }
+
     fn inputs(&self) -> Vec<NamedSource> {
         // `fields` takes `&mut`, because that is what rendering needs.
         let mut operator = self.0.clone();
@@ -135,12 +141,6 @@ impl<O: Operator> Work for Operated<O> {
             .into_iter()
             .filter_map(|(name, field)| field.source().map(|source| (name, source.clone())))
             .collect()
-    }
-
-    fn operator(&self) -> Cow<'static, str> {
-        let name = std::any::type_name::<O>();
-        let name = name.split('<').next().unwrap_or(name);
-        name.rsplit("::").next().unwrap_or(name).into()
     }
 
     fn types(&self) -> Types {

@@ -13,6 +13,7 @@ mod report;
 mod rule;
 mod schedule;
 mod system;
+mod test_task;
 mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ pub use event::{Event, JsonReporter, PlainReporter, Reporter};
 pub use excom_core::RunState;
 pub use recorder::Pushed;
 pub use report::{InstanceFailure, Instances, RunReport, TaskReport};
+pub use test_task::{TestOptions, TestReport};
 
 use crate::cancel::Cancellation;
 use crate::contract::Contracts;
@@ -44,7 +46,7 @@ use isolation::Isolation;
 use past::Past;
 
 /// How many tasks run at the same time unless told.
-const PARALLELISM: usize = 32;
+pub const PARALLELISM: u32 = 32;
 
 /// How many instances a mapped task may have unless told.
 pub const MAX_MAP_LENGTH: u32 = 100_000;
@@ -150,7 +152,7 @@ impl Runner {
     pub fn new(engine: Engine) -> Self {
         Self {
             engine,
-            parallelism: PARALLELISM,
+            parallelism: PARALLELISM as usize,
             max_map_length: MAX_MAP_LENGTH,
             isolation: None,
             logs: None,
@@ -160,7 +162,7 @@ impl Runner {
         }
     }
 
-    /// How many tasks run at the same time; 32 unless told, as in Airflow.
+    /// How many tasks run at the same time; [`PARALLELISM`] unless told, as many as in Airflow.
     pub fn parallelism(mut self, parallelism: usize) -> Self {
         self.parallelism = parallelism.max(1);
         self
@@ -204,6 +206,11 @@ impl Runner {
         self
     }
 
+    /// The id of a run that is started now and is given none: `manual__` and the time.
+    pub fn new_run_id(&self) -> String {
+        format!("manual__{:.6}", self.engine.clock().now())
+    }
+
     /// Runs a DAG to its end, on the tokio runtime that it is called in.
     ///
     /// Meanwhile the engine is maintained; at the end it is closed, so that what it buffers is written.
@@ -221,7 +228,7 @@ impl Runner {
         let started_at = self.engine.clock().now();
         let run_id: Arc<str> = match options.run_id {
             Some(run_id) => run_id.into(),
-            None => format!("manual__{started_at:.6}").into(),
+            None => self.new_run_id().into(),
         };
         let run = DagRun {
             logical_date: options.logical_date,
@@ -409,26 +416,9 @@ impl Runner {
         for states in scheduled.chunks(1000) {
             self.engine.set_states(states).await?;
         }
-        let previous = self.engine.db().last_success(&run).await?;
-        let facts = RunFacts {
-            params,
-            logical_date: run.logical_date,
-            run_after: Some(run.run_after),
-            start_date: Some(started_at),
-            conf: run.conf.clone(),
-            previous_success: previous.map(|info| PreviousRun {
-                start_date: info.started_at,
-                end_date: info.ended_at,
-                ..PreviousRun::default()
-            }),
-            template_searchpath: definition.template_folders().to_vec(),
-            native_templates: definition.native_templates(),
-            home: self.home.clone(),
-            cancellation,
-            contract: Some(versioned.contract.clone()),
-            contracts: self.contracts,
-            ..RunFacts::default()
-        };
+        let mut facts = self.facts(definition, &run, params, cancellation).await?;
+        facts.start_date = Some(started_at);
+        facts.contract = Some(versioned.contract.clone());
         let any = match keys.into_iter().next() {
             Some(key) => key,
             None => key(&"none".into())?,
@@ -486,6 +476,34 @@ impl Runner {
             reporter.report(&Event::RunFinished { report: &report });
         }
         Ok(report)
+    }
+
+    /// What the task instances of a run share.
+    async fn facts(
+        &self,
+        definition: &DagDefinition,
+        run: &DagRun,
+        params: Params,
+        cancellation: Cancellation,
+    ) -> Result<RunFacts> {
+        let previous = self.engine.db().last_success(run).await?;
+        Ok(RunFacts {
+            params,
+            logical_date: run.logical_date,
+            run_after: Some(run.run_after),
+            conf: run.conf.clone(),
+            previous_success: previous.map(|info| PreviousRun {
+                start_date: info.started_at,
+                end_date: info.ended_at,
+                ..PreviousRun::default()
+            }),
+            template_searchpath: definition.template_folders().to_vec(),
+            native_templates: definition.native_templates(),
+            home: self.home.clone(),
+            cancellation,
+            contracts: self.contracts,
+            ..RunFacts::default()
+        })
     }
 
     /// Drives the engine's background work from the second second on; shorter runs need none.

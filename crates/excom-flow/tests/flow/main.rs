@@ -33,3 +33,4 @@ mod sql;
 mod support;
 mod tasks;
 mod templates;
+mod testing;

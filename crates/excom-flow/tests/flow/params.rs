@@ -70,9 +70,9 @@ fn values_are_checked_too() {
 fn a_wrong_value_names_parameter_value_and_type() {
     let error = refusal("floor", "warm");
     let text = error.to_string();
-    assert!(text.contains("`floor`") && text.contains("`warm`") && text.contains("`f64`"), "{text}");
-    assert!(error.hints()[0].contains("floor=30.0"), "{error:?}");
-    assert!(refusal("days", "[1, \"x\"]").to_string().contains("`Vec<u8>`"));
+    assert_eq!(text, "parameter `floor`: `warm` is not a number");
+    assert!(error.hints()[0].ends_with("such as 30.0"), "{error:?}");
+    assert!(refusal("days", "[1, \"x\"]").to_string().contains("is not a list"));
     assert!(refusal("mode", "slow").to_string().contains("expected `fast` or `safe`, found \"slow\""));
 }
 
@@ -95,7 +95,7 @@ fn what_has_no_default_must_be_given() {
         double(dag, n);
     }
     let error = on_runtime(Runner::new(engine()).run(&doubling(), RunOptions::new())).unwrap_err();
-    assert!(error.to_string().contains("needs the parameter `n` (`i64`)"), "{error}");
+    assert!(error.to_string().contains("needs the parameter `n` (a whole number)"), "{error}");
 }
 
 #[test]

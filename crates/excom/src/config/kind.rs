@@ -178,6 +178,23 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     Some((text[..digits].parse().ok()?, text[digits..].trim_start()))
 }
 
+impl Kind for u32 {
+    const ALLOWED: &'static str = "a whole number from 1";
+    const NUMBER: bool = true;
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match text.parse() {
+            Ok(0) => Err(Refusal::new("is too little: nothing could run")),
+            Ok(number) => Ok(number),
+            Err(_) => Err(Refusal::new("is no whole number that can be counted to")),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Kind for PathBuf {
     const ALLOWED: &'static str = "a path";
 

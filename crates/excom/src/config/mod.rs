@@ -6,7 +6,8 @@
 //! 2. the environment: `EXCOM__SECTION__KEY`, then `EXCOM_HOME` for `[core] home`;
 //! 3. `excom.toml`: the file that `--config` or `EXCOM_CONFIG` names, else `./excom.toml`, else
 //!    `excom.toml` in the home;
-//! 4. Airflow's environment where it means the same (`AIRFLOW__CORE__XCOM_BACKEND`);
+//! 4. Airflow's environment where it means the same (`AIRFLOW__CORE__XCOM_BACKEND`,
+//!    `AIRFLOW__CORE__MAX_MAP_LENGTH`);
 //! 5. the default.
 //!
 //! A name that does not exist is an error in each of these places, and tells the nearest one that does.
@@ -30,7 +31,7 @@ pub use backend::Backend;
 pub use environment::Environment;
 pub use excom_db::sqlite::Durability;
 pub use kind::{Age, Size};
-pub use table::{Alias, Core, Database, Settings, Spec, TABLE, XCom};
+pub use table::{Alias, Core, Database, Logging, Settings, Spec, TABLE, XCom};
 
 use kind::{Kind, Refusal};
 

@@ -143,7 +143,7 @@ macro_rules! settings {
 const DAY: Duration = Duration::from_secs(86_400);
 
 settings! {
-    /// `[core]`: where everything is.
+    /// `[core]`: where everything is, and how much runs at the same time.
     core: Core {
         #[also(Alias::Short("EXCOM_HOME"))]
         home: PathBuf = PathBuf::from(".excom"),
@@ -153,6 +153,19 @@ settings! {
         xcom_backend: Backend = Backend::Database,
             "The XCom backend, which decides where values live. Airflow's own class names select the backend \
              that means the same.";
+        parallelism: u32 = excom_flow::runner::PARALLELISM,
+            "How many tasks of a run a DAG program runs at the same time.";
+        #[also(Alias::Airflow("AIRFLOW__CORE__MAX_MAP_LENGTH"))]
+        max_map_length: u32 = excom_flow::runner::MAX_MAP_LENGTH,
+            "How many elements a list may have that a task is expanded over, and how many instances a mapped \
+             task.";
+    }
+
+    /// `[logging]`: the logs of tries.
+    logging: Logging {
+        retention: Option<Age> = Some(Age(DAY.saturating_mul(30))),
+            "How long after its last line a run's logs are kept; `off` keeps them. A DAG program removes older \
+             ones at the end of a run.";
     }
 
     /// `[database]`: the metadata database.

@@ -45,6 +45,9 @@ fn defaults_are_those_of_the_design() {
         [
             "[core] home .excom",
             "[core] xcom_backend database",
+            "[core] parallelism 32",
+            "[core] max_map_length 100000",
+            "[logging] retention 30d",
             "[database] durability normal",
             "[xcom] inline_limit 64KiB",
             "[xcom] soft_limit 16MiB",
@@ -163,6 +166,15 @@ fn airflows_setting_is_read_where_excoms_is_not_set() {
         assert!(error.to_string().ends_with("is not in this version of Excom"), "{error}");
     }
     assert!(refused(&sources(&[(NAME, "data base")])).to_string().ends_with("is no XCom backend"));
+}
+
+#[test]
+fn airflows_limit_of_mapping_is_read_too() {
+    let settings = Settings::load(&sources(&[("AIRFLOW__CORE__MAX_MAP_LENGTH", "1024")])).unwrap();
+    assert_eq!(*settings.core.max_map_length, 1024);
+    let error = refused(&sources(&[("EXCOM__CORE__PARALLELISM", "0")]));
+    assert!(error.to_string().ends_with("is too little: nothing could run"), "{error}");
+    assert_eq!(error.hints(), ["[core] parallelism takes a whole number from 1"]);
 }
 
 #[test]

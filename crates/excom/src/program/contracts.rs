@@ -22,15 +22,10 @@ Exit codes: 0 nothing breaks, 1 something breaks or cannot be compared, 2 not un
 pub(super) fn command() -> Command {
     let json =
         || Arg::new("json").long("json").action(ArgAction::SetTrue).help("Answer with a JSON document");
-    let path = |name: &'static str, value: &'static str| {
-        Arg::new(name).long(name).value_name(value).value_parser(value_parser!(PathBuf)).global(true)
-    };
     Command::new("contracts")
         .about("Show what the tasks take and give, and what a change of the DAG breaks")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .arg(path("home", "FOLDER").help("Where Excom keeps its data [default: $EXCOM_HOME or ./.excom]"))
-        .arg(path("config", "FILE").help("The settings file"))
         .subcommand(Command::new("show").about("Show what each task takes and gives").arg(json()))
         .subcommand(
             Command::new("export").about("Write the contract as JSON, for `contracts diff`").arg(

@@ -1,0 +1,48 @@
+//! What is typed or set wrong.
+
+use crate::Shell;
+
+#[test]
+fn wrong_arguments_say_what_is_right() {
+    let shell = Shell::new();
+    for (arguments, told) in [
+        (&["--dag", "stepps"][..], "'steps'"),
+        (&["tasks"], "say which one with --dag steps|shapes"),
+        (&["--dag", "steps", "--count", "three"], "'--count <whole number>': give a whole number, such as 3"),
+        (&["--dag", "steps", "--count", "3", "graph"], "--count stands before the command `graph`"),
+        (&["graph", "--dag", "steps", "--format", "png"], "[possible values: text, mermaid, svg]"),
+        (&["rerun", "--dag", "steps"], "<TASK|--failed>"),
+        (&["--dag", "shapes", "--count", "3"], "unexpected argument '--count'"),
+    ] {
+        shell.run(arguments).code(2).has(&[told]);
+    }
+    let told = shell.run(&["--dag", "steps"]).code(1);
+    told.has(&["DAG `steps` needs the parameter `folder` (a path)"]);
+    let told = shell.run(&["--dag", "steps", "--folder", ".", "--param", "count=x"]).code(1);
+    told.has(&["parameter `count`: `x` is not a whole number", "give a whole number, such as 3"]);
+}
+
+#[test]
+fn help_names_types_that_people_know() {
+    let shell = Shell::new();
+    let told = shell.run(&["--dag", "steps", "--help"]).code(0);
+    told.has(&[
+        "--folder <path>",
+        "Where tasks write that they ran",
+        "--count <whole number>",
+        "[default: 3]",
+    ]);
+    told.has(&["--resume [<RUN_ID>]", "test-task", "Without a command it runs the DAG"]);
+    assert!(!told.out.contains("u64") && !told.out.contains("PathBuf"), "{}", told.out);
+    shell.run(&["--help"]).code(0).has(&["--dag <ID>", "steps", "shapes"]);
+}
+
+#[test]
+fn the_length_of_mapping_is_a_setting() {
+    for name in ["EXCOM__CORE__MAX_MAP_LENGTH", "AIRFLOW__CORE__MAX_MAP_LENGTH"] {
+        let told = Shell::new().with(name, "2").steps(&[]).code(1);
+        told.has(&["at most 2 are allowed", "[core] max_map_length"]);
+    }
+    let told = Shell::new().with("EXCOM__CORE__PARALLELISM", "none").steps(&[]).code(1);
+    told.has(&["[core] parallelism takes a whole number from 1"]);
+}
