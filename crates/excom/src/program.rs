@@ -4,6 +4,7 @@
 
 mod arguments;
 mod closing;
+mod command;
 mod driving;
 mod listing;
 mod live;
