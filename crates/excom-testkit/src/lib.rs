@@ -12,7 +12,8 @@
 //! leaves the operating system's cache alone. A test counts instead that `[database] durability = "full"`
 //! waits for the disk at every commit.
 //!
-//! A proof starts the `prove` binary itself as its children, and ends each by its own id.
+//! A proof starts the `prove` binary itself as its children, and ends each by its own id. The binary `dag-program`
+//! is a DAG program that tests stop, kill and go on with.
 
 pub mod child;
 pub mod crash;
