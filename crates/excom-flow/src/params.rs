@@ -183,7 +183,10 @@ impl ParamSpec {
     /// A text that fits, as it is written behind an option.
     fn example(&self) -> String {
         let default = self.default.as_ref().filter(|default| !default.is_null());
-        default.map_or_else(|| kind::example(self.kind()).to_owned(), |value| value.as_str().to_owned())
+        match default {
+            Some(default) => default.get::<String>().unwrap_or_else(|_| default.as_str().to_owned()),
+            None => kind::example(self.kind()).to_owned(),
+        }
     }
 }
 

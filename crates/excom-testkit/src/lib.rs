@@ -15,7 +15,8 @@
 //!
 //! [`python`] is a real Apache Airflow for tests that compare with it.
 //!
-//! A proof starts the `prove` binary itself as its children, and ends each by its own id.
+//! A proof starts the `prove` binary itself as its children, and ends each by its own id. The binary `dag-program`
+//! is a DAG program that tests stop, kill and go on with.
 
 pub mod child;
 pub mod crash;

@@ -212,7 +212,7 @@ fn failure(what: &str, path: &Path, settings: &Settings, cause: io::Error) -> Er
 }
 
 /// What an operating system's error means to a caller.
-fn kind_of(cause: &io::Error) -> ErrorKind {
+pub(crate) fn kind_of(cause: &io::Error) -> ErrorKind {
     match cause.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,

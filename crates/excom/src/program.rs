@@ -4,6 +4,7 @@
 
 mod arguments;
 mod closing;
+mod command;
 mod contracts;
 mod driving;
 mod listing;
@@ -247,12 +248,7 @@ async fn xcoms(
 fn completions(definitions: &[DagDefinition], shell: clap_complete::Shell) -> String {
     let dag = (definitions.len() == 1).then_some(0);
     let mut script = Vec::new();
-    clap_complete::generate(
-        shell,
-        &mut arguments::command(definitions, dag),
-        arguments::program(),
-        &mut script,
-    );
+    clap_complete::generate(shell, &mut command::command(definitions, dag), command::program(), &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }
 

@@ -86,15 +86,20 @@ impl Shell {
         self.run(&[&["--dag", "steps", "--folder", ".", "--run-id", "r1"], more].concat())
     }
 
-    /// The DAG `steps` as a process whose second instance of `double` waits.
+    /// The DAG `steps` as a process whose second instance of `double` waits, when what runs beside it is done.
     fn held(&self) -> Child {
+        let child = self.holding();
+        wait_for(|| self.pushed("double").len() == 2);
+        child
+    }
+
+    /// The DAG `steps` as a process whose second instance of `double` waits.
+    fn holding(&self) -> Child {
         self.make("hold");
         let arguments = ["--dag", "steps", "--folder", ".", "--run-id", "r1"];
         let mut command = self.command(env!("CARGO_BIN_EXE_dag-program"), &arguments);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         wait_for(|| self.path("held").exists());
-        // What runs beside it is done.
-        wait_for(|| self.pushed("double").len() == 2);
         child
     }
 

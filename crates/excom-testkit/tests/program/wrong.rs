@@ -1,6 +1,6 @@
-//! What is typed or set wrong.
+//! What is typed or set, right and wrong.
 
-use crate::Shell;
+use crate::{Shell, Told};
 
 #[test]
 fn wrong_arguments_say_what_is_right() {
@@ -35,6 +35,15 @@ fn help_names_types_that_people_know() {
     told.has(&["--resume [<RUN_ID>]", "test-task", "Without a command it runs the DAG"]);
     assert!(!told.out.contains("u64") && !told.out.contains("PathBuf"), "{}", told.out);
     shell.run(&["--help"]).code(0).has(&["--dag <ID>", "steps", "shapes"]);
+}
+
+#[test]
+fn how_many_tasks_run_at_the_same_time_is_a_setting_too() {
+    let shell = Shell::new().with("EXCOM__CORE__PARALLELISM", "1");
+    let child = shell.holding();
+    assert_eq!(shell.pushed("double"), [0], "the third waits for the second");
+    shell.remove("hold");
+    Told::from(child.wait_with_output().unwrap()).code(0).has(&["the sum is 6"]);
 }
 
 #[test]

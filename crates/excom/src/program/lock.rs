@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use excom_core::value::ContentHash;
 use excom_core::{Error, ErrorKind, Result};
 
-use crate::embedded::Home;
+use crate::embedded::{Home, kind_of};
 
 /// How many characters of a run's id are in the name of its file, for people; the checksum tells runs apart.
 const SHOWN: usize = 80;
@@ -59,7 +59,7 @@ impl RunLock {
         let path = home.runs().join(name(dag_id, run_id));
         let failed = |cause: io::Error| {
             let what = format!("cannot lock run `{run_id}` of DAG `{dag_id}` with {}", path.display());
-            Error::new(ErrorKind::ReadOnly, what)
+            Error::new(kind_of(&cause), what)
                 .because(cause)
                 .hint("a program that runs a DAG needs a home that it can write, on a file system with locks")
         };

@@ -30,9 +30,9 @@ pub(super) fn remove_old_logs(logs: &Path, age: Duration) -> io::Result<()> {
     let mut failure = Ok(());
     for dag in folders(logs)? {
         for run in folders(&dag)? {
-            if modified(&run)? < oldest
-                && newest(&run)? < oldest
-                && let Err(error) = fs::remove_dir_all(&run)
+            if let Err(error) = remove_if_old(&run, oldest)
+                // Another program does the same.
+                && error.kind() != io::ErrorKind::NotFound
                 && failure.is_ok()
             {
                 failure = Err(error);
@@ -42,6 +42,10 @@ pub(super) fn remove_old_logs(logs: &Path, age: Duration) -> io::Result<()> {
         drop(fs::remove_dir(&dag));
     }
     failure
+}
+
+fn remove_if_old(run: &Path, oldest: SystemTime) -> io::Result<()> {
+    if modified(run)? < oldest && newest(run)? < oldest { fs::remove_dir_all(run) } else { Ok(()) }
 }
 
 fn modified(path: &Path) -> io::Result<SystemTime> {

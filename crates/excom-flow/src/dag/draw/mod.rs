@@ -95,27 +95,28 @@ impl Scope {
     fn of(graph: &Graph) -> Self {
         let mut root = Self::default();
         for (number, task) in graph.tasks().iter().enumerate() {
-            let mut scope = &mut root;
-            for (dot, _) in task.id().match_indices('.') {
-                scope = scope.group(&task.id()[..dot], graph);
-            }
-            scope.children.push(Child::Task(number));
+            let groups: Vec<&str> = task.id().match_indices('.').map(|(dot, _)| &task.id()[..dot]).collect();
+            root.add(number, &groups, graph);
         }
         root
     }
 
-    fn group(&mut self, id: &str, graph: &Graph) -> &mut Self {
-        let known =
-            self.children.iter().position(|child| matches!(child, Child::Group(group) if group.id == id));
-        let place = known.unwrap_or_else(|| {
-            let mapped = graph.groups().iter().any(|group| &*group.id == id);
-            self.children.push(Child::Group(Self { id: id.to_owned(), mapped, children: Vec::new() }));
-            self.children.len() - 1
-        });
-        match &mut self.children[place] {
-            Child::Group(group) => group,
-            Child::Task(_) => unreachable!("the place is a group's"),
+    /// Adds a task inside of groups, the outermost first.
+    fn add(&mut self, task: usize, groups: &[&str], graph: &Graph) {
+        let Some((id, inner)) = groups.split_first() else {
+            return self.children.push(Child::Task(task));
+        };
+        for child in &mut self.children {
+            if let Child::Group(group) = child
+                && group.id == *id
+            {
+                return group.add(task, inner, graph);
+            }
         }
+        let mapped = graph.groups().iter().any(|group| &*group.id == *id);
+        let mut group = Self { id: (*id).to_owned(), mapped, children: Vec::new() };
+        group.add(task, inner, graph);
+        self.children.push(Child::Group(group));
     }
 
     /// The tasks in it and in the groups in it.
