@@ -63,6 +63,11 @@ impl Fit {
         }
     }
 
+    /// It may be what the other is not.
+    fn other(&mut self, from: Node<'_>, into: Node<'_>, path: &str) {
+        self.misfit(path, format!("may be {}, where {} is read", from.describe(1), into.describe(1)));
+    }
+
     fn fits(&mut self, from: Node<'_>, into: Node<'_>, path: &str, depth: usize) -> bool {
         let before = self.found.len();
         let seen = self.seen.clone();
@@ -116,9 +121,7 @@ impl Fit {
         let near: Vec<Node<'_>> = parts.into_iter().filter(|part| is_alike(from, *part)).collect();
         match near.as_slice() {
             [only] => self.node(from, *only, path, depth + 1),
-            _ => {
-                self.misfit(path, format!("may be {}, where {} is read", from.describe(1), into.describe(1)))
-            }
+            _ => self.other(from, into, path),
         }
     }
 
@@ -157,8 +160,7 @@ impl Fit {
                 [] => {}
                 [ty] if accepted(ty) => {}
                 _ => {
-                    let why = format!("may be {}, where {} is read", from.describe(1), into.describe(1));
-                    return self.misfit(path, why);
+                    return self.other(from, into, path);
                 }
             }
         }
@@ -173,10 +175,10 @@ impl Fit {
     }
 
     fn object(&mut self, from: Node<'_>, into: Node<'_>, path: &str, depth: usize) {
-        let none = Map::new();
-        let map = |node: Node<'_>, keyword: &str| node.get(keyword).and_then(Value::as_object).cloned();
-        let given = map(from, "properties").unwrap_or_default();
-        let read = map(into, "properties").unwrap_or_default();
+        let map = |node: Node<'_>, keyword: &str| {
+            node.get(keyword).and_then(Value::as_object).cloned().unwrap_or_default()
+        };
+        let (given, read) = (map(from, "properties"), map(into, "properties"));
         let always = names(from);
         for name in names(into) {
             if !always.contains(&name) {
@@ -204,9 +206,9 @@ impl Fit {
             None => {}
         }
         // Names that are integers where only such are read.
-        let patterns = |node: Node<'_>| map(node, "patternProperties").unwrap_or_else(|| none.clone());
-        let known = patterns(from);
-        if let Some(pattern) = patterns(into).keys().find(|pattern| !covers(pattern, &known)) {
+        let known = map(from, "patternProperties");
+        if let Some(pattern) = map(into, "patternProperties").keys().find(|pattern| !covers(pattern, &known))
+        {
             self.misfit(path, format!("may have any names, where only names like {pattern} are read"));
         }
     }
@@ -259,8 +261,7 @@ impl Fit {
         let below = into.least().is_some_and(|least| from.least().is_none_or(|given| given < least));
         let above = into.most().is_some_and(|most| from.most().is_none_or(|given| given > most));
         if below || above {
-            let (given, read) = (from.describe(1), into.describe(1));
-            self.misfit(path, format!("may be {given}, where {read} is read"));
+            self.other(from, into, path);
         }
     }
 

@@ -211,7 +211,7 @@ fn table(old: &DagDefinition, new: &DagDefinition, expected: &[(ChangeKind, &str
 #[test]
 fn tasks_that_come_and_go() {
     let both = dag(|dag| end(dag, numbers(dag)));
-    let alone = dag(|dag| numbers(dag));
+    let alone = dag(numbers);
     table(&alone, &both, &[(ChangeKind::TaskAdded, "tasks.end", "")]);
     table(&both, &alone, &[(ChangeKind::TaskRemoved, "tasks.end", "")]);
     let none = dag(|dag| end(dag, vec![1]));
@@ -233,7 +233,7 @@ fn tasks_that_come_and_go() {
 
 #[test]
 fn outputs_that_come_and_go() {
-    let plain = dag(|dag| numbers(dag));
+    let plain = dag(numbers);
     let by_hand = dag(|dag| {
         let rows = numbers(dag).output::<u32>("rows");
         one(dag, rows);
@@ -257,7 +257,7 @@ fn outputs_that_come_and_go() {
         ],
     );
     // Without a reader in the DAG, an old value of another type may be pulled by hand.
-    let named = dag(|dag| named_numbers(dag));
+    let named = dag(named_numbers);
     table(&plain, &named, &[(ChangeKind::OutputType, "tasks.numbers.outputs.return_value", BOTH)]);
 }
 
