@@ -14,8 +14,8 @@ const ANNOTATIONS: [&str; 9] =
 /// The keyword that names a Rust type without a schema.
 const RUST_TYPE: &str = "x-rust-type";
 
-/// How far references are followed: deeper than any value is nested.
-pub(super) const DEEPEST: usize = 600;
+/// How deep schemas are nested at most, as all JSON that Excom reads.
+pub(super) const DEEPEST: usize = excom_core::json::MAX_DEPTH;
 
 /// What a value must be like: a JSON Schema.
 ///

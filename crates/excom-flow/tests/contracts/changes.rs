@@ -69,6 +69,21 @@ struct Closed {
     id: u32,
 }
 
+/// One of itself.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Chain {
+    Next(Box<Chain>),
+    End(u8),
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum ChainWider {
+    Next(Box<ChainWider>),
+    End(u16),
+}
+
 #[derive(Serialize, Deserialize, JsonSchema)]
 enum Two {
     A,
@@ -122,6 +137,7 @@ fn changes_of_types() {
         ("inside of a list", breaks::<Deep, DeepMore>(), true, false, "$.list[].price may be missing"),
         ("recursive", breaks::<Knot, KnotWider>(), false, true, "$.id may be integer from 0"),
         ("recursive, same", breaks::<Knot, Knot>(), false, false, ""),
+        ("one of itself", breaks::<Chain, ChainWider>(), false, true, "$ may be integer 0 to 65535"),
         ("enum value added", breaks::<Two, Three>(), false, true, r#"$ may be "C""#),
         ("enum value removed", breaks::<Three, Two>(), true, false, r#"$ may be "C""#),
         ("variant added", breaks::<Shape, Shapes>(), false, true, "$ may be {kind, side}"),

@@ -279,6 +279,7 @@ fn a_type_that_is_one_of_itself_is_described() {
         End(u8),
     }
     assert_eq!(refused::<Vec<Chain>>(&json!([3])), "fits");
+    assert_eq!(refused::<Vec<Chain>>(&json!(["x"])), r#"$[0]: expected integer 0 to 255 or …, found "x""#);
     assert_eq!(TypeSchema::of::<Vec<Chain>>().written().to_string(), "[integer 0 to 255 or …]");
 }
 
