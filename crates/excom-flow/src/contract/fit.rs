@@ -44,14 +44,16 @@ pub(super) fn misfits(from: &Schema, into: &Schema) -> Vec<Misfit> {
     if from == into {
         return Vec::new();
     }
-    let mut fit = Fit { seen: HashSet::new(), found: Vec::new() };
+    let mut fit = Fit { open: Vec::new(), fitting: HashSet::new(), found: Vec::new() };
     fit.node(from.root(), into.root(), "$", 0);
     fit.found
 }
 
 struct Fit {
-    /// Pairs with references that are being compared: a recursive type fits when nothing below says otherwise.
-    seen: HashSet<(String, String)>,
+    /// Pairs with references that are being compared, each with its place.
+    open: Vec<((String, String), String)>,
+    /// Pairs that were compared and fit, so that types which many fields have are compared once.
+    fitting: HashSet<(String, String)>,
     found: Vec<Misfit>,
 }
 
@@ -69,15 +71,9 @@ impl Fit {
     }
 
     fn fits(&mut self, from: Node<'_>, into: Node<'_>, path: &str, depth: usize) -> bool {
-        let before = self.found.len();
-        let seen = self.seen.clone();
+        let found = std::mem::take(&mut self.found);
         self.node(from, into, path, depth);
-        let fits = self.found.len() == before;
-        self.found.truncate(before);
-        if !fits {
-            self.seen = seen;
-        }
-        fits
+        std::mem::replace(&mut self.found, found).is_empty()
     }
 
     fn node(&mut self, from: Node<'_>, into: Node<'_>, path: &str, depth: usize) {
@@ -87,11 +83,31 @@ impl Fit {
         if *into.schema == Value::Bool(false) {
             return self.misfit(path, "is not accepted");
         }
-        if (from.get("$ref").is_some() || into.get("$ref").is_some())
-            && !self.seen.insert((from.schema.to_string(), into.schema.to_string()))
-        {
+        if from.get("$ref").is_none() && into.get("$ref").is_none() {
+            return self.compare(from, into, path, depth);
+        }
+        let pair = (from.schema.to_string(), into.schema.to_string());
+        if self.fitting.contains(&pair) {
             return;
         }
+        match self.open.iter().rev().find(|(open, _)| *open == pair) {
+            None => {
+                let before = self.found.len();
+                self.open.push((pair, path.to_owned()));
+                self.compare(from, into, path, depth);
+                let pair = self.open.pop().map(|(pair, _)| pair);
+                if self.found.len() == before {
+                    self.fitting.extend(pair);
+                }
+            }
+            // What is read is one of itself, which proves nothing: another alternative must be read.
+            Some((_, place)) if place == path && from.get("$ref").is_none() => self.other(from, into, path),
+            // A recursive type fits when nothing else in it says otherwise.
+            Some(_) => {}
+        }
+    }
+
+    fn compare(&mut self, from: Node<'_>, into: Node<'_>, path: &str, depth: usize) {
         let flat = from.flat();
         let several = alternatives(&flat);
         if !several.is_empty() {
