@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod config;
-pub mod contracts;
+pub mod contract;
 pub mod embedded;
 pub mod program;
 
@@ -16,6 +16,6 @@ pub use excom_flow::__private;
 pub use excom_flow::{
     Bash, BoxError, Cancellation, Dag, DagDefinition, Failure, Field, Given, Graph, Handle, Input, IntoArg,
     JsonSchema, MapIndexes, One, Operator, Outputs, Param, ParamSpec, Params, Pull, RunFacts, RunOptions,
-    RunReport, Runner, Skip, Task, TaskIds, TaskInstance, TaskRef, XComArg, contract, dag, prelude, runner,
-    schemars, task,
+    RunReport, Runner, Skip, Task, TaskIds, TaskInstance, TaskRef, XComArg, dag, prelude, runner, schemars,
+    task,
 };
