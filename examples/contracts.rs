@@ -5,8 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "an example shows what happens")]
 
-use excom::contract::diff;
-use excom::contracts;
+use excom::contract::{self, diff};
 
 /// The DAG that runs now.
 mod deployed {
@@ -75,6 +74,6 @@ mod next {
 
 fn main() -> excom::Result<()> {
     let (deployed, next) = (deployed::orders().contract()?, next::orders().contract()?);
-    print!("{}\n{}", contracts::text(&deployed), contracts::told(&diff(&deployed, &next)));
+    print!("{}\n{}", contract::describe(&deployed), contract::describe_changes(&diff(&deployed, &next)));
     Ok(())
 }

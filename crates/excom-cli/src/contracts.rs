@@ -1,8 +1,7 @@
 //! `excom contracts`: the versions of DAGs that ran, what their tasks take and give, and what differs.
 
 use clap::{Arg, ArgMatches, Command};
-use excom::contract::{Change, Contract, diff};
-use excom::contracts;
+use excom::contract::{self, Change, Contract, diff};
 use serde_json::{Value as Json, json};
 
 use crate::context::Context;
@@ -59,25 +58,25 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     }
     if command == "list" {
         let versions = engine.db().dag_versions(dag_id, 1000).await?;
-        let listed: Vec<_> = versions.iter().map(contracts::listed).collect();
+        let listed: Vec<_> = versions.iter().map(contract::listed).collect();
         return list(&listed, output);
     }
     let contract = match matches.get_one::<String>("new") {
-        Some(name) => contracts::find(Some(&engine), dag_id, name).await?,
-        None => Contract::read(&contracts::newest(Some(&engine), dag_id).await?.document)?,
+        Some(name) => contract::find(Some(&engine), dag_id, name).await?,
+        None => Contract::read(&contract::newest(Some(&engine), dag_id).await?.document)?,
     };
     match command {
         "diff" => {
             let old = matches.get_one::<String>("old").map_or("", String::as_str);
-            let changes = diff(&contracts::find(Some(&engine), dag_id, old).await?, &contract);
+            let changes = diff(&contract::find(Some(&engine), dag_id, old).await?, &contract);
             if output.json() {
                 output.document(&changes)?;
             } else {
-                output.bytes(contracts::told(&changes).as_bytes())?;
+                output.bytes(contract::describe_changes(&changes).as_bytes())?;
             }
             if changes.iter().any(Change::is_breaking) { Err(Stop::Told(1)) } else { Ok(()) }
         }
-        "show" if !output.json() => output.bytes(contracts::text(&contract).as_bytes()),
+        "show" if !output.json() => output.bytes(contract::describe(&contract).as_bytes()),
         _ => output.line(contract.document()?.as_str()),
     }
 }

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod config;
-pub mod contracts;
+pub mod contract;
 pub mod embedded;
 pub mod program;
 
@@ -22,8 +22,8 @@ pub use excom_flow::{
     Input, IntoArg, IntoElements, JsonSchema, Many, MapIndexes, Mapped, One, Operator, Outputs, Outside,
     Param, ParamSpec, Params, Pointer, Poke, PreviousRun, Program, Pull, Rerun, Reschedule, Resumed, Role,
     RunFacts, RunOptions, RunReport, Runner, Sensor, SensorTimeout, ShortCircuit, Skip, SkipDownstream, Task,
-    TaskIds, TaskInstance, TaskRef, TriggerRule, Upstream, Waiting, XComArg, XComSequence, contract, dag,
-    expand, follow, go_on_if, prelude, runner, schemars, task,
+    TaskIds, TaskInstance, TaskRef, TriggerRule, Upstream, Waiting, XComArg, XComSequence, dag, expand,
+    follow, go_on_if, prelude, runner, schemars, task,
 };
 #[cfg(feature = "http")]
 pub use excom_flow::{Http, HttpResponse};

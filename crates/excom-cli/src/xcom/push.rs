@@ -1,9 +1,9 @@
 //! `excom xcom push`: a value from the argument or from standard input.
 
 use clap::ArgMatches;
-use excom::contract::Contracts;
+use excom::contract::{self, Contracts};
 use excom::core::engine::Receipt;
-use excom::{Caller, Engine, Payload, Value, XComKey, contracts};
+use excom::{Caller, Engine, Payload, Value, XComKey};
 use serde::Serialize;
 
 use crate::context::{self, Context};
@@ -70,7 +70,7 @@ async fn check(
     if contracts == Contracts::Off {
         return Ok(());
     }
-    match contracts::check_push(engine, key, value).await {
+    match contract::check_push(engine, key, value).await {
         Err(error) if contracts == Contracts::Warn => output.say(&format!("warning: {error}")),
         checked => checked?,
     }

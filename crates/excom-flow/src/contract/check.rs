@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::schema::{DEEPEST, Node, Schema};
+use super::schema::{Node, Schema};
 
 /// Where a value is not what its schema says.
 ///
@@ -42,7 +42,7 @@ impl Schema {
     /// # Errors
     /// Where the value is not what the schema says, first in the order of the schema.
     pub fn check(&self, value: &Value) -> Result<(), Mismatch> {
-        check(self.root(), value, &Place { above: None, step: Step::Root }, 0)
+        check(self.root(), value, &Place { above: None, step: Step::Root }, None)
     }
 }
 
@@ -109,13 +109,35 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn check(node: Node<'_>, value: &Value, place: &Place<'_>, depth: usize) -> Result<(), Mismatch> {
+/// The schemas that were come through at one place of a value, the last first.
+struct Trail<'a> {
+    above: Option<&'a Trail<'a>>,
+    schema: &'a Value,
+}
+
+impl Trail<'_> {
+    fn has(&self, schema: &Value) -> bool {
+        std::ptr::eq(self.schema, schema) || self.above.is_some_and(|above| above.has(schema))
+    }
+}
+
+fn check(
+    node: Node<'_>,
+    value: &Value,
+    place: &Place<'_>,
+    trail: Option<&Trail<'_>>,
+) -> Result<(), Mismatch> {
     if *node.schema == Value::Bool(false) {
         return Err(mismatch(place, "nothing", shown(value)));
     }
-    if node.is_anything() || depth > DEEPEST {
+    if node.is_anything() {
         return Ok(());
     }
+    if trail.is_some_and(|trail| trail.has(node.schema)) {
+        // A type that is one of itself: that proves nothing, another alternative must fit.
+        return Err(Mismatch { mark: true, ..mismatch(place, "…", shown(value)) });
+    }
+    let trail = Some(&Trail { above: trail, schema: node.schema });
     if node.get("const").is_some_and(|only| only != value)
         || node.get("enum").and_then(Value::as_array).is_some_and(|values| !values.contains(value))
     {
@@ -126,16 +148,16 @@ fn check(node: Node<'_>, value: &Value, place: &Place<'_>, depth: usize) -> Resu
         return Err(mismatch(place, node.describe(1), shown(value)));
     }
     if let Some(not) = node.get("not")
-        && check(node.part(not), value, place, depth + 1).is_ok()
+        && check(node.part(not), value, place, trail).is_ok()
     {
         return Err(mismatch(place, format!("other than {}", node.part(not).describe(1)), shown(value)));
     }
     for keyword in ["anyOf", "oneOf"] {
-        alternatives(node, keyword, value, place, depth)?;
+        alternatives(node, keyword, value, place, trail)?;
     }
     match value {
-        Value::Array(items) => elements(node, items, place, depth)?,
-        Value::Object(map) => entries(node, map, place, depth)?,
+        Value::Array(items) => elements(node, items, place)?,
+        Value::Object(map) => entries(node, map, place)?,
         Value::String(text) => length(node, text, place)?,
         Value::Number(_) => bounds(node, value, place)?,
         _ => {}
@@ -144,7 +166,7 @@ fn check(node: Node<'_>, value: &Value, place: &Place<'_>, depth: usize) -> Resu
     node.referred()
         .into_iter()
         .chain(node.parts("allOf"))
-        .try_for_each(|part| check(part, value, place, depth + 1))
+        .try_for_each(|part| check(part, value, place, trail))
 }
 
 fn is_of(node: Node<'_>, value: &Value, ty: &str) -> bool {
@@ -170,11 +192,11 @@ fn alternatives(
     keyword: &str,
     value: &Value,
     place: &Place<'_>,
-    depth: usize,
+    trail: Option<&Trail<'_>>,
 ) -> Result<(), Mismatch> {
     let mut failures = Vec::new();
     for part in node.parts(keyword) {
-        let Err(failure) = check(part, value, place, depth + 1) else { return Ok(()) };
+        let Err(failure) = check(part, value, place, trail) else { return Ok(()) };
         failures.push(failure);
     }
     let marks = failures.iter().all(|failure| failure.mark && failure.path == failures[0].path);
@@ -195,7 +217,7 @@ fn closer(one: Mismatch, other: Mismatch) -> Mismatch {
     if rank(&other) > rank(&one) { other } else { one }
 }
 
-fn elements(node: Node<'_>, items: &[Value], place: &Place<'_>, depth: usize) -> Result<(), Mismatch> {
+fn elements(node: Node<'_>, items: &[Value], place: &Place<'_>) -> Result<(), Mismatch> {
     let count = |keyword: &str| node.get(keyword).and_then(Value::as_u64);
     let (least, most) = (count("minItems"), count("maxItems"));
     let length = items.len() as u64;
@@ -211,18 +233,13 @@ fn elements(node: Node<'_>, items: &[Value], place: &Place<'_>, depth: usize) ->
     let rest = node.get("items");
     for (index, item) in items.iter().enumerate() {
         if let Some(schema) = prefix.get(index).or(rest) {
-            check(node.part(schema), item, &place.below(Step::Index(index)), depth + 1)?;
+            check(node.part(schema), item, &place.below(Step::Index(index)), None)?;
         }
     }
     Ok(())
 }
 
-fn entries(
-    node: Node<'_>,
-    map: &serde_json::Map<String, Value>,
-    place: &Place<'_>,
-    depth: usize,
-) -> Result<(), Mismatch> {
+fn entries(node: Node<'_>, map: &serde_json::Map<String, Value>, place: &Place<'_>) -> Result<(), Mismatch> {
     let properties = node.get("properties").and_then(Value::as_object);
     let patterns = node.get("patternProperties").and_then(Value::as_object);
     for (name, value) in map {
@@ -232,13 +249,13 @@ fn entries(
         let matching = patterns.into_iter().flatten().filter(|(pattern, _)| matches(pattern, name));
         for schema in own.into_iter().chain(matching.map(|(_, schema)| schema)) {
             known = true;
-            check(node.part(schema), value, &place, depth + 1)?;
+            check(node.part(schema), value, &place, None)?;
         }
         match node.get("additionalProperties") {
             Some(Value::Bool(false)) if !known => {
                 return Err(mismatch(&place, "no such name", shown(value)));
             }
-            Some(schema) if !known => check(node.part(schema), value, &place, depth + 1)?,
+            Some(schema) if !known => check(node.part(schema), value, &place, None)?,
             _ => {}
         }
     }

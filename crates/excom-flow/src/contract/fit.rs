@@ -44,14 +44,16 @@ pub(super) fn misfits(from: &Schema, into: &Schema) -> Vec<Misfit> {
     if from == into {
         return Vec::new();
     }
-    let mut fit = Fit { seen: HashSet::new(), found: Vec::new() };
+    let mut fit = Fit { open: Vec::new(), fitting: HashSet::new(), found: Vec::new() };
     fit.node(from.root(), into.root(), "$", 0);
     fit.found
 }
 
 struct Fit {
-    /// Pairs with references that are being compared: a recursive type fits when nothing below says otherwise.
-    seen: HashSet<(String, String)>,
+    /// Pairs with references that are being compared, each with its place.
+    open: Vec<((String, String), String)>,
+    /// Pairs that were compared and fit, so that types which many fields have are compared once.
+    fitting: HashSet<(String, String)>,
     found: Vec<Misfit>,
 }
 
@@ -63,16 +65,15 @@ impl Fit {
         }
     }
 
+    /// It may be what the other is not.
+    fn other(&mut self, from: Node<'_>, into: Node<'_>, path: &str) {
+        self.misfit(path, format!("may be {}, where {} is read", from.describe(1), into.describe(1)));
+    }
+
     fn fits(&mut self, from: Node<'_>, into: Node<'_>, path: &str, depth: usize) -> bool {
-        let before = self.found.len();
-        let seen = self.seen.clone();
+        let found = std::mem::take(&mut self.found);
         self.node(from, into, path, depth);
-        let fits = self.found.len() == before;
-        self.found.truncate(before);
-        if !fits {
-            self.seen = seen;
-        }
-        fits
+        std::mem::replace(&mut self.found, found).is_empty()
     }
 
     fn node(&mut self, from: Node<'_>, into: Node<'_>, path: &str, depth: usize) {
@@ -82,11 +83,31 @@ impl Fit {
         if *into.schema == Value::Bool(false) {
             return self.misfit(path, "is not accepted");
         }
-        if (from.get("$ref").is_some() || into.get("$ref").is_some())
-            && !self.seen.insert((from.schema.to_string(), into.schema.to_string()))
-        {
+        if from.get("$ref").is_none() && into.get("$ref").is_none() {
+            return self.compare(from, into, path, depth);
+        }
+        let pair = (from.schema.to_string(), into.schema.to_string());
+        if self.fitting.contains(&pair) {
             return;
         }
+        match self.open.iter().rev().find(|(open, _)| *open == pair) {
+            None => {
+                let before = self.found.len();
+                self.open.push((pair, path.to_owned()));
+                self.compare(from, into, path, depth);
+                let pair = self.open.pop().map(|(pair, _)| pair);
+                if self.found.len() == before {
+                    self.fitting.extend(pair);
+                }
+            }
+            // What is read is one of itself, which proves nothing: another alternative must be read.
+            Some((_, place)) if place == path && from.get("$ref").is_none() => self.other(from, into, path),
+            // A recursive type fits when nothing else in it says otherwise.
+            Some(_) => {}
+        }
+    }
+
+    fn compare(&mut self, from: Node<'_>, into: Node<'_>, path: &str, depth: usize) {
         let flat = from.flat();
         let several = alternatives(&flat);
         if !several.is_empty() {
@@ -116,9 +137,7 @@ impl Fit {
         let near: Vec<Node<'_>> = parts.into_iter().filter(|part| is_alike(from, *part)).collect();
         match near.as_slice() {
             [only] => self.node(from, *only, path, depth + 1),
-            _ => {
-                self.misfit(path, format!("may be {}, where {} is read", from.describe(1), into.describe(1)))
-            }
+            _ => self.other(from, into, path),
         }
     }
 
@@ -157,8 +176,7 @@ impl Fit {
                 [] => {}
                 [ty] if accepted(ty) => {}
                 _ => {
-                    let why = format!("may be {}, where {} is read", from.describe(1), into.describe(1));
-                    return self.misfit(path, why);
+                    return self.other(from, into, path);
                 }
             }
         }
@@ -173,10 +191,10 @@ impl Fit {
     }
 
     fn object(&mut self, from: Node<'_>, into: Node<'_>, path: &str, depth: usize) {
-        let none = Map::new();
-        let map = |node: Node<'_>, keyword: &str| node.get(keyword).and_then(Value::as_object).cloned();
-        let given = map(from, "properties").unwrap_or_default();
-        let read = map(into, "properties").unwrap_or_default();
+        let map = |node: Node<'_>, keyword: &str| {
+            node.get(keyword).and_then(Value::as_object).cloned().unwrap_or_default()
+        };
+        let (given, read) = (map(from, "properties"), map(into, "properties"));
         let always = names(from);
         for name in names(into) {
             if !always.contains(&name) {
@@ -204,9 +222,9 @@ impl Fit {
             None => {}
         }
         // Names that are integers where only such are read.
-        let patterns = |node: Node<'_>| map(node, "patternProperties").unwrap_or_else(|| none.clone());
-        let known = patterns(from);
-        if let Some(pattern) = patterns(into).keys().find(|pattern| !covers(pattern, &known)) {
+        let known = map(from, "patternProperties");
+        if let Some(pattern) = map(into, "patternProperties").keys().find(|pattern| !covers(pattern, &known))
+        {
             self.misfit(path, format!("may have any names, where only names like {pattern} are read"));
         }
     }
@@ -259,8 +277,7 @@ impl Fit {
         let below = into.least().is_some_and(|least| from.least().is_none_or(|given| given < least));
         let above = into.most().is_some_and(|most| from.most().is_none_or(|given| given > most));
         if below || above {
-            let (given, read) = (from.describe(1), into.describe(1));
-            self.misfit(path, format!("may be {given}, where {read} is read"));
+            self.other(from, into, path);
         }
     }
 

@@ -14,8 +14,8 @@ const ANNOTATIONS: [&str; 9] =
 /// The keyword that names a Rust type without a schema.
 const RUST_TYPE: &str = "x-rust-type";
 
-/// How far references are followed: deeper than any value is nested.
-pub(super) const DEEPEST: usize = 600;
+/// How deep schemas are nested at most, as all JSON that Excom reads.
+pub(super) const DEEPEST: usize = excom_core::json::MAX_DEPTH;
 
 /// What a value must be like: a JSON Schema.
 ///
@@ -188,13 +188,17 @@ impl<'a> Node<'a> {
     /// All that counts at this place: its own keywords, those of what it refers to, and of `allOf`.
     pub(super) fn flat(self) -> Map<String, Value> {
         let mut flat = Map::new();
-        self.flatten(&mut flat, 0);
+        self.flatten(&mut flat, &mut Vec::new());
         flat
     }
 
-    fn flatten(self, flat: &mut Map<String, Value>, depth: usize) {
-        if depth > DEEPEST {
-            return;
+    fn flatten(self, flat: &mut Map<String, Value>, seen: &mut Vec<&'a Value>) {
+        // What refers to itself says nothing new the second time.
+        if let Some(name) = self.get("$ref") {
+            if seen.contains(&name) {
+                return;
+            }
+            seen.push(name);
         }
         let Value::Object(own) = self.schema else { return };
         for (name, value) in own {
@@ -204,7 +208,7 @@ impl<'a> Node<'a> {
             }
         }
         for part in self.referred().into_iter().chain(self.parts("allOf")) {
-            part.flatten(flat, depth + 1);
+            part.flatten(flat, seen);
         }
     }
 
@@ -221,6 +225,9 @@ impl<'a> Node<'a> {
         let alternatives: Vec<String> = match (node.get("const"), node.get("enum")) {
             (Some(only), _) => vec![only.to_string()],
             (None, Some(Value::Array(values))) => values.iter().map(Value::to_string).collect(),
+            _ if depth == 0 && (node.get("anyOf").is_some() || node.get("oneOf").is_some()) => {
+                vec!["…".into()]
+            }
             _ => {
                 let several: BTreeSet<String> = node
                     .parts("anyOf")

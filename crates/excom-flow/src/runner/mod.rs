@@ -407,7 +407,7 @@ impl Runner {
         // Together, so that both are in one commit.
         let (noted, started) =
             tokio::join!(version::note(&self.engine, &run, &versioned), self.engine.start_run(&run));
-        (noted?, started?);
+        noted.and(started)?;
         let scheduled: Vec<_> = (0..)
             .zip(&keys)
             .filter(|(task, _)| !past.knows(*task))

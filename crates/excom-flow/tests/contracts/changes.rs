@@ -69,6 +69,21 @@ struct Closed {
     id: u32,
 }
 
+/// One of itself.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Chain {
+    Next(Box<Chain>),
+    End(u8),
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum ChainWider {
+    Next(Box<ChainWider>),
+    End(u16),
+}
+
 #[derive(Serialize, Deserialize, JsonSchema)]
 enum Two {
     A,
@@ -122,6 +137,7 @@ fn changes_of_types() {
         ("inside of a list", breaks::<Deep, DeepMore>(), true, false, "$.list[].price may be missing"),
         ("recursive", breaks::<Knot, KnotWider>(), false, true, "$.id may be integer from 0"),
         ("recursive, same", breaks::<Knot, Knot>(), false, false, ""),
+        ("one of itself", breaks::<Chain, ChainWider>(), false, true, "$ may be integer 0 to 65535"),
         ("enum value added", breaks::<Two, Three>(), false, true, r#"$ may be "C""#),
         ("enum value removed", breaks::<Three, Two>(), true, false, r#"$ may be "C""#),
         ("variant added", breaks::<Shape, Shapes>(), false, true, "$ may be {kind, side}"),
@@ -211,7 +227,7 @@ fn table(old: &DagDefinition, new: &DagDefinition, expected: &[(ChangeKind, &str
 #[test]
 fn tasks_that_come_and_go() {
     let both = dag(|dag| end(dag, numbers(dag)));
-    let alone = dag(|dag| numbers(dag));
+    let alone = dag(numbers);
     table(&alone, &both, &[(ChangeKind::TaskAdded, "tasks.end", "")]);
     table(&both, &alone, &[(ChangeKind::TaskRemoved, "tasks.end", "")]);
     let none = dag(|dag| end(dag, vec![1]));
@@ -233,7 +249,7 @@ fn tasks_that_come_and_go() {
 
 #[test]
 fn outputs_that_come_and_go() {
-    let plain = dag(|dag| numbers(dag));
+    let plain = dag(numbers);
     let by_hand = dag(|dag| {
         let rows = numbers(dag).output::<u32>("rows");
         one(dag, rows);
@@ -257,7 +273,7 @@ fn outputs_that_come_and_go() {
         ],
     );
     // Without a reader in the DAG, an old value of another type may be pulled by hand.
-    let named = dag(|dag| named_numbers(dag));
+    let named = dag(named_numbers);
     table(&plain, &named, &[(ChangeKind::OutputType, "tasks.numbers.outputs.return_value", BOTH)]);
 }
 
@@ -326,4 +342,69 @@ fn params() {
     table(&standard(), &other_standard(), &[(ParamDefault, path, "")]);
     table(&required(), &wide(), &[(ParamType, path, "")]);
     table(&wide(), &required(), &[(ParamType, path, BOTH)]);
+}
+
+/// A type, and values that it writes.
+fn of<T: Serialize + JsonSchema>(values: impl IntoIterator<Item = T>) -> (TypeSchema, Vec<Value>) {
+    let values = values.into_iter().map(|value| serde_json::to_value(value).unwrap()).collect();
+    (TypeSchema::of::<T>(), values)
+}
+
+/// What the comparison says about schemas holds for values: what is said to be read is read.
+#[test]
+fn what_is_said_to_fit_fits() {
+    const LARGE: u64 = 5_000_000_000;
+    let (id, price) = (1, 1.5);
+    let knot = |next| Knot { id, next };
+    let types = [
+        of([Plain { id }]),
+        of([More { id, price }]),
+        of([MoreOptional { id, price: Some(price) }, MoreOptional { id, price: None }]),
+        of([MoreDefault { id, price }]),
+        of([Wider { id: 1 }, Wider { id: LARGE }]),
+        of([Text { id: "1".into() }]),
+        of([Nullable { id: Some(1) }, Nullable { id: None }]),
+        of([Closed { id }]),
+        of([knot(None), knot(Some(Box::new(knot(None))))]),
+        of([KnotWider { id: 1, next: Some(Box::new(KnotWider { id: LARGE, next: None })) }]),
+        of([Chain::End(7), Chain::Next(Box::new(Chain::End(8)))]),
+        of([ChainWider::End(7), ChainWider::Next(Box::new(ChainWider::End(300)))]),
+        of([Two::A, Two::B]),
+        of([Three::A, Three::B, Three::C]),
+        of([Shape::Circle { radius: 1.0 }]),
+        of([Shapes::Circle { radius: 1.0 }, Shapes::Square { side: 2.0 }]),
+        of([ShapeNamed::Circle { radius: 1.0, name: "r".into() }]),
+        of([BTreeMap::<String, u8>::new(), BTreeMap::from([("a".to_owned(), 200)])]),
+        of([BTreeMap::<u32, Option<u8>>::from([(7, Some(200)), (8, None)])]),
+        of([(7_u8, 8_u8)]),
+        of([[7_i64, -8, 9]]),
+        of([vec![Some(1.5), None], vec![]]),
+        of::<Result<u8, String>>([Ok(7), Err("x".into())]),
+        of(["2026-11-21T10:00:00Z".parse::<jiff::Timestamp>().unwrap()]),
+        of(["A".to_owned(), "any".to_owned()]),
+        of([7_u8]),
+        of([-300_i32, 300]),
+        of([1.5, 7.0]),
+    ];
+    let mut fitting = 0;
+    for ((from, values), (into, _)) in
+        types.iter().flat_map(|from| types.iter().map(move |into| (from, into)))
+    {
+        let changes = diff(&read(&contract(from, from)), &read(&contract(into, into)));
+        if changes.iter().any(|change| change.breaks.contains(&Breaks::OldValues)) {
+            // Each of these is different, so somebody must be told.
+            assert_ne!(from.written(), into.written());
+            continue;
+        }
+        for value in values {
+            fitting += 1;
+            assert_eq!(into.read().check(value), Ok(()), "{value} of {from:?} is not read by {into:?}");
+        }
+    }
+    assert!(fitting > values_of(&types), "{fitting}");
+}
+
+/// Every type reads what it writes itself.
+fn values_of(types: &[(TypeSchema, Vec<Value>)]) -> usize {
+    types.iter().map(|(_, values)| values.len()).sum()
 }

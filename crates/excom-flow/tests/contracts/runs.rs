@@ -67,7 +67,7 @@ fn runs_keep_the_version_of_their_dag() {
     let engine = engine();
     assert!(run(&engine, &counting(), "a").succeeded() && run(&engine, &counting(), "b").succeeded());
     let version = counting().contract().unwrap().version();
-    assert_eq!(versions(&engine), [version.clone()]);
+    assert_eq!(versions(&engine), std::slice::from_ref(&version));
     assert_eq!(
         (version_of(&engine, "a"), version_of(&engine, "b")),
         (Some(version.clone()), Some(version.clone()))

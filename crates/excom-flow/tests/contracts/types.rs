@@ -270,6 +270,20 @@ fn places_and_words() {
 }
 
 #[test]
+fn a_type_that_is_one_of_itself_is_described() {
+    #[derive(JsonSchema)]
+    #[serde(untagged)]
+    #[expect(dead_code, reason = "only its schema is used")]
+    enum Chain {
+        Next(Box<Chain>),
+        End(u8),
+    }
+    assert_eq!(refused::<Vec<Chain>>(&json!([3])), "fits");
+    assert_eq!(refused::<Vec<Chain>>(&json!(["x"])), r#"$[0]: expected integer 0 to 255 or …, found "x""#);
+    assert_eq!(TypeSchema::of::<Vec<Chain>>().written().to_string(), "[integer 0 to 255 or …]");
+}
+
+#[test]
 fn schemas_say_only_what_values_are_like() {
     #[derive(JsonSchema)]
     #[expect(dead_code, reason = "only its schema is used")]

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use excom_core::{Error, ErrorKind, Result, Value};
 use excom_flow::DagDefinition;
-use excom_flow::contract::{Change, Contract, diff};
 
 use crate::config::{Environment, Settings, Sources};
-use crate::{contracts, embedded};
+use crate::contract::{Change, Contract, diff};
+use crate::{contract, embedded};
 
 const ABOUT_DIFF: &str = "\
 Compares this program's DAG with an earlier version of it: one that ran here (the newest unless named, by the
@@ -67,10 +67,13 @@ fn answer(definition: &DagDefinition, matches: &ArgMatches) -> Result<(String, b
     if command == "diff" {
         let changes = diff(&earlier(definition.id(), matches)?, &contract);
         let breaks = changes.iter().any(Change::is_breaking);
-        return Ok((if json { line(&Value::of(&changes)?) } else { contracts::told(&changes) }, breaks));
+        return Ok((
+            if json { line(&Value::of(&changes)?) } else { contract::describe_changes(&changes) },
+            breaks,
+        ));
     }
     if command == "show" && !json {
-        return Ok((contracts::text(&contract), false));
+        return Ok((contract::describe(&contract), false));
     }
     let document = line(&contract.document()?);
     let Some(path) = matches.try_get_one::<PathBuf>("file").ok().flatten() else {
@@ -98,8 +101,8 @@ fn earlier(dag_id: &str, matches: &ArgMatches) -> Result<Contract> {
     let engine = embedded::open_existing(&settings)?;
     pollster::block_on(async {
         match matches.get_one::<String>("old") {
-            Some(name) => contracts::find(engine.as_ref(), dag_id, name).await,
-            None => Contract::read(&contracts::newest(engine.as_ref(), dag_id).await?.document),
+            Some(name) => contract::find(engine.as_ref(), dag_id, name).await,
+            None => Contract::read(&contract::newest(engine.as_ref(), dag_id).await?.document),
         }
     })
 }

@@ -1,5 +1,5 @@
-//! Contracts that are kept: in the database with every version of a DAG that ran, or in a file that
-//! `contracts export` wrote. And contracts and their differences as text.
+//! Contracts: what each task of a DAG takes and gives, as JSON Schemas; what a change of a DAG breaks; and contracts
+//! that are kept, in the database with every version that ran, or in a file that `contracts export` wrote.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use excom_core::run::DagVersion;
 use excom_core::{Engine, Error, ErrorKind, Result, Value, XComKey};
-use excom_flow::contract::{Change, Contract};
+pub use excom_flow::contract::*;
 
 /// The most versions that are looked through.
 const MOST: u32 = 10_000;
@@ -98,11 +98,11 @@ pub async fn check_push(engine: &Engine, key: &XComKey, value: &Value) -> Result
 /// #[dag]
 /// fn doubling(dag: &Dag, #[param(default = 21)] number: Param<i64>) { double(dag, number); }
 ///
-/// let text = excom::contracts::text(&doubling().contract()?);
+/// let text = excom::contract::describe(&doubling().contract()?);
 /// assert!(text.contains("takes  n: integer, from the parameter `number`"), "{text}");
 /// # Ok::<(), excom::Error>(())
 /// ```
-pub fn text(contract: &Contract) -> String {
+pub fn describe(contract: &Contract) -> String {
     let mut text = format!("DAG {}, version {}\n", contract.dag_id, contract.version());
     let mut line = |indent: usize, line: String| {
         // A string takes any text.
@@ -125,7 +125,7 @@ pub fn text(contract: &Contract) -> String {
 }
 
 /// Changes as text, and how many of them break something.
-pub fn told(changes: &[Change]) -> String {
+pub fn describe_changes(changes: &[Change]) -> String {
     let mut text = String::new();
     for change in changes {
         let breaks: Vec<String> = change.breaks.iter().map(ToString::to_string).collect();
