@@ -41,7 +41,8 @@ fn chain(cancellation: &Cancellation) -> (DagDefinition, [Arc<AtomicUsize>; 3]) 
     let ran: [Arc<AtomicUsize>; 3] = Default::default();
     let (counters, cancellation) = (ran.clone(), cancellation.clone());
     let definition = DagDefinition::new("d", move |dag| {
-        let counts = |place: usize, value: Field, cancels| Counts { ran: counters[place].clone(), cancels, value };
+        let counts =
+            |place: usize, value: Field, cancels| Counts { ran: counters[place].clone(), cancels, value };
         let first = dag.add("first", counts(0, Field::value(&1), None)).output();
         let second = dag.add("second", counts(1, first.into(), Some(cancellation.clone()))).output();
         dag.add("third", counts(2, second.into(), None));
@@ -53,7 +54,11 @@ fn resume(engine: &excom_core::Engine, definition: &DagDefinition) -> excom_core
     on_runtime(Runner::new(engine.clone()).resume(definition, "r", Cancellation::new()))
 }
 
-fn rerun(engine: &excom_core::Engine, definition: &DagDefinition, what: Rerun) -> excom_core::Result<RunReport> {
+fn rerun(
+    engine: &excom_core::Engine,
+    definition: &DagDefinition,
+    what: Rerun,
+) -> excom_core::Result<RunReport> {
     on_runtime(Runner::new(engine.clone()).rerun(definition, "r", what, Cancellation::new()))
 }
 
