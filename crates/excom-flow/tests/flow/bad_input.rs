@@ -164,7 +164,7 @@ fn what_is_of_another_dag_is_refused_in_every_position() {
     position(|dag, other| double(dag, expand(other.2)), "expanded list");
     position(|dag, other| total(dag, other.2.map(|n| n)), "sequence as a list");
     position(|dag, other| total(dag, list(dag).zip(other.2).map(|(n, _)| n)), "zipped");
-    position(|dag, other| drop(dag.expand_group("h", expand(other.2), |dag, n| double(dag, n))), "group");
+    position(|dag, other| dag.expand_group("h", expand(other.2), double).output, "group");
     position(
         |dag, other| {
             double::partial().n(other.0).expand_kwargs(dag, vec![json!({})]);
@@ -187,10 +187,11 @@ fn what_is_of_another_dag_is_refused_in_every_position() {
 
 #[test]
 fn what_is_inside_a_mapped_group_is_not_one_value_outside() {
+    type Inside = (XComArg<i64>, XComArg<i64>, XComArg<Vec<i64>>);
     thread_local! {
-        static INSIDE: RefCell<Option<(XComArg<i64>, XComArg<i64>, XComArg<Vec<i64>>)>> = const { RefCell::new(None) };
+        static INSIDE: RefCell<Option<Inside>> = const { RefCell::new(None) };
     }
-    fn group(dag: &Dag) -> (XComArg<i64>, XComArg<i64>, XComArg<Vec<i64>>) {
+    fn group(dag: &Dag) -> Inside {
         dag.expand_group("g", expand([1, 2]), |dag, n: XComArg<i64>| {
             let inside = (n, double(dag, n), list(dag));
             INSIDE.with_borrow_mut(|place| *place = Some(inside));
@@ -217,7 +218,7 @@ fn what_is_expanded_inside_of_a_mapped_group() {
     refused(
         |dag| {
             dag.expand_group("g", expand([1, 2]), |dag, _: XComArg<i64>| {
-                dag.expand_group("h", expand([1]), |dag, n: XComArg<i64>| double(dag, n)).output;
+                dag.expand_group("h", expand([1]), double);
             });
         },
         &["mapped group `g.h` is inside the mapped group `g`"],
