@@ -1,5 +1,7 @@
 //! Errors of DAGs, parameters, templates and runs: the engine's own type, with the place added.
 
+use std::any::Any;
+
 use excom_core::{Error, ErrorKind};
 
 /// An error about how a DAG, its parameters or a request is written.
@@ -33,4 +35,14 @@ pub(crate) fn listing<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
         [one] => one.clone(),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
+}
+
+/// What a panic said, as an error.
+pub(crate) fn panicked(who: &str, panic: &(dyn Any + Send)) -> Error {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|message| (*message).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it says nothing".to_owned());
+    Error::new(ErrorKind::Other, format!("{who} panicked: {message}"))
 }

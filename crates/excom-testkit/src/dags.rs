@@ -1,6 +1,6 @@
 //! The proof of the runner: random DAGs, whose outcome a simple model foretells, come to that outcome whatever
 //! the order in which their tasks end, and also when the program that runs them is killed or told to stop at a
-//! random moment and the run is resumed. What was done before is not done again.
+//! random moment and the run is resumed. What was done before is not done again, unless it is told to.
 
 mod build;
 mod model;
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use excom::core::RunState;
 use excom::{Cancellation, Engine, RunOptions, Runner, TaskState};
+use excom_flow::Rerun;
 use tokio::runtime::Runtime;
 
 use crate::child::{Child, tell};
@@ -53,6 +54,8 @@ pub struct Report {
     pub too_late: u64,
     /// Task instances that were done before a disturbance, and did not run again.
     pub kept: u64,
+    /// Task instances that ran again because they were told to.
+    pub again: u64,
 }
 
 impl fmt::Display for Report {
@@ -62,6 +65,7 @@ impl fmt::Display for Report {
             "{} random DAGs with {} tasks: {} states of task instances and {} XComs as the model foretells",
             self.dags, self.tasks, self.instances, self.xcoms
         )?;
+        writeln!(f, "{} task instances ran again when they were told to, and no others", self.again)?;
         write!(
             f,
             "{} runs killed ({} of them while they were resumed too), {} cancelled, {} disturbed too late: the same \
@@ -71,7 +75,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs so many DAGs, each twice: undisturbed, and killed or cancelled and resumed.
+/// Runs so many DAGs, each undisturbed; killed or cancelled, and resumed; and from one of its tasks again.
 ///
 /// # Errors
 /// What came out otherwise than foretold, with the DAG as text.
@@ -105,6 +109,7 @@ impl Round<'_> {
             0 => self.cancelled(&mut random, whole, report)?,
             _ => self.killed(&mut random, whole, report)?,
         }
+        self.again(&mut random, report)?;
         report.dags += 1;
         report.tasks += self.plan.tasks.len() as u64;
         report.instances += self.expected.states.len() as u64;
@@ -123,6 +128,36 @@ impl Round<'_> {
         self.compare(&home::open(folder.path())?, "undisturbed")?;
         self.check_side(&world, &BTreeSet::new(), 0)?;
         Ok(whole)
+    }
+
+    /// Runs the DAG, and a task of it and what is behind it again: the same comes of it, and nothing else runs.
+    fn again(&self, random: &mut Random, report: &mut Report) -> Result<()> {
+        let plan = Arc::new(self.plan.as_ref().clone().steady());
+        let steady = Round { plan: &plan, expected: model::outcome(&plan), ..*self };
+        let folder = tempfile::tempdir()?;
+        let world = World::new(side(folder.path()), random.number(), LONGEST);
+        steady.go_on(
+            &home::open(folder.path())?,
+            &world,
+            parallelism(random.number()),
+            &Cancellation::new(),
+        )?;
+        let ran = bodies(&world)?.len();
+        let task = usize::try_from(random.below(plan.tasks.len() as u64))?;
+        let definition = build::definition(&plan, &world);
+        let runner = Runner::new(home::open(folder.path())?).parallelism(parallelism(random.number()));
+        let what = Rerun::From(vec![plan.id(task)]);
+        self.runtime.block_on(runner.rerun(&definition, RUN, what, Cancellation::new()))?;
+        let how = format!("from {} again", plan.id(task));
+        steady.compare(&home::open(folder.path())?, &how)?;
+        let allowed: BTreeSet<String> = plan.again(task).into_iter().map(|task| plan.id(task)).collect();
+        for (task_id, map_index) in bodies(&world)?.into_iter().skip(ran) {
+            if !allowed.contains(&task_id) {
+                return Err(format!("{how}: {task_id} [{map_index}] ran too").into());
+            }
+            report.again += 1;
+        }
+        Ok(())
     }
 
     /// Starts the run, or goes on with it when it was begun and has not ended.

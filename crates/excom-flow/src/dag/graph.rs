@@ -337,7 +337,10 @@ impl Finish<'_> {
         Some(match source {
             Source::Literal(value) => Taken::Literal(value),
             Source::Invalid(message) => {
-                self.problems.push(invalid(format!("{place}: {message}")));
+                self.problems.push(
+                    invalid(format!("{place}: {message}"))
+                        .hint("what is written in a DAG is JSON: no NaN, and names that are text"),
+                );
                 return None;
             }
             Source::Param(param) => {
@@ -471,7 +474,10 @@ impl Finish<'_> {
         elements.leaves(&mut |leaf| leaves.push(leaf));
         for leaf in leaves {
             match leaf {
-                Elements::Invalid(message) => self.problems.push(invalid(format!("{place}: {message}"))),
+                Elements::Invalid(message) => self.problems.push(
+                    invalid(format!("{place}: {message}"))
+                        .hint("a sequence is a list or dict of JSON values, or what tasks outside of mapped groups give"),
+                ),
                 Elements::Param(param) => self.param(place, param),
                 Elements::XCom { task, many: true, .. } => {
                     producers.extend(self.mapped_producer(*task, place, taker));
@@ -511,7 +517,9 @@ impl Finish<'_> {
             let mut producers = BTreeSet::new();
             if let Some(elements) = self.groups[group as usize].expand.clone() {
                 elements.leaves(&mut |leaf| {
-                    if let Elements::XCom { task, .. } = leaf {
+                    if let Elements::XCom { task, .. } = leaf
+                        && task.dag == self.token
+                    {
                         producers.insert(task.index);
                     }
                 });

@@ -44,6 +44,11 @@ impl<R> Group<'_, R> {
 }
 
 /// What a mapped group's closure gives, as it is seen outside: one value inside is a sequence there.
+#[diagnostic::on_unimplemented(
+    message = "a mapped group cannot give `{Self}`",
+    label = "its closure gives what tasks in it give: an `XComArg`, a tuple of some, or nothing",
+    note = "what is not of a task is known outside of the group anyway, and what is mapped itself cannot be in it"
+)]
 pub trait Outside {
     /// What it is outside.
     type Outside;

@@ -293,12 +293,7 @@ fn timed_out(timeout: Option<Duration>) -> Error {
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(|message| (*message).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "it says nothing".to_owned());
-    Error::new(ErrorKind::Other, format!("the task panicked: {message}"))
+    crate::error::panicked("the task", panic)
 }
 
 fn entries(key: &excom_core::TaskInstanceKey, value: &Value) -> Result<Vec<(XComKey, Value)>, BoxError> {

@@ -1,6 +1,6 @@
 //! What is known of a run that was begun before: what is done in it, and how often the rest was tried.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use excom_core::{Caller, Engine, PullOptions, Result, TaskState, XComKey};
@@ -23,6 +23,8 @@ pub(super) struct Past {
     tries: HashMap<Instance, (u32, u32)>,
     /// How many instances each mapped task had.
     lengths: HashMap<u32, u32>,
+    /// The tasks of which something is known.
+    known: HashSet<u32>,
     /// Whether something done was told since the last look.
     news: bool,
 }
@@ -50,6 +52,7 @@ impl Past {
                     *length = (*length).max(instance.map_index.unsigned_abs() + 1);
                 }
                 let Some(attempt) = info.attempt else { continue };
+                past.known.insert(task);
                 let ran = attempt.try_number;
                 let ended = info.state.is_finished() && info.state != TaskState::Removed;
                 if anew.contains(&task) {
@@ -108,8 +111,7 @@ impl Past {
 
     /// Whether something of a task is known.
     pub(super) fn knows(&self, task: u32) -> bool {
-        self.lengths.contains_key(&task)
-            || self.done.keys().chain(self.tries.keys()).any(|instance| instance.task == task)
+        self.lengths.contains_key(&task) || self.known.contains(&task)
     }
 
     /// How a task instance ended before, and the tasks that it chose to skip.

@@ -7,6 +7,7 @@ mod resolved;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use excom_core::{Shape, Value};
@@ -17,7 +18,7 @@ pub use mapped::Mapped;
 pub(crate) use resolved::{Resolved, Unresolved, resolve};
 
 use crate::arg::{Many, One, Origin, TaskRef, XComArg};
-use crate::error::within;
+use crate::error::{panicked, within};
 use crate::outcome::{BoxError, Result};
 use crate::params::Param;
 
@@ -70,13 +71,16 @@ impl fmt::Debug for Predicate {
 
 impl Function {
     pub(crate) fn call(&self, element: &Value) -> Result<Value> {
-        self.0(element)
+        // It is a user's code, and whoever expands a task must survive it.
+        catch_unwind(AssertUnwindSafe(|| self.0(element)))
+            .unwrap_or_else(|panic| Err(panicked("the function given to `map`", &*panic).into()))
     }
 }
 
 impl Predicate {
     pub(crate) fn call(&self, element: &Value) -> excom_core::Result<bool> {
-        self.0(element)
+        catch_unwind(AssertUnwindSafe(|| self.0(element)))
+            .unwrap_or_else(|panic| Err(panicked("the function given to `filter`", &*panic)))
     }
 }
 

@@ -1,11 +1,11 @@
 //! What the end of a body pushes: nothing for nothing, several outputs, and what mapping asks of a result.
 
 use excom::prelude::*;
-use excom_core::{Engine, TaskState};
-use excom_flow::{DagDefinition, RunOptions, RunReport, Runner, SkipDownstream};
+use excom_core::{Engine, TaskState, ValueStore};
+use excom_flow::{Cancellation, DagDefinition, Rerun, RunOptions, RunReport, Runner, SkipDownstream};
 use serde_json::{Value as Json, json};
 
-use crate::support::{engine, run, run_with, states, texts};
+use crate::support::{engine, on_runtime, run, run_with, states, texts};
 use crate::{text_of, xcom};
 
 #[task]
@@ -89,7 +89,7 @@ fn the_length_limit_counts_for_products_and_mapped_tasks_too() {
     assert!(failure.message.contains("2 × 3") && failure.message.contains("at most 5"), "{failure:?}");
     assert_eq!(states(&engine, "d", "two"), [(-1, TaskState::Failed)]);
     assert_eq!(states(&engine, "d", "g.two"), [(-1, TaskState::Failed)]);
-    let report = run_with(&Runner::new(engine.clone()).max_map_length(6), &definition, RunOptions::new());
+    let report = run_with(&Runner::new(engine).max_map_length(6), &definition, RunOptions::new());
     assert!(report.succeeded(), "{report:?}");
 }
 
@@ -227,4 +227,29 @@ fn a_branch_pushes_what_it_followed_and_not_what_it_returned() {
         (r#"{"followed":["end"]}"#.into(), "1".into())
     );
     assert_eq!(states(&engine, "d", "right"), [(-1, TaskState::Skipped)]);
+}
+
+#[test]
+fn a_choice_that_is_stored_outside_of_the_database_is_known_when_tasks_run_again() {
+    let followed = "f".repeat(200);
+    let definition = DagDefinition::new("d", move |dag| {
+        let choose = choose_long(dag);
+        dag.bash(&followed, "true").after(choose);
+        let before = dag.bash("before", "true");
+        dag.bash("right", "true").after(choose).after(before);
+    });
+    let (engine, store) = crate::offloading();
+    assert!(run(&engine, &definition).succeeded());
+    let objects = pollster::block_on(store.list(None, 10)).unwrap();
+    assert!(!objects.is_empty(), "the choice is inline, so this shows nothing");
+    let again = Rerun::From(vec!["before".into()]);
+    let runner = Runner::new(engine.clone());
+    let report = on_runtime(runner.rerun(&definition, "r", again, Cancellation::new())).unwrap();
+    assert!(report.succeeded(), "{report:?}");
+    assert_eq!(states(&engine, "d", "right"), [(-1, TaskState::Skipped)]);
+}
+
+#[task]
+fn choose_long(ti: &TaskInstance) {
+    ti.skip_downstream(SkipDownstream::AllBut(vec!["f".repeat(200)]));
 }

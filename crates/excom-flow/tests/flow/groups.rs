@@ -152,7 +152,7 @@ fn a_mapped_group_without_elements_is_skipped_when_its_turn_comes() {
         let skipped = dag.bash("skipped", "exit 99");
         let broken = dag.bash("broken", "false");
         let empty: Vec<i64> = Vec::new();
-        let group = dag.expand_group("g", expand(empty.clone()), |dag, n: XComArg<i64>| {
+        let group = dag.expand_group("g", expand(empty), |dag, n: XComArg<i64>| {
             dag.task(add(dag, n, n)).after(skipped);
             dag.task(add(dag, n, n)).after(broken);
             dag.task(add(dag, n, n)).after(broken).trigger_rule(TriggerRule::AllDone);

@@ -4,6 +4,8 @@
 
 extern crate excom_flow as excom;
 
+mod airflow_examples;
+mod bad_input;
 mod bash;
 mod branching;
 mod cancelling;

@@ -30,7 +30,7 @@ impl Operator for Counts {
         ti.axcom_push("ran", &self.ran.load(Ordering::Relaxed)).await?;
         if let Some(cancellation) = self.cancels.filter(|cancellation| !cancellation.is_cancelled()) {
             cancellation.cancel();
-            return std::future::pending().await;
+            return Err("interrupted".into());
         }
         Ok(self.value.get::<i64>()? + 1)
     }

@@ -84,7 +84,8 @@ fn a_try_that_takes_too_long_fails_and_is_tried_again() {
 
 #[test]
 fn the_thread_of_a_try_that_took_too_long_writes_nothing_into_the_next() {
-    static GATE: LazyLock<(Mutex<mpsc::Sender<()>>, Mutex<mpsc::Receiver<()>>)> = LazyLock::new(|| {
+    type Gate = (Mutex<mpsc::Sender<()>>, Mutex<mpsc::Receiver<()>>);
+    static GATE: LazyLock<Gate> = LazyLock::new(|| {
         let (sender, receiver) = mpsc::channel();
         (Mutex::new(sender), Mutex::new(receiver))
     });

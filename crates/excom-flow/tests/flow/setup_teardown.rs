@@ -133,7 +133,7 @@ fn running_work_again_sets_up_and_tears_down_again() {
     let engine = engine();
     assert!(run(&engine, &definition).succeeded());
     let again = Rerun::From(vec!["work".into()]);
-    let runner = Runner::new(engine.clone());
+    let runner = Runner::new(engine);
     let report = on_runtime(runner.rerun(&definition, "r", again, Cancellation::new())).unwrap();
     let tries: Vec<u32> = report.tasks.iter().map(|task| task.tries).collect();
     assert_eq!(tries, [2, 2, 2], "{report:?}");

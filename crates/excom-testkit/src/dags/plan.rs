@@ -217,6 +217,29 @@ impl Plan {
         plan
     }
 
+    /// The same DAG with tasks that do the same each time that they run.
+    pub(super) fn steady(mut self) -> Self {
+        for step in &mut self.tasks {
+            step.fails = if step.fails > step.retries { u32::MAX } else { 0 };
+            step.notes = false;
+        }
+        self
+    }
+
+    /// The tasks that may run again when one is told to: those behind it, and setups and teardowns around those.
+    pub(super) fn again(&self, task: usize) -> BTreeSet<usize> {
+        let upstream = self.upstream();
+        let mut again = Self::behind(&[task], &upstream);
+        for (teardown, step) in self.tasks.iter().enumerate() {
+            if let Part::Teardown(setup, _) = step.part
+                && !again.is_disjoint(&Self::behind(&[setup], &upstream))
+            {
+                again.extend([setup, teardown]);
+            }
+        }
+        again
+    }
+
     /// The id of a task.
     pub(super) fn id(&self, task: usize) -> String {
         let step = &self.tasks[task];
