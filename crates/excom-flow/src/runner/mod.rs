@@ -16,6 +16,7 @@ mod system;
 mod test_task;
 mod version;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::poll_fn;
@@ -311,6 +312,8 @@ impl Runner {
                 .hint("name a task to run again from"));
         }
         let anew = graph.with_setups(graph.behind(first.into_iter()));
+        // Whoever is killed from here on leaves a run that can be resumed.
+        self.engine.start_run(&info.run).await?;
         self.clear(&graph, run_id, &anew).await?;
         let past = Past::read(&self.engine, &graph, &info.run.run_id, &anew).await?;
         let params = stored_params(definition, &info)?;
@@ -344,21 +347,24 @@ impl Runner {
         Ok(failed)
     }
 
-    /// Clears what task instances pushed, and lets them wait again.
+    /// Lets task instances wait again, and clears what they pushed. In this order, and the last tasks first, so
+    /// that nothing counts as done whose values, or whose elders' values, are gone.
     async fn clear(&self, graph: &Graph, run_id: &str, tasks: &BTreeSet<u32>) -> Result<()> {
         let mut cleared = Vec::new();
         self.each_instance(graph, run_id, |task, info| {
             if tasks.contains(&task) && info.state != TaskState::Removed {
-                cleared.push((info.key, TaskState::Scheduled));
+                cleared.push((Reverse(task), info.key));
             }
         })
         .await?;
-        for (key, _) in &cleared {
-            let scope = excom_core::db::Scope::TaskInstance(key.clone());
-            self.engine.clear(&Caller::System("runner"), &scope).await?;
-        }
-        for states in cleared.chunks(1000) {
+        cleared.sort_by_key(|(task, _)| *task);
+        let waiting: Vec<(TaskInstanceKey, TaskState)> =
+            cleared.iter().map(|(_, key)| (key.clone(), TaskState::Scheduled)).collect();
+        for states in waiting.chunks(1000) {
             self.engine.set_states(states).await?;
+        }
+        for (_, key) in cleared {
+            self.engine.clear(&Caller::System("runner"), &excom_core::db::Scope::TaskInstance(key)).await?;
         }
         Ok(())
     }
