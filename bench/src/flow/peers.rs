@@ -39,6 +39,7 @@ impl First {
 
 struct HandOn;
 
+#[expect(clippy::ptr_arg, reason = "the macro needs the type of the value")]
 #[task]
 impl HandOn {
     async fn run(text: &String) -> String {
@@ -51,7 +52,7 @@ async fn with_dagx(text: &str, length: usize) {
     let first = dag.add_task(First(text.to_owned()));
     let mut last = dag.add_task(HandOn).depends_on(&first);
     for _ in 2..length {
-        last = dag.add_task(HandOn).depends_on(&last);
+        last = dag.add_task(HandOn).depends_on(last);
     }
     dag.run(|task| drop(tokio::spawn(task))).await.expect("the chain runs");
 }

@@ -112,6 +112,9 @@ mod tests {
     use excom_core::run::DagRun;
     use excom_flow::ParamSpec;
 
+    use std::ffi::OsString;
+
+    use super::super::arguments::{Action, Arguments};
     use super::*;
 
     fn definition(retries: u32) -> DagDefinition {
@@ -121,8 +124,10 @@ mod tests {
     }
 
     fn ask(definition: &DagDefinition, words: &[&str]) -> Result<(String, bool)> {
-        let words = std::iter::once("contracts").chain(words.iter().copied());
-        answer(definition, &command().try_get_matches_from(words).unwrap())
+        let words = ["weather", "contracts"].iter().chain(words).map(OsString::from);
+        let arguments = Arguments::read(std::slice::from_ref(definition), words).unwrap();
+        let Action::Contracts(matches) = &arguments.action else { panic!("{arguments:?}") };
+        answer(definition, matches)
     }
 
     #[test]
