@@ -1,4 +1,5 @@
 //! Other runners of DAGs, with the same chain: they keep values in memory, and lose them with the process.
+#![allow(clippy::ptr_arg, reason = "a peer's macro wants the type of the value itself")]
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,7 +40,6 @@ impl First {
 
 struct HandOn;
 
-#[expect(clippy::ptr_arg, reason = "the macro needs the type of the value")]
 #[task]
 impl HandOn {
     async fn run(text: &String) -> String {
