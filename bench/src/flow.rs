@@ -24,8 +24,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 const ROUNDS: usize = 5;
 const CHAIN: usize = 100;
 const RUNS: usize = 1000;
-/// How many runs go on at the same time.
-const AT_ONCE: usize = 16;
+/// How many runs go on at the same time: as many as tasks do unless told.
+const AT_ONCE: usize = 32;
 const MAPPED: i64 = 10_000;
 
 /// Measures a row of this group; none when it is of another group.

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use excom_core::{Error, ErrorKind, Result};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::failure::told;
@@ -109,6 +110,8 @@ fn create(path: &Path) -> Result<()> {
 
 fn configure(connection: &Connection, options: Options) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(96);
+    // Plans do not depend on the values that are bound: a statement would be compiled again for every new one.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "cache_size", -32_768)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "trusted_schema", false)?;

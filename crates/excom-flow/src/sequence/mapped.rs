@@ -5,14 +5,14 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use excom_core::{Answer, PullOptions, Result, SequenceKey, Slice, TaskChannel};
+use excom_core::{Answer, PullOptions, Result, SequenceKey, Slice, TaskChannel, XComKey};
 use pollster::block_on;
 use serde::de::DeserializeOwned;
 
 use crate::error::within;
 
 /// How many elements are read together.
-const PAGE: i64 = 100;
+const PAGE: usize = 100;
 
 /// The values that the instances of a mapped task pushed, as an argument: read when they are asked for, so
 /// that any number of them needs little memory. Instances that pushed nothing leave a gap in the map indexes.
@@ -112,19 +112,15 @@ impl<T: DeserializeOwned> Mapped<T> {
 
     /// All values, each with its real map index, in order; a page at a time is in memory. Blocks.
     pub fn iter(&self) -> impl Iterator<Item = Result<(i32, T)>> + use<'_, T> {
+        let mut indexes: Option<std::vec::IntoIter<i32>> = None;
         let mut page: VecDeque<(i32, Answer)> = VecDeque::new();
-        let mut next = Some(0);
         std::iter::from_fn(move || {
-            while page.is_empty()
-                && let Some(start) = next
-            {
-                match block_on(self.page(start)) {
-                    Ok(items) => {
-                        next = (!items.is_empty()).then_some(start + PAGE);
-                        page = items.into();
-                    }
+            if page.is_empty() {
+                match block_on(self.next_page(&mut indexes)) {
+                    Ok(next) => page = next,
                     Err(error) => {
-                        next = None;
+                        // Whoever goes on behind an error finds the end.
+                        indexes = Some(Vec::new().into_iter());
                         return Some(Err(error));
                     }
                 }
@@ -133,6 +129,24 @@ impl<T: DeserializeOwned> Mapped<T> {
             let value = answer.value().and_then(|value| self.read(map_index, &value));
             Some(value.map(|value| (map_index, value)))
         })
+    }
+
+    /// The values at the next map indexes, which are found out first.
+    async fn next_page(
+        &self,
+        indexes: &mut Option<std::vec::IntoIter<i32>>,
+    ) -> Result<VecDeque<(i32, Answer)>> {
+        let indexes = match indexes {
+            Some(indexes) => indexes,
+            None => indexes.insert(self.channel.indexes(&self.key).await?.into_iter()),
+        };
+        let page: Vec<i32> = indexes.by_ref().take(PAGE).collect();
+        if page.is_empty() {
+            return Ok(VecDeque::new());
+        }
+        let keys: Vec<XComKey> = page.iter().map(|map_index| self.key.at(*map_index)).collect();
+        let answers = self.channel.pull(&keys, PullOptions::default()).await?;
+        Ok(page.into_iter().zip(answers).collect())
     }
 
     /// The values at some places in the order of map indexes, each with its map index, without blocking.
@@ -145,11 +159,6 @@ impl<T: DeserializeOwned> Mapped<T> {
             .into_iter()
             .map(|(map_index, answer)| Ok((map_index, self.read(map_index, &answer.value()?)?)))
             .collect()
-    }
-
-    async fn page(&self, start: i64) -> Result<Vec<(i32, Answer)>> {
-        let slice = Slice { start: Some(start), stop: Some(start + PAGE), ..Slice::default() };
-        self.channel.slice(&self.key, slice).await
     }
 
     fn read(&self, map_index: i32, value: &excom_core::Value) -> Result<T> {
