@@ -31,7 +31,7 @@ const TIMEOUT_GRACE: Duration = Duration::from_secs(15);
 pub(super) struct Try {
     pub(super) instance: Instance,
     pub(super) try_number: u32,
-    /// Whether another try follows when this one fails.
+    /// Whether no other try follows when this one fails.
     pub(super) last: bool,
     /// The attempt that goes on, after it looked and found that it must wait.
     pub(super) resumed: Option<(Attempt, Resumed)>,
@@ -112,6 +112,7 @@ pub(super) async fn run(shared: &Shared, order: Try) -> Ended {
     if let Ok(executed) = executed {
         (skips, pushes) = (executed.skips, executed.pushes);
     }
+    let mut warnings = Vec::new();
     let finished = finish(shared, &attempt, state, pushes, &channel).await;
     if let Err(error) = finished {
         // What was not written did not happen: the task cannot count as done.
@@ -120,9 +121,10 @@ pub(super) async fn run(shared: &Shared, order: Try) -> Ended {
             (state, failure, again) = (failed, Some(Failure::of(&error)), None);
             skips.clear();
         }
-        drop(shared.engine.set_attempt_state(&attempt, state).await);
+        if let Err(error) = shared.engine.set_attempt_state(&attempt, state).await {
+            warnings.push(format!("the state {state} of {key} is not written: {error}"));
+        }
     }
-    let mut warnings = Vec::new();
     if let (Some(failure), TaskState::Failed | TaskState::UpForRetry) = (&mut failure, state) {
         failure.read = channel.read();
     }

@@ -106,7 +106,8 @@ pub(super) struct RunEnded {
 }
 
 impl Execution {
-    pub(super) fn new(shared: Arc<Shared>, parallelism: usize, past: Past) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, parallelism: usize, mut past: Past) -> Self {
+        let warnings = past.take_warnings();
         Self {
             parallelism,
             schedule: Schedule::new(shared.graph.clone()),
@@ -117,7 +118,7 @@ impl Execution {
             reports: shared.graph.tasks().iter().map(TaskReport::new).collect(),
             pending: JoinSet::new(),
             untold: Vec::new(),
-            warnings: Vec::new(),
+            warnings,
             shared,
         }
     }
@@ -324,11 +325,11 @@ impl Execution {
                 (delay, None)
             }
             // It was interrupted; only another run of it goes on.
-            (TaskState::Scheduled, _) => return self.finished(instance, ended),
+            (TaskState::Scheduled, _) => return self.finished(instance, number, ended),
             _ => {
                 self.tries.remove(&instance);
                 let skips = ended.skips.clone();
-                self.finished(instance, ended);
+                self.finished(instance, number, ended);
                 self.schedule.ended(instance, state, &skips);
                 return self.note_decided();
             }
@@ -344,13 +345,13 @@ impl Execution {
     }
 
     /// A task instance is done, or was interrupted.
-    fn finished(&mut self, instance: Instance, ended: Ended) {
+    fn finished(&mut self, instance: Instance, try_number: u32, ended: Ended) {
         let task = self.shared.task(instance);
         self.shared.report(&Event::TaskFinished {
             task_id: task.shared_id(),
             map_index: instance.map_index,
             state: ended.state,
-            try_number: self.reports[instance.task as usize].tries,
+            try_number,
             duration: ended.duration,
             pushed: &ended.pushed,
             failure: ended.failure.as_ref(),
@@ -377,6 +378,12 @@ impl Execution {
                 failure: failure.filter(|_| instance.map_index == UNMAPPED),
                 log: None,
             });
+            if self.shared.task(instance).is_mapped() && instance.map_index == UNMAPPED {
+                // The instances that an earlier run of it had are no part of this one.
+                let had = i32::try_from(self.past.length(instance.task)).unwrap_or(i32::MAX);
+                let key = |map_index| self.shared.key(Instance { task: instance.task, map_index });
+                self.untold.extend((0..had).map(|map_index| (key(map_index), TaskState::Removed)));
+            }
             self.untold.push((key, state));
         }
     }

@@ -221,7 +221,8 @@ impl Runner {
     /// thread, which nothing can stop: it is not waited for, but a runtime that is dropped waits for it.
     ///
     /// # Errors
-    /// When the run cannot start: the DAG is wrong, a parameter is, or the engine cannot be written. What
+    /// When the run cannot start: the DAG is wrong, a parameter is, there is a run of that id already, or the
+    /// engine cannot be written. What
     /// happens to tasks is in the report.
     pub async fn run(&self, definition: &DagDefinition, options: RunOptions) -> Result<RunReport> {
         let graph = definition.graph()?;
@@ -231,6 +232,11 @@ impl Runner {
             Some(run_id) => run_id.into(),
             None => self.new_run_id().into(),
         };
+        if let Some(state) = self.state(&graph, &run_id).await? {
+            return Err(invalid(format!("DAG `{}` has a run `{run_id}` already: {state}", definition.id()))
+                .hint("go on with it with `run --resume`, or run tasks of it again with `rerun`")
+                .hint("or choose another run id"));
+        }
         let run = DagRun {
             logical_date: options.logical_date,
             conf: Some(params.to_dict()?),
@@ -318,6 +324,12 @@ impl Runner {
         let past = Past::read(&self.engine, &graph, &info.run.run_id, &anew).await?;
         let params = stored_params(definition, &info)?;
         self.drive(definition, graph, info.run, params, cancellation, past).await
+    }
+
+    /// The state of a run, once it was started.
+    async fn state(&self, graph: &Graph, run_id: &str) -> Result<Option<RunState>> {
+        let info = self.engine.db().run_info(graph.dag_id(), run_id).await?;
+        Ok(info.and_then(|info| info.state))
     }
 
     async fn known(&self, graph: &Graph, run_id: &str) -> Result<RunInfo> {

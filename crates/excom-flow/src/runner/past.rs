@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use excom_core::{Caller, Engine, PullOptions, Result, TaskState, XComKey};
+use excom_core::{Caller, Engine, PullOptions, Result, TaskInstanceKey, TaskState, XComKey};
 use serde::Deserialize;
 
 use super::execute::SKIPMIXIN_KEY;
@@ -27,6 +27,7 @@ pub(super) struct Past {
     known: HashSet<u32>,
     /// Whether something done was told since the last look.
     news: bool,
+    warnings: Vec<String>,
 }
 
 impl Past {
@@ -51,7 +52,13 @@ impl Past {
                     let length = past.lengths.entry(task).or_default();
                     *length = (*length).max(instance.map_index.unsigned_abs() + 1);
                 }
-                let Some(attempt) = info.attempt else { continue };
+                let Some(attempt) = info.attempt else {
+                    // What was chosen before holds, also when the choice itself cannot be read any more.
+                    if info.state == TaskState::Skipped && !anew.contains(&task) {
+                        past.done.insert(instance, (info.state, Vec::new()));
+                    }
+                    continue;
+                };
                 past.known.insert(task);
                 let ran = attempt.try_number;
                 let ended = info.state.is_finished() && info.state != TaskState::Removed;
@@ -60,11 +67,11 @@ impl Past {
                 } else if ended && info.state != TaskState::UpstreamFailed {
                     past.done.insert(instance, (info.state, Vec::new()));
                 } else if info.state == TaskState::UpForRetry {
-                    past.tries.insert(instance, (ran, ran));
+                    past.tries.insert(instance, (ran, failed_tries(engine, &info.key, ran).await?));
                 } else {
                     // Whoever ran it was interrupted: the same try begins again.
                     let before = ran.saturating_sub(1);
-                    past.tries.insert(instance, (before, before));
+                    past.tries.insert(instance, (before, failed_tries(engine, &info.key, before).await?));
                 }
             }
         }
@@ -78,8 +85,7 @@ impl Past {
         for instances in instances.chunks(PAGE as usize) {
             let key = |instance: &Instance| -> Result<XComKey> {
                 let task_id = graph.tasks()[instance.task as usize].shared_id().clone();
-                let any =
-                    excom_core::TaskInstanceKey::new(graph.dag_id().clone(), run_id.clone(), task_id, -1)?;
+                let any = TaskInstanceKey::new(graph.dag_id().clone(), run_id.clone(), task_id, -1)?;
                 sibling(&any, any.task_id.clone(), instance.map_index).xcom(SKIPMIXIN_KEY)
             };
             let keys: Vec<XComKey> = instances.iter().map(key).collect::<Result<_>>()?;
@@ -94,15 +100,21 @@ impl Past {
             let keys: Vec<XComKey> = chosen.iter().map(|(_, key)| key.clone()).collect();
             let answers = engine.pull(&Caller::System("runner"), &keys, PullOptions::default()).await?;
             for ((instance, _), answer) in chosen.into_iter().zip(answers) {
-                let choice: Choice = answer.value()?.get()?;
-                let skips = match choice {
+                let skips = answer.value().and_then(|value| value.get()).and_then(|choice| match choice {
                     Choice::Followed(followed) => {
-                        graph.skipped(instance.task, &SkipDownstream::AllBut(followed))?
+                        graph.skipped(instance.task, &SkipDownstream::AllBut(followed))
                     }
-                    Choice::Skipped(skipped) => skipped.iter().filter_map(|id| graph.number(id)).collect(),
-                };
-                if let Some(done) = self.done.get_mut(&instance) {
-                    done.1 = skips;
+                    Choice::Skipped(skipped) => {
+                        Ok(skipped.iter().filter_map(|id| graph.number(id)).collect())
+                    }
+                });
+                match (skips, self.done.get_mut(&instance)) {
+                    (Ok(skips), Some(done)) => done.1 = skips,
+                    (Err(error), _) => self.warnings.push(format!(
+                        "what task `{}` chose cannot be read, so what was skipped stays so: {error}",
+                        graph.tasks()[instance.task as usize].id()
+                    )),
+                    (Ok(_), None) => {}
                 }
             }
         }
@@ -131,6 +143,16 @@ impl Past {
         self.tries.get(&instance).copied().unwrap_or_default()
     }
 
+    /// What was odd about it.
+    pub(super) fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// How many instances a mapped task had.
+    pub(super) fn length(&self, task: u32) -> u32 {
+        self.lengths.get(&task).copied().unwrap_or(0)
+    }
+
     /// How many instances the tasks of something expanded had.
     pub(super) fn lengths(&self, graph: &Graph, target: Target) -> Vec<(u32, u32)> {
         let tasks = match target {
@@ -139,6 +161,18 @@ impl Past {
         };
         tasks.into_iter().filter_map(|task| Some((task, *self.lengths.get(&task)?))).collect()
     }
+}
+
+/// How many of the last tries failed, since the task instance was done or was run again: of those up to this
+/// one, as they are labelled.
+async fn failed_tries(engine: &Engine, key: &TaskInstanceKey, up_to: u32) -> Result<u32> {
+    if up_to == 0 {
+        return Ok(0);
+    }
+    let attempts = engine.attempts(key).await?;
+    let last = attempts.iter().rev().filter(|attempt| attempt.try_number <= up_to);
+    let failed = last.take_while(|attempt| attempt.state == TaskState::UpForRetry).count();
+    Ok(u32::try_from(failed).unwrap_or(u32::MAX))
 }
 
 /// What a task pushed about the tasks that it chose to skip.

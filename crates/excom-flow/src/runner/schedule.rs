@@ -253,24 +253,23 @@ impl Schedule {
 
     /// A task instance that started is done. `skips` are tasks behind it that it chose to skip.
     pub(crate) fn ended(&mut self, instance: Instance, state: TaskState, skips: &[u32]) {
-        let mut forced = Vec::new();
+        let (mut siblings, mut tasks) = (Vec::new(), Vec::new());
         for skip in skips {
             let target = &self.graph.tasks()[*skip as usize];
             if together(&self.graph, instance.task, target) {
-                self.forced.insert(Instance { task: *skip, map_index: instance.map_index });
-            } else if self.graph.tasks()[instance.task as usize].is_mapped() {
+                let sibling = Instance { task: *skip, map_index: instance.map_index };
+                self.forced.insert(sibling);
+                siblings.push(sibling);
+            } else if !self.graph.tasks()[instance.task as usize].is_mapped() {
                 // What one instance chooses says nothing about tasks that wait for all of them.
-                continue;
-            } else {
                 self.tasks[*skip as usize].forced = true;
+                tasks.push(*skip);
             }
-            forced.push(*skip);
         }
         self.spread(vec![(instance, state)]);
         let mut done = Vec::new();
-        for task in forced {
-            self.evaluate_all(task, &mut done);
-        }
+        siblings.into_iter().for_each(|sibling| self.evaluate(sibling, &mut done));
+        tasks.into_iter().for_each(|task| self.evaluate_all(task, &mut done));
         self.spread(done);
     }
 

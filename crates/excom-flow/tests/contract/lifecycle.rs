@@ -100,7 +100,7 @@ fn every_poke_of_a_rescheduled_task_finds_what_the_last_one_pushed() {
 }
 
 #[test]
-fn a_run_that_is_repeated_begins_clear_task_by_task() {
+fn a_run_is_not_begun_twice_and_running_again_begins_clear() {
     use std::sync::atomic::{AtomicU8, Ordering};
     static RUNS: AtomicU8 = AtomicU8::new(0);
     #[task]
@@ -119,11 +119,21 @@ fn a_run_that_is_repeated_begins_clear_task_by_task() {
     });
     let engine = engine();
     assert!(run(&engine, &definition).succeeded());
-    assert!(!run(&engine, &definition).succeeded());
+    // A run is not begun twice: what is in it would be mixed.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runner = excom::Runner::new(engine.clone());
+    let twice = runner.run(&definition, excom::RunOptions::new().run_id("r"));
+    let refused = runtime.block_on(twice).unwrap_err();
+    assert_eq!(refused.to_string(), "DAG `d` has a run `r` already: success");
+    assert!(refused.hints()[0].contains("rerun"), "{refused:?}");
+
+    let again = excom::Rerun::From(vec!["first".into()]);
+    let report = runtime.block_on(runner.rerun(&definition, "r", again, excom::Cancellation::new())).unwrap();
+    assert!(!report.succeeded());
     assert_eq!(pushed(&engine, "d", "first", "of_run_0"), None);
     assert_eq!(pushed(&engine, "d", "first", "return_value"), None);
     assert_eq!(pushed(&engine, "d", "first", "of_run_1").unwrap(), "1");
-    // What did not start again keeps what it had.
+    // What follows is cleared with it, also when it does not start again.
     assert_eq!(state(&engine, "d", "behind"), Some(TaskState::UpstreamFailed));
-    assert_eq!(pushed(&engine, "d", "behind", "return_value").unwrap(), "40");
+    assert_eq!(pushed(&engine, "d", "behind", "return_value"), None);
 }

@@ -138,7 +138,7 @@ fn choices_in_a_dag() {
     assert_eq!(value("empty"), None);
     // Nothing is skipped, so what a branch returns is pushed, as in Airflow.
     assert_eq!((value("by").unwrap(), value("named").unwrap()), (r#"["load"]"#.into(), r#"["load"]"#.into()));
-    let broken = DagDefinition::new("d", |dag| {
+    let broken = DagDefinition::new("broken", |dag| {
         dag.branch_by("by", |_| -> Result<Option<&str>> { panic!("no idea") });
     });
     let report = run(&engine, &broken);

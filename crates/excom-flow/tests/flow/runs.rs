@@ -193,19 +193,6 @@ fn tasks_run_behind_everything_that_they_wait_for() {
 }
 
 #[test]
-fn the_same_run_again_starts_new_attempts() {
-    #[dag]
-    fn again(dag: &Dag) {
-        needs(dag, ok(dag), 1);
-    }
-    let engine = engine();
-    assert!(run(&engine, &again()).succeeded());
-    assert!(run(&engine, &again()).succeeded());
-    let key = TaskInstanceKey::new("again", "r", "ok", -1).unwrap();
-    assert_eq!(pollster::block_on(engine.attempts(&key)).unwrap().len(), 2);
-}
-
-#[test]
 fn run_ids_and_dates_are_registered() {
     let engine = engine();
     let date = "2026-11-20T00:00:00Z".parse().unwrap();
