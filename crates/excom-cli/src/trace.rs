@@ -89,7 +89,8 @@ fn line(node: &Trace, run: &str, output: &Output) -> String {
     format!("{}{}{again}", output.styled(Style::Heading, &text::tame(name)), text::tame(&about))
 }
 
-fn about(version: &TracedVersion) -> String {
+/// ` = VALUE (size, when it was pushed and by whom, how it ended)`.
+pub(crate) fn about(version: &TracedVersion) -> String {
     let info = &version.info;
     let by = match version.try_number {
         Some(number) => format!("try {number}"),

@@ -5,6 +5,7 @@
 
 mod access;
 mod disguise;
+mod footprint;
 mod ledger;
 mod local;
 mod offload;

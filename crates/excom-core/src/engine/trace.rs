@@ -168,7 +168,11 @@ impl Engine {
     }
 
     /// A version, current or past; without one, the entry or the last version.
-    async fn find_version(&self, key: &XComKey, version: Option<Version>) -> Result<Option<TracedVersion>> {
+    pub(super) async fn find_version(
+        &self,
+        key: &XComKey,
+        version: Option<Version>,
+    ) -> Result<Option<TracedVersion>> {
         let exactly = Filter {
             dag_id: Some(key.ti.dag_id.clone()),
             run_id: Some(key.ti.run_id.clone()),
