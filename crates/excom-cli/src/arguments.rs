@@ -317,7 +317,7 @@ fn trace() -> Command {
         .after_long_help(format!(
             "It tells what the ledger noted: that a task read one value before it pushed another, and not\n\
              what it made of it. What is in the same DAG run is named without it; a value that is in the tree\n\
-             before, with what is below it, is marked (*).\n\n\
+             before, with what is below it, is marked (*), one with more behind it that is too deep (…).\n\n\
              {IN_A_TASK}"
         ))
 }

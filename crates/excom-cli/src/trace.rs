@@ -42,7 +42,10 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     output.line(&root)?;
     // What is in the same run is named without it, or its name would be most of the tree.
     branches(&trace, "", &format!("{}/{}/", key.ti.dag_id, key.ti.run_id), output)?;
-    if trace.children.is_empty() && trace.more == 0 && depth > 0 {
+    if is_cut(&trace) {
+        output.say("there is more behind what is marked (…): --depth shows more levels");
+    }
+    if trace.children.is_empty() && trace.more == 0 && !trace.cut {
         output.say(match direction {
             Direction::Backwards => {
                 "nothing was read before by whoever pushed it, as far as the ledger knows"
@@ -67,6 +70,10 @@ fn branches(node: &Trace, indent: &str, run: &str, output: &mut Output) -> Resul
     Ok(())
 }
 
+fn is_cut(node: &Trace) -> bool {
+    node.cut || node.children.iter().any(is_cut)
+}
+
 fn line(node: &Trace, run: &str, output: &Output) -> String {
     let (name, about) = match &node.what {
         Traced::Version(version) => (version.info.key.to_string(), about(version)),
@@ -75,18 +82,22 @@ fn line(node: &Trace, run: &str, output: &Output) -> String {
             let name = format!("{}/{}/{} `{}`", key.dag_id, key.run_id, key.task_id, key.key);
             (name, format!(": all of it, {}", text::count(*elements, "element")))
         }
-        Traced::Reader { reader, task, attempt, count, first, .. } => {
+        Traced::Reader { reader, task, try_number, count, first, .. } => {
             let own = task.as_ref().and_then(|ti| ti.to_string().strip_prefix(run).map(str::to_owned));
             let reader = own.map_or_else(|| reader.clone(), |task| format!("task {task}"));
-            let attempt = attempt.map_or(String::new(), |number| format!(", attempt {number}"));
+            let try_number = try_number.map_or(String::new(), |number| format!(", try {number}"));
             let times = text::count(*count, "time");
-            (String::new(), format!("read by {reader}{attempt}: {times}, first at {}", text::time(*first)))
+            (String::new(), format!("read by {reader}{try_number}: {times}, first at {}", text::time(*first)))
         }
         _ => (String::new(), "something that this command does not know".to_owned()),
     };
     let name = name.strip_prefix(run).unwrap_or(&name);
-    let again = if node.repeated { " (*)" } else { "" };
-    format!("{}{}{again}", output.styled(Style::Heading, &text::tame(name)), text::tame(&about))
+    let mark = match (node.repeated, node.cut) {
+        (true, _) => " (*)",
+        (_, true) => " (…)",
+        _ => "",
+    };
+    format!("{}{}{mark}", output.styled(Style::Heading, &text::tame(name)), text::tame(&about))
 }
 
 /// ` = VALUE (size, when it was pushed and by whom, how it ended)`.

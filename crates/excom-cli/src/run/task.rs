@@ -31,8 +31,17 @@ struct Document<'a> {
     attempts: &'a [AttemptInfo],
     #[serde(skip_serializing_if = "Option::is_none")]
     rendered: Option<RenderedFields>,
-    read: &'a [LedgerRow],
+    read: &'a [Read],
     pushed: &'a [TracedVersion],
+}
+
+/// A read, and of one version what is known about it.
+#[derive(Serialize)]
+struct Read {
+    #[serde(flatten)]
+    row: LedgerRow,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<TracedVersion>,
 }
 
 /// What the fields of an attempt's operator were rendered to, in their order.
@@ -56,7 +65,10 @@ pub(super) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         return Err(not_there(&engine, &ti, empty).await?);
     };
     let attempts = engine.attempts(&ti).await?;
-    let read = engine.reads_of(&caller, &ti).await?;
+    let mut read = Vec::new();
+    for row in engine.reads_of(&caller, &ti).await? {
+        read.push(Read { value: value(&engine, &caller, &row).await?, row });
+    }
     let mut pushed = Vec::new();
     for attempt in &attempts {
         pushed.extend(engine.pushed_by(&caller, &ti, attempt.number).await?);
@@ -94,9 +106,8 @@ pub(super) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     }
     if !read.is_empty() {
         heading("read", output)?;
-        for row in read.iter().take(SHOWN) {
-            let told = told_read(&engine, &caller, &ti, row, attempts.len() > 1).await?;
-            output.line(&text::tame(&told))?;
+        for read in read.iter().take(SHOWN) {
+            output.line(&text::tame(&told(read, &ti, attempts.len() > 1)))?;
         }
         beyond(read.len(), output)?;
     }
@@ -169,27 +180,26 @@ fn field(name: &str, value: &str, output: &mut Output) -> Result<(), Stop> {
     Ok(())
 }
 
+/// The version that was read; none of a sequence, or when it is past its retention or may not be seen.
+async fn value(engine: &Engine, caller: &Caller, row: &LedgerRow) -> Fallible<Option<TracedVersion>> {
+    let ReadTarget::Entry(key, version) = &row.target else { return Ok(None) };
+    match engine.version(caller, key, Some(*version)).await {
+        Err(error) if error.kind() == ErrorKind::Forbidden => Ok(None),
+        version => version,
+    }
+}
+
 /// A read with the value as it was read.
-async fn told_read(
-    engine: &Engine,
-    caller: &Caller,
-    reader: &TaskInstanceKey,
-    row: &LedgerRow,
-    several: bool,
-) -> Fallible<String> {
-    let (name, about) = match &row.target {
-        ReadTarget::Entry(key, version) => {
-            let about = match engine.version(caller, key, Some(*version)).await {
-                Ok(Some(version)) => trace::about(&version),
-                Ok(None) => format!(": version {version}, past its retention"),
-                Err(error) if error.kind() == ErrorKind::Forbidden => format!(": version {version}, {error}"),
-                Err(error) => return Err(error),
-            };
-            (key.to_string(), about)
+fn told(read: &Read, reader: &TaskInstanceKey, several: bool) -> String {
+    let row = &read.row;
+    let (name, about) = match (&row.target, &read.value) {
+        (ReadTarget::Entry(key, _), Some(version)) => (key.to_string(), trace::about(version)),
+        (ReadTarget::Entry(key, version), None) => {
+            (key.to_string(), format!(": version {version}, of which nothing is known any more"))
         }
-        ReadTarget::Sequence(key) => {
+        (ReadTarget::Sequence(key), _) => {
             let name = format!("{}/{}/{} `{}`", key.dag_id, key.run_id, key.task_id, key.key);
-            (name, format!(": all of it, {}", text::count(engine.count(caller, key).await?, "element")))
+            (name, ": values of all map indexes".to_owned())
         }
     };
     // What is in the same run is named without it.
@@ -197,7 +207,7 @@ async fn told_read(
     let name = name.strip_prefix(&run).unwrap_or(&name);
     let by = row.attempt.filter(|_| several).map_or(String::new(), |number| format!(", by attempt {number}"));
     let times = if row.count == 1 { String::new() } else { format!(", {} times", text::number(row.count)) };
-    Ok(format!("  {name}{about}{by}{times}"))
+    format!("  {name}{about}{by}{times}")
 }
 
 fn beyond(all: usize, output: &mut Output) -> Result<(), Stop> {

@@ -40,6 +40,10 @@ fn a_trace_goes_backwards() {
     assert!(lines[2].ends_with(" by user ana)"), "{told:?}");
     let told = shell.run(&[&["trace", "--depth", "1"], &TELL[..]].concat());
     assert_eq!(told.out.lines().count(), 2);
+    assert!(
+        told.out.ends_with(" by try 1) (…)\n") && told.err.contains("--depth shows more levels"),
+        "{told:?}"
+    );
     let document = shell.run(&[&["trace", "--json"], &TELL[..]].concat()).json();
     assert_eq!(document["direction"], "backwards");
     let origin = &document["trace"]["children"][0]["children"][0];
@@ -53,7 +57,7 @@ fn a_trace_goes_forwards() {
     let told = shell.run(&[&["trace", "--forwards"], &crate::COUNT[..]].concat());
     let lines: Vec<&str> = told.out.lines().collect();
     assert_eq!((told.code, lines.len()), (0, 5), "{told:?}");
-    assert!(lines[1].starts_with("└── read by task hottest, attempt 1: 1 time, first at"), "{told:?}");
+    assert!(lines[1].starts_with("└── read by task hottest, try 1: 1 time, first at"), "{told:?}");
     assert!(lines[2].starts_with("    └── hottest `return_value`"), "{told:?}");
     assert!(lines[4].starts_with("            └── tell `return_value`"), "{told:?}");
     shell.run(&[&["trace", "--forwards"], &TELL[..]].concat()).contains(0, &["nobody read it"]);

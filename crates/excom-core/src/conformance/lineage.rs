@@ -77,7 +77,8 @@ pub async fn reads_and_pushes_of_an_attempt_are_known(h: &Harness) {
     assert!(pushed(1).await.is_empty() && pushed(2).await.is_empty());
 }
 
-/// A trace in one line: `what(children)`, `+n` for more, `*` for what is shown before.
+/// A trace in one line: `what(children)`, `+n` for more, `*` for what is shown before, `…` for
+/// what is deeper.
 fn told(trace: &Trace) -> String {
     let what = match &trace.what {
         Traced::Version(version) => {
@@ -96,7 +97,8 @@ fn told(trace: &Trace) -> String {
         parts.push(format!("+{}", trace.more));
     }
     let inside = if parts.is_empty() { String::new() } else { format!("({})", parts.join(" ")) };
-    format!("{what}{}{inside}", if trace.repeated { "*" } else { "" })
+    let mark = if trace.repeated { "*" } else { "" };
+    format!("{what}{mark}{}{inside}", if trace.cut { "…" } else { "" })
 }
 
 async fn traced(h: &Harness, key: &XComKey, direction: Direction, depth: u32) -> String {
@@ -128,8 +130,9 @@ pub async fn traces_go_backwards_and_forwards(h: &Harness) {
     h.pull_as(&c, &value("late")).await;
     h.pull(&value("b")).await;
     assert_eq!(traced(h, &value("c"), Backwards, 9).await, "c=3(a=1 b=2(a=1))");
-    assert_eq!(traced(h, &value("c"), Backwards, 1).await, "c=3(a=1 b=2)");
-    assert_eq!(traced(h, &value("c"), Backwards, 0).await, "c=3");
+    assert_eq!(traced(h, &value("c"), Backwards, 1).await, "c=3(a=1 b=2…)");
+    assert_eq!(traced(h, &value("c"), Backwards, 0).await, "c=3…");
+    assert_eq!(traced(h, &value("a"), Forwards, 1).await, "a=1(b#1(b=2…) c#1(c=3))");
     assert_eq!(traced(h, &value("a"), Forwards, 9).await, "a=1(b#1(b=2(c#1(c=3) user ana)) c#1(c=3))");
     assert_eq!(traced(h, &value("late"), Forwards, 9).await, "late=9(c#1)", "it pushed before it read");
 

@@ -47,6 +47,8 @@ pub struct Trace {
     pub more: u64,
     /// Whether it is in the tree before with its children, which are not shown again.
     pub repeated: bool,
+    /// Whether it has children that are left out because the tree is not to be deeper.
+    pub cut: bool,
 }
 
 /// What a node of a trace is about.
@@ -84,6 +86,9 @@ pub enum Traced {
         /// The number of its attempt.
         #[serde(skip_serializing_if = "Option::is_none")]
         attempt: Option<u32>,
+        /// The try that this attempt was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        try_number: Option<u32>,
         /// How many times.
         count: u64,
         /// The first time.
@@ -163,7 +168,8 @@ impl Engine {
         self.may_look(caller, key)?;
         self.flush_reads().await?;
         let Some(found) = self.find_version(key, version).await? else { return Ok(None) };
-        let mut tracer = Tracer { engine: self, caller, direction, nodes: NODES, expanded: HashMap::new() };
+        let mut tracer =
+            Tracer { engine: self, caller, direction, nodes: NODES, cuts: 0, expanded: HashMap::new() };
         Ok(Some(tracer.version(key.clone(), found.info.version, depth).await?))
     }
 
@@ -195,13 +201,18 @@ impl Engine {
                 (info, Some(Ended { at: ended_at, reason, by }))
             }
         };
-        let mut try_number = None;
-        if let Writer::Attempt(number) = info.writer {
-            let attempts = self.0.db.attempts(&key.ti).await?;
-            try_number = attempts.iter().find(|attempt| attempt.number == number).map(|a| a.try_number);
-        }
+        let try_number = match info.writer {
+            Writer::Attempt(number) => self.try_of(&key.ti, number).await?,
+            _ => None,
+        };
         info.preview = self.0.backend.orm_deserialize_value(&info);
         Ok(Some(TracedVersion { pushed_at: info.pushed_at(), info, try_number, ended }))
+    }
+
+    /// The try that an attempt was.
+    async fn try_of(&self, ti: &TaskInstanceKey, number: u32) -> Result<Option<u32>> {
+        let attempts = self.0.db.attempts(ti).await?;
+        Ok(attempts.iter().find(|attempt| attempt.number == number).map(|attempt| attempt.try_number))
     }
 }
 
@@ -212,8 +223,20 @@ struct Tracer<'a> {
     direction: Direction,
     /// How many nodes there is room for.
     nodes: usize,
-    /// Versions that were expanded, how deep, and whether there was anything.
-    expanded: HashMap<(XComKey, Version), (u32, bool)>,
+    /// How many nodes had children that were left out for the depth, here or where they are in the tree before.
+    cuts: usize,
+    expanded: HashMap<(XComKey, Version), Expanded>,
+}
+
+/// A version that is in the tree with its children.
+#[derive(Clone, Copy)]
+struct Expanded {
+    /// How many levels there were for them.
+    depth: u32,
+    /// Whether there were any.
+    children: bool,
+    /// Whether none of what is below was left out for the depth.
+    whole: bool,
 }
 
 /// A node to come; boxed, since nodes have nodes.
@@ -232,20 +255,23 @@ impl Tracer<'_> {
                 return Ok(leaf(Traced::Unknown { key, version, why }));
             };
             let mut node = leaf(Traced::Version(Box::new(found.clone())));
-            if depth == 0 {
+            let place = (key, version);
+            // More levels show nothing new of a version that is in the tree whole.
+            if let Some(before) = self.expanded.get(&place).filter(|it| it.whole || it.depth >= depth) {
+                node.repeated = before.children;
+                self.cuts += usize::from(!before.whole);
                 return Ok(node);
             }
-            let before = self.expanded.insert((key.clone(), version), (depth, true));
-            if let Some((deep, children)) = before.filter(|(deep, _)| *deep >= depth) {
-                node.repeated = children;
-                self.expanded.insert((key, version), (deep, children));
-                return Ok(node);
-            }
+            // Until its children are known: it may be among what is below it.
+            self.expanded.insert(place.clone(), Expanded { depth, children: true, whole: false });
+            let cuts = self.cuts;
             match self.direction {
                 Direction::Backwards => self.origins(&mut node, &found, depth).await?,
                 Direction::Forwards => self.consequences(&mut node, &found, depth).await?,
             }
-            self.expanded.insert((key, version), (depth, !node.children.is_empty()));
+            self.cuts += usize::from(node.cut);
+            let (children, whole) = (!node.children.is_empty(), self.cuts == cuts);
+            self.expanded.insert(place, Expanded { depth, children, whole });
             Ok(node)
         })
     }
@@ -264,6 +290,10 @@ impl Tracer<'_> {
                 && number.is_none_or(|number| read.attempt == Some(number))
                 && targets.insert(read.target.clone())
         });
+        if depth == 0 {
+            node.cut = !reads.is_empty();
+            return Ok(());
+        }
         node.more = beyond(reads.len());
         for read in reads.into_iter().take(CHILDREN) {
             if self.nodes == 0 {
@@ -309,6 +339,10 @@ impl Tracer<'_> {
             };
             of_it && known.insert((read.reader.clone(), read.attempt))
         });
+        if depth == 0 {
+            node.cut = !readers.is_empty();
+            return Ok(());
+        }
         node.more = beyond(readers.len());
         for read in readers.into_iter().take(CHILDREN) {
             if self.nodes == 0 {
@@ -316,15 +350,18 @@ impl Tracer<'_> {
                 continue;
             }
             self.nodes -= 1;
-            let mut pushed = match (&read.task, read.attempt) {
-                (Some(task), Some(number)) => self.engine.0.db.pushed_by(task, number).await?,
-                _ => Vec::new(),
+            let (mut pushed, try_number) = match (&read.task, read.attempt) {
+                (Some(task), Some(number)) => {
+                    (self.engine.0.db.pushed_by(task, number).await?, self.engine.try_of(task, number).await?)
+                }
+                _ => (Vec::new(), None),
             };
             pushed.retain(|info| info.pushed_at() >= read.first);
             let mut reader = leaf(Traced::Reader {
                 reader: read.reader,
                 task: read.task,
                 attempt: read.attempt,
+                try_number,
                 count: read.count,
                 first: read.first,
                 last: read.last,
@@ -348,5 +385,5 @@ fn beyond(children: usize) -> u64 {
 }
 
 fn leaf(what: Traced) -> Trace {
-    Trace { what, children: Vec::new(), more: 0, repeated: false }
+    Trace { what, children: Vec::new(), more: 0, repeated: false, cut: false }
 }
