@@ -310,9 +310,9 @@ fn trace() -> Command {
             Arg::new("depth")
                 .long("depth")
                 .value_name("N")
-                .default_value("5")
+                .default_value("100")
                 .value_parser(value_parser!(u32).range(0..=100))
-                .help("How many values deep"),
+                .help("How many values deep at most"),
         )
         .after_long_help(format!(
             "It tells what the ledger noted: that a task read one value before it pushed another, and not\n\

@@ -14,7 +14,7 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     let key = identity::xcom(matches, context.environment())?;
     let version = matches.get_one::<String>("version").map(|text| text.parse::<Version>()).transpose()?;
     let direction = if matches.get_flag("forwards") { Direction::Forwards } else { Direction::Backwards };
-    let depth = matches.get_one::<u32>("depth").copied().unwrap_or(5);
+    let depth = matches.get_one::<u32>("depth").copied().unwrap_or(100);
     let caller = identity::caller(context.environment())?;
     let (engine, empty) = context.reader()?;
     let trace = engine.trace(&caller, &key, version, direction, depth).await?;
