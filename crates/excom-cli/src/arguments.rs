@@ -314,6 +314,14 @@ fn trace() -> Command {
                 .value_parser(value_parser!(u32).range(0..=100))
                 .help("How many values deep at most"),
         )
+        .arg(
+            Arg::new("children")
+                .long("children")
+                .value_name("N")
+                .default_value("20")
+                .value_parser(value_parser!(u32).range(1..=10_000))
+                .help("How many origins or readers of a value to show at most"),
+        )
         .after_long_help(format!(
             "It tells what the ledger noted: that a task read one value before it pushed another, and not\n\
              what it made of it. What is in the same DAG run is named without it; a value that is in the tree\n\

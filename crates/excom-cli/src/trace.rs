@@ -1,7 +1,7 @@
 //! `excom trace`: where a value came from, or what came of it, as a tree.
 
 use clap::ArgMatches;
-use excom::core::engine::{Direction, Trace, Traced, TracedVersion};
+use excom::core::engine::{Direction, Trace, TraceOptions, Traced, TracedVersion};
 use excom::{PullOptions, Version};
 use serde_json::json;
 
@@ -13,11 +13,17 @@ use crate::{identity, text, xcom};
 pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
     let key = identity::xcom(matches, context.environment())?;
     let version = matches.get_one::<String>("version").map(|text| text.parse::<Version>()).transpose()?;
-    let direction = if matches.get_flag("forwards") { Direction::Forwards } else { Direction::Backwards };
-    let depth = matches.get_one::<u32>("depth").copied().unwrap_or(100);
+    let forwards = matches.get_flag("forwards");
+    let standard = if forwards { TraceOptions::forwards() } else { TraceOptions::backwards() };
+    let number = |name: &str| matches.get_one::<u32>(name).copied();
+    let options = TraceOptions {
+        depth: number("depth").unwrap_or(standard.depth),
+        children: number("children").unwrap_or(standard.children),
+        ..standard
+    };
     let caller = identity::caller(context.environment())?;
     let (engine, empty) = context.reader()?;
-    let trace = engine.trace(&caller, &key, version, direction, depth).await?;
+    let trace = engine.trace(&caller, &key, version, options).await?;
     let Some(trace) = trace else {
         if let Some(version) = version {
             return Err(NoValue {
@@ -36,17 +42,20 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     };
     context::close(&engine, output).await;
     if output.json() {
-        return output.document(&json!({"direction": direction, "trace": trace}));
+        return output.document(&json!({"direction": options.direction, "trace": trace}));
     }
     let root = line(&trace, "", output);
     output.line(&root)?;
     // What is in the same run is named without it, or its name would be most of the tree.
     branches(&trace, "", &format!("{}/{}/", key.ti.dag_id, key.ti.run_id), output)?;
-    if is_cut(&trace) {
+    if any(&trace, &|node| node.more > 0) {
+        output.say("not all is shown: --children shows more at each place");
+    }
+    if any(&trace, &|node| node.cut) {
         output.say("there is more behind what is marked (…): --depth shows more levels");
     }
     if trace.children.is_empty() && trace.more == 0 && !trace.cut {
-        output.say(match direction {
+        output.say(match options.direction {
             Direction::Backwards => {
                 "nothing was read before by whoever pushed it, as far as the ledger knows"
             }
@@ -70,8 +79,9 @@ fn branches(node: &Trace, indent: &str, run: &str, output: &mut Output) -> Resul
     Ok(())
 }
 
-fn is_cut(node: &Trace) -> bool {
-    node.cut || node.children.iter().any(is_cut)
+/// Whether there is such a node in the tree.
+fn any(node: &Trace, such: &impl Fn(&Trace) -> bool) -> bool {
+    such(node) || node.children.iter().any(|child| any(child, such))
 }
 
 fn line(node: &Trace, run: &str, output: &Output) -> String {

@@ -67,6 +67,29 @@ fn a_trace_goes_forwards() {
 }
 
 #[test]
+fn what_is_too_much_for_one_place_is_told() {
+    let shell = Shell::new();
+    shell.pushed(&["24"]);
+    let engine = shell.engine();
+    pollster::block_on(async {
+        let count = TaskInstanceKey::new("weather", "r1", "count", -1)?.return_value();
+        for map_index in 0..22 {
+            let ti = TaskInstanceKey::new("weather", "r1", "mapped", map_index)?;
+            let me = Caller::Attempt(engine.start(&ti, 1).await?);
+            engine.pull(&me, std::slice::from_ref(&count), PullOptions::default()).await?;
+        }
+        engine.close().await
+    })
+    .unwrap();
+    let told = shell.run(&[&["trace", "--forwards"], &crate::COUNT[..]].concat());
+    assert!(told.out.ends_with("└── and 2 more\n"), "{told:?}");
+    told.contains(0, &["not all is shown: --children shows more at each place"]);
+    let told = shell.run(&[&["trace", "--forwards", "--children", "22"], &crate::COUNT[..]].concat());
+    assert_eq!((told.out.lines().count(), &*told.err), (23, ""));
+    shell.run(&[&["trace", "--children", "0"], &crate::COUNT[..]].concat()).contains(2, &["--children"]);
+}
+
+#[test]
 fn earlier_versions_and_nothing_are_told() {
     let shell = chain();
     let history = shell.count("history", &["--json"]).json();

@@ -15,11 +15,8 @@ use crate::db::{Filter, ReadTarget};
 use crate::entry::{EndReason, EntryInfo, PastEntry, Version, Writer};
 use crate::{Result, SequenceKey, TaskInstanceKey, XComKey};
 
-/// The most children that a node shows.
-const CHILDREN: usize = 20;
-
-/// The most nodes of a tree.
-const NODES: usize = 1000;
+/// The most nodes of a tree, for each child that a node may have.
+const NODES: usize = 50;
 
 /// The most versions of an XCom that are looked through for one.
 const VERSIONS: u32 = 100_000;
@@ -32,6 +29,36 @@ pub enum Direction {
     Backwards,
     /// To who read it, and what they pushed afterwards.
     Forwards,
+}
+
+/// Which way a trace goes, and how far.
+///
+/// ```
+/// use excom_core::engine::TraceOptions;
+///
+/// let wide = TraceOptions { children: 1000, ..TraceOptions::backwards() };
+/// assert_eq!((wide.depth, TraceOptions::forwards().children), (100, 20));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceOptions {
+    /// Which way.
+    pub direction: Direction,
+    /// How many values deep.
+    pub depth: u32,
+    /// The most children that a node shows. The whole tree has at most 50 times as many nodes.
+    pub children: u32,
+}
+
+impl TraceOptions {
+    /// To the origins: 100 values deep, 20 children of each.
+    pub fn backwards() -> Self {
+        Self { direction: Direction::Backwards, depth: 100, children: 20 }
+    }
+
+    /// To the consequences, as far.
+    pub fn forwards() -> Self {
+        Self { direction: Direction::Forwards, ..Self::backwards() }
+    }
 }
 
 /// A node of a trace.
@@ -128,14 +155,13 @@ pub struct Ended {
 }
 
 impl Engine {
-    /// The tree of a version's origins or consequences, so many levels of values deep: of the version
-    /// given, or of the entry, or of the last version when there is no entry. None when there is nothing.
+    /// The tree of a version's origins or consequences, as far as the options say: of the version given, or of the entry, or of the last version when there is no entry. None when there is nothing.
     ///
     /// Pushes of a task into other task instances are not followed forwards.
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use excom_core::engine::{Direction, Traced};
+    /// use excom_core::engine::{TraceOptions, Traced};
     /// use excom_core::{Caller, Engine, TaskInstanceKey, Value, memory};
     ///
     /// # pollster::block_on(async {
@@ -147,7 +173,7 @@ impl Engine {
     /// engine.pull(&hottest, &[measured.clone()], Default::default()).await?;
     /// engine.push(&hottest, &peak, Value::of(&34.0)?.into()).await?;
     ///
-    /// let trace = engine.trace(&Caller::user("ana"), &peak, None, Direction::Backwards, 5).await?;
+    /// let trace = engine.trace(&Caller::user("ana"), &peak, None, TraceOptions::backwards()).await?;
     /// let from = &trace.unwrap().children[0].what;
     /// assert!(matches!(from, Traced::Version(version) if version.info.key == measured));
     /// # Ok::<(), excom_core::Error>(())
@@ -162,15 +188,20 @@ impl Engine {
         caller: &Caller,
         key: &XComKey,
         version: Option<Version>,
-        direction: Direction,
-        depth: u32,
+        options: TraceOptions,
     ) -> Result<Option<Trace>> {
         self.may_look(caller, key)?;
         self.flush_reads().await?;
         let Some(found) = self.find_version(key, version).await? else { return Ok(None) };
-        let mut tracer =
-            Tracer { engine: self, caller, direction, nodes: NODES, cuts: 0, expanded: HashMap::new() };
-        Ok(Some(tracer.version(key.clone(), found.info.version, depth).await?))
+        let mut tracer = Tracer {
+            engine: self,
+            caller,
+            options,
+            nodes: NODES.saturating_mul(options.children as usize),
+            cuts: 0,
+            expanded: HashMap::new(),
+        };
+        Ok(Some(tracer.version(key.clone(), found.info.version, options.depth).await?))
     }
 
     /// A version, current or past; without one, the entry or the last version.
@@ -220,7 +251,7 @@ impl Engine {
 struct Tracer<'a> {
     engine: &'a Engine,
     caller: &'a Caller,
-    direction: Direction,
+    options: TraceOptions,
     /// How many nodes there is room for.
     nodes: usize,
     /// How many nodes had children that were left out for the depth, here or where they are in the tree before.
@@ -243,6 +274,11 @@ struct Expanded {
 type Traces<'b> = Pin<Box<dyn Future<Output = Result<Trace>> + Send + 'b>>;
 
 impl Tracer<'_> {
+    /// How many of so many children are not shown.
+    fn beyond(&self, children: usize) -> u64 {
+        (children as u64).saturating_sub(u64::from(self.options.children))
+    }
+
     /// The node of a version, with children as far as the depth allows.
     fn version(&mut self, key: XComKey, version: Version, depth: u32) -> Traces<'_> {
         Box::pin(async move {
@@ -265,7 +301,7 @@ impl Tracer<'_> {
             // Until its children are known: it may be among what is below it.
             self.expanded.insert(place.clone(), Expanded { depth, children: true, whole: false });
             let cuts = self.cuts;
-            match self.direction {
+            match self.options.direction {
                 Direction::Backwards => self.origins(&mut node, &found, depth).await?,
                 Direction::Forwards => self.consequences(&mut node, &found, depth).await?,
             }
@@ -294,8 +330,8 @@ impl Tracer<'_> {
             node.cut = !reads.is_empty();
             return Ok(());
         }
-        node.more = beyond(reads.len());
-        for read in reads.into_iter().take(CHILDREN) {
+        node.more = self.beyond(reads.len());
+        for read in reads.into_iter().take(self.options.children as usize) {
             if self.nodes == 0 {
                 node.more += 1;
                 continue;
@@ -312,7 +348,7 @@ impl Tracer<'_> {
     async fn sequence(&mut self, key: SequenceKey, depth: u32) -> Result<Trace> {
         self.nodes = self.nodes.saturating_sub(1);
         let elements = self.engine.0.db.count(&key).await?;
-        let shown = self.engine.0.db.page(&key, None, CHILDREN as u32).await?;
+        let shown = self.engine.0.db.page(&key, None, self.options.children).await?;
         let mut node = leaf(Traced::Sequence { key: key.clone(), elements });
         for item in shown {
             if self.nodes == 0 {
@@ -343,8 +379,8 @@ impl Tracer<'_> {
             node.cut = !readers.is_empty();
             return Ok(());
         }
-        node.more = beyond(readers.len());
-        for read in readers.into_iter().take(CHILDREN) {
+        node.more = self.beyond(readers.len());
+        for read in readers.into_iter().take(self.options.children as usize) {
             if self.nodes == 0 {
                 node.more += 1;
                 continue;
@@ -366,8 +402,8 @@ impl Tracer<'_> {
                 first: read.first,
                 last: read.last,
             });
-            reader.more = beyond(pushed.len());
-            for info in pushed.into_iter().take(CHILDREN) {
+            reader.more = self.beyond(pushed.len());
+            for info in pushed.into_iter().take(self.options.children as usize) {
                 if self.nodes == 0 {
                     reader.more += 1;
                     continue;
@@ -378,10 +414,6 @@ impl Tracer<'_> {
         }
         Ok(())
     }
-}
-
-fn beyond(children: usize) -> u64 {
-    children.saturating_sub(CHILDREN) as u64
 }
 
 fn leaf(what: Traced) -> Trace {

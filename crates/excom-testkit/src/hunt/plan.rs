@@ -20,6 +20,9 @@ pub(super) const WRONG: u64 = 999;
 /// The largest reading.
 const LARGEST: u64 = 40;
 
+/// How long a long list is.
+const WIDE: i32 = 30;
+
 /// The id of the last task.
 pub(super) const RESULT: &str = "result";
 
@@ -82,6 +85,8 @@ impl Plan {
             };
             let kind = match random.below(5) {
                 _ if last => Kind::One,
+                // Some are longer than what `excom trace` shows at one place unless told.
+                0 if random.once_in(5) => Kind::List(WIDE),
                 0 => Kind::List(2 + i32::try_from(random.below(5)).unwrap_or(0)),
                 1 => {
                     let over = takes.iter().find_map(|task| match tasks[*task].kind {

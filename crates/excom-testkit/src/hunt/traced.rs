@@ -21,7 +21,7 @@ pub(super) fn hunt(commands: &Commands<'_>) -> Result<(Found, Steps, Steps)> {
 fn back(commands: &Commands<'_>) -> Result<Try> {
     let mut at = (plan::RESULT.to_owned(), excom::UNMAPPED);
     loop {
-        let document = commands.ask_of(&["trace"], &at.0, at.1, &[])?;
+        let document = trace(commands, &["trace"], &at)?;
         let root = &document["trace"];
         let tree = Tree::of(root);
         let mut node = root;
@@ -40,6 +40,13 @@ fn back(commands: &Commands<'_>) -> Result<Try> {
     }
 }
 
+/// A trace; once more with all that is at each place when some was left out.
+fn trace(commands: &Commands<'_>, command: &[&str], at: &(String, i32)) -> Result<Json> {
+    let document = commands.ask_of(command, &at.0, at.1, &[])?;
+    let left_out = Tree::of(&document["trace"]).nodes.iter().any(|node| node["more"] != 0);
+    if left_out { commands.ask_of(command, &at.0, at.1, &["--children", "1000"]) } else { Ok(document) }
+}
+
 /// All who read the culprit's value, or one that was made of it.
 fn forth(commands: &Commands<'_>, culprit: &Try) -> Result<BTreeSet<Try>> {
     let mut consumers = BTreeSet::new();
@@ -49,7 +56,7 @@ fn forth(commands: &Commands<'_>, culprit: &Try) -> Result<BTreeSet<Try>> {
         if !asked.insert(at.clone()) {
             continue;
         }
-        let document = commands.ask_of(&["trace", "--forwards"], &at.0, at.1, &[])?;
+        let document = trace(commands, &["trace", "--forwards"], &at)?;
         let tree = Tree::of(&document["trace"]);
         for node in tree.nodes {
             if node["node"] == "reader" && node["task"].is_object() {
