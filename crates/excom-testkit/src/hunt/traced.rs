@@ -9,6 +9,9 @@ use super::command::Commands;
 use super::{Found, Steps, Try, looks_wrong, name, plan};
 use crate::Result;
 
+/// What shows all that is at each place.
+const ALL: [&str; 2] = ["--children", "1000"];
+
 /// The culprit and the consumers, and what each took.
 pub(super) fn hunt(commands: &Commands<'_>) -> Result<(Found, Steps, Steps)> {
     let culprit = back(commands)?;
@@ -20,8 +23,9 @@ pub(super) fn hunt(commands: &Commands<'_>) -> Result<(Found, Steps, Steps)> {
 /// From a wrong value to one of which it was made, as long as there is one.
 fn back(commands: &Commands<'_>) -> Result<Try> {
     let mut at = (plan::RESULT.to_owned(), excom::UNMAPPED);
+    let mut more: &[&str] = &[];
     loop {
-        let document = trace(commands, &["trace"], &at)?;
+        let document = commands.ask_of(&["trace"], &at.0, at.1, more)?;
         let root = &document["trace"];
         let tree = Tree::of(root);
         let mut node = root;
@@ -33,18 +37,12 @@ fn back(commands: &Commands<'_>) -> Result<Try> {
             let number = node["try_number"].as_u64().ok_or("the culprit's try is not told")?;
             return Ok((task_id, map_index, number));
         }
-        if name(node) == at {
-            return Err(format!("the trace of {at:?} shows nothing of where it comes from").into());
+        if name(node) == at && !more.is_empty() {
+            return Err(format!("the trace of {at:?} does not show where it comes from").into());
         }
-        at = name(node);
+        // What is wrong may be among what was left out here.
+        (at, more) = (name(node), &ALL);
     }
-}
-
-/// A trace; once more with all that is at each place when some was left out.
-fn trace(commands: &Commands<'_>, command: &[&str], at: &(String, i32)) -> Result<Json> {
-    let document = commands.ask_of(command, &at.0, at.1, &[])?;
-    let left_out = Tree::of(&document["trace"]).nodes.iter().any(|node| node["more"] != 0);
-    if left_out { commands.ask_of(command, &at.0, at.1, &["--children", "1000"]) } else { Ok(document) }
 }
 
 /// All who read the culprit's value, or one that was made of it.
@@ -56,7 +54,10 @@ fn forth(commands: &Commands<'_>, culprit: &Try) -> Result<BTreeSet<Try>> {
         if !asked.insert(at.clone()) {
             continue;
         }
-        let document = trace(commands, &["trace", "--forwards"], &at)?;
+        let mut document = commands.ask_of(&["trace", "--forwards"], &at.0, at.1, &[])?;
+        if Tree::of(&document["trace"]).nodes.iter().any(|node| node["more"] != 0) {
+            document = commands.ask_of(&["trace", "--forwards"], &at.0, at.1, &ALL)?;
+        }
         let tree = Tree::of(&document["trace"]);
         for node in tree.nodes {
             if node["node"] == "reader" && node["task"].is_object() {
