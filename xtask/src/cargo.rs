@@ -59,6 +59,11 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     String::from_utf8(output.stdout).map_err(|error| cannot(command, &error))
 }
 
+/// Builds a package's binaries in release; whether it succeeded.
+pub(crate) fn build_release(package: &str) -> Result<bool, String> {
+    succeeds(&mut cargo(&["build", "--release", "--quiet", "--package", package]))
+}
+
 /// Runs a package's binary in release with arguments; it keeps our input and output.
 pub(crate) fn run_release(package: &str, arguments: &[String]) -> Result<bool, String> {
     succeeds(cargo(&["run", "--release", "--quiet", "--package", package, "--"]).args(arguments))

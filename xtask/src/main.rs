@@ -42,6 +42,9 @@ fn main() -> ExitCode {
         ("prove", [name, ..]) if !PROOFS.lines().any(|line| line.split(' ').next() == Some(name)) => {
             Err(format!("there is no proof `{name}`; there are\n{}", PROOFS.trim_end()))
         }
+        // It hunts with the real command.
+        ("prove", [name, ..]) if name == "hunt" => cargo::build_release("excom-cli")
+            .and_then(|built| if built { cargo::run_release("excom-testkit", rest) } else { Ok(false) }),
         ("prove", rest) => cargo::run_release("excom-testkit", rest),
         ("bench", rest) => cargo::run_release("excom-bench", rest),
         ("help" | "--help" | "-h", _) => {

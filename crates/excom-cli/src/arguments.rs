@@ -281,10 +281,17 @@ fn runs() -> Command {
         )
         .subcommand(
             Command::new("show")
-                .about("Show a run with its tasks; those of a mapped task are summed up")
+                .about("Show a run with its tasks, or with --task-id one of them with all that it did")
                 .arg(id("dag-id", "DAG", false))
                 .arg(id("run-id", "DAG run", false))
-                .after_long_help("Inside a task, --dag-id and --run-id default to the task's own."),
+                .arg(id("task-id", "task", false).help(
+                    "Show this task: its attempts, the rendered fields of its operator, what it read and pushed",
+                ))
+                .arg(map_index(false).requires("task-id"))
+                .after_long_help(
+                    "Of a run, the instances of a mapped task are summed up. Inside a task, --dag-id and\n\
+                     --run-id default to the task's own.",
+                ),
         )
 }
 
@@ -303,14 +310,22 @@ fn trace() -> Command {
             Arg::new("depth")
                 .long("depth")
                 .value_name("N")
-                .default_value("5")
+                .default_value("100")
                 .value_parser(value_parser!(u32).range(0..=100))
-                .help("How many values deep"),
+                .help("How many values deep at most"),
+        )
+        .arg(
+            Arg::new("children")
+                .long("children")
+                .value_name("N")
+                .default_value("20")
+                .value_parser(value_parser!(u32).range(1..=10_000))
+                .help("How many origins or readers of a value to show at most"),
         )
         .after_long_help(format!(
             "It tells what the ledger noted: that a task read one value before it pushed another, and not\n\
              what it made of it. What is in the same DAG run is named without it; a value that is in the tree\n\
-             before, with what is below it, is marked (*).\n\n\
+             before, with what is below it, is marked (*), one with more behind it that is too deep (…).\n\n\
              {IN_A_TASK}"
         ))
 }
@@ -359,12 +374,14 @@ fn names(command: Command, filter: bool) -> Command {
         .arg(id("dag-id", "DAG", filter))
         .arg(id("run-id", "DAG run", filter))
         .arg(id("task-id", "task", filter))
-        .arg(
-            id("map-index", "map index (-1 when not mapped)", filter)
-                .value_name("INDEX")
-                .allow_negative_numbers(true)
-                .value_parser(value_parser!(i32).range(-1..)),
-        )
+        .arg(map_index(filter))
+}
+
+fn map_index(filter: bool) -> Arg {
+    id("map-index", "map index (-1 when not mapped)", filter)
+        .value_name("INDEX")
+        .allow_negative_numbers(true)
+        .value_parser(value_parser!(i32).range(-1..))
 }
 
 fn id(name: &'static str, what: &str, filter: bool) -> Arg {

@@ -1,7 +1,8 @@
-//! `excom run`: DAG runs, and how their tasks stand.
+//! `excom run`: DAG runs, how their tasks stand, and what one of them did.
 
 mod list;
 mod show;
+mod task;
 
 use clap::ArgMatches;
 use excom::core::run::RunInfo;
@@ -16,10 +17,16 @@ use crate::text;
 pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
     match matches.subcommand() {
         Some(("list", matches)) => list::run(context, matches, output).await,
+        Some(("show", matches)) if matches.contains_id("task-id") => {
+            task::run(context, matches, output).await
+        }
         Some(("show", matches)) => show::run(context, matches, output).await,
         _ => Ok(()),
     }
 }
+
+/// Task instances that are read at a time.
+const PAGE: u32 = 1000;
 
 /// A run as a document.
 #[derive(Serialize)]

@@ -1,7 +1,7 @@
 //! `excom trace`: where a value came from, or what came of it, as a tree.
 
 use clap::ArgMatches;
-use excom::core::engine::{Direction, Trace, Traced, TracedVersion};
+use excom::core::engine::{Direction, Trace, TraceOptions, Traced, TracedVersion};
 use excom::{PullOptions, Version};
 use serde_json::json;
 
@@ -13,11 +13,17 @@ use crate::{identity, text, xcom};
 pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
     let key = identity::xcom(matches, context.environment())?;
     let version = matches.get_one::<String>("version").map(|text| text.parse::<Version>()).transpose()?;
-    let direction = if matches.get_flag("forwards") { Direction::Forwards } else { Direction::Backwards };
-    let depth = matches.get_one::<u32>("depth").copied().unwrap_or(5);
+    let forwards = matches.get_flag("forwards");
+    let standard = if forwards { TraceOptions::forwards() } else { TraceOptions::backwards() };
+    let number = |name: &str| matches.get_one::<u32>(name).copied();
+    let options = TraceOptions {
+        depth: number("depth").unwrap_or(standard.depth),
+        children: number("children").unwrap_or(standard.children),
+        ..standard
+    };
     let caller = identity::caller(context.environment())?;
     let (engine, empty) = context.reader()?;
-    let trace = engine.trace(&caller, &key, version, direction, depth).await?;
+    let trace = engine.trace(&caller, &key, version, options).await?;
     let Some(trace) = trace else {
         if let Some(version) = version {
             return Err(NoValue {
@@ -36,14 +42,20 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     };
     context::close(&engine, output).await;
     if output.json() {
-        return output.document(&json!({"direction": direction, "trace": trace}));
+        return output.document(&json!({"direction": options.direction, "trace": trace}));
     }
     let root = line(&trace, "", output);
     output.line(&root)?;
     // What is in the same run is named without it, or its name would be most of the tree.
     branches(&trace, "", &format!("{}/{}/", key.ti.dag_id, key.ti.run_id), output)?;
-    if trace.children.is_empty() && trace.more == 0 && depth > 0 {
-        output.say(match direction {
+    if any(&trace, &|node| node.more > 0) {
+        output.say("not all is shown: --children shows more at each place");
+    }
+    if any(&trace, &|node| node.cut) {
+        output.say("there is more behind what is marked (…): --depth shows more levels");
+    }
+    if trace.children.is_empty() && trace.more == 0 && !trace.cut {
+        output.say(match options.direction {
             Direction::Backwards => {
                 "nothing was read before by whoever pushed it, as far as the ledger knows"
             }
@@ -67,6 +79,11 @@ fn branches(node: &Trace, indent: &str, run: &str, output: &mut Output) -> Resul
     Ok(())
 }
 
+/// Whether there is such a node in the tree.
+fn any(node: &Trace, such: &impl Fn(&Trace) -> bool) -> bool {
+    such(node) || node.children.iter().any(|child| any(child, such))
+}
+
 fn line(node: &Trace, run: &str, output: &Output) -> String {
     let (name, about) = match &node.what {
         Traced::Version(version) => (version.info.key.to_string(), about(version)),
@@ -75,21 +92,26 @@ fn line(node: &Trace, run: &str, output: &Output) -> String {
             let name = format!("{}/{}/{} `{}`", key.dag_id, key.run_id, key.task_id, key.key);
             (name, format!(": all of it, {}", text::count(*elements, "element")))
         }
-        Traced::Reader { reader, task, attempt, count, first, .. } => {
+        Traced::Reader { reader, task, try_number, count, first, .. } => {
             let own = task.as_ref().and_then(|ti| ti.to_string().strip_prefix(run).map(str::to_owned));
             let reader = own.map_or_else(|| reader.clone(), |task| format!("task {task}"));
-            let attempt = attempt.map_or(String::new(), |number| format!(", attempt {number}"));
+            let try_number = try_number.map_or(String::new(), |number| format!(", try {number}"));
             let times = text::count(*count, "time");
-            (String::new(), format!("read by {reader}{attempt}: {times}, first at {}", text::time(*first)))
+            (String::new(), format!("read by {reader}{try_number}: {times}, first at {}", text::time(*first)))
         }
         _ => (String::new(), "something that this command does not know".to_owned()),
     };
     let name = name.strip_prefix(run).unwrap_or(&name);
-    let again = if node.repeated { " (*)" } else { "" };
-    format!("{}{}{again}", output.styled(Style::Heading, &text::tame(name)), text::tame(&about))
+    let mark = match (node.repeated, node.cut) {
+        (true, _) => " (*)",
+        (_, true) => " (…)",
+        _ => "",
+    };
+    format!("{}{}{mark}", output.styled(Style::Heading, &text::tame(name)), text::tame(&about))
 }
 
-fn about(version: &TracedVersion) -> String {
+/// ` = VALUE (size, when it was pushed and by whom, how it ended)`.
+pub(crate) fn about(version: &TracedVersion) -> String {
     let info = &version.info;
     let by = match version.try_number {
         Some(number) => format!("try {number}"),

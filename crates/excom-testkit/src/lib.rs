@@ -6,6 +6,7 @@
 //!   half there, nothing stays behind.
 //! - [`processes`]: four processes use one database at once.
 //! - [`dags`]: random DAGs come to the outcome that a model foretells, also when their runs are killed.
+//! - [`hunt`]: a wrong value is followed back to who pushed it, and forwards to who read it, by commands.
 //! - [`first_start`]: the process that makes a new home is killed while it does.
 //!
 //! The tests of this crate put the embedded engine into bad surroundings: full disks, folders that cannot
@@ -23,6 +24,7 @@ pub mod crash;
 pub mod dags;
 pub mod first_start;
 pub mod home;
+pub mod hunt;
 pub mod mount;
 pub mod postgres;
 pub mod processes;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use excom_testkit::{Result, child, crash, dags, first_start, home, processes};
+use excom_testkit::{Result, child, crash, dags, first_start, home, hunt, processes};
 
 const PROOFS: &str = include_str!("../proofs.txt");
 
@@ -66,7 +66,7 @@ fn prove(name: &str, options: &[&str]) -> Result<()> {
         }
     };
     let allowed: &[&str] = match name {
-        "crash" | "dags" | "first-start" => &["--rounds", "--seed"],
+        "crash" | "dags" | "first-start" | "hunt" => &["--rounds", "--seed"],
         "processes" => &["--seconds"],
         _ => return Err(format!("there is no proof `{name}`; there are\n{}", PROOFS.trim_end()).into()),
     };
@@ -89,6 +89,17 @@ fn prove(name: &str, options: &[&str]) -> Result<()> {
             let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(100), seed()?);
             child::tell(&format!("{rounds} rounds with --seed {seed}"))?;
             first_start::prove(&program, rounds, seed)?.to_string()
+        }
+        "hunt" => {
+            let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(20), seed()?);
+            child::tell(&format!("{rounds} rounds with --seed {seed}"))?;
+            let excom = program.with_file_name("excom");
+            if !excom.exists() {
+                return Err(
+                    format!("{} is not built: cargo build --release -p excom-cli", excom.display()).into()
+                );
+            }
+            hunt::prove(&excom, rounds, seed)?.to_string()
         }
         _ => processes::prove(&program, option(options, "--seconds")?.unwrap_or(10) * 1000)?.to_string(),
     };

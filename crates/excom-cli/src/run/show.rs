@@ -11,15 +11,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Document, state, took};
+use super::{Document, PAGE, state, took};
 use crate::context::Context;
 use crate::identity;
 use crate::output::{Output, Style};
 use crate::stop::{NoValue, Stop};
 use crate::text::{self, Table};
-
-/// Task instances that are read at a time.
-const PAGE: u32 = 1000;
 
 /// The most failed task instances that are named.
 const FAILED: usize = 10;

@@ -4,6 +4,7 @@
 
 mod contracts;
 mod doctor;
+mod instances;
 mod names;
 mod pages;
 mod places;

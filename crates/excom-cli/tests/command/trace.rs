@@ -40,6 +40,10 @@ fn a_trace_goes_backwards() {
     assert!(lines[2].ends_with(" by user ana)"), "{told:?}");
     let told = shell.run(&[&["trace", "--depth", "1"], &TELL[..]].concat());
     assert_eq!(told.out.lines().count(), 2);
+    assert!(
+        told.out.ends_with(" by try 1) (…)\n") && told.err.contains("--depth shows more levels"),
+        "{told:?}"
+    );
     let document = shell.run(&[&["trace", "--json"], &TELL[..]].concat()).json();
     assert_eq!(document["direction"], "backwards");
     let origin = &document["trace"]["children"][0]["children"][0];
@@ -53,13 +57,36 @@ fn a_trace_goes_forwards() {
     let told = shell.run(&[&["trace", "--forwards"], &crate::COUNT[..]].concat());
     let lines: Vec<&str> = told.out.lines().collect();
     assert_eq!((told.code, lines.len()), (0, 5), "{told:?}");
-    assert!(lines[1].starts_with("└── read by task hottest, attempt 1: 1 time, first at"), "{told:?}");
+    assert!(lines[1].starts_with("└── read by task hottest, try 1: 1 time, first at"), "{told:?}");
     assert!(lines[2].starts_with("    └── hottest `return_value`"), "{told:?}");
     assert!(lines[4].starts_with("            └── tell `return_value`"), "{told:?}");
     shell.run(&[&["trace", "--forwards"], &TELL[..]].concat()).contains(0, &["nobody read it"]);
     shell
         .run(&[&["trace", "--forwards", "--backwards"], &TELL[..]].concat())
         .contains(2, &["cannot be used"]);
+}
+
+#[test]
+fn what_is_too_much_for_one_place_is_told() {
+    let shell = Shell::new();
+    shell.pushed(&["24"]);
+    let engine = shell.engine();
+    pollster::block_on(async {
+        let count = TaskInstanceKey::new("weather", "r1", "count", -1)?.return_value();
+        for map_index in 0..22 {
+            let ti = TaskInstanceKey::new("weather", "r1", "mapped", map_index)?;
+            let me = Caller::Attempt(engine.start(&ti, 1).await?);
+            engine.pull(&me, std::slice::from_ref(&count), PullOptions::default()).await?;
+        }
+        engine.close().await
+    })
+    .unwrap();
+    let told = shell.run(&[&["trace", "--forwards"], &crate::COUNT[..]].concat());
+    assert!(told.out.ends_with("└── and 2 more\n"), "{told:?}");
+    told.contains(0, &["not all is shown: --children shows more at each place"]);
+    let told = shell.run(&[&["trace", "--forwards", "--children", "22"], &crate::COUNT[..]].concat());
+    assert_eq!((told.out.lines().count(), &*told.err), (23, ""));
+    shell.run(&[&["trace", "--children", "0"], &crate::COUNT[..]].concat()).contains(2, &["--children"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{Harness, attempt, refused, ti, user, xcom};
 use crate::db::{ReadTarget, Scope};
-use crate::engine::{Direction, Settings, Trace, Traced};
+use crate::engine::{Direction, Settings, Trace, TraceOptions, Traced};
 use crate::entry::Writer;
 use crate::{ErrorKind, PullOptions, TaskInstanceKey, XComKey};
 
@@ -77,7 +77,8 @@ pub async fn reads_and_pushes_of_an_attempt_are_known(h: &Harness) {
     assert!(pushed(1).await.is_empty() && pushed(2).await.is_empty());
 }
 
-/// A trace in one line: `what(children)`, `+n` for more, `*` for what is shown before.
+/// A trace in one line: `what(children)`, `+n` for more, `*` for what is shown before, `…` for
+/// what is deeper.
 fn told(trace: &Trace) -> String {
     let what = match &trace.what {
         Traced::Version(version) => {
@@ -96,11 +97,16 @@ fn told(trace: &Trace) -> String {
         parts.push(format!("+{}", trace.more));
     }
     let inside = if parts.is_empty() { String::new() } else { format!("({})", parts.join(" ")) };
-    format!("{what}{}{inside}", if trace.repeated { "*" } else { "" })
+    let mark = if trace.repeated { "*" } else { "" };
+    format!("{what}{mark}{}{inside}", if trace.cut { "…" } else { "" })
+}
+
+fn to(direction: Direction, depth: u32) -> TraceOptions {
+    TraceOptions { direction, depth, ..TraceOptions::backwards() }
 }
 
 async fn traced(h: &Harness, key: &XComKey, direction: Direction, depth: u32) -> String {
-    told(&h.engine.trace(&user(), key, None, direction, depth).await.unwrap().unwrap())
+    told(&h.engine.trace(&user(), key, None, to(direction, depth)).await.unwrap().unwrap())
 }
 
 /// Backwards to what was read before it was pushed, forwards to what was pushed after it was read.
@@ -108,7 +114,7 @@ pub async fn traces_go_backwards_and_forwards(h: &Harness) {
     use Direction::{Backwards, Forwards};
     let tick = || h.clock.advance(std::time::Duration::from_secs(1));
     let value = |task: &str| ti(task, -1).return_value();
-    assert_eq!(h.engine.trace(&user(), &value("a"), None, Backwards, 5).await.unwrap(), None);
+    assert_eq!(h.engine.trace(&user(), &value("a"), None, to(Direction::Backwards, 5)).await.unwrap(), None);
     h.push(&user(), &value("a"), "1").await;
     tick();
     let b = h.start("b", -1).await;
@@ -128,8 +134,9 @@ pub async fn traces_go_backwards_and_forwards(h: &Harness) {
     h.pull_as(&c, &value("late")).await;
     h.pull(&value("b")).await;
     assert_eq!(traced(h, &value("c"), Backwards, 9).await, "c=3(a=1 b=2(a=1))");
-    assert_eq!(traced(h, &value("c"), Backwards, 1).await, "c=3(a=1 b=2)");
-    assert_eq!(traced(h, &value("c"), Backwards, 0).await, "c=3");
+    assert_eq!(traced(h, &value("c"), Backwards, 1).await, "c=3(a=1 b=2…)");
+    assert_eq!(traced(h, &value("c"), Backwards, 0).await, "c=3…");
+    assert_eq!(traced(h, &value("a"), Forwards, 1).await, "a=1(b#1(b=2…) c#1(c=3))");
     assert_eq!(traced(h, &value("a"), Forwards, 9).await, "a=1(b#1(b=2(c#1(c=3) user ana)) c#1(c=3))");
     assert_eq!(traced(h, &value("late"), Forwards, 9).await, "late=9(c#1)", "it pushed before it read");
 
@@ -138,7 +145,12 @@ pub async fn traces_go_backwards_and_forwards(h: &Harness) {
     let b = h.start("b", -1).await;
     h.push(&b, &value("b"), "22").await;
     assert_eq!(traced(h, &value("b"), Backwards, 9).await, "b=22");
-    let past = h.engine.trace(&user(), &value("b"), Some(before), Backwards, 9).await.unwrap().unwrap();
+    let past = h
+        .engine
+        .trace(&user(), &value("b"), Some(before), to(Direction::Backwards, 9))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(told(&past), "b=2(ended)(a=1)");
     assert_eq!(traced(h, &value("c"), Backwards, 9).await, "c=3(a=1 b=2(ended)(a=1))");
     let Traced::Version(version) = &past.what else { panic!("{past:?}") };
@@ -181,9 +193,9 @@ pub async fn traces_go_backwards_and_forwards(h: &Harness) {
     h.pull_as(&sum, &far).await;
     h.push(&sum, &value("sum"), "2").await;
     h.engine.flush_reads().await.unwrap();
-    let seen = own_run.trace(&sum, &value("sum"), None, Backwards, 9).await.unwrap().unwrap();
+    let seen = own_run.trace(&sum, &value("sum"), None, to(Direction::Backwards, 9)).await.unwrap().unwrap();
     assert!(told(&seen).contains("?far") && !format!("{seen:?}").contains("secret"), "{seen:?}");
-    refused(own_run.trace(&sum, &far, None, Backwards, 9).await, ErrorKind::Forbidden);
+    refused(own_run.trace(&sum, &far, None, to(Direction::Backwards, 9)).await, ErrorKind::Forbidden);
 }
 
 /// Twenty children, and how many more; what is in the tree before is not expanded again.
@@ -199,7 +211,7 @@ pub async fn traces_are_bounded(h: &Harness) {
         h.push(&me, &ti("m", i).return_value(), "2").await;
     }
     h.engine.flush_reads().await.unwrap();
-    let forwards = h.engine.trace(&user(), &half, None, Direction::Forwards, 3).await.unwrap().unwrap();
+    let forwards = h.engine.trace(&user(), &half, None, to(Direction::Forwards, 3)).await.unwrap().unwrap();
     assert_eq!((forwards.children.len(), forwards.more), (20, 10));
     let sum = h.start("sum", -1).await;
     let sequence = ti("m", 0).return_value().sequence();

@@ -5,6 +5,7 @@
 
 mod access;
 mod disguise;
+mod footprint;
 mod ledger;
 mod local;
 mod offload;
@@ -29,7 +30,7 @@ pub use local::LocalChannel;
 pub use pull::TaskAnswer;
 pub use push::Receipt;
 pub use retention::Retention;
-pub use trace::{Direction, Ended, Trace, Traced, TracedVersion};
+pub use trace::{Direction, Ended, Trace, TraceOptions, Traced, TracedVersion};
 pub use variables::{VariableSet, VariableValue};
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};

@@ -15,11 +15,8 @@ use crate::db::{Filter, ReadTarget};
 use crate::entry::{EndReason, EntryInfo, PastEntry, Version, Writer};
 use crate::{Result, SequenceKey, TaskInstanceKey, XComKey};
 
-/// The most children that a node shows.
-const CHILDREN: usize = 20;
-
-/// The most nodes of a tree.
-const NODES: usize = 1000;
+/// The most nodes of a tree, for each child that a node may have.
+const NODES: usize = 50;
 
 /// The most versions of an XCom that are looked through for one.
 const VERSIONS: u32 = 100_000;
@@ -32,6 +29,36 @@ pub enum Direction {
     Backwards,
     /// To who read it, and what they pushed afterwards.
     Forwards,
+}
+
+/// Which way a trace goes, and how far.
+///
+/// ```
+/// use excom_core::engine::TraceOptions;
+///
+/// let wide = TraceOptions { children: 1000, ..TraceOptions::backwards() };
+/// assert_eq!((wide.depth, TraceOptions::forwards().children), (100, 20));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceOptions {
+    /// Which way.
+    pub direction: Direction,
+    /// How many values deep.
+    pub depth: u32,
+    /// The most children that a node shows. The whole tree has at most 50 times as many nodes.
+    pub children: u32,
+}
+
+impl TraceOptions {
+    /// To the origins: 100 values deep, 20 children of each.
+    pub fn backwards() -> Self {
+        Self { direction: Direction::Backwards, depth: 100, children: 20 }
+    }
+
+    /// To the consequences, as far.
+    pub fn forwards() -> Self {
+        Self { direction: Direction::Forwards, ..Self::backwards() }
+    }
 }
 
 /// A node of a trace.
@@ -47,6 +74,8 @@ pub struct Trace {
     pub more: u64,
     /// Whether it is in the tree before with its children, which are not shown again.
     pub repeated: bool,
+    /// Whether it has children that are left out because the tree is not to be deeper.
+    pub cut: bool,
 }
 
 /// What a node of a trace is about.
@@ -84,6 +113,9 @@ pub enum Traced {
         /// The number of its attempt.
         #[serde(skip_serializing_if = "Option::is_none")]
         attempt: Option<u32>,
+        /// The try that this attempt was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        try_number: Option<u32>,
         /// How many times.
         count: u64,
         /// The first time.
@@ -123,14 +155,13 @@ pub struct Ended {
 }
 
 impl Engine {
-    /// The tree of a version's origins or consequences, so many levels of values deep: of the version
-    /// given, or of the entry, or of the last version when there is no entry. None when there is nothing.
+    /// The tree of a version's origins or consequences, as far as the options say: of the version given, or of the entry, or of the last version when there is no entry. None when there is nothing.
     ///
     /// Pushes of a task into other task instances are not followed forwards.
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use excom_core::engine::{Direction, Traced};
+    /// use excom_core::engine::{TraceOptions, Traced};
     /// use excom_core::{Caller, Engine, TaskInstanceKey, Value, memory};
     ///
     /// # pollster::block_on(async {
@@ -142,7 +173,7 @@ impl Engine {
     /// engine.pull(&hottest, &[measured.clone()], Default::default()).await?;
     /// engine.push(&hottest, &peak, Value::of(&34.0)?.into()).await?;
     ///
-    /// let trace = engine.trace(&Caller::user("ana"), &peak, None, Direction::Backwards, 5).await?;
+    /// let trace = engine.trace(&Caller::user("ana"), &peak, None, TraceOptions::backwards()).await?;
     /// let from = &trace.unwrap().children[0].what;
     /// assert!(matches!(from, Traced::Version(version) if version.info.key == measured));
     /// # Ok::<(), excom_core::Error>(())
@@ -157,18 +188,28 @@ impl Engine {
         caller: &Caller,
         key: &XComKey,
         version: Option<Version>,
-        direction: Direction,
-        depth: u32,
+        options: TraceOptions,
     ) -> Result<Option<Trace>> {
         self.may_look(caller, key)?;
         self.flush_reads().await?;
         let Some(found) = self.find_version(key, version).await? else { return Ok(None) };
-        let mut tracer = Tracer { engine: self, caller, direction, nodes: NODES, expanded: HashMap::new() };
-        Ok(Some(tracer.version(key.clone(), found.info.version, depth).await?))
+        let mut tracer = Tracer {
+            engine: self,
+            caller,
+            options,
+            nodes: NODES.saturating_mul(options.children as usize),
+            cuts: 0,
+            expanded: HashMap::new(),
+        };
+        Ok(Some(tracer.version(key.clone(), found.info.version, options.depth).await?))
     }
 
     /// A version, current or past; without one, the entry or the last version.
-    async fn find_version(&self, key: &XComKey, version: Option<Version>) -> Result<Option<TracedVersion>> {
+    pub(super) async fn find_version(
+        &self,
+        key: &XComKey,
+        version: Option<Version>,
+    ) -> Result<Option<TracedVersion>> {
         let exactly = Filter {
             dag_id: Some(key.ti.dag_id.clone()),
             run_id: Some(key.ti.run_id.clone()),
@@ -191,13 +232,18 @@ impl Engine {
                 (info, Some(Ended { at: ended_at, reason, by }))
             }
         };
-        let mut try_number = None;
-        if let Writer::Attempt(number) = info.writer {
-            let attempts = self.0.db.attempts(&key.ti).await?;
-            try_number = attempts.iter().find(|attempt| attempt.number == number).map(|a| a.try_number);
-        }
+        let try_number = match info.writer {
+            Writer::Attempt(number) => self.try_of(&key.ti, number).await?,
+            _ => None,
+        };
         info.preview = self.0.backend.orm_deserialize_value(&info);
         Ok(Some(TracedVersion { pushed_at: info.pushed_at(), info, try_number, ended }))
+    }
+
+    /// The try that an attempt was.
+    async fn try_of(&self, ti: &TaskInstanceKey, number: u32) -> Result<Option<u32>> {
+        let attempts = self.0.db.attempts(ti).await?;
+        Ok(attempts.iter().find(|attempt| attempt.number == number).map(|attempt| attempt.try_number))
     }
 }
 
@@ -205,17 +251,34 @@ impl Engine {
 struct Tracer<'a> {
     engine: &'a Engine,
     caller: &'a Caller,
-    direction: Direction,
+    options: TraceOptions,
     /// How many nodes there is room for.
     nodes: usize,
-    /// Versions that were expanded, how deep, and whether there was anything.
-    expanded: HashMap<(XComKey, Version), (u32, bool)>,
+    /// How many nodes had children that were left out for the depth, here or where they are in the tree before.
+    cuts: usize,
+    expanded: HashMap<(XComKey, Version), Expanded>,
+}
+
+/// A version that is in the tree with its children.
+#[derive(Clone, Copy)]
+struct Expanded {
+    /// How many levels there were for them.
+    depth: u32,
+    /// Whether there were any.
+    children: bool,
+    /// Whether none of what is below was left out for the depth.
+    whole: bool,
 }
 
 /// A node to come; boxed, since nodes have nodes.
 type Traces<'b> = Pin<Box<dyn Future<Output = Result<Trace>> + Send + 'b>>;
 
 impl Tracer<'_> {
+    /// How many of so many children are not shown.
+    fn beyond(&self, children: usize) -> u64 {
+        (children as u64).saturating_sub(u64::from(self.options.children))
+    }
+
     /// The node of a version, with children as far as the depth allows.
     fn version(&mut self, key: XComKey, version: Version, depth: u32) -> Traces<'_> {
         Box::pin(async move {
@@ -228,20 +291,23 @@ impl Tracer<'_> {
                 return Ok(leaf(Traced::Unknown { key, version, why }));
             };
             let mut node = leaf(Traced::Version(Box::new(found.clone())));
-            if depth == 0 {
+            let place = (key, version);
+            // More levels show nothing new of a version that is in the tree whole.
+            if let Some(before) = self.expanded.get(&place).filter(|it| it.whole || it.depth >= depth) {
+                node.repeated = before.children;
+                self.cuts += usize::from(!before.whole);
                 return Ok(node);
             }
-            let before = self.expanded.insert((key.clone(), version), (depth, true));
-            if let Some((deep, children)) = before.filter(|(deep, _)| *deep >= depth) {
-                node.repeated = children;
-                self.expanded.insert((key, version), (deep, children));
-                return Ok(node);
-            }
-            match self.direction {
+            // Until its children are known: it may be among what is below it.
+            self.expanded.insert(place.clone(), Expanded { depth, children: true, whole: false });
+            let cuts = self.cuts;
+            match self.options.direction {
                 Direction::Backwards => self.origins(&mut node, &found, depth).await?,
                 Direction::Forwards => self.consequences(&mut node, &found, depth).await?,
             }
-            self.expanded.insert((key, version), (depth, !node.children.is_empty()));
+            self.cuts += usize::from(node.cut);
+            let (children, whole) = (!node.children.is_empty(), self.cuts == cuts);
+            self.expanded.insert(place, Expanded { depth, children, whole });
             Ok(node)
         })
     }
@@ -260,8 +326,12 @@ impl Tracer<'_> {
                 && number.is_none_or(|number| read.attempt == Some(number))
                 && targets.insert(read.target.clone())
         });
-        node.more = beyond(reads.len());
-        for read in reads.into_iter().take(CHILDREN) {
+        if depth == 0 {
+            node.cut = !reads.is_empty();
+            return Ok(());
+        }
+        node.more = self.beyond(reads.len());
+        for read in reads.into_iter().take(self.options.children as usize) {
             if self.nodes == 0 {
                 node.more += 1;
                 continue;
@@ -278,7 +348,7 @@ impl Tracer<'_> {
     async fn sequence(&mut self, key: SequenceKey, depth: u32) -> Result<Trace> {
         self.nodes = self.nodes.saturating_sub(1);
         let elements = self.engine.0.db.count(&key).await?;
-        let shown = self.engine.0.db.page(&key, None, CHILDREN as u32).await?;
+        let shown = self.engine.0.db.page(&key, None, self.options.children).await?;
         let mut node = leaf(Traced::Sequence { key: key.clone(), elements });
         for item in shown {
             if self.nodes == 0 {
@@ -305,28 +375,35 @@ impl Tracer<'_> {
             };
             of_it && known.insert((read.reader.clone(), read.attempt))
         });
-        node.more = beyond(readers.len());
-        for read in readers.into_iter().take(CHILDREN) {
+        if depth == 0 {
+            node.cut = !readers.is_empty();
+            return Ok(());
+        }
+        node.more = self.beyond(readers.len());
+        for read in readers.into_iter().take(self.options.children as usize) {
             if self.nodes == 0 {
                 node.more += 1;
                 continue;
             }
             self.nodes -= 1;
-            let mut pushed = match (&read.task, read.attempt) {
-                (Some(task), Some(number)) => self.engine.0.db.pushed_by(task, number).await?,
-                _ => Vec::new(),
+            let (mut pushed, try_number) = match (&read.task, read.attempt) {
+                (Some(task), Some(number)) => {
+                    (self.engine.0.db.pushed_by(task, number).await?, self.engine.try_of(task, number).await?)
+                }
+                _ => (Vec::new(), None),
             };
             pushed.retain(|info| info.pushed_at() >= read.first);
             let mut reader = leaf(Traced::Reader {
                 reader: read.reader,
                 task: read.task,
                 attempt: read.attempt,
+                try_number,
                 count: read.count,
                 first: read.first,
                 last: read.last,
             });
-            reader.more = beyond(pushed.len());
-            for info in pushed.into_iter().take(CHILDREN) {
+            reader.more = self.beyond(pushed.len());
+            for info in pushed.into_iter().take(self.options.children as usize) {
                 if self.nodes == 0 {
                     reader.more += 1;
                     continue;
@@ -339,10 +416,6 @@ impl Tracer<'_> {
     }
 }
 
-fn beyond(children: usize) -> u64 {
-    children.saturating_sub(CHILDREN) as u64
-}
-
 fn leaf(what: Traced) -> Trace {
-    Trace { what, children: Vec::new(), more: 0, repeated: false }
+    Trace { what, children: Vec::new(), more: 0, repeated: false, cut: false }
 }
