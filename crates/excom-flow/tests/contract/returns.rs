@@ -89,7 +89,8 @@ fn the_length_limit_counts_for_products_and_mapped_tasks_too() {
     assert!(failure.message.contains("2 × 3") && failure.message.contains("at most 5"), "{failure:?}");
     assert_eq!(states(&engine, "d", "two"), [(-1, TaskState::Failed)]);
     assert_eq!(states(&engine, "d", "g.two"), [(-1, TaskState::Failed)]);
-    let report = run_with(&Runner::new(crate::support::engine()).max_map_length(6), &definition, RunOptions::new());
+    let report =
+        run_with(&Runner::new(crate::support::engine()).max_map_length(6), &definition, RunOptions::new());
     assert!(report.succeeded(), "{report:?}");
 }
 
