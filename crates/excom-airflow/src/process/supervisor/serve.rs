@@ -240,6 +240,7 @@ fn outcome(ending: Request) -> Result<Outcome> {
             }
             Ending::Skipped { reason } => Outcome::Skipped(reason.map_or_else(Skip::new, Skip::because)),
             Ending::Failed { message, hints } => Outcome::Failed(failure(&message, hints)),
+            Ending::TimedOut(timeout) => Outcome::TimedOut(timeout),
             Ending::Reschedule { after } => Outcome::Reschedule(Reschedule::after(after)),
         },
         Request::SucceedTask { .. } => Outcome::Succeeded(Done::default()),
