@@ -258,13 +258,7 @@ impl Round<'_> {
     }
 
     /// Lets a child run the DAG and kills it; whether the run had not ended.
-    fn kill(
-        &self,
-        folder: &Path,
-        random: &mut Random,
-        whole: Duration,
-        report: &mut Report,
-    ) -> Result<bool> {
+    fn kill(&self, folder: &Path, random: &mut Random, whole: Duration, report: &mut Report) -> Result<bool> {
         let (seed, delays) = (self.seed.to_string(), random.number().to_string());
         let path = folder.display().to_string();
         let child = Child::start(self.program, &["child-dags", &path, &seed, &delays])?;

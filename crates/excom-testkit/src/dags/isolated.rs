@@ -84,8 +84,6 @@ fn running(folder: &Path) -> BTreeSet<u32> {
     };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes
-        .filter_map(|process| {
-            process.file_name().to_str()?.parse().ok().filter(|_| is_task(&process.path()))
-        })
+        .filter_map(|process| process.file_name().to_str()?.parse().ok().filter(|_| is_task(&process.path())))
         .collect()
 }
