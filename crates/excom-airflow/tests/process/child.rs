@@ -114,12 +114,6 @@ async fn body(behaviour: String, task: Assignment) -> Result<Done> {
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)?;
             std::future::pending::<()>().await;
         }
-        "blocks_the_runtime" => {
-            ti.log(&format!("process {} blocks", std::process::id()));
-            loop {
-                std::thread::sleep(Duration::from_secs(1000));
-            }
-        }
         "aborts" => {
             eprintln!("the last words");
             std::process::abort();
@@ -209,10 +203,10 @@ fn sleeper(own_group: bool) -> Result<String> {
     Ok(command.spawn()?.id().to_string())
 }
 
-/// Calls itself without end, as far as the compiler can see.
+/// Calls itself until there is no stack left.
 fn deep(n: u64) -> u64 {
     let here = std::hint::black_box([n; 512]);
-    deep(here[511] + 1) + here[0]
+    if here[0] == u64::MAX { 0 } else { deep(here[511] + 1) + here[0] }
 }
 
 fn signal_itself(signal: rustix::process::Signal) -> ! {

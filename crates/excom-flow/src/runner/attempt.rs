@@ -142,11 +142,8 @@ pub(super) async fn run(shared: &Shared, order: Try) -> Ended {
 
 /// What the task is, for the templates of this try.
 fn facts(shared: &Shared, instance: Instance, resumed: Resumed, started_at: Timestamp) -> Arc<TaskFacts> {
-    let facts = &shared.facts[instance.task as usize];
-    if !shared.task(instance).has_templates() {
-        return facts.clone();
-    }
-    let mut facts = TaskFacts::clone(facts);
+    // A body may render a template, whatever is known of it.
+    let mut facts = TaskFacts::clone(&shared.facts[instance.task as usize]);
     facts.reschedules = resumed.times;
     facts.start_date = Some(started_at);
     Arc::new(facts)
