@@ -3,6 +3,7 @@
 //! random moment and the run is resumed. What was done before is not done again, unless it is told to.
 
 mod build;
+mod isolated;
 mod model;
 mod observe;
 mod plan;
@@ -12,6 +13,7 @@ use std::fmt;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,6 +58,10 @@ pub struct Report {
     pub kept: u64,
     /// Task instances that ran again because they were told to.
     pub again: u64,
+    /// Whether each try was a process of its own.
+    pub isolated: bool,
+    /// Processes of tasks that ran when their program was killed, and ended by themselves.
+    pub orphans: u64,
 }
 
 impl fmt::Display for Report {
@@ -71,23 +77,33 @@ impl fmt::Display for Report {
             "{} runs killed ({} of them while they were resumed too), {} cancelled, {} disturbed too late: the same \
              came of them, and none of {} task instances that were done ran again",
             self.kills, self.killed_again, self.cancellations, self.too_late, self.kept
-        )
+        )?;
+        if self.isolated {
+            let orphans = self.orphans;
+            write!(f, "\neach try in a process of its own: {orphans} outlived their program, and ended")?;
+        }
+        Ok(())
     }
 }
 
-/// Runs so many DAGs, each undisturbed; killed or cancelled, and resumed; and from one of its tasks again.
+/// Runs so many DAGs, each undisturbed; killed or cancelled, and resumed; and from one of its tasks again. Each
+/// try may be a process of its own.
 ///
 /// # Errors
 /// What came out otherwise than foretold, with the DAG as text.
-pub fn prove(program: &Path, rounds: u64, seed: u64) -> Result<Report> {
+pub fn prove(program: &Path, rounds: u64, seed: u64, isolate: bool) -> Result<Report> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let mut report = Report::default();
+    let mut report = Report { isolated: isolate, ..Report::default() };
     for round in 0..rounds {
         let seed = seed.wrapping_add(round);
         let plan = Arc::new(Plan::random(seed));
-        Round { program, seed, plan: &plan, expected: model::outcome(&plan), runtime: &runtime }
+        let expected = model::outcome(&plan);
+        Round { program, seed, isolate, steady: false, plan: &plan, expected, runtime: &runtime }
             .prove(&mut report)
-            .map_err(|error| format!("--rounds 1 --seed {seed}: {error}\nthe DAG:\n{plan}"))?;
+            .map_err(|error| {
+                let isolate = if isolate { " --isolate" } else { "" };
+                format!("--rounds 1 --seed {seed}{isolate}: {error}\nthe DAG:\n{plan}")
+            })?;
     }
     Ok(report)
 }
@@ -96,6 +112,8 @@ pub fn prove(program: &Path, rounds: u64, seed: u64) -> Result<Report> {
 struct Round<'a> {
     program: &'a Path,
     seed: u64,
+    isolate: bool,
+    steady: bool,
     plan: &'a Arc<Plan>,
     expected: Outcome,
     runtime: &'a Runtime,
@@ -117,10 +135,19 @@ impl Round<'_> {
         Ok(())
     }
 
+    /// A new home for a run.
+    fn folder(&self, delays: u64) -> Result<(tempfile::TempDir, World)> {
+        let folder = tempfile::tempdir()?;
+        if self.isolate {
+            isolated::prepare(folder.path(), self.program, self.seed, self.steady, delays)?;
+        }
+        let world = World::new(side(folder.path()), delays, LONGEST);
+        Ok((folder, world))
+    }
+
     /// How long the run takes when nothing happens to it.
     fn undisturbed(&self, delays: u64) -> Result<Duration> {
-        let folder = tempfile::tempdir()?;
-        let world = World::new(side(folder.path()), delays, LONGEST);
+        let (folder, world) = self.folder(delays)?;
         let engine = home::open(folder.path())?;
         let begin = Instant::now();
         self.go_on(&engine, &world, parallelism(delays), &Cancellation::new())?;
@@ -133,9 +160,8 @@ impl Round<'_> {
     /// Runs the DAG, and a task of it and what is behind it again: the same comes of it, and nothing else runs.
     fn again(&self, random: &mut Random, report: &mut Report) -> Result<()> {
         let plan = Arc::new(self.plan.as_ref().clone().steady());
-        let steady = Round { plan: &plan, expected: model::outcome(&plan), ..*self };
-        let folder = tempfile::tempdir()?;
-        let world = World::new(side(folder.path()), random.number(), LONGEST);
+        let steady = Round { steady: true, plan: &plan, expected: model::outcome(&plan), ..*self };
+        let (folder, world) = steady.folder(random.number())?;
         steady.go_on(
             &home::open(folder.path())?,
             &world,
@@ -145,7 +171,7 @@ impl Round<'_> {
         let ran = bodies(&world)?.len();
         let task = usize::try_from(random.below(plan.tasks.len() as u64))?;
         let definition = build::definition(&plan, &world);
-        let runner = Runner::new(home::open(folder.path())?).parallelism(parallelism(random.number()));
+        let runner = runner(&home::open(folder.path())?, &world, parallelism(random.number()));
         let what = Rerun::From(vec![plan.id(task)]);
         self.runtime.block_on(runner.rerun(&definition, RUN, what, Cancellation::new()))?;
         let how = format!("from {} again", plan.id(task));
@@ -172,8 +198,7 @@ impl Round<'_> {
     }
 
     fn cancelled(&self, random: &mut Random, whole: Duration, report: &mut Report) -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        let world = World::new(side(folder.path()), random.number(), LONGEST);
+        let (folder, world) = self.folder(random.number())?;
         let engine = home::open(folder.path())?;
         let cancellation = Cancellation::new();
         let moment = moment(random, whole);
@@ -193,13 +218,12 @@ impl Round<'_> {
     }
 
     fn killed(&self, random: &mut Random, whole: Duration, report: &mut Report) -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        let world = World::new(side(folder.path()), random.number(), LONGEST);
-        let in_time = self.kill(folder.path(), random, whole)?;
+        let (folder, world) = self.folder(random.number())?;
+        let in_time = self.kill(folder.path(), random, whole, report)?;
         *(if in_time { &mut report.kills } else { &mut report.too_late }) += 1;
         if in_time && random.once_in(3) {
             let before = self.done(folder.path(), &world)?;
-            report.killed_again += u64::from(self.kill(folder.path(), random, whole)?);
+            report.killed_again += u64::from(self.kill(folder.path(), random, whole, report)?);
             self.check_side(&world, &before.0, before.1)?;
         }
         self.resumed(&folder, &world, random, report, "killed")
@@ -234,14 +258,15 @@ impl Round<'_> {
     }
 
     /// Lets a child run the DAG and kills it; whether the run had not ended.
-    fn kill(&self, folder: &Path, random: &mut Random, whole: Duration) -> Result<bool> {
+    fn kill(&self, folder: &Path, random: &mut Random, whole: Duration, report: &mut Report) -> Result<bool> {
         let (seed, delays) = (self.seed.to_string(), random.number().to_string());
-        let folder = folder.display().to_string();
-        let child = Child::start(self.program, &["child-dags", &folder, &seed, &delays])?;
+        let path = folder.display().to_string();
+        let child = Child::start(self.program, &["child-dags", &path, &seed, &delays])?;
         let moment = moment(random, whole);
         let mut lines: Vec<String> = child.line()?.into_iter().collect();
         lines.extend(child.line_within(moment));
         lines.extend(child.kill()?);
+        report.orphans += isolated::wait_for_orphans(folder)?;
         match lines.iter().find(|line| line.starts_with("error")) {
             Some(error) => Err(format!("the child says: {error}").into()),
             None => Ok(!lines.iter().any(|line| line == "ended")),
@@ -283,7 +308,7 @@ async fn run_or_resume(
     cancellation: &Cancellation,
 ) -> excom::Result<()> {
     let definition = build::definition(plan, world);
-    let runner = Runner::new(engine.clone()).parallelism(parallelism);
+    let runner = runner(engine, world, parallelism);
     let known = engine.db().run_info(build::DAG, RUN).await?;
     let report = match known.map(|info| info.state) {
         None => {
@@ -299,6 +324,19 @@ async fn run_or_resume(
         }
         None => Ok(()),
     }
+}
+
+fn runner(engine: &Engine, world: &World, parallelism: usize) -> Runner {
+    let runner = Runner::new(engine.clone()).parallelism(parallelism);
+    match world.side.parent().and_then(isolated::supervisor) {
+        Some(supervisor) => runner.isolation(Arc::new(supervisor)),
+        None => runner,
+    }
+}
+
+/// Runs a task of a proof, if the process was started for one, and says how the process is to end.
+pub fn serve_task() -> Option<Result<ExitCode>> {
+    isolated::serve()
 }
 
 /// Runs or resumes the DAG of a seed, and waits to be killed.

@@ -10,6 +10,14 @@ use excom_testkit::{Result, child, crash, dags, first_start, home, hunt, process
 const PROOFS: &str = include_str!("../proofs.txt");
 
 fn main() -> ExitCode {
+    match dags::serve_task() {
+        Some(Ok(code)) => return code,
+        Some(Err(error)) => {
+            drop(writeln!(io::stderr(), "prove: {error}"));
+            return ExitCode::FAILURE;
+        }
+        None => {}
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
@@ -65,6 +73,9 @@ fn prove(name: &str, options: &[&str]) -> Result<()> {
             None => Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs()),
         }
     };
+    let (flags, options): (Vec<&str>, Vec<&str>) =
+        options.iter().partition(|option| name == "dags" && **option == "--isolate");
+    let (isolate, options) = (!flags.is_empty(), options.as_slice());
     let allowed: &[&str] = match name {
         "crash" | "dags" | "first-start" | "hunt" => &["--rounds", "--seed"],
         "processes" => &["--seconds"],
@@ -81,9 +92,10 @@ fn prove(name: &str, options: &[&str]) -> Result<()> {
             crash::prove(&program, rounds, seed)?.to_string()
         }
         "dags" => {
-            let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(300), seed()?);
+            let standard = if isolate { 60 } else { 300 };
+            let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(standard), seed()?);
             child::tell(&format!("{rounds} rounds with --seed {seed}"))?;
-            dags::prove(&program, rounds, seed)?.to_string()
+            dags::prove(&program, rounds, seed, isolate)?.to_string()
         }
         "first-start" => {
             let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(100), seed()?);

@@ -28,11 +28,18 @@ fn four_processes_share_a_home() {
 
 #[test]
 fn random_dags_come_to_what_a_model_foretells_also_when_they_are_killed() {
-    let report = dags::prove(program(), 12, 7).unwrap();
+    let report = dags::prove(program(), 12, 7, false).unwrap();
     assert_eq!(report.dags, 12);
     // Otherwise the kills missed what they are for.
     assert!(report.kills >= 3 && report.kept > 0, "{report}");
     assert!(report.instances > 100 && report.xcoms > 50, "{report}");
+}
+
+#[test]
+fn random_dags_come_to_the_same_when_each_try_is_a_process() {
+    let report = dags::prove(program(), 4, 7, true).unwrap();
+    assert_eq!(report.dags, 4);
+    assert!(report.kills > 0 && report.instances > 30 && report.xcoms > 15, "{report}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ pub mod contract;
 pub mod embedded;
 pub mod program;
 
-pub use excom_airflow::python;
+pub use excom_airflow::{process, python};
 pub use excom_core as core;
 pub use excom_core::{
     Answer, Attempt, AttemptId, Caller, Clock, Engine, Entry, EntryInfo, Error, ErrorKind, MetadataDb,

@@ -30,6 +30,26 @@ use arguments::{Action, Arguments, Format, Work};
 use closing::Place;
 use driving::{Driver, INTERRUPTED};
 
+/// Runs a task of these DAGs, if the process was started for one, and says how the process is to end.
+///
+/// A [`Supervisor`](crate::process::Supervisor) starts the program once more for each try. A `main` function that
+/// [`main!`](crate::main) did not make calls this before anything else.
+///
+/// ```
+/// use excom::prelude::*;
+///
+/// #[dag]
+/// fn greeting(dag: &Dag) { dag.bash("greet", "echo hello"); }
+///
+/// // No supervisor started this process, so it goes on.
+/// assert!(excom::program::serve_task(&[greeting()]).is_none());
+/// ```
+pub fn serve_task(definitions: &[DagDefinition]) -> Option<ExitCode> {
+    process::task::serve(definitions, |task: Assignment| async move {
+        isolation::execute(&task.graph, task.ti, task.max_map_length).await
+    })
+}
+
 /// One DAG, or several, as a program.
 ///
 /// ```no_run
@@ -75,11 +95,7 @@ impl Program {
     /// The exit code is 0 when every task succeeded or was skipped, 1 when one failed or the run could
     /// not start, 2 when an argument is wrong, 7 when another program drives the run, 130 after Ctrl-C.
     pub fn main(self) -> ExitCode {
-        // A supervisor starts the program once more for each task that has a process of its own.
-        let body = |task: Assignment| async move {
-            isolation::execute(&task.graph, task.ti, task.max_map_length).await
-        };
-        if let Some(code) = process::task::serve(&self.definitions, body) {
+        if let Some(code) = serve_task(&self.definitions) {
             return code;
         }
         match self.try_main() {

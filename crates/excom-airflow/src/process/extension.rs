@@ -3,6 +3,8 @@
 //! The supervisor announces it in `StartupDetails`, under a key that Airflow's never has; a task that finds
 //! no announcement keeps to Airflow's messages. Values travel as JSON text, so that they arrive to the byte.
 
+mod facts;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,20 +13,22 @@ use excom_core::engine::{Receipt, TaskAnswer};
 use excom_core::entry::Writer;
 use excom_core::{Answer, Error, ErrorKind, Result, SequenceKey, Slice, Value, Version, XComKey};
 use excom_flow::runner::isolation::Done;
-use excom_flow::{Failure, Reschedule, Skip};
+use excom_flow::{Failure, Reschedule, SensorTimeout, Skip};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use facts::{ResumedOnWire, RunOnWire};
+
 /// The version of what is in this file.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// That the supervisor is Excom's, and what only it can tell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Announcement {
     pub(crate) version: u32,
-    /// The run's parameters, all of them.
-    pub(crate) params: Vec<(String, Text)>,
-    /// Where Excom keeps its data: a path's bytes.
-    pub(crate) home: Option<Vec<u8>>,
+    /// What all task instances of the run share.
+    pub(crate) run: RunOnWire,
+    /// How the try came to run again, when it had let its place go.
+    pub(crate) resumed: ResumedOnWire,
     /// How many instances a task may have that is expanded over what this one returns.
     pub(crate) max_map_length: u32,
 }
@@ -109,6 +113,7 @@ pub(crate) enum Ending {
     Skipped { reason: Option<String> },
     Failed { message: String, hints: Vec<String> },
     Reschedule { after: Duration },
+    TimedOut(SensorTimeout),
 }
 
 impl Ending {
@@ -126,6 +131,9 @@ impl Ending {
         }
         if let Some(reschedule) = error.downcast_ref::<Reschedule>() {
             return Self::Reschedule { after: reschedule.delay() };
+        }
+        if let Some(timeout) = error.downcast_ref::<SensorTimeout>() {
+            return Self::TimedOut(timeout.clone());
         }
         let failure = Failure::of(&*error);
         Self::Failed { message: failure.message, hints: failure.hints }

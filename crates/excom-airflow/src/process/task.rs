@@ -10,15 +10,15 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::ffi::OsStringExt as _;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use excom_core::{Error, ErrorKind, Result, TaskChannel as _, TaskInstanceKey};
-use excom_flow::runner::isolation::Done;
+use excom_flow::runner::isolation::{self, Done};
 use excom_flow::{
-    Cancellation, DagDefinition, Failure, Given, Graph, Reschedule, RunFacts, Skip, TaskInstance,
+    Cancellation, DagDefinition, Failure, Given, Graph, Reschedule, Resumed, RunFacts, SensorTimeout, Skip,
+    TaskInstance,
 };
 use jiff::Timestamp;
 use pollster::block_on;
@@ -27,15 +27,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use addresses::Addresses;
 
 use super::channel::SupervisorChannel;
-use super::extension::{Announcement, End, Ending, Text};
+use super::extension::{Announcement, End, Ending};
 use super::frame::{self, Frame};
 use super::message::{FinalState, Producer, Reply, Request, Skipped, StartupDetails};
 
 /// The longest reason for a retry that Airflow takes, in characters.
 const LONGEST_REASON: usize = 500;
 
-/// How long a task may go on that was told to end.
-const LAST_GRACE: Duration = Duration::from_secs(30);
+/// How long a task may go on that was told to end: a little longer than its commands get.
+const LAST_GRACE: Duration = Duration::from_secs(20);
 
 /// What Airflow calls in a task that is started only to fail.
 const FAIL: &str = "__fail__";
@@ -119,8 +119,8 @@ where
     let startup = read_startup(&mut comm)?;
     startup.excom.as_ref().map_or(Ok(()), Announcement::check)?;
     let cancellation = Cancellation::new();
-    let channel = SupervisorChannel::new(comm, logs, startup.excom.is_some(), cancellation.clone())?;
-    let channel = Arc::new(channel);
+    let is_ours = startup.excom.is_some();
+    let channel = Arc::new(SupervisorChannel::new(comm, logs, is_ours, cancellation.clone())?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -144,6 +144,9 @@ where
     // The thread of a body that was cancelled ends with the process.
     runtime.shutdown_background();
     drop(running);
+    if is_ours && told.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable) {
+        end_group();
+    }
     told
 }
 
@@ -173,11 +176,21 @@ fn end_for_certain(cancellation: Cancellation, ended: mpsc::Receiver<()>) {
     let end = move || {
         block_on(cancellation.cancelled());
         if ended.recv_timeout(LAST_GRACE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            end_group();
             std::process::exit(1);
         }
     };
     // Without the thread there is still the supervisor.
     drop(std::thread::Builder::new().name("last-grace".to_owned()).spawn(end));
+}
+
+/// Kills the process and what the task left in its group, which a supervisor would do that is still there.
+fn end_group() {
+    let own = rustix::process::getpid();
+    // A group that somebody else leads is not the task's.
+    if rustix::process::getpgrp() == own {
+        let _ = rustix::process::kill_process_group(own, rustix::process::Signal::KILL);
+    }
 }
 
 /// Cancels the task when the process is asked to end.
@@ -216,8 +229,12 @@ impl Task {
             return Err(format!("what the task waited for failed{why}").into());
         }
         self.clear(&key).await?;
-        let mut ti =
-            TaskInstance::new(self.channel.clone(), key.clone()).in_run(Arc::new(self.facts(definition)?));
+        let (resumed, started_at) = (self.resumed(), self.startup.start_date);
+        let task_facts = isolation::task_facts(&graph, &key.task_id, resumed, started_at)?;
+        let mut ti = TaskInstance::new(self.channel.clone(), key.clone())
+            .in_run(Arc::new(self.facts(definition, &graph)?))
+            .as_resumed(resumed)
+            .of_task(Arc::new(task_facts));
         if let Ok(attempt) = self.startup.ti.id.parse() {
             ti = ti.as_try(attempt, self.startup.ti.try_number);
         }
@@ -243,23 +260,45 @@ impl Task {
         Ok(())
     }
 
-    fn facts(&self, definition: &DagDefinition) -> Result<RunFacts> {
+    /// What the task knows of its run: all of it from our own supervisor, and from Airflow's what it tells.
+    fn facts(&self, definition: &DagDefinition, graph: &Graph) -> Result<RunFacts> {
+        let mut facts = match &self.startup.excom {
+            Some(ours) => {
+                let mut facts = ours.run.facts();
+                facts.contract = ours.run.contracts.map(|_| Arc::new(graph.contract()));
+                facts
+            }
+            None => self.airflow_facts(definition)?,
+        };
+        facts.cancellation = self.cancellation.clone();
+        Ok(facts)
+    }
+
+    fn airflow_facts(&self, definition: &DagDefinition) -> Result<RunFacts> {
         let run = &self.startup.ti_context.dag_run;
         let mut facts = RunFacts::default();
         facts.logical_date = run.logical_date;
-        facts.cancellation = self.cancellation.clone();
-        match &self.startup.excom {
-            Some(ours) => {
-                let named = |(name, value): &(String, Text)| (name.clone(), value.0.clone());
-                facts.params = ours.params.iter().map(named).collect();
-                facts.home = ours.home.clone().map(|home| OsString::from_vec(home).into());
-            }
-            None => {
-                let conf = run.conf.as_ref().map_or_else(excom_core::Value::null, |conf| conf.0.clone());
-                facts.params = definition.resolve(&given(definition, &conf)?)?;
-            }
-        }
+        facts.data_interval = run.data_interval_start.zip(run.data_interval_end);
+        (facts.run_after, facts.start_date) = (Some(run.run_after), run.start_date);
+        facts.run_type = Some((*run.run_type).into());
+        facts.conf = run.conf.as_ref().map(|conf| conf.0.clone());
+        facts.template_searchpath = definition.template_folders().to_vec();
+        facts.native_templates = definition.native_templates();
+        let conf = facts.conf.clone().unwrap_or_else(excom_core::Value::null);
+        facts.params = definition.resolve(&given(definition, &conf)?)?;
         Ok(facts)
+    }
+
+    /// How the try came to run again, when it had let its place go.
+    fn resumed(&self) -> Resumed {
+        if let Some(ours) = &self.startup.excom {
+            return ours.resumed.into();
+        }
+        let times = self.startup.ti_context.task_reschedule_count;
+        // Airflow tells when the try started first, however often it went on.
+        let waited = Timestamp::now().duration_since(self.startup.start_date);
+        let after = if times > 0 { waited.try_into().unwrap_or_default() } else { Duration::ZERO };
+        Resumed { times, after }
     }
 
     /// Tells how the task ended, and waits until the supervisor has heard it.
@@ -287,7 +326,8 @@ impl Task {
         } else {
             self.channel.write_log("error", &failure.message);
             failure.hints.iter().for_each(|hint| self.channel.write_log("error", &format!("hint: {hint}")));
-            if self.startup.ti_context.should_retry {
+            // What did not come in its time is not waited for again.
+            if self.startup.ti_context.should_retry && !error.is::<SensorTimeout>() {
                 let reason = failure.message.chars().take(LONGEST_REASON).collect();
                 Request::RetryTask { end_date, retry_delay_seconds: None, retry_reason: Some(reason) }
             } else {

@@ -24,9 +24,10 @@ fn process() {
     }
     if behaviour == "flow" {
         let arguments = arguments.split(' ').map(OsString::from);
-        let ended = task::serve_as(arguments, &[crate::flow::isolated()], |task| async move {
-            excom_flow::runner::isolation::execute(&task.graph, task.ti, task.max_map_length).await
-        });
+        let ended =
+            task::serve_as(arguments, &[crate::flow::isolated(), crate::same::tasks()], |task| async move {
+                excom_flow::runner::isolation::execute(&task.graph, task.ti, task.max_map_length).await
+            });
         std::process::exit(if ended == Some(ExitCode::SUCCESS) { 0 } else { 1 });
     }
     let definitions = [DagDefinition::new("dag", |dag| {
@@ -92,6 +93,27 @@ async fn body(behaviour: String, task: Assignment) -> Result<Done> {
         "skips" => return Err(Skip::because("no rows").into()),
         "reschedules" => return Err(Reschedule::after(Duration::from_millis(1500)).into()),
         "panics" => panic!("oh no"),
+        "aborts_in_a_push" => {
+            ti.axcom_push("text", "before").await?;
+            let large = "é".repeat(400 << 10);
+            tokio::spawn(async move { ti.axcom_push("text", &large).await });
+            // The push is on its way, or not yet, or done.
+            tokio::task::yield_now().await;
+            std::process::abort();
+        }
+        "is_killed_in_a_push" => {
+            ti.axcom_push("text", "before").await?;
+            let large = "é".repeat(400 << 10);
+            tokio::spawn(async move { ti.axcom_push("text", &large).await });
+            tokio::task::yield_now().await;
+            signal_itself(rustix::process::Signal::KILL);
+        }
+        "overflows_its_stack" => println!("{}", deep(0)),
+        "stops" => {
+            ti.log(&format!("process {} stops", std::process::id()));
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)?;
+            std::future::pending::<()>().await;
+        }
         "aborts" => {
             eprintln!("the last words");
             std::process::abort();
@@ -179,6 +201,12 @@ fn sleeper(own_group: bool) -> Result<String> {
         command.process_group(0);
     }
     Ok(command.spawn()?.id().to_string())
+}
+
+/// Calls itself until there is no stack left.
+fn deep(n: u64) -> u64 {
+    let here = std::hint::black_box([n; 512]);
+    if here[0] == u64::MAX { 0 } else { deep(here[511] + 1) + here[0] }
 }
 
 fn signal_itself(signal: rustix::process::Signal) -> ! {

@@ -37,6 +37,35 @@ async fn a_crash_is_told_with_its_signal_or_code_and_the_last_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_overflow_of_the_stack_is_a_crash() {
+    let overflow = crash("overflows_its_stack").await;
+    assert_eq!(overflow.signal, Some(6));
+    assert!(overflow.last_lines.iter().any(|line| line.contains("overflowed its stack")), "{overflow:?}");
+}
+
+/// What is pushed while the process is killed is there as a whole, or not at all and what was there before stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_of_a_process_that_is_killed_is_whole_or_not_there() {
+    let whole = format!("\"{}\"", "é".repeat(400 << 10));
+    for (behaviour, signal) in
+        [("aborts_in_a_push", 6), ("is_killed_in_a_push", 9), ("raw_is_killed_in_a_frame", 9)]
+    {
+        let task = Try::new(behaviour).await;
+        let outcome = task.run().await;
+        let Outcome::Crashed(crash) = outcome else { panic!("{behaviour} did not crash: {outcome:?}") };
+        assert_eq!(crash.signal, Some(signal), "{behaviour}");
+        let pushed = task.pushed("text").await.unwrap();
+        assert!(pushed == "\"before\"" || pushed == whole, "{behaviour}: {} bytes", pushed.len());
+        if behaviour.starts_with("raw") {
+            assert_eq!(pushed, "\"before\"", "half of a frame is no push");
+        }
+        // The next try begins clear.
+        task.engine.start(&task.order.key, 2).await.unwrap();
+        assert_eq!(task.pushed("text").await, None, "{behaviour}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_a_task_started_is_left() {
     for behaviour in ["leaves_a_child", "leaves_a_stray_and_aborts"] {
         let task = Try::new(behaviour).await;

@@ -10,6 +10,7 @@ mod crashes;
 mod flow;
 mod protocol;
 mod raw;
+mod same;
 mod support;
 mod tasks;
 mod terminating;

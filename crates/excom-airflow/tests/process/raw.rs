@@ -33,6 +33,17 @@ pub(crate) fn run(behaviour: &str, arguments: &str) -> i32 {
             send(&mut comm, b"\0\0\x01\0\x92\0");
             std::process::exit(0);
         }
+        "is_killed_in_a_frame" => {
+            let text = |text: MessagePack| {
+                let mut fields = producer("task").to_vec();
+                fields[3].1 = "text".into();
+                message("SetXCom", &[&fields[..], &[("value", text)]].concat())
+            };
+            assert!(ask(&mut comm, text("before".into()))[2].is_nil());
+            let whole = frame(&MessagePack::Array(vec![1.into(), text("x".repeat(100_000).into())]));
+            send(&mut comm, &whole[..whole.len() / 2]);
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+        }
         "breaks_off_and_crashes" => {
             send(&mut comm, b"\0\0\x01\0\x92\0");
             std::process::abort();

@@ -49,6 +49,19 @@ async fn a_task_that_takes_too_long_is_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_stopped_is_ended_all_the_same() {
+    let task = Try::new("stops").await;
+    let failure = failure(cancelled_when(&task, " stops").await);
+    assert_eq!(failure.message, "the run was cancelled while the task ran");
+    let line = task.logged(" stops").await;
+    ended(line.split(' ').nth(1).unwrap()).await;
+    let mut task = Try::new("stops").await;
+    task.order.timeout = Some(Duration::from_secs(1));
+    let failure = crate::support::failure(task.run().await);
+    assert_eq!(failure.message, "the task took longer than its limit of 1s, and was ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_try_that_is_dropped_is_killed() {
     let task = Try::new("hangs").await;
     let line = tokio::select! {

@@ -575,11 +575,6 @@ impl Task {
         self.work.name()
     }
 
-    /// Whether it may render templates that ask for facts of the try.
-    pub(crate) fn has_templates(&self) -> bool {
-        self.work.name() != "@task"
-    }
-
     pub(crate) fn shared_id(&self) -> &Arc<str> {
         &self.id
     }

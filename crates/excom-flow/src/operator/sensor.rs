@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use excom_core::Value;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::{Field, Fields, Operator};
@@ -69,7 +69,7 @@ impl Default for Waiting {
 }
 
 /// The error of a sensor whose time is over. The task fails and is not tried again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SensorTimeout {
     waited: Duration,
     pokes: u32,

@@ -95,7 +95,8 @@ pub(super) async fn run(shared: &Shared, order: Try) -> Ended {
         Some(isolation) => {
             let mut order = TaskOrder::new(key.clone(), attempt.id, started_at, channel.clone());
             (order.try_number, order.retries) = (try_number, if last { 0 } else { try_number });
-            (order.run, order.max_map_length) = (shared.run.clone(), shared.max_map_length);
+            (order.run, order.resumed) = (shared.run.clone(), resumed);
+            order.max_map_length = shared.max_map_length;
             // The process ends a try that takes too long by itself; this is for one that does not.
             let timeout = task.settings().execution_timeout;
             order.timeout = timeout.map(|timeout| timeout.saturating_add(TIMEOUT_GRACE));
@@ -143,11 +144,8 @@ pub(super) async fn run(shared: &Shared, order: Try) -> Ended {
 
 /// What the task is, for the templates of this try.
 fn facts(shared: &Shared, instance: Instance, resumed: Resumed, started_at: Timestamp) -> Arc<TaskFacts> {
-    let facts = &shared.facts[instance.task as usize];
-    if !shared.task(instance).has_templates() {
-        return facts.clone();
-    }
-    let mut facts = TaskFacts::clone(facts);
+    // A body may render a template, whatever is known of it.
+    let mut facts = TaskFacts::clone(&shared.facts[instance.task as usize]);
     facts.reschedules = resumed.times;
     facts.start_date = Some(started_at);
     Arc::new(facts)

@@ -9,7 +9,8 @@ use excom_core::{AttemptId, Error, ErrorKind, TaskChannel, TaskInstanceKey, Valu
 use jiff::Timestamp;
 
 use crate::dag::Graph;
-use crate::instance::{RunFacts, TaskInstance};
+use crate::instance::{Resumed, RunFacts, TaskFacts, TaskInstance};
+use crate::operator::SensorTimeout;
 use crate::outcome::{Failure, Reschedule, Result, Skip};
 
 /// Somebody who runs tries of tasks apart from the runner.
@@ -36,8 +37,8 @@ pub struct TaskOrder {
     pub retries: u32,
     /// When the try started, UTC.
     pub started_at: Timestamp,
-    /// When the run was to run, UTC.
-    pub run_after: Timestamp,
+    /// How it came to run again, when it had let its place go.
+    pub resumed: Resumed,
     /// What all task instances of the run share.
     pub run: Arc<RunFacts>,
     /// The way to the engine, as this attempt.
@@ -65,7 +66,7 @@ impl TaskOrder {
             try_number: 1,
             retries: 0,
             started_at,
-            run_after: started_at,
+            resumed: Resumed::default(),
             run: Arc::new(RunFacts::default()),
             channel,
             max_map_length: MAX_MAP_LENGTH,
@@ -109,6 +110,23 @@ pub async fn execute(graph: &Graph, ti: TaskInstance, max_map_length: u32) -> Re
     })
 }
 
+/// What a DAG says of a task, for the templates of a try that started then.
+///
+/// # Errors
+/// When the DAG has no such task.
+#[doc(hidden)]
+pub fn task_facts(
+    graph: &Graph,
+    task_id: &str,
+    resumed: Resumed,
+    started_at: Timestamp,
+) -> excom_core::Result<TaskFacts> {
+    let task = graph.task(task_id).ok_or_else(|| crate::error::invalid("the DAG has no such task"))?;
+    let mut facts = graph.facts(task);
+    (facts.reschedules, facts.start_date) = (resumed.times, Some(started_at));
+    Ok(facts)
+}
+
 /// How a try ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -119,6 +137,8 @@ pub enum Outcome {
     Skipped(Skip),
     /// It looks again after a while, as the same try.
     Reschedule(Reschedule),
+    /// What it waited for did not come in its time, so it is not tried again.
+    TimedOut(SensorTimeout),
     /// It failed and said why, or it was ended because its time was over or the run cancelled.
     Failed(Failure),
     /// Its process ended without a word.
@@ -130,13 +150,14 @@ impl Outcome {
     /// try.
     ///
     /// # Errors
-    /// [`Skip`] and [`Reschedule`] as such; a failure or a crash with its message and hints.
+    /// [`Skip`], [`Reschedule`] and [`SensorTimeout`] as such; a failure or a crash with its message and hints.
     pub fn into_result(self) -> Result<Done> {
         let error = |message: String| Error::new(ErrorKind::Other, message);
         match self {
             Self::Succeeded(done) => Ok(done),
             Self::Skipped(skip) => Err(skip.into()),
             Self::Reschedule(reschedule) => Err(reschedule.into()),
+            Self::TimedOut(timeout) => Err(timeout.into()),
             Self::Failed(failure) => {
                 Err(failure.hints.into_iter().fold(error(failure.message), Error::hint).into())
             }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod interrupted;
+mod isolated;
 mod looking;
 mod testing;
 mod wrong;

@@ -6,26 +6,47 @@ use std::path::Path;
 
 use rustix::process::Pid;
 
-/// Whether a connection comes from a process of a group, as far as the system tells.
+/// The system's table of connections, as it was when it was read last.
 ///
-/// True where the system does not tell (there is no `/proc`): then there is nothing to compare.
-pub(super) fn is_of_group(peer: SocketAddr, own: SocketAddr, group: Pid) -> bool {
-    let (SocketAddr::V4(peer), SocketAddr::V4(own)) = (peer, own) else { return false };
-    let Ok(table) = fs::read_to_string("/proc/net/tcp") else { return true };
-    let Some(inode) = inode(&table, peer, own) else { return false };
-    let leader = group.as_raw_nonzero().get();
-    holds(&Path::new("/proc").join(leader.to_string()), inode)
-        || others(leader).any(|process| holds(&process, inode))
+/// To read it costs more than the start of a process where there are many connections, so it is read again only for
+/// one that is not in it.
+#[derive(Debug, Default)]
+pub(super) struct Table(String);
+
+impl Table {
+    /// Whether a connection comes from a process of a group, as far as the system tells.
+    ///
+    /// True where the system does not tell (there is no `/proc`): then there is nothing to compare.
+    pub(super) fn is_of_group(&mut self, peer: SocketAddr, own: SocketAddr, group: Pid) -> bool {
+        let (SocketAddr::V4(peer), SocketAddr::V4(own)) = (peer, own) else { return false };
+        let inode = match inode(&self.0, peer, own) {
+            Some(inode) => Some(inode),
+            None => {
+                let Ok(table) = fs::read_to_string("/proc/net/tcp") else { return true };
+                self.0 = table;
+                inode(&self.0, peer, own)
+            }
+        };
+        let Some(inode) = inode else { return false };
+        let leader = group.as_raw_nonzero().get();
+        holds(&Path::new("/proc").join(leader.to_string()), inode)
+            || others(leader).any(|process| holds(&process, inode))
+    }
 }
 
 /// The number of the socket with these ends, in the system's table of connections.
 fn inode(table: &str, local: SocketAddrV4, remote: SocketAddrV4) -> Option<u64> {
     let (local, remote) = (written(local), written(remote));
-    table.lines().skip(1).find_map(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let ends = fields.next()? == local && fields.next()? == remote;
-        ends.then(|| fields.nth(6)?.parse().ok()).flatten()
-    })
+    table
+        .lines()
+        .skip(1)
+        .find_map(|line| {
+            let mut fields = line.split_ascii_whitespace().skip(1);
+            let ends = fields.next()? == local && fields.next()? == remote;
+            ends.then(|| fields.nth(6)?.parse().ok()).flatten()
+        })
+        // Of a connection that is over it is 0.
+        .filter(|inode| *inode != 0)
 }
 
 /// An address as the table writes it: the four bytes as one number of the machine's own order.
@@ -71,8 +92,14 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, peer) = listener.accept().unwrap();
         let own = rustix::process::getpgrp();
-        assert!(is_of_group(peer, accepted.local_addr().unwrap(), own));
-        assert!(!is_of_group(peer, accepted.local_addr().unwrap(), Pid::INIT));
+        assert!(Table::default().is_of_group(peer, accepted.local_addr().unwrap(), own));
+        let mut table = Table::default();
+        assert!(!table.is_of_group(peer, accepted.local_addr().unwrap(), Pid::INIT));
+        // One that came after the table was read is found all the same.
+        let later = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, peer) = listener.accept().unwrap();
+        assert!(table.is_of_group(peer, accepted.local_addr().unwrap(), own));
+        drop(later);
         drop(client);
     }
 

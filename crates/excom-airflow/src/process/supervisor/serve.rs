@@ -36,7 +36,12 @@ pub(super) struct Service {
 impl Service {
     /// Talks until the task closes the connection, or a while after it said how it ended.
     pub(super) async fn run(self, comm: TcpListener, logs: TcpListener) -> Result<()> {
-        let both = async { tokio::try_join!(self.accept(&comm), self.accept(&logs)) };
+        let mut table = peer::Table::default();
+        let both = async {
+            // A task connects to its log last, so one look at the table tells of both.
+            let logs = self.accept(&logs, &mut table).await?;
+            Ok((self.accept(&comm, &mut table).await?, logs))
+        };
         let (mut comm, logs) = timeout(self.timeouts.startup, both).await.map_err(|_| {
             let limit = self.timeouts.startup;
             Error::new(ErrorKind::Other, format!("the task's process did not connect within {limit:?}"))
@@ -78,7 +83,7 @@ impl Service {
     }
 
     /// The first connection that the task's own process made.
-    async fn accept(&self, listener: &TcpListener) -> Result<TcpStream> {
+    async fn accept(&self, listener: &TcpListener, table: &mut peer::Table) -> Result<TcpStream> {
         loop {
             let accepted = async {
                 let (stream, peer) = listener.accept().await?;
@@ -89,7 +94,7 @@ impl Service {
                 .await
                 .map_err(|e| Error::new(ErrorKind::Other, "the task's process cannot connect").because(e))?;
             for _ in 0..CHECKS {
-                if peer::is_of_group(peer, own, self.process) {
+                if table.is_of_group(peer, own, self.process) {
                     return Ok(stream);
                 }
                 sleep(BETWEEN_CHECKS).await;
@@ -240,6 +245,7 @@ fn outcome(ending: Request) -> Result<Outcome> {
             }
             Ending::Skipped { reason } => Outcome::Skipped(reason.map_or_else(Skip::new, Skip::because)),
             Ending::Failed { message, hints } => Outcome::Failed(failure(&message, hints)),
+            Ending::TimedOut(timeout) => Outcome::TimedOut(timeout),
             Ending::Reschedule { after } => Outcome::Reschedule(Reschedule::after(after)),
         },
         Request::SucceedTask { .. } => Outcome::Succeeded(Done::default()),

@@ -1,11 +1,8 @@
 //! What a task is told at its start.
 
-use std::os::unix::ffi::OsStrExt as _;
-
-use excom_core::Value;
 use excom_flow::runner::isolation::TaskOrder;
 
-use super::super::extension::{Announcement, Text, VERSION};
+use super::super::extension::{Announcement, RunOnWire, VERSION};
 use super::super::message::{BundleInfo, Context, DagRun, StartupDetails, TaskInstance};
 
 /// What a task is told: all that Airflow's supervisor says, as far as there is such a thing here, and what
@@ -13,8 +10,7 @@ use super::super::message::{BundleInfo, Context, DagRun, StartupDetails, TaskIns
 pub(super) fn details(order: &TaskOrder) -> StartupDetails {
     let (key, run) = (&order.key, &order.run);
     let text = |text: &str| text.to_owned();
-    let params: Vec<(String, Text)> =
-        run.params.iter().map(|(name, value)| (text(name), Text(Value::clone(value)))).collect();
+    let interval = run.data_interval.or(run.logical_date.map(|date| (date, date))).unzip();
     StartupDetails {
         ti: TaskInstance {
             id: order.attempt.to_string(),
@@ -36,13 +32,13 @@ pub(super) fn details(order: &TaskOrder) -> StartupDetails {
                 dag_id: text(&key.dag_id),
                 run_id: text(&key.run_id),
                 logical_date: run.logical_date,
-                data_interval_start: run.logical_date,
-                data_interval_end: run.logical_date,
-                run_after: order.run_after,
-                start_date: Some(order.run_after),
+                data_interval_start: interval.0,
+                data_interval_end: interval.1,
+                run_after: run.run_after.or(run.logical_date).unwrap_or(order.started_at),
+                start_date: run.start_date,
                 end_date: None,
                 clear_number: 0,
-                run_type: text("manual"),
+                run_type: text(run.run_type.as_deref().unwrap_or("manual")),
                 state: text("running"),
                 // Parameters may hold integers that only our own words can say.
                 conf: None,
@@ -53,7 +49,7 @@ pub(super) fn details(order: &TaskOrder) -> StartupDetails {
                 note: None,
                 team_name: None,
             },
-            task_reschedule_count: 0,
+            task_reschedule_count: order.resumed.times,
             max_tries: order.retries,
             should_retry: order.should_retry(),
             variables: Vec::new(),
@@ -67,8 +63,8 @@ pub(super) fn details(order: &TaskOrder) -> StartupDetails {
         sentry_integration: String::new(),
         excom: Some(Announcement {
             version: VERSION,
-            params,
-            home: run.home.as_ref().map(|home| home.as_os_str().as_bytes().to_vec()),
+            run: RunOnWire::of(run),
+            resumed: order.resumed.into(),
             max_map_length: order.max_map_length,
         }),
     }

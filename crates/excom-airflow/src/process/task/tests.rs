@@ -6,6 +6,7 @@ use std::thread;
 
 use excom_core::Value;
 
+use super::super::extension::RunOnWire;
 use super::super::json::Json;
 use super::*;
 
@@ -131,6 +132,16 @@ fn a_skip_and_a_reschedule_are_airflow_s() {
 }
 
 #[test]
+fn a_sensor_whose_time_is_over_is_not_tried_again() {
+    let mut startup = golden_startup();
+    startup.ti_context.should_retry = true;
+    let timeout: SensorTimeout =
+        serde_json::from_str(r#"{"waited": {"secs": 1, "nanos": 0}, "pokes": 1}"#).unwrap();
+    let said = under_airflow(startup, Err(timeout.into()));
+    assert!(matches!(said.requests[..], [Request::TaskState { state: FinalState::Failed, .. }]));
+}
+
+#[test]
 fn a_task_that_is_started_to_fail_fails() {
     let mut startup = golden_startup();
     startup.ti_context.next_method = Some(FAIL.to_owned());
@@ -141,8 +152,8 @@ fn a_task_that_is_started_to_fail_fails() {
 #[test]
 fn a_supervisor_of_another_version_is_refused() {
     let mut startup = golden_startup();
-    let (version, params, home) = (99, Vec::new(), None);
-    startup.excom = Some(Announcement { version, params, home, max_map_length: 1 });
+    let (run, resumed) = (RunOnWire::of(&RunFacts::default()), Resumed::default().into());
+    startup.excom = Some(Announcement { version: 99, run, resumed, max_map_length: 1 });
     let said = under_airflow(startup, Ok(Done::default()));
     assert_eq!((said.exit, said.requests.len()), (ExitCode::FAILURE, 0));
 }
