@@ -49,7 +49,10 @@ fn every_test_that_the_page_names_exists() {
         let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{file}: {e}"));
         let (before, _) = text.split_once(&format!("fn {test}(")).unwrap_or_else(|| panic!("{file}::{test}"));
         let above: Vec<&str> = before.lines().rev().take(3).collect();
-        let is_test = above.iter().any(|line| line.trim() == "#[test]");
+        let is_test = above.iter().any(|line| {
+            let line = line.trim();
+            line == "#[test]" || line.starts_with("#[tokio::test")
+        });
         let is_scenario = *short == "suite/" && before.ends_with("pub async ");
         assert!(is_test || is_scenario, "{file}::{test} is no test");
         assert!(!above.iter().any(|line| line.contains("#[ignore")), "{file}::{test} is ignored");
