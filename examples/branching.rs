@@ -8,7 +8,6 @@
 //!
 //! Run it with `cargo run --example branching`; `-- --degrees 31` takes the other branch.
 
-use excom::SkipDownstream;
 use excom::prelude::*;
 
 #[task]
@@ -17,13 +16,9 @@ fn measure(degrees: f64) -> f64 {
 }
 
 /// Of the tasks directly behind a branch only those that it names run; the others are skipped.
-#[task]
-fn choose(degrees: f64, ti: &TaskInstance) {
-    ti.skip_downstream(SkipDownstream::AllBut(vec![chosen(degrees).to_owned()]));
-}
-
-fn chosen(degrees: f64) -> &'static str {
-    if degrees < 20.0 { "heating" } else { "cooling" }
+#[task(branch)]
+fn choose(degrees: f64) -> String {
+    if degrees < 20.0 { "heating" } else { "cooling" }.to_owned()
 }
 
 #[task]
@@ -63,7 +58,7 @@ mod tests {
     fn the_choice_names_a_task_of_the_dag() {
         let graph = branching().graph().unwrap();
         for degrees in [-5.0, 20.0, 35.0] {
-            assert!(graph.task(chosen(degrees)).is_some());
+            assert!(graph.task(&choose::call(degrees)).is_some());
         }
     }
 

@@ -18,7 +18,6 @@
 
 use std::collections::BTreeMap;
 
-use excom::SkipDownstream;
 use excom::prelude::*;
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::{Batch, Connection};
@@ -124,10 +123,9 @@ async fn hottest(days: Vec<Observation>, floor: f64) -> Vec<Observation> {
 }
 
 /// A branch: of the tasks behind it only the one that it names runs.
-#[task]
-fn any_heat(hot: Vec<Observation>, ti: &TaskInstance) {
-    let chosen = if hot.is_empty() { "no_heat" } else { "heat_wave" };
-    ti.skip_downstream(SkipDownstream::AllBut(vec![chosen.to_owned()]));
+#[task(branch)]
+fn any_heat(hot: Vec<Observation>) -> String {
+    if hot.is_empty() { "no_heat" } else { "heat_wave" }.to_owned()
 }
 
 /// The day on which the year's heat was over at each station, of all years the latest.
