@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Harness, attempt, ti, user, value, xcom};
 use crate::attempt::TaskState;
 use crate::db::{DagRun, RunFilter, RunInfo, RunState};
-use crate::{Clock, TaskInstanceKey};
+use crate::{Caller, Clock, TaskInstanceKey};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

@@ -123,7 +123,7 @@ impl Transaction<'_> {
         while let Some(row) = old.next()?
             && runs.len() < limit as usize
         {
-            let (run, running) = (row.get(0)?, row.get(1)?);
+            let (run, running): (i64, bool) = (row.get(0)?, row.get(1)?);
             if !running || !self.started_since(run, before)? {
                 runs.push(run);
             }
