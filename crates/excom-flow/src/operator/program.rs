@@ -67,6 +67,13 @@ impl Program {
         self
     }
 
+    /// The same program with an environment variable more that may be secret: of the rendered fields that are
+    /// kept, it is `***`. What the program prints is logged as it is.
+    #[must_use]
+    pub fn secret_env(self, name: &str, value: impl Into<Field>) -> Self {
+        self.env(name, value.into().secret())
+    }
+
     /// The same program in a directory; without, it runs where the runner runs.
     #[must_use]
     pub fn directory(mut self, directory: impl Into<Field>) -> Self {
@@ -221,6 +228,11 @@ impl Handle<'_, Program> {
         }
         let value = value.into();
         self.configure(|program| program.env.push((name.to_owned(), value)))
+    }
+
+    /// Sets an environment variable that may be secret, such as a password; see [`Program::secret_env`].
+    pub fn secret_env(self, name: &str, value: impl Into<Field>) -> Self {
+        self.env(name, value.into().secret())
     }
 
     /// Hands an input over, as JSON.
