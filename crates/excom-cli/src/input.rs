@@ -1,12 +1,13 @@
 //! Standard input as a value's bytes, read only as the engine asks for them.
 
+use std::future::poll_fn;
 use std::io::{ErrorKind as Kind, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use excom::core::value::ByteStream;
-use excom::{Error, ErrorKind, Result};
+use excom::{Error, ErrorKind, Payload, Result, Value};
 use futures_core::Stream;
 
 const PIECE: usize = 64 << 10;
@@ -19,6 +20,35 @@ pub(crate) fn json(reader: impl Read + Send + Unpin + 'static) -> ByteStream {
 /// A reader's plain text as one JSON string.
 pub(crate) fn text(reader: impl Read + Send + Unpin + 'static) -> ByteStream {
     Box::pin(Quoted { pieces: Pieces { reader, ended: false }, state: State::Start })
+}
+
+/// What a stream brings: a value when it has at most so many bytes, else the stream again from its beginning.
+pub(crate) async fn look_ahead(mut stream: ByteStream, limit: u64) -> Result<Payload> {
+    let mut ahead = BytesMut::new();
+    while ahead.len() as u64 <= limit {
+        match poll_fn(|context| stream.as_mut().poll_next(context)).await {
+            Some(piece) => ahead.extend_from_slice(&piece?),
+            None => return Ok(Value::parse(ahead.freeze())?.into()),
+        }
+    }
+    Ok(Payload::Stream(Box::pin(Rejoined { ahead: Some(ahead.freeze()), rest: stream })))
+}
+
+/// What was read of a stream, and the rest of it.
+struct Rejoined {
+    ahead: Option<Bytes>,
+    rest: ByteStream,
+}
+
+impl Stream for Rejoined {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        match self.ahead.take() {
+            Some(ahead) => Poll::Ready(Some(Ok(ahead))),
+            None => self.rest.as_mut().poll_next(context),
+        }
+    }
 }
 
 /// A command has one thing to do, so the read may block where it is polled.
@@ -137,5 +167,19 @@ mod tests {
     fn json_passes_as_it_is() {
         let bytes = vec![b'7'; PIECE * 2 + 1];
         assert_eq!(collected(json(std::io::Cursor::new(bytes.clone()))), bytes);
+    }
+
+    #[test]
+    fn what_is_short_is_a_value_and_what_is_long_loses_nothing() {
+        let looked = |length: usize| {
+            let bytes = json(std::io::Cursor::new(vec![b'7'; length]));
+            pollster::block_on(look_ahead(bytes, PIECE as u64)).unwrap()
+        };
+        let Payload::Value(short) = looked(PIECE) else { panic!("it may be inline") };
+        assert_eq!(short.size(), PIECE as u64);
+        for length in [PIECE + 1, 5 * PIECE] {
+            let Payload::Stream(long) = looked(length) else { panic!("it may not be inline") };
+            assert_eq!(collected(long), vec![b'7'; length]);
+        }
     }
 }

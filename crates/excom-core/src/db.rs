@@ -232,7 +232,8 @@ pub struct Removed {
     pub past_entries: u64,
     /// Ledger rows.
     pub reads: u64,
-    /// Finished runs without any entry or history, with their task instances.
+    /// Old runs without any entry or history, with their task instances: finished ones, and those that only
+    /// seem to run, because no task of them started for as long.
     pub runs: u64,
 }
 

@@ -33,7 +33,13 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         },
     };
     let engine = context.engine()?;
-    // What standard input brings is streamed, and only its reader sees it whole.
+    let payload = match (payload, &caller) {
+        // What may be inline is checked; more is streamed, and only its reader sees it whole.
+        (Payload::Stream(stream), Caller::Attempt(_)) => {
+            input::look_ahead(stream, engine.backend().inline_limit()).await?
+        }
+        (payload, _) => payload,
+    };
     if let (Payload::Value(value), Caller::Attempt(_)) = (&payload, &caller) {
         check(context, &engine, &key, value, output).await?;
     }

@@ -140,3 +140,17 @@ fn what_a_task_pushes_by_the_command_is_checked() {
         .contains(0, &["warning: ", "found -1"]);
     assert_eq!(shell.run(&["xcom", "push", "-1", "--set", "xcom.contracts=off"]), Told::nothing());
 }
+
+#[test]
+fn what_a_task_pushes_from_standard_input_is_checked_as_far_as_it_may_be_inline() {
+    let shell = in_task();
+    let refused = "$: expected integer 0 to 4294967295, found";
+    let push = |more: &[&str], bytes: &[u8]| shell.run_with(&[&["xcom", "push"], more].concat(), bytes);
+    push(&["-"], b"\"many\"").contains(1, &[refused, "is not of the declared type", "[xcom] contracts"]);
+    push(&["-", "--text"], b"7").contains(1, &[refused]);
+    assert_eq!(push(&["-"], b"7\n"), Told::nothing());
+    assert_eq!(push(&["-", "--key", "other", "--text"], b"many"), Told::nothing());
+    assert_eq!(shell.run(&["xcom", "pull", "--task-id", "count"]), Told::out("7\n\n"));
+    // Over what may be inline it is streamed.
+    assert_eq!(push(&["-", "--text"], &vec![b'x'; 3 << 20]), Told::nothing());
+}

@@ -223,6 +223,7 @@ macro_rules! metadata_db_conformance {
             task_instances_come_in_pages
             versions_of_a_dag_are_kept_once
             old_runs_go_with_all_that_is_theirs
+            killed_runs_go_by_and_by
             variables_are_set_listed_and_deleted
             the_environment_overrides_variables
             a_zombie_sets_no_variable

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Harness, attempt, ti, user, value, xcom};
 use crate::attempt::TaskState;
 use crate::db::{DagRun, RunFilter, RunInfo, RunState};
-use crate::{Clock, TaskInstanceKey};
+use crate::{Caller, Clock, TaskInstanceKey};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -179,7 +179,7 @@ pub async fn versions_of_a_dag_are_kept_once(h: &Harness) {
     assert_eq!(db.dag_version("unknown", "v1").await.unwrap(), None);
 }
 
-/// Retention forgets a finished run with everything of it; one that goes on stays, however old.
+/// Retention forgets a finished run with everything of it; one that goes on stays, however old it is.
 pub async fn old_runs_go_with_all_that_is_theirs(h: &Harness) {
     let db = h.engine.db();
     for (run_id, version) in [("ended", "v1"), ("running", "v2")] {
@@ -197,6 +197,8 @@ pub async fn old_runs_go_with_all_that_is_theirs(h: &Harness) {
     assert!(db.run_info("d", "ended").await.unwrap().is_some(), "it ended just now");
 
     h.clock.advance(91 * DAY);
+    let going_on = TaskInstanceKey::new("d", "running", "next", -1).unwrap();
+    h.engine.start(&going_on, 1).await.unwrap();
     db.note_dag_version("d", "v3", &value("{}"), h.clock.now()).await.unwrap();
     assert_eq!(h.engine.prune().await.unwrap().runs, 1);
     assert_eq!(db.run_info("d", "ended").await.unwrap(), None);
@@ -212,4 +214,27 @@ pub async fn old_runs_go_with_all_that_is_theirs(h: &Harness) {
     assert_eq!(db.rendered(&key("ended")).await.unwrap(), None);
     let known = db.run_info("d", "ended").await.unwrap().unwrap();
     assert_eq!((known.state, known.run.version), (None, None));
+}
+
+/// A run that was killed and never went on says that it runs for ever; it goes when nothing of it was written
+/// for as long as entries are kept.
+pub async fn killed_runs_go_by_and_by(h: &Harness) {
+    let db = h.engine.db();
+    let run = DagRun::new("d", "killed", h.clock.now());
+    h.engine.start_run(&run).await.unwrap();
+    let key = |task| TaskInstanceKey::new("d", "killed", task, -1).unwrap();
+    h.engine.start(&key("a"), 1).await.unwrap();
+    let known = async || db.run_info("d", "killed").await.unwrap().is_some();
+    h.clock.advance(60 * DAY);
+    let last = h.engine.start(&key("b"), 1).await.unwrap();
+
+    h.clock.advance(60 * DAY);
+    h.engine.prune().await.unwrap();
+    assert!(known().await, "a task of it started 60 days ago");
+    h.clock.advance(31 * DAY);
+    assert_eq!(h.engine.prune().await.unwrap().runs, 1);
+    assert!(!known().await);
+    assert_eq!(db.task_instance(&key("a")).await.unwrap(), None);
+    let late = h.engine.push(&Caller::Attempt(last), &key("b").return_value(), value("1").into()).await;
+    assert!(late.is_err(), "its attempts are forgotten");
 }

@@ -549,14 +549,26 @@ impl MetadataDb for Db {
                 .filter(|(_, instance)| !instance.state.is_finished())
                 .map(|(ti, _)| (ti.dag_id.clone(), ti.run_id.clone()))
                 .collect();
+            // A run that was killed stays `running`, but starts nothing more.
+            let alive: HashSet<(Arc<str>, Arc<str>)> = tables
+                .instances
+                .iter()
+                .filter(|(_, instance)| {
+                    instance.attempts.last().is_some_and(|last| last.started_at >= before)
+                })
+                .map(|(ti, _)| (ti.dag_id.clone(), ti.run_id.clone()))
+                .collect();
             let gone: Vec<(Arc<str>, Arc<str>)> = tables
                 .runs
                 .iter()
                 .filter(|(key, info)| {
-                    info.state != Some(RunState::Running)
-                        && info.ended_at.unwrap_or(info.run.run_after) < before
-                        && !used.contains(key)
-                        && !busy.contains(key)
+                    let old = match info.state {
+                        Some(RunState::Running) => {
+                            info.started_at.is_some_and(|at| at < before) && !alive.contains(key)
+                        }
+                        _ => info.ended_at.unwrap_or(info.run.run_after) < before && !busy.contains(key),
+                    };
+                    old && !used.contains(key)
                 })
                 .map(|(key, _)| key.clone())
                 .take(limit)

@@ -1,10 +1,12 @@
 //! One step of retention. Rows lie in order of time, so what is old is found at the front.
 
+use excom_core::attempt::AttemptId;
 use excom_core::db::{Cutoffs, Removed};
 use excom_core::entry::EndReason;
 use rusqlite::params;
 
 use super::failure::Failure;
+use super::row::time_in;
 use super::writer::Transaction;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -103,21 +105,29 @@ impl Transaction<'_> {
         self.run("DELETE FROM ledger WHERE first + last < ?1", [cutoffs.reads.as_millisecond()])
     }
 
-    /// Runs that are old, finished and hold nothing go, with their task instances, attempts, rendered
-    /// fields and reads, and then versions of DAGs that no run refers to any more.
+    /// Runs that are old and hold nothing go, with their task instances, attempts, rendered fields and
+    /// reads, and then versions of DAGs that no run refers to any more.
     fn drop_runs(&self, before: i64, limit: u32) -> Result<u64> {
-        let runs: Vec<i64> = self
-            .connection
-            .prepare_cached(
-                "SELECT id FROM dag_run r WHERE ifnull(ended, run_after) < ?1 AND ifnull(state, 1) <> 0
-                 AND NOT EXISTS (SELECT 1 FROM entry WHERE run = r.id)
-                 AND NOT EXISTS (SELECT 1 FROM history WHERE run = r.id)
-                 AND NOT EXISTS (SELECT 1 FROM loose_object WHERE run = r.id)
-                 AND NOT EXISTS (SELECT 1 FROM task_instance WHERE run = r.id AND state NOT BETWEEN 6 AND 10)
-                 ORDER BY id LIMIT ?2",
-            )?
-            .query_map((before, limit), |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, state IS 0 FROM dag_run r
+             WHERE iif(state IS 0, started, ifnull(ended, run_after)) < ?1
+             AND NOT EXISTS (SELECT 1 FROM entry WHERE run = r.id)
+             AND NOT EXISTS (SELECT 1 FROM history WHERE run = r.id)
+             AND NOT EXISTS (SELECT 1 FROM loose_object WHERE run = r.id)
+             AND (state IS 0 OR NOT EXISTS
+                 (SELECT 1 FROM task_instance WHERE run = r.id AND state NOT BETWEEN 6 AND 10))
+             ORDER BY id",
+        )?;
+        let mut old = statement.query([before])?;
+        let mut runs: Vec<i64> = Vec::new();
+        while let Some(row) = old.next()?
+            && runs.len() < limit as usize
+        {
+            let (run, running): (i64, bool) = (row.get(0)?, row.get(1)?);
+            if !running || !self.started_since(run, before)? {
+                runs.push(run);
+            }
+        }
         for run in &runs {
             self.run("DELETE FROM task_instance WHERE run = ?1", [run])?;
             self.run("DELETE FROM attempt WHERE run = ?1", [run])?;
@@ -134,5 +144,19 @@ impl Transaction<'_> {
             self.names.forget_runs();
         }
         Ok(runs.len() as u64)
+    }
+
+    /// Whether a task of a run started since: a run that was killed stays `running`, but starts nothing more.
+    fn started_since(&self, run: i64, moment: i64) -> Result<bool> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT attempt, started FROM task_instance WHERE run = ?1 AND number > 0")?;
+        let mut attempts = statement.query([run])?;
+        while let Some(row) = attempts.next()? {
+            if time_in(AttemptId(row.get(0)?)) + row.get::<_, i64>(1)? >= moment {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

@@ -44,6 +44,13 @@ impl Bash {
         self
     }
 
+    /// The same command with an environment variable more that may be secret: of the rendered fields that are
+    /// kept, it is `***`. What the command prints is logged as it is.
+    #[must_use]
+    pub fn secret_env(self, name: &str, value: impl Into<Field>) -> Self {
+        self.env(name, value.into().secret())
+    }
+
     /// The same command in a directory; without, it runs where the runner runs.
     #[must_use]
     pub fn directory(mut self, directory: impl Into<Field>) -> Self {
@@ -60,6 +67,11 @@ impl Handle<'_, Bash> {
         }
         let value = value.into();
         self.configure(|bash| bash.env.push((name.to_owned(), value)))
+    }
+
+    /// Sets an environment variable that may be secret, such as a password; see [`Bash::secret_env`].
+    pub fn secret_env(self, name: &str, value: impl Into<Field>) -> Self {
+        self.env(name, value.into().secret())
     }
 
     /// Runs the command in a directory.

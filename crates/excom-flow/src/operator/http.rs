@@ -35,7 +35,8 @@ const SHOWN: usize = 500;
 ///   16 MiB, unless told. An empty body is nothing.
 /// - A request takes at most a minute, unless told. Up to ten redirects are followed, but none from HTTPS to
 ///   HTTP, and none to another host when the request has headers or a body of its own: they may be secret.
-/// - The log has the method, the URL without its query, the status and the size; never headers.
+/// - The log has the method, the URL without its query, the status and the size; never headers. Of the
+///   rendered fields that are kept, the URL, the headers and the body are `***`, since they may be secret.
 /// - Certificates are verified as the system does, and proxies are taken from the environment as usual.
 #[derive(Clone)]
 pub struct Http {
@@ -114,14 +115,14 @@ impl Http {
     /// The same request with a body: text as it is, any other value as JSON text. A content type is a header.
     #[must_use]
     pub fn body(mut self, body: impl Into<Field>) -> Self {
-        self.body = Some(Body::Text(body.into()));
+        self.body = Some(Body::Text(body.into().secret()));
         self
     }
 
     /// The same request with a JSON body, and the content type that says so.
     #[must_use]
     pub fn json(mut self, body: impl Into<Field>) -> Self {
-        self.body = Some(Body::Json(body.into()));
+        self.body = Some(Body::Json(body.into().secret()));
         self
     }
 
@@ -379,13 +380,13 @@ impl Handle<'_, Http> {
 
     /// Sends a body: text as it is, any other value as JSON text.
     pub fn body(self, body: impl Into<Field>) -> Self {
-        let body = body.into();
+        let body = body.into().secret();
         self.configure(|http| http.body = Some(Body::Text(body)))
     }
 
     /// Sends a JSON body, and the content type that says so.
     pub fn json(self, body: impl Into<Field>) -> Self {
-        let body = body.into();
+        let body = body.into().secret();
         self.configure(|http| http.body = Some(Body::Json(body)))
     }
 

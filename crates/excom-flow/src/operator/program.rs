@@ -1,6 +1,6 @@
 //! The program operator: any executable, with values in and out as JSON files.
 
-use excom_core::{Error, ErrorKind, Value};
+use excom_core::{Error, ErrorKind, Value, XComKey};
 
 use super::exchange::{self, Exchange, Outputs};
 use super::process::{self, Command};
@@ -20,7 +20,8 @@ use crate::outcome::Result;
 /// - What the program writes to the file that `EXCOM_OUTPUT` names is what the task pushes. Without that
 ///   file nothing is pushed, unless [`output_from_last_line`](Program::output_from_last_line) is set.
 /// - Each file `KEY.json` in the folder that `EXCOM_PUSH` names is pushed under that key; `%2F` in the name
-///   stands for `/`, and so on for every byte. All files are checked before the first is pushed.
+///   stands for `/`, and so on for every byte. All files are checked before the first is pushed, also for the
+///   types that the DAG declares.
 /// - `excom xcom push` and `excom xcom pull` work inside it, as in [`Bash`](crate::Bash).
 ///
 /// An output has at most 64 MiB. The files are in a folder that only the owner may read, and which is
@@ -64,6 +65,13 @@ impl Program {
     pub fn env(mut self, name: &str, value: impl Into<Field>) -> Self {
         self.env.push((name.to_owned(), value.into()));
         self
+    }
+
+    /// The same program with an environment variable more that may be secret: of the rendered fields that are
+    /// kept, it is `***`. What the program prints is logged as it is.
+    #[must_use]
+    pub fn secret_env(self, name: &str, value: impl Into<Field>) -> Self {
+        self.env(name, value.into().secret())
     }
 
     /// The same program in a directory; without, it runs where the runner runs.
@@ -157,9 +165,12 @@ impl Operator for Program {
             None if self.last_line && ti.pushes() => Value::of(&ended.last_line?)?,
             None => Value::null(),
         };
+        let place = |key: &XComKey| format!("`{}` from EXCOM_PUSH", key.key);
+        for (key, value) in &pushed {
+            ti.check_push(&key.key, value).map_err(|e| within(&place(key), e))?;
+        }
         for (key, value) in pushed {
-            let place = format!("`{}` from EXCOM_PUSH", key.key);
-            ti.channel().push(&key, value.into()).await.map_err(|e| within(&place, e))?;
+            ti.channel().push(&key, value.into()).await.map_err(|e| within(&place(&key), e))?;
         }
         Ok(returned)
     }
@@ -217,6 +228,11 @@ impl Handle<'_, Program> {
         }
         let value = value.into();
         self.configure(|program| program.env.push((name.to_owned(), value)))
+    }
+
+    /// Sets an environment variable that may be secret, such as a password; see [`Program::secret_env`].
+    pub fn secret_env(self, name: &str, value: impl Into<Field>) -> Self {
+        self.env(name, value.into().secret())
     }
 
     /// Hands an input over, as JSON.

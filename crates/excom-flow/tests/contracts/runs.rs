@@ -199,6 +199,24 @@ fn what_a_reader_takes_is_checked_when_it_is_pushed() {
     );
 }
 
+#[test]
+fn what_a_program_leaves_in_files_is_checked() {
+    let writes = |script: &'static str| {
+        DagDefinition::new("writing", move |dag| {
+            let program = dag.program("write", ["sh", "-c", script]).output();
+            takes_rows(dag, program.output("rows"));
+        })
+    };
+    assert!(run(&engine(), &writes("echo 7 > $EXCOM_PUSH/rows.json"), "r").succeeded());
+    let wrong = writes("cd $EXCOM_PUSH; echo 1 > a.json; echo '\"many\"' > rows.json");
+    let report = run(&engine(), &wrong, "r");
+    let task = report.task("write").unwrap();
+    let message = task.failure.clone().unwrap().message;
+    assert!(message.starts_with("`rows` from EXCOM_PUSH: the value for key `rows`"), "{message}");
+    assert!(message.ends_with("$: expected integer from 0, found \"many\""), "{message}");
+    assert!(task.pushed.is_empty(), "{:?}", task.pushed);
+}
+
 /// An operator that may return anything.
 #[derive(Clone, Debug)]
 struct Parse(&'static str);

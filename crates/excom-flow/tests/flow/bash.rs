@@ -8,7 +8,7 @@ use excom_core::backend::Database;
 use excom_core::{Engine, Shape, TaskState, memory};
 use excom_flow::{DagDefinition, RunOptions, RunReport, Runner};
 
-use crate::support::{engine, pushed, run, run_with};
+use crate::support::{engine, field, pushed, run, run_with};
 
 /// Runs one command as task `t` of DAG `d`.
 fn bash(command: &'static str) -> (RunReport, Option<String>) {
@@ -24,6 +24,28 @@ fn last_line(command: &'static str) -> String {
     let (report, value) = bash(command);
     assert!(report.succeeded(), "{command}: {report:?}");
     value.unwrap()
+}
+
+#[test]
+fn a_secret_variable_is_not_kept() {
+    #[task]
+    fn token() -> String {
+        "se-cret".into()
+    }
+    let engine = engine();
+    let definition = DagDefinition::new("d", |dag| {
+        let script = "test $TOKEN = se-cret && test $RUN = r";
+        let token = token(dag);
+        dag.bash("bash", script).secret_env("TOKEN", token).env("RUN", "{{ run_id }}");
+        let program = dag.program("program", ["sh", "-c", script]);
+        program.secret_env("TOKEN", "{{ ti.xcom_pull('token') }}").env("RUN", "{{ run_id }}").after(token);
+    });
+    let report = run(&engine, &definition);
+    assert!(report.succeeded(), "{report:?}");
+    for task in ["bash", "program"] {
+        assert_eq!(field(&engine, "d", task, "env.TOKEN"), "\"***\"");
+        assert_eq!(field(&engine, "d", task, "env.RUN"), "\"r\"");
+    }
 }
 
 fn failure(command: &'static str) -> String {

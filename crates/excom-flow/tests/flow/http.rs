@@ -10,7 +10,7 @@ use excom_core::TaskState;
 use excom_flow::runner::RunState;
 use excom_flow::{Cancellation, DagDefinition, Handle, Http, RunOptions, RunReport, Runner};
 
-use crate::support::{engine, on_runtime, pushed, run, run_with};
+use crate::support::{engine, field, on_runtime, pushed, run, run_with};
 
 /// A server on 127.0.0.1 that answers by the path, and remembers the requests.
 struct Server {
@@ -161,8 +161,11 @@ fn headers_and_bodies_are_fields_and_stay_out_of_the_log() {
     });
     let folder = tempfile::tempdir().unwrap();
     let engine = engine();
-    let report = run_with(&Runner::new(engine).logs(folder.path()), &definition, RunOptions::new());
+    let report = run_with(&Runner::new(engine.clone()).logs(folder.path()), &definition, RunOptions::new());
     assert!(report.succeeded(), "{report:?}");
+    for (task, name) in [("json", "url"), ("json", "header.X-Token"), ("json", "body"), ("text", "body")] {
+        assert_eq!(field(&engine, "d", task, name), "\"***\"", "{task} {name}");
+    }
     let requests = server.requests();
     let find = |method: &str| requests.iter().find(|request| request.starts_with(method)).unwrap();
     let post = find("POST /json?token=se-cret&run=r ");

@@ -49,7 +49,7 @@ pub(crate) fn failure_with(
 }
 
 fn url(folder: &Path) -> String {
-    format!("sqlite:{}", folder.join("some.db").display())
+    format!("sqlite:{}?mode=rwc", folder.join("some.db").display())
 }
 
 #[test]
@@ -62,7 +62,8 @@ fn rows_are_dicts_and_values_keep_their_types() {
     assert_eq!(rows("sqlite::memory:", "SELECT 1 AS a WHERE 0"), "[]");
     let folder = tempfile::tempdir().unwrap();
     let absolute = format!("sqlite://{}", folder.path().join("abs.db").display());
-    assert_eq!(rows(&absolute, "CREATE TABLE a (b); SELECT 1 AS c"), r#"[{"c":1}]"#);
+    let made = format!("{absolute}?mode=rwc");
+    assert_eq!(rows(&made, "CREATE TABLE a (b); SELECT 1 AS c"), r#"[{"c":1}]"#);
     assert_eq!(rows(&absolute, "SELECT count(*) AS n FROM a"), r#"[{"n":0}]"#);
 }
 
@@ -175,6 +176,53 @@ fn a_database_that_is_not_there() {
     );
     let told = failure("mysql://u:secret@h/d", "SELECT 1");
     assert!(told.contains("no database that is known") && !told.contains("secret"), "{told}");
+}
+
+#[test]
+fn a_file_is_made_only_when_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("weather.db");
+    let url = |mode: &str| format!("sqlite:{}{mode}", file.display());
+    for mode in ["", "?mode=rw", "?mode=ro"] {
+        let told = failure(&url(mode), "CREATE TABLE t (a)");
+        assert!(told.contains("weather.db` cannot be opened") && told.contains("?mode=rwc"), "{told}");
+        assert!(!file.exists());
+    }
+    assert!(failure(&url("?mode=w"), "SELECT 1").contains("`w` is no mode of a SQLite database"));
+    assert_eq!(rows(&url("?mode=rwc"), "CREATE TABLE t (a); SELECT 1 AS b"), r#"[{"b":1}]"#);
+    assert_eq!(rows(&url(""), "INSERT INTO t VALUES (1) RETURNING a"), r#"[{"a":1}]"#);
+    assert_eq!(rows(&url("?mode=ro"), "SELECT a FROM t"), r#"[{"a":1}]"#);
+    assert!(failure(&url("?mode=ro"), "DELETE FROM t").contains("readonly"));
+}
+
+#[test]
+fn what_reads_and_then_writes_waits_for_its_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = url(folder.path());
+    rows(&url, "CREATE TABLE t (a); INSERT INTO t VALUES (0); SELECT 1 AS done");
+    let shared = url.clone();
+    let definition = DagDefinition::new("d", move |dag| {
+        // The first statement takes its time, so that all have read before the first writes.
+        let script = "SELECT count(*) FROM t, (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+                      LIMIT 100000) SELECT i FROM n); UPDATE t SET a = a + 1";
+        for number in 0..8 {
+            dag.sql(&format!("t{number}"), shared.as_str(), script).do_xcom_push(false);
+        }
+    });
+    let report = run(&engine(), &definition);
+    assert!(report.succeeded(), "{report:?}");
+    assert_eq!(rows(&url, "SELECT a FROM t"), r#"[{"a":8}]"#);
+}
+
+#[test]
+fn what_only_reads_waits_for_no_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = url(folder.path());
+    rows(&url, "CREATE TABLE t (a); SELECT 1 AS done");
+    let writer = rusqlite::Connection::open(folder.path().join("some.db")).unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (1)").unwrap();
+    assert_eq!(rows(&url, "SELECT 1 AS b; SELECT count(*) AS n FROM t"), r#"[{"n":0}]"#);
+    writer.execute_batch("COMMIT").unwrap();
 }
 
 #[test]

@@ -34,6 +34,14 @@ pub(crate) fn pushed(engine: &Engine, dag_id: &str, task_id: &str, key: &str) ->
     answer.found().map(|found| found.value.as_str().to_owned())
 }
 
+/// A field of a task of run `r`, as it is kept for others to see.
+pub(crate) fn field(engine: &Engine, dag_id: &str, task_id: &str, name: &str) -> String {
+    let key = TaskInstanceKey::new(dag_id, "r", task_id, -1).unwrap();
+    let rendered = pollster::block_on(engine.db().rendered(&key)).unwrap().unwrap();
+    let (_, value) = rendered.fields.iter().find(|(known, _)| known == name).unwrap();
+    value.as_str().to_owned()
+}
+
 /// The state of a task of run `r`, as the engine knows it.
 pub(crate) fn state(engine: &Engine, dag_id: &str, task_id: &str) -> Option<TaskState> {
     let key = TaskInstanceKey::new(dag_id, "r", task_id, -1).unwrap();

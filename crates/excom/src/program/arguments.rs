@@ -11,7 +11,7 @@ use excom_core::Result;
 use excom_flow::{DagDefinition, ParamSpec, Rerun, RunOptions};
 use jiff::Timestamp;
 
-use super::command::{command, dag_option, option_of};
+use super::command::{command, dag_option, options_of};
 use crate::config::{Environment, Settings, Sources};
 
 /// What was typed.
@@ -153,10 +153,8 @@ fn work(mut matches: ArgMatches, specs: &[ParamSpec]) -> Work {
     }
     let mut params: Vec<(String, String)> =
         matches.remove_many::<(String, String)>("param").into_iter().flatten().collect();
-    for spec in specs {
-        if let Some(option) = option_of(spec.name)
-            && let Some(value) = matches.remove_one::<String>(&option)
-        {
+    for (option, spec) in options_of(specs) {
+        if let Some(value) = matches.remove_one::<String>(&option) {
             params.push((spec.name.to_owned(), value));
         }
     }
@@ -256,6 +254,23 @@ mod tests {
             assert_eq!(params, [("json".into(), "x=y".into()), ("warm_floor".into(), "-3.5".into())]);
             assert_eq!(logical_date.unwrap().to_string(), "2026-11-21T00:00:00Z");
         }
+    }
+
+    #[test]
+    fn underscores_in_front_are_no_part_of_an_option() {
+        let text = |name| ParamSpec::required::<String>(name, "String");
+        let specs = ["_day", "__", "_run_id", "hour", "_hour"].map(text);
+        let dag = specs.into_iter().fold(DagDefinition::new("d", |_| ()), DagDefinition::with_param);
+        command(std::slice::from_ref(&dag), Some(0)).debug_assert();
+        let typed =
+            ["d", "--day", "1", "--run-id", "r", "--hour", "2", "--param", "_hour=3", "--param", "__=4"];
+        let arguments = Arguments::read(&[dag], typed.map(OsString::from)).unwrap();
+        let Action::Run { what: Work::New { params, run_id, .. }, .. } = arguments.action else {
+            panic!("{arguments:?}")
+        };
+        assert_eq!(run_id.as_deref(), Some("r"));
+        let expected = [("_hour", "3"), ("__", "4"), ("hour", "2"), ("_day", "1")];
+        assert_eq!(params, expected.map(|(name, value)| (name.into(), value.into())));
     }
 
     #[test]

@@ -28,10 +28,19 @@ const TAKEN: [&str; 11] = [
 
 const FIRST: &str = "Without a command it runs the DAG; `run` takes the same options.";
 
-/// The option of a parameter, unless another option has its name.
-pub(super) fn option_of(name: &str) -> Option<String> {
-    let option = name.replace('_', "-");
-    (!TAKEN.contains(&option.as_str())).then_some(option)
+/// The options of parameters, without the underscores that a name begins with. A parameter whose option has
+/// the name of another one has none; of `day` and `_day` the first has `--day`.
+pub(super) fn options_of(specs: &[ParamSpec]) -> Vec<(String, &ParamSpec)> {
+    let mut options: Vec<(String, &ParamSpec)> = Vec::new();
+    let (marked, plain): (Vec<_>, Vec<_>) = specs.iter().partition(|spec| spec.name.starts_with('_'));
+    for spec in plain.into_iter().chain(marked) {
+        let option = spec.name.trim_start_matches('_').replace('_', "-");
+        let taken = TAKEN.contains(&option.as_str()) || options.iter().any(|(other, _)| *other == option);
+        if !option.is_empty() && !taken {
+            options.push((option, spec));
+        }
+    }
+    options
 }
 
 /// The command line of a program with these DAGs, of which one may be chosen.
@@ -170,8 +179,7 @@ fn parallelism() -> Arg {
 
 /// The same command with what a run takes.
 fn of_run(command: Command, params: &[ParamSpec]) -> Command {
-    let own: Vec<(String, &ParamSpec)> =
-        params.iter().filter_map(|spec| Some((option_of(spec.name)?, spec))).collect();
+    let own = options_of(params);
     let of_new = ["run-id", "logical-date", "param"].map(ToOwned::to_owned).into_iter();
     let of_new: Vec<String> = of_new.chain(own.iter().map(|(option, _)| option.clone())).collect();
     let mut command = command

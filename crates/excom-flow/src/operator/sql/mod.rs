@@ -35,6 +35,10 @@ const ROW_LIMIT: u64 = 10_000;
 /// - At most 10,000 rows are taken, and 64 MiB; more is an error and no cut.
 /// - When the run is cancelled the statement is interrupted.
 ///
+/// A SQLite file has to be there: `sqlite:FILE?mode=rwc` makes it when it is not, and `?mode=ro` only reads it.
+/// Statements of which one may write wait for others who write, up to half a minute; those that only read wait
+/// for nobody who writes but has not committed yet.
+///
 /// PostgreSQL is spoken to through TLS, verified as the system does, whenever the server offers it;
 /// `sslmode=disable` or `sslmode=require` in the URL decide it. A `CREATE FUNCTION` whose body is
 /// `BEGIN ATOMIC … END` needs a body in `$$` here.

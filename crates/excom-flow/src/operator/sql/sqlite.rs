@@ -5,7 +5,7 @@ use std::time::Duration;
 use excom_core::{Error, ErrorKind, Result, Value};
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::types::{ToSqlOutput, Value as Bound, ValueRef};
-use rusqlite::{Batch, Connection, InterruptHandle, Statement};
+use rusqlite::{Batch, Connection, InterruptHandle, OpenFlags, Statement};
 
 use super::rows::{Rows, bytes, float};
 use super::{Request, at, cancelled, changed};
@@ -20,8 +20,9 @@ const INTERRUPT_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(file: String, request: Request, ti: &TaskInstance) -> Result<Option<Rows>> {
     // `sqlite:///abs` and `sqlite:rel` are both common.
-    let file = file.strip_prefix("//").unwrap_or(&file).to_owned();
-    let connection = tokio::task::spawn_blocking(move || open(&file)).await.map_err(lost)??;
+    let (file, flags) = place(file.strip_prefix("//").unwrap_or(&file))?;
+    let file = file.to_owned();
+    let connection = tokio::task::spawn_blocking(move || open(&file, flags)).await.map_err(lost)??;
     let interrupt = Interrupt(connection.get_interrupt_handle());
     let own = ti.clone();
     let mut thread = tokio::task::spawn_blocking(move || execute(&connection, &request, &own));
@@ -50,19 +51,57 @@ impl Drop for Interrupt {
     }
 }
 
-fn open(file: &str) -> Result<Connection> {
-    let opened = Connection::open(file).and_then(|connection| {
+/// The file of a URL, and how it is opened: a file that is not there is made only when the URL says so.
+fn place(url: &str) -> Result<(&str, OpenFlags)> {
+    let (file, mode) = url.rsplit_once("?mode=").unwrap_or((url, "rw"));
+    let mode = match mode {
+        "ro" => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        "rw" => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        "rwc" => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+        other => {
+            return Err(invalid(format!("`{other}` is no mode of a SQLite database"))
+                .hint("write ?mode=ro to read, ?mode=rw to write too, ?mode=rwc to make the file as well"));
+        }
+    };
+    Ok((file, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI))
+}
+
+fn open(file: &str, flags: OpenFlags) -> Result<Connection> {
+    let opened = Connection::open_with_flags(file, flags).and_then(|connection| {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         Ok(connection)
     });
     opened.map_err(|e| {
-        Error::new(ErrorKind::Unavailable, format!("the database `{file}` cannot be opened")).because(e)
+        let missing = e.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen);
+        let what = format!("the database `{file}` cannot be opened");
+        let error = Error::new(ErrorKind::Unavailable, what).because(e);
+        if missing && !flags.contains(OpenFlags::SQLITE_OPEN_CREATE) {
+            return error.hint("is it there? `?mode=rwc` behind its name makes it when it is not");
+        }
+        error
     })
+}
+
+/// How the transaction begins. One that reads first and takes the lock to write later fails at once when
+/// another wrote in between, however long it would wait; so what may write takes the lock first.
+fn begin(connection: &Connection, statements: &str) -> Result<&'static str> {
+    if connection.is_readonly("main").map_err(failed)? {
+        return Ok("BEGIN");
+    }
+    let mut batch = Batch::new(connection, statements);
+    loop {
+        match batch.next() {
+            Ok(Some(statement)) if statement.readonly() => (),
+            Ok(None) => return Ok("BEGIN"),
+            // What cannot be prepared yet may refer to what a statement before it makes.
+            Ok(Some(_)) | Err(_) => return Ok("BEGIN IMMEDIATE"),
+        }
+    }
 }
 
 fn execute(connection: &Connection, request: &Request, ti: &TaskInstance) -> Result<Option<Rows>> {
     if !request.autocommit {
-        connection.execute_batch("BEGIN").map_err(failed)?;
+        connection.execute_batch(begin(connection, &request.statement)?).map_err(failed)?;
     }
     let mut last = None;
     let mut batch = Batch::new(connection, &request.statement);
