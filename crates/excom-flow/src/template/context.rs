@@ -313,6 +313,7 @@ struct Variables {
 
 impl Variables {
     fn find(&self, key: &str) -> Result<Option<Value>, Error> {
+        self.run.note_read(format!("read variable `{key}`"));
         let text = pollster::block_on(self.run.ti.channel().variable(key))
             .map_err(|error| fail(format!("variable `{key}`: {error}")).with_source(error))?;
         match text {

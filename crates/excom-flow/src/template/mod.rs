@@ -50,7 +50,8 @@ const STACK: usize = 256 << 20;
 pub(crate) struct Rules {
     /// To the value of its expression, or of the literal that its text is.
     pub(crate) native: bool,
-    /// For a shell: what comes behind a pull may have no character that means something to it.
+    /// For a shell: what is printed by a template that pulls or reads variables may have no
+    /// character that means something to it.
     pub(crate) shell: bool,
 }
 
@@ -143,13 +144,13 @@ fn rendered<T: Send>(
         files.serve(&mut environment, folders);
         files.keep(field, template.to_owned(), prepared);
         let context = Value::from_object(Context(run.clone()));
-        let made =
-            environment
-                .render_named_str(field, &text, context)
-                .and_then(|made| {
-                    if made.len() > run::LARGEST { run.spend(made.len()).map(|()| made) } else { Ok(made) }
-                })
-                .map_err(|error| explain(ti, field, &error, &files, &run.pulled(), fuel))?;
+        let made = environment
+            .render_named_str(field, &text, context)
+            .and_then(|made| {
+                shell::finish(&run)?;
+                if made.len() > run::LARGEST { run.spend(made.len()).map(|()| made) } else { Ok(made) }
+            })
+            .map_err(|error| explain(ti, field, &error, &files, &run.pulled(), fuel))?;
         finish(run.kept().filter(|_| lone), made)
     };
     if template.contains("{%") { on_large_stack(work) } else { work() }

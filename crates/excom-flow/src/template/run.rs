@@ -1,5 +1,6 @@
 //! One rendering: what it pulled, and how much it may still make.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +39,23 @@ pub(super) struct Run {
     printed: AtomicUsize,
     pulled: Mutex<Vec<Pulled>>,
     lone: Mutex<Option<Value>>,
+    shell_reads: Mutex<ShellReads>,
+}
+
+/// What decides whether a shell may read what is printed.
+#[derive(Default)]
+struct ShellReads {
+    /// The last pull or variable.
+    read: Option<String>,
+    /// The first printed character that is not plain.
+    suspect: Option<char>,
+    /// The texts that `safe` made, by address. They are kept, so that no other text gets the address of one.
+    code: HashMap<usize, Value>,
+}
+
+/// Where a text lies, which tells it from an equal one.
+fn address(value: &Value) -> Option<usize> {
+    value.as_str().map(|text| text.as_ptr().addr())
 }
 
 impl fmt::Debug for Run {
@@ -65,6 +83,7 @@ impl Run {
             printed: AtomicUsize::new(0),
             pulled: Mutex::default(),
             lone: Mutex::default(),
+            shell_reads: Mutex::default(),
         })
     }
 
@@ -103,7 +122,45 @@ impl Run {
     }
 
     pub(super) fn note(&self, pulled: Pulled) {
+        self.note_read(format!("pulled {}", pulled.asked));
         locked(&self.pulled).push(pulled);
+    }
+
+    /// Notes that the template read what others wrote.
+    pub(super) fn note_read(&self, read: String) {
+        locked(&self.shell_reads).read = Some(read);
+    }
+
+    /// Notes that a character was printed that a shell may not read once the template has read something.
+    pub(super) fn suspect(&self, character: char) {
+        locked(&self.shell_reads).suspect.get_or_insert(character);
+    }
+
+    /// The character that must not be printed, and what was read.
+    pub(super) fn refused(&self) -> Option<(char, String)> {
+        let reads = locked(&self.shell_reads);
+        reads.suspect.zip(reads.read.clone())
+    }
+
+    /// A text that the template says is code.
+    ///
+    /// # Errors
+    /// When the template makes too much.
+    pub(super) fn code(&self, text: String) -> Result<Value, Error> {
+        self.spend(text.len())?;
+        let value = Value::from_safe_string(text);
+        if let Some(address) = address(&value).filter(|_| self.shell) {
+            locked(&self.shell_reads).code.insert(address, value.clone());
+        }
+        Ok(value)
+    }
+
+    /// Whether it is a text that the template said is code.
+    pub(super) fn is_code(&self, value: &Value) -> bool {
+        let marked = |address| {
+            locked(&self.shell_reads).code.get(&address).is_some_and(|code| code.as_str() == value.as_str())
+        };
+        value.is_safe() && address(value).is_some_and(marked)
     }
 
     pub(super) fn pulled(&self) -> Vec<Pulled> {

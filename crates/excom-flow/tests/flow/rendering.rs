@@ -150,6 +150,16 @@ fn what_was_pulled_is_no_code_for_a_shell() {
         "echo {{ ti.xcom_pull('rows') }}",
         "echo {{ ti.xcom_pull('code') | replace(' ', '\n') }}",
         "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(ti.xcom_pull('code')) }}",
+        "{{ 'a; b' }}{% if ti.xcom_pull('table') %}x{% endif %}",
+        "rm {{ '-rf' if ti.xcom_pull('table') }}",
+        "rm {{ ti.xcom_pull('table') ~ ' b' }}",
+        "{{ 'x;' | safe }}{{ 'x;' | e }}{{ ti.xcom_pull('table') }}",
+        "{{ ti.xcom_pull('code') | tojson }}",
+        "{{ ti.xcom_pull('code') | e }}",
+        "{{ ti.xcom_pull('code') | escape }}",
+        "{{ ti.xcom_pull('code') | forceescape }}",
+        "{{ {'a': ti.xcom_pull('code')} | xmlattr }}",
+        "{% autoescape true %}{{ ti.xcom_pull('code') | tojson }}{% endautoescape %}",
     ] {
         let error = command(template).unwrap_err();
         assert!(error.to_string().contains("it pulled d/r/"), "{template}: {error}");
@@ -161,8 +171,14 @@ fn what_was_pulled_is_no_code_for_a_shell() {
         ("{{ 'a; b' }} on {{ ds }}", "a; b on 2026-03-04"),
         ("echo {{ ti.xcom_pull('code') | safe }}", "echo x; rm -rf /"),
         ("{% if ti.xcom_pull('code') %}echo \"$X\"{% endif %}", "echo \"$X\""),
+        ("{% set x = ti.xcom_pull('code') | tojson | safe %}{{ x }}", "\"x; rm -rf /\""),
+        ("{{ -5 if ti.xcom_pull('table') }}", "-5"),
     ] {
         assert_eq!(command(template).unwrap(), text);
+    }
+    for template in ["{{ 'a; b' }}{{ var.value.get('none', '') }}", "{{ var.json.get('none', 'a b') }}"] {
+        let error = command(template).unwrap_err().to_string();
+        assert!(error.contains("it read variable `none`"), "{template}: {error}");
     }
 }
 

@@ -10,6 +10,7 @@ use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::args::{Args, fail};
 use super::json::{self, Style};
+use super::run::Run;
 use super::{dates, python};
 
 /// Puts them into an environment.
@@ -60,6 +61,10 @@ pub(super) fn register(environment: &mut Environment<'_>) {
             }
         });
     }
+    environment.add_filter("safe", |state: &State<'_, '_>, value: &Value| {
+        super::operators::defined(&[value])?;
+        Run::of(state)?.code(python::text(value)?)
+    });
     numbers::register(environment);
     sequences::register(environment);
     texts::register(environment);
