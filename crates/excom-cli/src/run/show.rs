@@ -151,6 +151,10 @@ async fn tasks(engine: &Engine, dag_id: &str, run_id: &str) -> Fallible<(Vec<Tas
         let page = engine.db().task_instances(dag_id, run_id, behind, PAGE).await?;
         for info in &page {
             let (task_id, mapped) = (info.key.task_id.clone(), info.key.is_mapped());
+            if !mapped && info.state == TaskState::Removed && info.attempt.is_none() {
+                // It stood for the instances of a mapped task while they were not known.
+                continue;
+            }
             let task = tasks.entry((task_id.clone(), mapped)).or_default();
             (task.task_id, task.mapped) = (task_id, mapped);
             task.add(info);
