@@ -65,7 +65,8 @@ fn main() -> std::result::Result<(), BoxError> {
 async fn two_days(folder: &Path) -> std::result::Result<(String, Vec<(String, String)>), BoxError> {
     let engine = embedded::open(&Settings::at(folder))?;
     let definition = warm_days().template_searchpath(TEMPLATES);
-    let url = format!("sqlite:{}", folder.join("readings.db").display());
+    // Made when it is not there yet.
+    let url = format!("sqlite:{}?mode=rwc", folder.join("readings.db").display());
     let mut run_id: Arc<str> = "".into();
     for day in ["2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z"] {
         let options = RunOptions::new().logical_date(day.parse()?).param("url", url.as_str());
