@@ -20,7 +20,8 @@ fn statements_in_postgresql() {
     transactions(&url);
     errors(&server);
     interrupted(&url, "SELECT pg_sleep(600)");
-    let sleeping = "SELECT count(*) AS n FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'";
+    let sleeping = "SELECT count(*) AS n FROM pg_stat_activity \
+        WHERE state = 'active' AND query = 'SELECT pg_sleep(600)'";
     assert_eq!(rows(&url, sleeping), r#"[{"n":0}]"#);
     let many = "SELECT i FROM generate_series(1, 10001) AS n(i)";
     assert!(failure(&url, many).contains("more than 10000 rows"));

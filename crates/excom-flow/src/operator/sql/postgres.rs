@@ -50,15 +50,21 @@ pub(super) async fn run(url: &str, request: Request, ti: &TaskInstance) -> Resul
     };
     let _connection = Connection(tokio::spawn(async move { drop(connection.await) }).abort_handle());
     let interrupt = client.cancel_token();
+    let mut rows = pin!(execute(&client, &request, ti));
     tokio::select! {
         biased;
-        rows = execute(&client, &request, ti) => rows,
-        () = ti.cancelled() => {
-            // Closing the connection would end it too, but only when the server next looks.
-            drop(tokio::time::timeout(CANCEL_TIMEOUT, interrupt.cancel_query(tls)).await);
-            Err(cancelled())
-        }
+        rows = &mut rows => return rows,
+        () = ti.cancelled() => {}
     }
+    // Closing the connection would end the statement too, but only when the server next looks. It answers
+    // a cancel request before it acts on it, so the statement's own end is waited for.
+    let ended = async {
+        if interrupt.cancel_query(tls).await.is_ok() {
+            drop(rows.await);
+        }
+    };
+    drop(tokio::time::timeout(CANCEL_TIMEOUT, ended).await);
+    Err(cancelled())
 }
 
 /// Closes the connection when it is dropped.
