@@ -9,8 +9,12 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::entry::{EntryInfo, Version};
+use crate::together::at_once;
 use crate::value::{Payload, Value};
 use crate::{Error, ErrorKind, ObjectName, Result, TaskInstanceKey, XComKey};
+
+/// How many values are loaded at the same time, by backends that load one at a time.
+const LOADS_AT_ONCE: usize = 32;
 
 /// Where a backend wants a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +83,12 @@ pub trait XComBackend: Send + Sync + fmt::Debug + fmt::Display {
     /// `Lost`, `Corrupt`, `Unavailable` and `Configuration` become the answer of the same meaning.
     async fn deserialize_value(&self, object: &Object<'_>) -> Result<Payload> {
         Err(not_mine(self.name(), object))
+    }
+
+    /// The bytes of several offloaded values, in the order asked: one round trip where the store can. Each has
+    /// a result of its own, as [`deserialize_value`](XComBackend::deserialize_value) would give it.
+    async fn deserialize_values(&self, objects: &[Object<'_>]) -> Vec<Result<Payload>> {
+        at_once(objects.iter().map(|object| self.deserialize_value(object)).collect(), LOADS_AT_ONCE).await
     }
 
     /// A light stand-in for the value in lists and pages; never loads it.

@@ -20,6 +20,7 @@ pub mod run;
 pub mod seal;
 pub mod slice;
 pub mod store;
+mod together;
 pub mod value;
 pub mod variable;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::entry::Version;
+use crate::together::at_once;
 use crate::value::ByteStream;
 use crate::{Result, XComKey};
 
@@ -32,6 +33,12 @@ pub trait ValueStore: Send + Sync + fmt::Debug + fmt::Display {
     /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) when there is none of that name.
     async fn get(&self, name: &ObjectName) -> Result<ByteStream>;
 
+    /// The bytes of several objects, in the order asked: one round trip where the store can. Each object has a
+    /// result of its own, as [`get`](ValueStore::get) would give it.
+    async fn get_many(&self, names: &[ObjectName]) -> Vec<Result<ByteStream>> {
+        at_once(names.iter().map(|name| self.get(name)).collect(), GETS_AT_ONCE).await
+    }
+
     /// Removes an object, and what an unfinished write of it left; `false` when there was neither.
     ///
     /// # Errors
@@ -50,6 +57,9 @@ pub trait ValueStore: Send + Sync + fmt::Debug + fmt::Display {
     /// The reason why the store cannot be used.
     async fn check(&self) -> Result<()>;
 }
+
+/// How many objects are asked for at the same time, by stores that are asked for one at a time.
+const GETS_AT_ONCE: usize = 32;
 
 /// The name of a stored object: `dag/run/task/map_index/key/version`, each part escaped.
 ///

@@ -7,6 +7,8 @@
 mod files;
 pub mod frame;
 mod offload;
+#[cfg(any(feature = "object-storage", feature = "redis"))]
+mod reactor;
 
 pub use files::Files;
 pub use offload::{Offload, OffloadOptions};

@@ -34,7 +34,10 @@ fn body(bytes: &[u8]) -> ByteStream {
 }
 
 async fn read(store: &dyn ValueStore, name: &ObjectName) -> Result<Vec<u8>> {
-    let mut stream = store.get(name).await?;
+    all(store.get(name).await?).await
+}
+
+async fn all(mut stream: ByteStream) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(piece) = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
         bytes.extend_from_slice(&piece?);
@@ -66,6 +69,22 @@ async fn suite(store: &dyn ValueStore) {
         assert!(store.delete(&name).await.unwrap());
         refused(store.get(&name).await.map(drop), ErrorKind::Lost);
     }
+
+    // Several in one call, each with a result of its own.
+    store.create(&name("a", 1), body(b"a1")).await.unwrap();
+    store.create(&name("b", 1), body(&[7; 2_000_000])).await.unwrap();
+    let wanted = [name("b", 1), name("none", 1), name("a", 1), name("b", 1)];
+    let mut found = Vec::new();
+    for result in store.get_many(&wanted).await {
+        found.push(match result {
+            Ok(stream) => Ok(all(stream).await.unwrap()),
+            Err(error) => Err(error.kind()),
+        });
+    }
+    let large = vec![7; 2_000_000];
+    assert_eq!(found, [Ok(large.clone()), Err(ErrorKind::Lost), Ok(b"a1".to_vec()), Ok(large)]);
+    assert!(store.get_many(&[]).await.is_empty());
+    assert!(store.delete(&name("a", 1)).await.unwrap() && store.delete(&name("b", 1)).await.unwrap());
 
     // Nothing is overwritten.
     store.create(&name("k", 1), body(b"one")).await.unwrap();

@@ -1,0 +1,77 @@
+//! Clients that need a runtime, for callers that have none.
+//!
+//! Sockets and timers are driven by a runtime of the store's own, so a store serves whoever polls: a task of
+//! another runtime, or a thread that blocks. What a client does between two packets runs where it is polled.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use excom_core::{ByteStream, Error, ErrorKind, Result};
+use futures_core::Stream;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// A runtime with one thread, which ends with the last clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Reactor(Arc<Owned>);
+
+#[derive(Debug)]
+struct Owned(Option<Runtime>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // Dropped inside another runtime, it must not wait for its thread.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Reactor {
+    pub(crate) fn start(name: &str) -> Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name(name).enable_all().build();
+        let runtime = runtime.map_err(|e| {
+            Error::new(ErrorKind::Other, format!("the thread {name} cannot start")).because(e)
+        })?;
+        Ok(Self(Arc::new(Owned(Some(runtime)))))
+    }
+
+    fn handle(&self) -> &Handle {
+        self.0.0.as_ref().expect("only a drop takes it").handle()
+    }
+
+    /// Drives a future that uses sockets or timers, wherever it is polled.
+    pub(crate) async fn run<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        std::future::poll_fn(|context| {
+            let _entered = self.handle().enter();
+            future.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// The same for a stream of bytes.
+    pub(crate) fn stream<S>(&self, stream: S) -> ByteStream
+    where
+        S: Stream<Item = Result<Bytes>> + Send + 'static,
+    {
+        Box::pin(Entered { reactor: self.clone(), stream: Box::pin(stream) })
+    }
+}
+
+struct Entered {
+    reactor: Reactor,
+    stream: ByteStream,
+}
+
+impl Stream for Entered {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let _entered = this.reactor.handle().enter();
+        this.stream.as_mut().poll_next(context)
+    }
+}
