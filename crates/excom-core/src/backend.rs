@@ -49,11 +49,17 @@ impl Object<'_> {
 /// An interchangeable part that decides where values live.
 ///
 /// The default methods keep every value in the metadata database; a backend that offloads overrides
-/// the first four.
+/// [`store`](XComBackend::store), [`serialize_value`](XComBackend::serialize_value),
+/// [`deserialize_value`](XComBackend::deserialize_value) and [`purge`](XComBackend::purge).
 #[async_trait]
 pub trait XComBackend: Send + Sync + fmt::Debug + fmt::Display {
     /// The name by which settings select it.
     fn name(&self) -> &str;
+
+    /// The id of the store that it offloads to, by which references find it again; none when it never does.
+    fn store(&self) -> Option<&str> {
+        None
+    }
 
     /// Where a value goes. The size in bytes is unknown while a stream is longer than the engine
     /// looked ahead; then [`Placement::Inline`] is refused by the inline limit.

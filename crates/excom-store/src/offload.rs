@@ -78,6 +78,10 @@ impl XComBackend for Offload {
         &self.options.name
     }
 
+    fn store(&self) -> Option<&str> {
+        Some(self.store.id())
+    }
+
     fn placement(&self, _: &XComKey, size: Option<u64>) -> Placement<'_> {
         match size {
             Some(size) if size <= self.options.threshold => Placement::Inline,

@@ -261,7 +261,7 @@ pub async fn a_replaced_object_is_read_again(h: &Harness) {
     let entry = h.engine.db().entries(std::slice::from_ref(&key)).await.unwrap().remove(0).unwrap();
     h.push(&user(), &key, &large(2)).await;
     h.store.delete(&ObjectName::of(&key, old.version)).await.unwrap();
-    let answer = h.engine.answer(&key, Some(entry)).await.unwrap();
+    let answer = h.engine.answers(vec![(&key, Ok(Some(entry)))]).await.unwrap().remove(0);
     assert_eq!(text(&answer), large(2));
 }
 

@@ -4,6 +4,7 @@
 //! is [`Engine::maintain`], a future that the host drives.
 
 mod access;
+mod backends;
 mod disguise;
 mod footprint;
 mod ledger;
@@ -33,6 +34,7 @@ pub use retention::Retention;
 pub use trace::{Direction, Ended, Trace, TraceOptions, Traced, TracedVersion};
 pub use variables::{VariableSet, VariableValue};
 
+use self::backends::Backends;
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::backend::{Database, XComBackend};
 use crate::clock::Clock;
@@ -80,7 +82,7 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     db: Arc<dyn MetadataDb>,
-    backend: Arc<dyn XComBackend>,
+    backends: Backends,
     clock: Arc<dyn Clock>,
     keys: SealKeys,
     settings: Settings,
@@ -92,7 +94,7 @@ struct Inner {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Engine({} on {})", self.0.backend, self.0.db)
+        write!(f, "Engine({} on {})", self.0.backends, self.0.db)
     }
 }
 
@@ -102,6 +104,7 @@ pub struct Builder {
     db: Arc<dyn MetadataDb>,
     clock: Arc<dyn Clock>,
     backend: Option<Arc<dyn XComBackend>>,
+    others: Vec<Arc<dyn XComBackend>>,
     keys: Option<SealKeys>,
     settings: Settings,
     overrides: BTreeMap<String, String>,
@@ -111,6 +114,13 @@ impl Builder {
     /// The backend; [`Database`] with [`INLINE_HARD_LIMIT`] unless told.
     pub fn backend(mut self, backend: Arc<dyn XComBackend>) -> Self {
         self.backend = Some(backend);
+        self
+    }
+
+    /// One more backend that reads, and purges, what was stored with it before: after another was selected,
+    /// values stay where they are until they are migrated.
+    pub fn reading(mut self, backend: Arc<dyn XComBackend>) -> Self {
+        self.others.push(backend);
         self
     }
 
@@ -144,7 +154,10 @@ impl Builder {
             SealKeys::new("ephemeral", secret)
         });
         Engine(Arc::new(Inner {
-            backend: self.backend.unwrap_or_else(|| Arc::new(Database::new(INLINE_HARD_LIMIT))),
+            backends: Backends::new(
+                self.backend.unwrap_or_else(|| Arc::new(Database::new(INLINE_HARD_LIMIT))),
+                self.others,
+            ),
             reads: ledger::Buffer::new(),
             pruned: Mutex::default(),
             db: self.db,
@@ -163,6 +176,7 @@ impl Engine {
             db,
             clock,
             backend: None,
+            others: Vec::new(),
             keys: None,
             settings: Settings::default(),
             overrides: BTreeMap::new(),
@@ -174,9 +188,9 @@ impl Engine {
         &self.0.db
     }
 
-    /// The backend.
+    /// The backend that stores new values.
     pub fn backend(&self) -> &Arc<dyn XComBackend> {
-        &self.0.backend
+        self.0.backends.current()
     }
 
     /// The clock.
@@ -261,7 +275,7 @@ impl Engine {
     ) -> Result<Started> {
         let started = self.0.db.start_attempt(attempt, try_number, mode, self.0.clock.now()).await?;
         if started.cleared > 0 {
-            self.0.backend.clear(&attempt.ti).await?;
+            self.0.backends.clear(&attempt.ti).await?;
         }
         Ok(started)
     }
@@ -290,7 +304,7 @@ impl Engine {
         self.0.settings.access.may_list(caller, filter)?;
         let mut page = self.0.db.list(filter, after, limit).await?;
         for info in &mut page.items {
-            info.preview = self.0.backend.orm_deserialize_value(info);
+            info.preview = self.backend().orm_deserialize_value(info);
         }
         Ok(page)
     }
@@ -312,7 +326,7 @@ impl Engine {
         access::may_remove(caller, scope)?;
         let cleared = self.0.db.clear(caller, scope, self.0.clock.now()).await?;
         if cleared > 0 {
-            self.0.backend.clear(scope.ti()).await?;
+            self.0.backends.clear(scope.ti()).await?;
         }
         Ok(cleared)
     }
@@ -357,7 +371,7 @@ impl Engine {
     /// # Errors
     /// The reason why it, or the backend, cannot be used.
     pub async fn health(&self) -> Result<Health> {
-        self.0.backend.check().await?;
+        self.backend().check().await?;
         self.0.db.health().await
     }
 

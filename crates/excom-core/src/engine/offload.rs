@@ -58,7 +58,7 @@ impl Engine {
                 (Payload::Stream(Box::pin(stream)), Some(seen))
             }
         };
-        let codec = match self.0.backend.serialize_value(&object, payload).await {
+        let codec = match self.backend().serialize_value(&object, payload).await {
             // An earlier try of this very push was interrupted behind the object: it is as good as
             // written now, if it is the same.
             Err(error) if error.kind() == ErrorKind::Exists && seen.is_none() => {
@@ -83,10 +83,10 @@ impl Engine {
 
     /// The codec of an object that exists, when it holds the value that is being pushed.
     async fn same_object(&self, object: &Object<'_>, size: u64, hash: ContentHash) -> Result<String> {
-        let stored = self.0.backend.deserialize_value(object).await?;
+        let stored = self.backend().deserialize_value(object).await?;
         let value = backend::collect(stored, size).await?;
         if ContentHash::of(value.bytes()) == hash {
-            return Ok(self.0.backend.codec().to_owned());
+            return Ok(self.backend().codec().to_owned());
         }
         Err(Error::new(
             ErrorKind::Exists,
@@ -102,7 +102,7 @@ impl Engine {
             Payload::Value(value) => return Ok(Sized::Value(value)),
             Payload::Stream(stream) => stream,
         };
-        let limit = self.0.backend.inline_limit();
+        let limit = self.backend().inline_limit();
         let mut ahead = BytesMut::new();
         while ahead.len() as u64 <= limit {
             match poll_fn(|cx| stream.as_mut().poll_next(cx)).await {

@@ -1,5 +1,6 @@
 //! Pull: any number of XComs in one call, an answer for each.
 
+use std::borrow::Borrow;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,8 +17,12 @@ use crate::backend::Object;
 use crate::channel::PullOptions;
 use crate::db::{Produced, Surroundings};
 use crate::entry::{EndReason, Entry, Stored};
+use crate::together::at_once;
 use crate::value::{ByteStream, ContentHash, Payload, Value};
 use crate::{Error, ErrorKind, Result, SequenceKey, XComKey};
+
+/// How many values of one call are loaded at the same time.
+const LOADS_AT_ONCE: usize = 32;
 
 /// What a task produced under a key.
 #[derive(Debug, Clone)]
@@ -53,13 +58,10 @@ impl Engine {
 
     async fn pull_keys(&self, caller: &Caller, keys: &[XComKey], prior: bool) -> Result<Vec<Answer>> {
         let entries = self.0.db.entries(keys).await?;
-        let mut answers = Vec::with_capacity(keys.len());
-        for (key, entry) in keys.iter().zip(entries) {
-            answers.push(match self.0.settings.access.refuse_read(caller, key, prior) {
-                Some(refusal) => refusal,
-                None => self.answer(key, entry).await?,
-            });
-        }
+        let asked = keys.iter().zip(entries).map(|(key, entry)| {
+            (key, self.0.settings.access.refuse_read(caller, key, prior).map_or(Ok(entry), Err))
+        });
+        let answers = self.answers(asked.collect()).await?;
         let read = keys
             .iter()
             .zip(&answers)
@@ -112,7 +114,8 @@ impl Engine {
             }
             answers.push(match produced {
                 Produced::Single(entry) => {
-                    let answer = self.answer(&single, entry).await?;
+                    let mut answer = self.answers(vec![(&single, Ok(entry))]).await?;
+                    let answer = answer.remove(0);
                     if let Some(found) = answer.found() {
                         read.push((single, found.version));
                     }
@@ -146,7 +149,8 @@ impl Engine {
         let Some(entry) = entry else {
             return Ok(Err(self.explain(key).await?));
         };
-        let (entry, payload) = match self.fetch_fresh(key, entry).await? {
+        let payload = self.fetch(key, &entry).await;
+        let (entry, payload) = match self.or_again(key, entry, payload).await? {
             Ok(fetched) => fetched,
             Err(answer) => return Ok(Err(answer)),
         };
@@ -192,47 +196,66 @@ impl Engine {
         key: &SequenceKey,
         items: Vec<crate::db::Item>,
     ) -> Result<Vec<(i32, Answer)>> {
-        let mut answers = Vec::with_capacity(items.len());
-        for item in items {
-            let key = key.at(item.map_index);
-            answers.push((item.map_index, self.answer(&key, Some(item.entry)).await?));
-        }
-        Ok(answers)
+        let keys: Vec<XComKey> = items.iter().map(|item| key.at(item.map_index)).collect();
+        let indexes: Vec<i32> = items.iter().map(|item| item.map_index).collect();
+        let entries = items.into_iter().map(|item| Ok(Some(item.entry)));
+        let answers = self.answers(keys.iter().zip(entries).collect()).await?;
+        Ok(indexes.into_iter().zip(answers).collect())
     }
 
-    pub(crate) async fn answer(&self, key: &XComKey, entry: Option<Entry>) -> Result<Answer> {
-        match entry {
-            Some(entry) => self.load(key, entry).await,
-            None => self.explain(key).await,
+    /// An answer for each XCom, in the order given, unless it is refused. Values outside of the database are
+    /// loaded together.
+    pub(crate) async fn answers(
+        &self,
+        asked: Vec<(&XComKey, std::result::Result<Option<Entry>, Answer>)>,
+    ) -> Result<Vec<Answer>> {
+        let mut away = Vec::new();
+        let mut answers: Vec<Option<Answer>> = Vec::with_capacity(asked.len());
+        for (key, entry) in asked {
+            answers.push(match entry {
+                Err(refusal) => Some(refusal),
+                Ok(None) => Some(self.explain(key).await?),
+                Ok(Some(Entry { stored: Stored::Inline(value), version, writer, hash, .. })) => {
+                    Some(inline(key, Found { value, version, writer }, hash))
+                }
+                Ok(Some(entry)) => {
+                    away.push((key, entry));
+                    None
+                }
+            });
         }
+        let mut loaded = self.load(away).await?.into_iter();
+        Ok(answers.into_iter().filter_map(|answer| answer.or_else(|| loaded.next())).collect())
     }
 
-    /// The bytes of an entry, verified.
-    async fn load(&self, key: &XComKey, entry: Entry) -> Result<Answer> {
-        let entry = match entry {
-            Entry { stored: Stored::Inline(value), version, writer, hash, .. } => {
-                return Ok(inline(key, Found { value, version, writer }, hash));
+    /// Values that are outside of the database, verified.
+    async fn load(&self, away: Vec<(&XComKey, Entry)>) -> Result<Vec<Answer>> {
+        if away.is_empty() {
+            return Ok(Vec::new());
+        }
+        let payloads = self.fetch_all(&away).await;
+        let loads = away.into_iter().zip(payloads).map(|((key, entry), payload)| async move {
+            let (entry, payload) = match self.or_again(key, entry, payload).await? {
+                Ok(fetched) => fetched,
+                Err(answer) => return Ok(answer),
+            };
+            match collect(payload, &entry).await {
+                Ok(value) => Ok(found(Found { value, version: entry.version, writer: entry.writer })),
+                Err(error) => damaged(key, &entry, &error),
             }
-            offloaded => offloaded,
-        };
-        let (entry, payload) = match self.fetch_fresh(key, entry).await? {
-            Ok(fetched) => fetched,
-            Err(answer) => return Ok(answer),
-        };
-        match collect(payload, &entry).await {
-            Ok(value) => Ok(found(Found { value, version: entry.version, writer: entry.writer })),
-            Err(error) => damaged(key, &entry, &error),
-        }
+        });
+        at_once(loads.collect(), LOADS_AT_ONCE).await.into_iter().collect()
     }
 
-    /// The payload behind an entry. When its object is gone, the entry is read once more: it may have
+    /// What was fetched behind an entry. When its object is gone, the entry is read once more: it may have
     /// been replaced in between.
-    async fn fetch_fresh(
+    async fn or_again(
         &self,
         key: &XComKey,
         entry: Entry,
+        payload: Result<Payload>,
     ) -> Result<std::result::Result<(Entry, Payload), Answer>> {
-        let error = match self.fetch(key, &entry).await {
+        let error = match payload {
             Ok(payload) => return Ok(Ok((entry, payload))),
             Err(error) => error,
         };
@@ -251,29 +274,43 @@ impl Engine {
         Ok(Err(damaged(key, &entry, &error)?))
     }
 
-    /// The payload behind an entry: the reference is verified before anything is read, and size and
-    /// checksum at the end of the stream.
+    /// The payload behind an entry.
     async fn fetch(&self, key: &XComKey, entry: &Entry) -> Result<Payload> {
-        let reference = match &entry.stored {
-            Stored::Inline(value) => {
-                check_inline(value, entry.hash)?;
-                return Ok(Payload::Value(value.clone()));
+        let mut payload = self.fetch_all(&[(key, entry)]).await;
+        payload.remove(0)
+    }
+
+    /// The payloads behind entries, in their order: references are verified before anything is read, and size
+    /// and checksum at the end of each stream.
+    async fn fetch_all<E: Borrow<Entry>>(&self, entries: &[(&XComKey, E)]) -> Vec<Result<Payload>> {
+        let mut payloads: Vec<Option<Result<Payload>>> = Vec::with_capacity(entries.len());
+        let mut away: Vec<(usize, &Entry, Object<'_>)> = Vec::new();
+        for (place, (key, entry)) in entries.iter().enumerate() {
+            let entry = entry.borrow();
+            payloads.push(match &entry.stored {
+                Stored::Inline(value) => {
+                    Some(check_inline(value, entry.hash).map(|()| Payload::Value(value.clone())))
+                }
+                Stored::Offloaded(reference) => {
+                    let verified = self.0.keys.verify(key, entry.version, entry.size, entry.hash, reference);
+                    let (store, codec) = (&reference.store, &reference.codec);
+                    away.push((place, entry, Object { key, version: entry.version, store, codec }));
+                    verified.err().map(Err)
+                }
+            });
+        }
+        away.retain(|(place, ..)| payloads[*place].is_none());
+        // Most entries are in one store.
+        away.sort_by(|a, b| a.2.store.cmp(b.2.store));
+        for group in away.chunk_by(|a, b| a.2.store == b.2.store) {
+            let objects: Vec<Object<'_>> = group.iter().map(|(.., object)| object.clone()).collect();
+            let stored = self.0.backends.of(objects[0].store).deserialize_values(&objects).await;
+            for ((place, entry, object), stored) in group.iter().zip(stored) {
+                payloads[*place] = Some(stored.map(|stored| verified(stored, entry, object)));
             }
-            Stored::Offloaded(reference) => reference,
-        };
-        self.0.keys.verify(key, entry.version, entry.size, entry.hash, reference)?;
-        let object = Object { key, version: entry.version, store: &reference.store, codec: &reference.codec };
-        let inner: ByteStream = match self.0.backend.deserialize_value(&object).await? {
-            Payload::Stream(stream) => stream,
-            Payload::Value(value) => Box::pin(Once(Some(Ok(value.bytes().clone())))),
-        };
-        Ok(Payload::Stream(Box::pin(Verified {
-            inner,
-            state: Some((Xxh3Default::new(), 0)),
-            size: entry.size,
-            hash: entry.hash,
-            name: object.name().to_string(),
-        })))
+        }
+        let untold = || Err(Error::new(ErrorKind::Other, "the backend told nothing of the value"));
+        payloads.into_iter().map(|payload| payload.unwrap_or_else(untold)).collect()
     }
 
     /// Why there is no entry.
@@ -408,6 +445,21 @@ impl Stream for Once {
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         Poll::Ready(self.0.take())
     }
+}
+
+/// What a backend read of an entry, checked on its way.
+fn verified(stored: Payload, entry: &Entry, object: &Object<'_>) -> Payload {
+    let inner: ByteStream = match stored {
+        Payload::Stream(stream) => stream,
+        Payload::Value(value) => Box::pin(Once(Some(Ok(value.bytes().clone())))),
+    };
+    Payload::Stream(Box::pin(Verified {
+        inner,
+        state: Some((Xxh3Default::new(), 0)),
+        size: entry.size,
+        hash: entry.hash,
+        name: object.name().to_string(),
+    }))
 }
 
 /// Checks size and checksum of a stream at its end.

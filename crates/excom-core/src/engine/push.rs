@@ -170,9 +170,9 @@ impl Engine {
             Sized::Value(value) => disguise::look(value.bytes(), value.size(), value.shape()),
             Sized::Long(_) => None,
         };
-        match (self.0.backend.placement(key, size), sized) {
+        match (self.backend().placement(key, size), sized) {
             (Placement::Inline, Sized::Value(value)) => {
-                if value.size() > self.0.backend.inline_limit() {
+                if value.size() > self.backend().inline_limit() {
                     return Err(self.too_large_inline(key, value.size()));
                 }
                 push.size = value.size();
@@ -182,7 +182,7 @@ impl Engine {
                 Ok(Prepared { push, stored: Pushed::Written, looks_like })
             }
             (Placement::Inline, Sized::Long(_)) => {
-                Err(self.too_large_inline(key, self.0.backend.inline_limit() + 1))
+                Err(self.too_large_inline(key, self.backend().inline_limit() + 1))
             }
             (Placement::Offload(store), sized) => {
                 let store = store.to_owned();
@@ -244,13 +244,13 @@ impl Engine {
     }
 
     fn too_large_inline(&self, key: &XComKey, size: u64) -> Error {
-        let limit = self.0.backend.inline_limit();
+        let limit = self.backend().inline_limit();
         Error::new(
             ErrorKind::TooLarge,
             format!(
                 "{key} has {} or more, the backend `{}` keeps at most {} in the metadata database",
                 bytes(size),
-                self.0.backend.name(),
+                self.backend().name(),
                 bytes(limit)
             ),
         )

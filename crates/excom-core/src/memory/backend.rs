@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::Store;
 use crate::backend::{Object, Placement};
 use crate::value::Payload;
-use crate::{Result, Value, ValueStore, XComBackend, XComKey};
+use crate::{Error, ErrorKind, Result, Value, ValueStore, XComBackend, XComKey};
 
 /// Values over a threshold go to a [`Store`].
 #[derive(Debug)]
@@ -22,6 +22,14 @@ impl Backend {
     pub fn new(store: Arc<Store>, threshold: u64) -> Self {
         Self { store, threshold }
     }
+
+    fn mine(&self, object: &Object<'_>) -> Result<()> {
+        if object.store == self.store.id() {
+            return Ok(());
+        }
+        let message = format!("{} is in the store `{}`, which is not configured", object.key, object.store);
+        Err(Error::new(ErrorKind::Configuration, message))
+    }
 }
 
 impl fmt::Display for Backend {
@@ -34,6 +42,10 @@ impl fmt::Display for Backend {
 impl XComBackend for Backend {
     fn name(&self) -> &'static str {
         "memory"
+    }
+
+    fn store(&self) -> Option<&str> {
+        Some(self.store.id())
     }
 
     fn placement(&self, _: &XComKey, size: Option<u64>) -> Placement<'_> {
@@ -61,10 +73,12 @@ impl XComBackend for Backend {
     }
 
     async fn deserialize_value(&self, object: &Object<'_>) -> Result<Payload> {
+        self.mine(object)?;
         Ok(Payload::Stream(self.store.get(&object.name()).await?))
     }
 
     async fn purge(&self, object: &Object<'_>) -> Result<()> {
+        self.mine(object)?;
         self.store.delete(&object.name()).await.map(drop)
     }
 }

@@ -15,8 +15,17 @@ use crate::value::ByteStream;
 use crate::{Error, ErrorKind, ObjectName, Result, ValueStore};
 
 /// Objects in a map.
-#[derive(Debug, Default)]
-pub struct Store(Mutex<BTreeMap<ObjectName, Bytes>>);
+#[derive(Debug)]
+pub struct Store {
+    id: String,
+    objects: Mutex<BTreeMap<ObjectName, Bytes>>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::named("memory")
+    }
+}
 
 impl Store {
     /// An empty store.
@@ -24,9 +33,14 @@ impl Store {
         Self::default()
     }
 
+    /// An empty store with an id of its own.
+    pub fn named(id: impl Into<String>) -> Self {
+        Self { id: id.into(), objects: Mutex::default() }
+    }
+
     /// Changes an object's bytes behind everybody's back, for tests of damage.
     pub fn tamper(&self, name: &ObjectName, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(object) = objects.get_mut(name) {
             let mut bytes = object.to_vec();
             change(&mut bytes);
@@ -43,8 +57,8 @@ impl fmt::Display for Store {
 
 #[async_trait]
 impl ValueStore for Store {
-    fn id(&self) -> &'static str {
-        "memory"
+    fn id(&self) -> &str {
+        &self.id
     }
 
     async fn create(&self, name: &ObjectName, mut body: ByteStream) -> Result<u64> {
@@ -52,7 +66,7 @@ impl ValueStore for Store {
         while let Some(piece) = poll_fn(|cx| body.as_mut().poll_next(cx)).await {
             bytes.extend_from_slice(&piece?);
         }
-        let mut objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         if objects.contains_key(name) {
             return Err(Error::new(ErrorKind::Exists, format!("the object {name} exists")));
         }
@@ -62,7 +76,7 @@ impl ValueStore for Store {
     }
 
     async fn get(&self, name: &ObjectName) -> Result<ByteStream> {
-        let objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = objects
             .get(name)
             .cloned()
@@ -71,11 +85,11 @@ impl ValueStore for Store {
     }
 
     async fn delete(&self, name: &ObjectName) -> Result<bool> {
-        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name).is_some())
+        Ok(self.objects.lock().unwrap_or_else(PoisonError::into_inner).remove(name).is_some())
     }
 
     async fn list(&self, after: Option<&ObjectName>, limit: usize) -> Result<Vec<ObjectName>> {
-        let objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         let behind = objects.keys().filter(|name| after.is_none_or(|after| *name > after));
         Ok(behind.take(limit).cloned().collect())
     }

@@ -1,0 +1,49 @@
+//! The backend that stores new values, and those that read what was stored before it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::backend::XComBackend;
+use crate::{Result, TaskInstanceKey};
+
+/// The backends of a deployment.
+#[derive(Debug)]
+pub(super) struct Backends {
+    current: Arc<dyn XComBackend>,
+    others: Vec<Arc<dyn XComBackend>>,
+}
+
+impl Backends {
+    pub(super) fn new(current: Arc<dyn XComBackend>, others: Vec<Arc<dyn XComBackend>>) -> Self {
+        Self { current, others }
+    }
+
+    /// The one that stores new values.
+    pub(super) fn current(&self) -> &Arc<dyn XComBackend> {
+        &self.current
+    }
+
+    /// All, the current one first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<dyn XComBackend>> {
+        std::iter::once(&self.current).chain(&self.others)
+    }
+
+    /// The one that reads and purges what is in a store. Of a store that nobody has, the current one tells so.
+    pub(super) fn of(&self, store: &str) -> &Arc<dyn XComBackend> {
+        self.all().find(|backend| backend.store() == Some(store)).unwrap_or(&self.current)
+    }
+
+    /// Tells all of them that a task instance's XComs were cleared.
+    pub(super) async fn clear(&self, ti: &TaskInstanceKey) -> Result<()> {
+        for backend in self.all() {
+            backend.clear(ti).await?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Backends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.current.fmt(f)
+    }
+}
