@@ -1,4 +1,4 @@
-//! Seals: keyed BLAKE3 over what leaves the metadata database, and over where it is.
+//! Seals: keyed BLAKE3 over what leaves the metadata database and over where it is, and encryption.
 //!
 //! An offloaded entry keeps a [`Reference`]. It holds no location: that is derived from the entry's
 //! own XCom key and version, so a reference copied to another key leads nowhere. Its MAC covers XCom
@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use aes_gcm_siv::aead::AeadInPlace as _;
+use aes_gcm_siv::{Aes256GcmSiv, KeyInit as _, Nonce};
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Version;
@@ -50,6 +52,8 @@ pub enum Purpose {
     Reference,
     /// Over one frame of stored bytes.
     Frame,
+    /// Encryption of what is stored.
+    Encryption,
     /// To name a key without telling it.
     Fingerprint,
 }
@@ -60,6 +64,7 @@ impl Purpose {
         match self {
             Self::Reference => "excom 2026-11 reference mac",
             Self::Frame => "excom 2026-11 frame mac",
+            Self::Encryption => "excom 2026-11 encryption",
             Self::Fingerprint => "excom 2026-11 key fingerprint",
         }
     }
@@ -93,6 +98,12 @@ impl SealKeys {
     /// A derived key for many MACs of one purpose; none when the key id is unknown.
     pub fn derive(&self, key_id: &str, purpose: Purpose) -> Option<MacKey> {
         self.keys.get(key_id).map(|secret| MacKey(blake3::derive_key(purpose.context(), secret)))
+    }
+
+    /// The cipher of one scope; none when the key id is unknown.
+    pub fn cipher(&self, key_id: &str, scope: Vec<u8>) -> Option<Cipher> {
+        let key = self.derive(key_id, Purpose::Encryption)?.mac(&scope);
+        Some(Cipher { aead: Aes256GcmSiv::new(key.as_bytes().into()), scope })
     }
 
     /// Seals where and what an offloaded value is.
@@ -211,6 +222,54 @@ impl MacKey {
     }
 }
 
+/// AES-256-GCM-SIV for one version of one XCom, with a key of its own. The scope is part of what every tag
+/// covers, so nothing opens elsewhere. Two different texts under one index (a push that is repeated with the same
+/// version) do no harm: this mode tells no more than whether they are the same.
+pub struct Cipher {
+    aead: Aes256GcmSiv,
+    scope: Vec<u8>,
+}
+
+impl Cipher {
+    /// Bytes that a tag adds.
+    pub const TAG_BYTES: usize = 16;
+
+    /// Encrypts the piece with this index in place, and gives its tag. `head` is covered, not encrypted.
+    ///
+    /// # Errors
+    /// When there are more than 64 GiB in one piece.
+    pub fn seal(&self, index: u64, head: &[u8], body: &mut [u8]) -> Result<[u8; Self::TAG_BYTES]> {
+        let tag = self.aead.encrypt_in_place_detached(&nonce(index), &self.covered(head), body);
+        let tag =
+            tag.map_err(|_| Error::new(ErrorKind::TooLarge, "the piece is too long to be encrypted"))?;
+        Ok(tag.into())
+    }
+
+    /// Decrypts what [`Cipher::seal`] made, in place; `false` when it was altered, or belongs elsewhere. Then the
+    /// bytes are of no use.
+    #[must_use]
+    pub fn open(&self, index: u64, head: &[u8], body: &mut [u8], tag: &[u8; Self::TAG_BYTES]) -> bool {
+        self.aead.decrypt_in_place_detached(&nonce(index), &self.covered(head), body, tag.into()).is_ok()
+    }
+
+    fn covered(&self, head: &[u8]) -> Vec<u8> {
+        [&self.scope, head].concat()
+    }
+}
+
+impl fmt::Debug for Cipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cipher(…)")
+    }
+}
+
+/// The index, little-endian, and four zeros.
+fn nonce(index: u64) -> Nonce {
+    let mut nonce = Nonce::default();
+    nonce[..8].copy_from_slice(&index.to_le_bytes());
+    nonce
+}
+
 impl fmt::Debug for MacKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MacKey(…)")
@@ -231,6 +290,18 @@ mod tests {
 
     fn key(task: &str) -> XComKey {
         XComKey::new("d", "r", task, -1, "k").unwrap()
+    }
+
+    /// The vector of the format's description holds.
+    #[test]
+    fn the_vector_of_the_description() {
+        let description = include_str!("../../../docs/stored-bytes.md");
+        let key = XComKey::new("weather", "manual__2026-11-21T10:00:00", "read", 3, "rows").unwrap();
+        let version = Version::from_code(0x0123_4567_89ab_cdef).unwrap();
+        let (size, hash) = (5, ContentHash(0x1122_3344_5566_7788));
+        let what = Sealed { version, size, hash, store: "files", codec: "frames-1" };
+        let mac = SealKeys::new("k1", [7; 32]).seal(&key, &what).mac;
+        assert!(description.contains(&format!("`{mac}`")), "{mac}");
     }
 
     #[test]

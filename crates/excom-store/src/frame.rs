@@ -5,9 +5,10 @@
 //!
 //! | bytes | what |
 //! | --- | --- |
-//! | 4 | little-endian: bit 31 last frame, bit 30 compressed, the rest the length of the body |
-//! | n | the body: at most 1 MiB of the value's text, as it is or as one zstd frame |
-//! | 32 | keyed BLAKE3 of: XCom key and version, frame index (8 bytes), the 4 bytes above, the body |
+//! | 4 | little-endian: bit 31 last frame, bit 30 compressed, bit 29 encrypted, the rest the length of the body |
+//! | n | the body: at most 1 MiB of the value's text, as it is or as one zstd frame, then encrypted or not |
+//! | 32 | when it is not encrypted: keyed BLAKE3 of XCom key and version, frame index (8 bytes), the 4 bytes above, the body |
+//! | 16 | when it is: the tag of AES-256-GCM-SIV, which covers XCom key and version and the 4 bytes above; the nonce is the frame index |
 //!
 //! A frame is verified before any of it is released, so a stream is safe with the memory of one frame.
 //! Frames cut, swapped, repeated or moved to another key or version do not verify, and an object that
@@ -17,7 +18,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use excom_core::seal::{self, MacKey, Purpose, SealKeys};
+use excom_core::seal::{self, Cipher, MacKey, Purpose, SealKeys};
 use excom_core::{ByteStream, Error, ErrorKind, Result, Version, XComKey};
 use futures_core::Stream;
 
@@ -30,39 +31,64 @@ pub const FRAME_BYTES: usize = 1 << 20;
 const MAGIC: [u8; 8] = *b"EXCOM\x00\x01\x00";
 const LAST: u32 = 1 << 31;
 const COMPRESSED: u32 = 1 << 30;
-const LENGTH: u32 = COMPRESSED - 1;
+const ENCRYPTED: u32 = 1 << 29;
+const LENGTH: u32 = ENCRYPTED - 1;
 const MAC_BYTES: usize = 32;
 const LEVEL: i32 = 3;
 
-/// What every frame's MAC begins with.
+/// How an object is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Layout {
+    /// Whether frames that become shorter by it are compressed.
+    pub compress: bool,
+    /// Whether frames are encrypted; they are sealed in any case.
+    pub encrypt: bool,
+}
+
+/// What seals the frames of one version of an XCom.
 struct Scope {
     key: MacKey,
+    cipher: Cipher,
     bytes: Vec<u8>,
 }
 
 impl Scope {
-    fn mac(&self, index: u64, head: u32, body: &[u8]) -> [u8; MAC_BYTES] {
+    fn of(keys: &SealKeys, key_id: &str, key: &XComKey, version: Version) -> Result<Self> {
+        let mut bytes = Vec::with_capacity(128);
+        seal::scope(&mut bytes, key, version);
+        let parts = keys.derive(key_id, Purpose::Frame).zip(keys.cipher(key_id, bytes.clone()));
+        let (key, cipher) = parts.ok_or_else(|| unknown_key(key_id))?;
+        Ok(Self { key, cipher, bytes })
+    }
+
+    fn mac(&self, index: u64, head: u32, body: &[u8]) -> blake3::Hash {
         let mut hasher = self.key.hasher();
         hasher.update(&self.bytes);
         hasher.update(&index.to_le_bytes());
         hasher.update(&head.to_le_bytes());
         hasher.update(body);
-        *hasher.finalize().as_bytes()
+        hasher.finalize()
     }
-}
 
-fn scope(keys: &SealKeys, key_id: &str, key: &XComKey, version: Version) -> Option<Scope> {
-    let mac = keys.derive(key_id, Purpose::Frame)?;
-    let mut bytes = Vec::with_capacity(128);
-    seal::scope(&mut bytes, key, version);
-    Some(Scope { key: mac, bytes })
+    /// The body of a frame as it was before it was sealed; none when the seal does not match.
+    fn open(&self, index: u64, head: u32, mut body: BytesMut, seal: &[u8]) -> Option<BytesMut> {
+        let fits = match seal.try_into() {
+            Ok(tag) if head & ENCRYPTED != 0 => self.cipher.open(index, &head.to_le_bytes(), &mut body, tag),
+            _ => {
+                let mac: &[u8; MAC_BYTES] = seal.try_into().ok()?;
+                // Compared in constant time, as blake3 does.
+                self.mac(index, head, &body) == blake3::Hash::from_bytes(*mac)
+            }
+        };
+        fits.then_some(body)
+    }
 }
 
 /// A value's bytes as an object's: a stream of whole frames.
 pub struct Encoder {
     plain: ByteStream,
     scope: Scope,
-    compress: bool,
+    layout: Layout,
     index: u64,
     buffer: BytesMut,
     out: BytesMut,
@@ -79,30 +105,60 @@ impl Encoder {
         keys: &SealKeys,
         key: &XComKey,
         version: Version,
-        compress: bool,
+        layout: Layout,
     ) -> Result<Self> {
         let id = keys.current_id();
-        let scope = scope(keys, id, key, version).ok_or_else(|| unknown_key(id))?;
+        let scope = Scope::of(keys, id, key, version)?;
         let length = u8::try_from(id.len())
             .map_err(|_| Error::new(ErrorKind::Configuration, "the seal key's id is over 255 bytes"))?;
         let mut out = BytesMut::from(&MAGIC[..]);
         out.extend_from_slice(&[length]);
         out.extend_from_slice(id.as_bytes());
-        Ok(Self { plain, scope, compress, index: 0, buffer: BytesMut::new(), out, done: false })
+        Ok(Self { plain, scope, layout, index: 0, buffer: BytesMut::new(), out, done: false })
     }
 
-    fn frame(&mut self, plain: &[u8], last: bool) {
-        let packed = self.compress.then(|| zstd::bulk::compress(plain, LEVEL).ok()).flatten();
-        let (body, flag) = match &packed {
+    fn frame(&mut self, plain: &[u8], last: bool) -> Result<()> {
+        let packed = self.layout.compress.then(|| zstd::bulk::compress(plain, LEVEL).ok()).flatten();
+        let (body, mut head) = match &packed {
             Some(packed) if packed.len() < plain.len() => (&packed[..], COMPRESSED),
             _ => (plain, 0),
         };
-        let head = body.len() as u32 | flag | if last { LAST } else { 0 };
+        head |= body.len() as u32;
+        if last {
+            head |= LAST;
+        }
+        if self.layout.encrypt {
+            head |= ENCRYPTED;
+        }
         self.out.reserve(4 + body.len() + MAC_BYTES);
         self.out.extend_from_slice(&head.to_le_bytes());
+        let begin = self.out.len();
         self.out.extend_from_slice(body);
-        self.out.extend_from_slice(&self.scope.mac(self.index, head, body));
+        if self.layout.encrypt {
+            let body = &mut self.out[begin..];
+            let tag = self.scope.cipher.seal(self.index, &head.to_le_bytes(), body)?;
+            self.out.extend_from_slice(&tag);
+        } else {
+            let mac = self.scope.mac(self.index, head, body);
+            self.out.extend_from_slice(mac.as_bytes());
+        }
         self.index += 1;
+        Ok(())
+    }
+
+    /// The whole frames of what has gathered; at the end all of it, the last frame marked (and empty only when
+    /// the value is).
+    fn frames(&mut self) -> Result<()> {
+        // One more byte than a frame, so that the last frame is never left empty.
+        while self.buffer.len() > FRAME_BYTES {
+            let plain = self.buffer.split_to(FRAME_BYTES);
+            self.frame(&plain, false)?;
+        }
+        if self.done {
+            let rest = std::mem::take(&mut self.buffer);
+            self.frame(&rest, true)?;
+        }
+        Ok(())
     }
 }
 
@@ -118,22 +174,11 @@ impl Stream for Encoder {
                     this.done = true;
                     return Poll::Ready(Some(Err(error)));
                 }
-                None => {
-                    // The end: what is left, in whole frames, the last of them marked (and empty only
-                    // when the value is).
-                    this.done = true;
-                    let mut rest = std::mem::take(&mut this.buffer);
-                    while rest.len() > FRAME_BYTES {
-                        let plain = rest.split_to(FRAME_BYTES);
-                        this.frame(&plain, false);
-                    }
-                    this.frame(&rest, true);
-                }
+                None => this.done = true,
             }
-            // One more byte than a frame, so that the last frame is never left empty.
-            while this.buffer.len() > FRAME_BYTES {
-                let plain = this.buffer.split_to(FRAME_BYTES);
-                this.frame(&plain, false);
+            if let Err(error) = this.frames() {
+                this.done = true;
+                return Poll::Ready(Some(Err(error)));
             }
         }
         if this.out.is_empty() {
@@ -186,7 +231,7 @@ impl Decoder {
             return Ok(None);
         }
         let id = String::from_utf8_lossy(&self.buffer[MAGIC.len() + 1..end]).into_owned();
-        self.scope = Some(scope(&self.keys, &id, &self.key, self.version).ok_or_else(|| unknown_key(&id))?);
+        self.scope = Some(Scope::of(&self.keys, &id, &self.key, self.version)?);
         self.buffer.advance(end);
         Ok(Some(()))
     }
@@ -202,24 +247,20 @@ impl Decoder {
         if length > FRAME_BYTES {
             return Err(self.corrupt(&format!("frame {} claims {length} bytes", self.index)));
         }
-        if self.buffer.len() < 4 + length + MAC_BYTES {
+        let seal = if head & ENCRYPTED == 0 { MAC_BYTES } else { Cipher::TAG_BYTES };
+        if self.buffer.len() < 4 + length + seal {
             return Ok(None);
         }
         self.buffer.advance(4);
         let body = self.buffer.split_to(length);
-        let mac = self.buffer.split_to(MAC_BYTES);
-        let expected = self.scope.as_ref().map(|scope| scope.mac(self.index, head, &body));
-        // Compared in constant time, as blake3 does.
-        let fits = expected.is_some_and(|expected| {
-            mac.first_chunk::<MAC_BYTES>()
-                .is_some_and(|mac| blake3::Hash::from_bytes(expected) == blake3::Hash::from_bytes(*mac))
-        });
-        if !fits {
+        let seal = self.buffer.split_to(seal);
+        let opened = self.scope.as_ref().and_then(|scope| scope.open(self.index, head, body, &seal));
+        let Some(body) = opened else {
             return Err(self.corrupt(&format!(
                 "the seal of frame {} does not match: it was altered, or belongs to another place",
                 self.index
             )));
-        }
+        };
         self.index += 1;
         if head & LAST != 0 {
             self.state = State::Last;

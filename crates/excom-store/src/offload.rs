@@ -12,7 +12,7 @@ use excom_core::seal::SealKeys;
 use excom_core::{ByteStream, Error, ErrorKind, Payload, Result, ValueStore, XComBackend, XComKey};
 use futures_core::Stream;
 
-use crate::frame::{CODEC, Decoder, Encoder};
+use crate::frame::{CODEC, Decoder, Encoder, Layout};
 
 /// What an [`Offload`] backend is set to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,11 +23,13 @@ pub struct OffloadOptions {
     pub threshold: u64,
     /// Stored values from so many bytes on are compressed.
     pub compress_from: u64,
+    /// Whether stored values are encrypted; sealed they are in any case.
+    pub encrypt: bool,
 }
 
 impl Default for OffloadOptions {
     fn default() -> Self {
-        Self { name: "database".to_owned(), threshold: 64 << 10, compress_from: 4 << 10 }
+        Self { name: "database".to_owned(), threshold: 64 << 10, compress_from: 4 << 10, encrypt: false }
     }
 }
 
@@ -109,7 +111,8 @@ impl XComBackend for Offload {
                 return Err(Error::new(ErrorKind::Other, format!("the payload {other:?} cannot be stored")));
             }
         };
-        let frames = Encoder::new(plain, &self.keys, object.key, object.version, compress)?;
+        let layout = Layout { compress, encrypt: self.options.encrypt };
+        let frames = Encoder::new(plain, &self.keys, object.key, object.version, layout)?;
         self.store.create(&object.name(), Box::pin(frames)).await?;
         Ok(CODEC.to_owned())
     }

@@ -42,8 +42,15 @@ fn version(n: i64) -> Version {
     Version::from_code(n).unwrap()
 }
 
-fn encode(plain: &[u8], piece: usize, compress: bool) -> Vec<u8> {
-    drain(Encoder::new(stream(plain, piece), &keys(), &key("k"), version(1), compress).unwrap()).unwrap()
+const LAYOUTS: [Layout; 4] = [
+    Layout { compress: false, encrypt: false },
+    Layout { compress: true, encrypt: false },
+    Layout { compress: false, encrypt: true },
+    Layout { compress: true, encrypt: true },
+];
+
+fn encode(plain: &[u8], piece: usize, layout: Layout) -> Vec<u8> {
+    drain(Encoder::new(stream(plain, piece), &keys(), &key("k"), version(1), layout).unwrap()).unwrap()
 }
 
 fn decode_as(stored: &[u8], piece: usize, name: &str, at: i64) -> Result<Vec<u8>> {
@@ -60,7 +67,8 @@ fn frames(stored: &[u8]) -> Vec<std::ops::Range<usize>> {
     let mut ranges = Vec::new();
     while at < stored.len() {
         let head = u32::from_le_bytes(stored[at..at + 4].try_into().unwrap());
-        let end = at + 4 + (head & LENGTH) as usize + MAC_BYTES;
+        let seal = if head & ENCRYPTED == 0 { MAC_BYTES } else { Cipher::TAG_BYTES };
+        let end = at + 4 + (head & LENGTH) as usize + seal;
         ranges.push(at..end);
         at = end;
     }
@@ -76,8 +84,8 @@ fn long() -> Vec<u8> {
 fn sizes_around_a_frame_come_back() {
     for size in [0, 1, FRAME_BYTES - 1, FRAME_BYTES, FRAME_BYTES + 1, 2 * FRAME_BYTES] {
         let plain: Vec<u8> = (0..size).map(|i| (i * 7 % 256) as u8).collect();
-        for compress in [false, true] {
-            let stored = encode(&plain, 65_536, compress);
+        for layout in LAYOUTS {
+            let stored = encode(&plain, 65_536, layout);
             assert_eq!(frames(&stored).len(), size.div_ceil(FRAME_BYTES).max(1), "{size}");
             assert_eq!(decode(&stored).unwrap(), plain, "{size}");
         }
@@ -86,7 +94,11 @@ fn sizes_around_a_frame_come_back() {
 
 #[test]
 fn moved_frames_are_found_out() {
-    let stored = encode(&long(), 100_000, true);
+    LAYOUTS.into_iter().for_each(moved);
+}
+
+fn moved(layout: Layout) {
+    let stored = encode(&long(), 100_000, layout);
     let ranges = frames(&stored);
     assert_eq!(ranges.len(), 4);
     let head = &stored[..ranges[0].start];
@@ -117,6 +129,38 @@ fn moved_frames_are_found_out() {
     assert!(error.to_string().contains("`k1`"), "{error}");
 }
 
+#[test]
+fn what_is_encrypted_cannot_be_read() {
+    let plain = b"a password, a password, a password".repeat(9);
+    for layout in LAYOUTS {
+        let stored = encode(&plain, 7, layout);
+        let shown = stored.windows(10).any(|piece| piece == b"a password");
+        assert_eq!(shown, !layout.encrypt, "{layout:?}");
+    }
+    // The same text at another place looks entirely different.
+    let at = |version| {
+        let (keys, layout) = (keys(), Layout { compress: false, encrypt: true });
+        drain(Encoder::new(stream(&plain, 99), &keys, &key("k"), version, layout).unwrap()).unwrap()
+    };
+    let (one, two) = (at(version(1)), at(version(2)));
+    let same = one.iter().zip(&two).skip(MAGIC.len() + 7).filter(|(a, b)| a == b).count();
+    assert!(same < plain.len() / 16, "{same} of {} bytes", plain.len());
+}
+
+/// The vectors of the format's description hold.
+#[test]
+fn the_vectors_of_the_description() {
+    let description = include_str!("../../../../docs/stored-bytes.md");
+    let key = XComKey::new("weather", "manual__2026-11-21T10:00:00", "read", 3, "rows").unwrap();
+    let (version, keys) = (version(0x0123_4567_89ab_cdef), SealKeys::new("k1", [7; 32]));
+    for encrypt in [false, true] {
+        let layout = Layout { compress: false, encrypt };
+        let stored = drain(Encoder::new(stream(b"[1,2]", 5), &keys, &key, version, layout).unwrap()).unwrap();
+        let hex: String = stored.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(description.contains(&format!("`{hex}`")), "{layout:?}: {hex}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -124,9 +168,10 @@ proptest! {
     fn no_damage_goes_unseen(
         plain in prop::collection::vec(any::<u8>(), 0..5000),
         at in any::<prop::sample::Index>(), flip in 1u8..,
-        cut in any::<prop::sample::Index>(), piece in 1usize..3000, compress in any::<bool>(),
+        cut in any::<prop::sample::Index>(), piece in 1usize..3000,
+        compress in any::<bool>(), encrypt in any::<bool>(),
     ) {
-        let stored = encode(&plain, piece, compress);
+        let stored = encode(&plain, piece, Layout { compress, encrypt });
         prop_assert_eq!(decode_as(&stored, piece, "k", 1).unwrap(), plain);
         let mut altered = stored.clone();
         altered[at.index(stored.len())] ^= flip;
