@@ -269,6 +269,17 @@ pub struct Cutoffs {
     pub limit: u32,
 }
 
+/// How much there is in one place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Occupied {
+    /// The store's id; none for the metadata database itself.
+    pub store: Option<Arc<str>>,
+    /// Entries whose values are there.
+    pub entries: u64,
+    /// Bytes of these values' JSON text.
+    pub bytes: u64,
+}
+
 /// How a metadata database is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Health {
@@ -510,6 +521,12 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
 
     /// Remembers a setting unless it is there, and returns the one that is there then.
     async fn set_mark(&self, name: &str, value: &str) -> Result<String>;
+
+    /// The remembered settings whose names begin with a prefix, in order of their names.
+    async fn marks(&self, prefix: &str) -> Result<Vec<(String, String)>>;
+
+    /// Where the values of all entries are, the metadata database first. It looks at every entry.
+    async fn places(&self) -> Result<Vec<Occupied>>;
 
     /// How it is.
     ///

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aes_gcm_siv::aead::AeadInPlace as _;
 use aes_gcm_siv::{Aes256GcmSiv, KeyInit as _, Nonce};
@@ -30,19 +30,62 @@ pub struct Reference {
     pub mac: String,
 }
 
-/// The secret keys of a deployment, by id. New seals use the current one; old ones stay readable.
+/// The secret keys of a deployment, by id. New seals use the current one; old ones stay readable. Clones are the
+/// same keys, also after they were loaded anew.
 ///
 /// ```
 /// use excom_core::seal::SealKeys;
 ///
 /// let keys = SealKeys::new("k1", [7; 32]);
-/// assert_eq!(keys.current_id(), "k1");
+/// assert_eq!(&*keys.current_id(), "k1");
 /// assert_eq!(keys.fingerprint().len(), 16);
 /// ```
 #[derive(Clone)]
-pub struct SealKeys {
+pub struct SealKeys(Arc<Shared>);
+
+struct Shared {
+    ring: RwLock<Ring>,
+    source: Option<Source>,
+}
+
+type Source = Box<dyn Fn() -> Result<Ring> + Send + Sync>;
+
+/// Secrets by their ids, one of them current.
+#[derive(Clone)]
+pub struct Ring {
     current: Arc<str>,
     keys: BTreeMap<Arc<str>, [u8; 32]>,
+}
+
+impl Ring {
+    /// One key, which is the current one.
+    pub fn new(id: impl Into<Arc<str>>, secret: [u8; 32]) -> Self {
+        let current = id.into();
+        Self { keys: BTreeMap::from([(current.clone(), secret)]), current }
+    }
+
+    /// The same keys with an older one that still opens what it sealed.
+    #[must_use]
+    pub fn with_old(mut self, id: impl Into<Arc<str>>, secret: [u8; 32]) -> Self {
+        self.keys.entry(id.into()).or_insert(secret);
+        self
+    }
+
+    /// The ids of all keys.
+    pub fn ids(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.keys.keys()
+    }
+
+    fn derive(&self, key_id: &str, purpose: Purpose) -> Option<MacKey> {
+        self.keys.get(key_id).map(|secret| MacKey(blake3::derive_key(purpose.context(), secret)))
+    }
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the secrets.
+        write!(f, "Ring(current {}, of {:?})", self.current, self.keys.keys())
+    }
 }
 
 /// What a MAC is for; each purpose has a key of its own, derived from the secret.
@@ -73,31 +116,50 @@ impl Purpose {
 impl SealKeys {
     /// One key, which is the current one.
     pub fn new(id: impl Into<Arc<str>>, secret: [u8; 32]) -> Self {
-        let current = id.into();
-        Self { keys: BTreeMap::from([(current.clone(), secret)]), current }
+        Ring::new(id, secret).into()
     }
 
-    /// The same keys with an older one that still opens what it sealed.
-    #[must_use]
-    pub fn with_old(mut self, id: impl Into<Arc<str>>, secret: [u8; 32]) -> Self {
-        self.keys.entry(id.into()).or_insert(secret);
-        self
+    /// Keys that can be loaded again: when a key is wanted that is not there, another process may have begun to
+    /// use a new one.
+    ///
+    /// # Errors
+    /// Whatever the source reports when it is asked first.
+    pub fn from_source(source: impl Fn() -> Result<Ring> + Send + Sync + 'static) -> Result<Self> {
+        let ring = RwLock::new(source()?);
+        Ok(Self(Arc::new(Shared { ring, source: Some(Box::new(source)) })))
+    }
+
+    fn ring(&self) -> Ring {
+        self.0.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The id of the key that makes new seals.
-    pub fn current_id(&self) -> &str {
-        &self.current
+    pub fn current_id(&self) -> Arc<str> {
+        self.0.ring.read().unwrap_or_else(PoisonError::into_inner).current.clone()
+    }
+
+    /// The ids of all keys, in order.
+    pub fn ids(&self) -> Vec<Arc<str>> {
+        self.ring().keys.into_keys().collect()
     }
 
     /// A public name for the current key: 16 hex digits that tell two keys apart.
     pub fn fingerprint(&self) -> String {
-        let key = blake3::derive_key(Purpose::Fingerprint.context(), &self.keys[&self.current]);
-        hex(&key[..8])
+        let ring = self.ring();
+        fingerprint(&ring.keys[&ring.current])
     }
 
-    /// A derived key for many MACs of one purpose; none when the key id is unknown.
+    /// A derived key for many MACs of one purpose; none when the key id is unknown, also after the keys were
+    /// loaded again.
     pub fn derive(&self, key_id: &str, purpose: Purpose) -> Option<MacKey> {
-        self.keys.get(key_id).map(|secret| MacKey(blake3::derive_key(purpose.context(), secret)))
+        let ring = || self.0.ring.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = ring().derive(key_id, purpose) {
+            return Some(key);
+        }
+        // A source that fails now may have been asked in the middle of a change.
+        let fresh = self.0.source.as_ref()?().ok()?;
+        *self.0.ring.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        ring().derive(key_id, purpose)
     }
 
     /// The cipher of one scope; none when the key id is unknown.
@@ -108,12 +170,13 @@ impl SealKeys {
 
     /// Seals where and what an offloaded value is.
     pub fn seal(&self, key: &XComKey, what: &Sealed<'_>) -> Reference {
-        let mac = MacKey(blake3::derive_key(Purpose::Reference.context(), &self.keys[&self.current]));
+        let Ring { current, keys } = self.ring();
+        let mac = MacKey(blake3::derive_key(Purpose::Reference.context(), &keys[&current]));
         Reference {
             store: what.store.into(),
             codec: what.codec.into(),
-            key_id: self.current.clone(),
-            mac: hex(mac.mac(&what.parts(key, &self.current)).as_bytes()),
+            mac: hex(mac.mac(&what.parts(key, &current)).as_bytes()),
+            key_id: current,
         }
     }
 
@@ -135,7 +198,11 @@ impl SealKeys {
                 ErrorKind::Configuration,
                 format!("{key} is sealed with key `{}`, which is not loaded", reference.key_id),
             )
-            .hint(format!("add key `{}` to the keys; loaded: {}", reference.key_id, self.ids())));
+            .hint(format!(
+                "add key `{}` to the keys; loaded: {}",
+                reference.key_id,
+                self.ids().join(", ")
+            )));
         };
         let what = Sealed { version, size, hash, store: &reference.store, codec: &reference.codec };
         let expected = mac.mac(&what.parts(key, &reference.key_id));
@@ -149,18 +216,28 @@ impl SealKeys {
             format!("the reference of {key} (version {version}) was altered: its seal does not match"),
         ))
     }
+}
 
-    fn ids(&self) -> String {
-        let ids: Vec<&str> = self.keys.keys().map(|id| &**id).collect();
-        ids.join(", ")
+impl From<Ring> for SealKeys {
+    fn from(ring: Ring) -> Self {
+        Self(Arc::new(Shared { ring: RwLock::new(ring), source: None }))
     }
 }
 
 impl fmt::Debug for SealKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Never the secrets.
-        write!(f, "SealKeys(current {}, of {})", self.current, self.ids())
+        write!(f, "SealKeys({:?})", self.ring())
     }
+}
+
+/// A public name for a secret: 16 hex digits that tell two apart and say nothing about them.
+pub fn fingerprint(secret: &[u8; 32]) -> String {
+    hex(&blake3::derive_key(Purpose::Fingerprint.context(), secret)[..8])
+}
+
+/// A secret made of another one that something else uses too, so that neither tells the other.
+pub fn adopted(secret: &[u8]) -> [u8; 32] {
+    blake3::derive_key("excom 2026-11 adopted secret", secret)
 }
 
 /// What a reference's MAC covers beside the XCom key.
@@ -322,11 +399,25 @@ mod tests {
         let forged = Reference { mac: "zz".into(), ..reference.clone() };
         altered(keys.verify(&key("t"), version, size, hash, &forged));
 
-        let rotated = SealKeys::new("k2", [2; 32]).with_old("k1", [1; 32]);
+        let rotated = SealKeys::from(Ring::new("k2", [2; 32]).with_old("k1", [1; 32]));
         assert!(rotated.verify(&key("t"), version, size, hash, &reference).is_ok());
         let other = SealKeys::new("k2", [2; 32]);
         let error = other.verify(&key("t"), version, size, hash, &reference).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(error.to_string().contains("`k1`"), "{error}");
+    }
+
+    #[test]
+    fn keys_are_loaded_again_when_one_is_wanted_that_is_new() {
+        let ring = Arc::new(RwLock::new(Ring::new("k1", [1; 32])));
+        let source = ring.clone();
+        let keys = SealKeys::from_source(move || Ok(source.read().unwrap().clone())).unwrap();
+        let clone = keys.clone();
+        assert!(keys.derive("k2", Purpose::Frame).is_none());
+        *ring.write().unwrap() = Ring::new("k2", [2; 32]).with_old("k1", [1; 32]);
+        assert_eq!(&*keys.current_id(), "k1");
+        assert!(keys.derive("k2", Purpose::Frame).is_some() && keys.derive("k1", Purpose::Frame).is_some());
+        assert_eq!(&*clone.current_id(), "k2");
+        assert_eq!(clone.fingerprint(), fingerprint(&[2; 32]));
     }
 }

@@ -108,7 +108,7 @@ impl Encoder {
         layout: Layout,
     ) -> Result<Self> {
         let id = keys.current_id();
-        let scope = Scope::of(keys, id, key, version)?;
+        let scope = Scope::of(keys, &id, key, version)?;
         let length = u8::try_from(id.len())
             .map_err(|_| Error::new(ErrorKind::Configuration, "the seal key's id is over 255 bytes"))?;
         let mut out = BytesMut::from(&MAGIC[..]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Harness, large, text, ti, user, value, xcom};
 use crate::answer::Answer;
-use crate::db::{DagRun, LooseObject, ReadTarget, Scope};
+use crate::db::{DagRun, LooseObject, Occupied, ReadTarget, Scope};
 use crate::engine::{Ledger, Settings};
 use crate::entry::EndReason;
 use crate::{Caller, Clock, ErrorKind, ObjectName, ValueStore as _, Version};
@@ -262,5 +262,23 @@ pub async fn marks_are_set_once(h: &Harness) {
     assert_eq!(db.set_mark("m", "1").await.unwrap(), "1");
     assert_eq!(db.set_mark("m", "2").await.unwrap(), "1");
     assert_eq!(db.mark("m").await.unwrap().as_deref(), Some("1"));
+    db.set_mark("m/b", "3").await.unwrap();
+    db.set_mark("m/a", "4").await.unwrap();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(db.marks("m/").await.unwrap(), [pair("m/a", "4"), pair("m/b", "3")]);
+    assert!(db.marks("M").await.unwrap().is_empty());
     assert!(h.engine.health().await.unwrap().problems.is_empty());
+}
+
+/// Which places hold how much is counted.
+pub async fn places_are_counted(h: &Harness) {
+    let db = h.engine.db();
+    assert!(db.places().await.unwrap().is_empty());
+    h.push(&user(), &xcom("t", "a"), "[1,2]").await;
+    h.push(&user(), &xcom("t", "b"), "1").await;
+    h.push(&user(), &xcom("t", "c"), &large(1)).await;
+    let inline = Occupied { store: None, entries: 2, bytes: 6 };
+    let store = Some(h.engine.backend().store().unwrap().into());
+    let away = Occupied { store, entries: 1, bytes: large(1).len() as u64 };
+    assert_eq!(db.places().await.unwrap(), [inline, away]);
 }

@@ -213,6 +213,7 @@ macro_rules! metadata_db_conformance {
             upkeep_prunes_now_and_then
             abandoned_pushes_are_collected
             marks_are_set_once
+            places_are_counted
             a_try_ends_in_one_step
             a_refused_end_changes_nothing
             versions_drawn_twice_are_drawn_again_at_the_end

@@ -12,9 +12,9 @@ use jiff::Timestamp;
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
-    Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced,
-    Push, Pushed, ReadTarget, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scope, StartMode,
-    Started, Surroundings, Variable, being_removed, cleared_by, version_taken,
+    Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Occupied, Page,
+    Produced, Push, Pushed, ReadTarget, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scope,
+    StartMode, Started, Surroundings, Variable, being_removed, cleared_by, version_taken,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::value::Value;
@@ -589,6 +589,29 @@ impl MetadataDb for Db {
 
     async fn set_mark(&self, name: &str, value: &str) -> Result<String> {
         Ok(self.lock().marks.entry(name.to_owned()).or_insert_with(|| value.to_owned()).clone())
+    }
+
+    async fn marks(&self, prefix: &str) -> Result<Vec<(String, String)>> {
+        let marks = &self.lock().marks;
+        let behind = marks.iter().filter(|(name, _)| name.starts_with(prefix));
+        let mut found: Vec<_> = behind.map(|(name, value)| (name.clone(), value.clone())).collect();
+        found.sort();
+        Ok(found)
+    }
+
+    async fn places(&self) -> Result<Vec<Occupied>> {
+        let mut places: BTreeMap<Option<Arc<str>>, (u64, u64)> = BTreeMap::new();
+        for held in self.lock().entries.values() {
+            let entry = &held.entry;
+            let store = match &entry.stored {
+                Stored::Inline(_) => None,
+                Stored::Offloaded(reference) => Some(reference.store.clone()),
+            };
+            let place = places.entry(store).or_default();
+            *place = (place.0 + 1, place.1 + entry.size);
+        }
+        let occupied = |(store, (entries, bytes))| Occupied { store, entries, bytes };
+        Ok(places.into_iter().map(occupied).collect())
     }
 
     async fn health(&self) -> Result<Health> {

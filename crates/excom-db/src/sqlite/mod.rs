@@ -23,9 +23,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
-    Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced,
-    Push, Pushed, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scope, StartMode, Started,
-    Surroundings, Variable,
+    Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Occupied, Page,
+    Produced, Push, Pushed, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scope, StartMode,
+    Started, Surroundings, Variable,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
@@ -356,6 +356,14 @@ impl MetadataDb for Db {
     async fn set_mark(&self, name: &str, value: &str) -> Result<String> {
         let (name, value) = (name.to_owned(), value.to_owned());
         self.write(move |t| t.set_mark(&name, &value)).await
+    }
+
+    async fn marks(&self, prefix: &str) -> Result<Vec<(String, String)>> {
+        self.read(|view| view.marks(prefix))
+    }
+
+    async fn places(&self) -> Result<Vec<Occupied>> {
+        self.read(|view| view.places())
     }
 
     async fn health(&self) -> Result<Health> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use excom_core::attempt::{AttemptInfo, TaskInstanceInfo, TaskState};
-use excom_core::db::{Filter, Health, Item, Page, Produced, Surroundings};
+use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced, Surroundings};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{ObjectName, SequenceKey, Slice, TaskInstanceKey, XComKey};
 use rusqlite::types::Value as Sql;
@@ -406,6 +406,22 @@ impl View<'_> {
             .prepare_cached("SELECT value FROM mark WHERE name = ?1")?
             .query_row([name], |row| row.get(0))
             .optional()?)
+    }
+
+    pub(super) fn marks(&self, prefix: &str) -> Result<Vec<(String, String)>> {
+        let sql = "SELECT name, value FROM mark WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name";
+        self.rows(sql, [prefix], |found| Ok((found.get(0)?, found.get(1)?)))
+    }
+
+    pub(super) fn places(&self) -> Result<Vec<Occupied>> {
+        // Every entry's row is looked at; only a person asks for this.
+        let sql = "SELECT iif(codec = 2, body ->> 'store', NULL) AS store, count(*), sum(size) FROM entry
+                   GROUP BY store ORDER BY store NULLS FIRST";
+        self.rows(sql, [], |found| {
+            let store: Option<String> = found.get(0)?;
+            let (entries, bytes) = (found.get::<_, i64>(1)? as u64, found.get::<_, i64>(2)? as u64);
+            Ok(Occupied { store: store.map(Into::into), entries, bytes })
+        })
     }
 
     pub(super) fn health(&self, identity: String, schema: u32) -> Result<Health> {
