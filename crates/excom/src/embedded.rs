@@ -6,7 +6,8 @@
 //! [`Engine::maintain`](crate::Engine::maintain).
 
 mod clock;
-mod seal_key;
+mod keys;
+mod stores;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,11 +16,13 @@ use std::sync::Arc;
 use excom_core::engine::{self, Ledger};
 use excom_core::{Engine, Error, ErrorKind, MetadataDb, Result, ValueStore};
 use excom_db::sqlite;
-use excom_store::{Files, Offload, OffloadOptions};
+use excom_store::Files;
 
 pub use clock::SystemClock;
+pub use keys::rotate_keys;
 
-use crate::config::{Backend, Settings};
+use self::stores::Stores;
+use crate::config::Settings;
 
 /// The mark under which the database remembers the seal key's fingerprint.
 pub const SEAL_KEY_MARK: &str = "seal_key_fingerprint";
@@ -137,21 +140,16 @@ fn assemble(settings: &Settings, access: Access) -> Result<Engine> {
     let read_only = access == Access::Read;
     let options = sqlite::Options { durability: *settings.database.durability, read_only };
     let db = Arc::new(sqlite::Db::open(&home.database(), options)?);
-    let keys = seal_key::of_home(&*db, &home, read_only)?;
-    let Backend::Database = *settings.core.xcom_backend;
-    let offload = OffloadOptions {
-        threshold: settings.xcom.inline_limit.0,
-        compress_from: settings.xcom.compress_from.0,
-        ..OffloadOptions::default()
-    };
-    let files = values(settings)?;
-    let backend = Arc::new(Offload::new(files, keys.clone(), offload));
-    remember(&*db, BACKEND_MARK, Backend::Database.to_string().as_str(), read_only)?;
+    let keys = keys::load(&*db, settings, read_only)?;
+    let stores = Stores::open(&*db, settings, &keys, read_only)?;
+    remember(&*db, BACKEND_MARK, &settings.core.xcom_backend.to_string(), read_only)?;
     let mut rules = engine::Settings::from(settings);
     if read_only {
         rules.ledger = Ledger::Off;
     }
-    let builder = Engine::builder(db, Arc::new(SystemClock)).backend(backend).keys(keys).settings(rules);
+    let builder =
+        Engine::builder(db, Arc::new(SystemClock)).backend(stores.current).keys(keys).settings(rules);
+    let builder = stores.others.into_iter().fold(builder, engine::Builder::reading);
     Ok(builder.variable_overrides(settings.variable_overrides.clone()).build())
 }
 

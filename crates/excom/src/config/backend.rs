@@ -10,12 +10,18 @@ use super::kind::Refusal;
 pub enum Backend {
     /// Small values in the metadata database, large ones as files beside it.
     Database,
+    /// Small values in the metadata database, large ones in object storage.
+    ObjectStorage,
+    /// Small values in the metadata database, large ones in Redis.
+    Redis,
 }
 
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Database => f.write_str("database"),
+            Self::ObjectStorage => f.write_str("object_storage"),
+            Self::Redis => f.write_str("redis"),
         }
     }
 }
@@ -30,20 +36,25 @@ const AIRFLOW_DATABASE: [&str; 3] = [
 impl Backend {
     /// The backend of a name. An empty one selects Airflow's default, as it does in Airflow.
     pub(super) fn select(name: &str) -> Result<Self, Refusal> {
-        if name == "database" || AIRFLOW_DATABASE.contains(&name) {
-            return Ok(Self::Database);
-        }
         let last = name.rsplit('.').next().unwrap_or(name);
-        if matches!(name, "object_storage" | "redis") || last == "XComObjectStorageBackend" {
-            return Err(Refusal::new("is not in this version of Excom")
-                .hint("use `database`: values over [xcom] inline_limit become files beside the database"));
+        match name {
+            "" | "database" => return Ok(Self::Database),
+            "object_storage" => return Ok(Self::ObjectStorage),
+            "redis" => return Ok(Self::Redis),
+            _ if AIRFLOW_DATABASE.contains(&name) => return Ok(Self::Database),
+            _ if !is_class_path(name) => return Err(Refusal::new("is no XCom backend")),
+            _ => {}
         }
-        if is_class_path(name) {
-            return Err(Refusal::new(format!("is the Python class `{last}`, which this program cannot run"))
-                .hint("use `database`, which needs no Python")
-                .hint("or set EXCOM__CORE__XCOM_BACKEND=database here, and leave Airflow's setting to its workers"));
+        // Its module moved between versions of the provider; Redis backends are everybody's own.
+        if last == "XComObjectStorageBackend" {
+            return Ok(Self::ObjectStorage);
         }
-        Err(Refusal::new("is no XCom backend"))
+        if last.starts_with("Redis") || last.ends_with("RedisBackend") || last.ends_with("RedisXComBackend") {
+            return Ok(Self::Redis);
+        }
+        Err(Refusal::new(format!("is the Python class `{last}`, which this program cannot run"))
+            .hint("use `database`, `object_storage` or `redis`, which need no Python")
+            .hint("or set EXCOM__CORE__XCOM_BACKEND here, and leave Airflow's setting to its workers"))
     }
 }
 

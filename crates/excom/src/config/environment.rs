@@ -60,9 +60,29 @@ impl Environment {
         named.map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
     }
 
+    /// What the clients of clouds read (`AWS_*`, `GOOGLE_*`, `AZURE_*`), and the variables named.
+    pub(super) fn secrets<'a>(
+        &'a self,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Secret<BTreeMap<String, String>> {
+        let clouds = ["AWS_", "GOOGLE_", "AZURE_"].iter().flat_map(|prefix| self.behind(prefix));
+        let named = clouds.chain(names.filter_map(|name| Some((name, self.get(name)?))));
+        Secret(named.map(|(name, text)| (name.to_owned(), text.to_owned())).collect())
+    }
+
     pub(super) fn behind(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
         let variables = self.0.iter().filter(move |(name, _)| name.starts_with(prefix));
         variables.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// What is not shown when the rest is printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret<T>(pub(crate) T);
+
+impl<T> std::fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
     }
 }
 

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use excom_core::{Error, ErrorKind, Result};
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::kind::Bare;
 use super::table::{self, TABLE};
 use super::{Origin, Sources, unknown};
 
@@ -70,10 +72,31 @@ pub(super) fn read(path: &Path) -> Result<Vec<Line>> {
     })?;
 
     let mut lines = Vec::new();
-    for (section, value) in document.get_ref() {
-        let origin = place(section.span().start);
-        let section = &**section.get_ref();
-        let known = TABLE.iter().any(|spec| spec.section == section);
+    let mut sections: Vec<(String, &Spanned<_>, &Spanned<DeValue<'_>>)> = Vec::new();
+    for (name, value) in document.get_ref() {
+        let inner = match value.get_ref() {
+            // `[common.io]` is a table in a table.
+            DeValue::Table(inner) if !is_section(name.get_ref()) => inner,
+            _ => {
+                sections.push((name.get_ref().to_string(), name, value));
+                continue;
+            }
+        };
+        let before = sections.len();
+        for (second, value) in inner {
+            let name = format!("{}.{}", name.get_ref(), second.get_ref());
+            if is_section(&name) {
+                sections.push((name, second, value));
+            }
+        }
+        if sections.len() - before < inner.len() || inner.is_empty() {
+            sections.push((name.get_ref().to_string(), name, value));
+        }
+    }
+    for (section, name, value) in sections {
+        let origin = place(name.span().start);
+        let section = section.as_str();
+        let known = is_section(section);
         let DeValue::Table(entries) = value.get_ref() else {
             return Err(if known {
                 Error::new(
@@ -93,10 +116,24 @@ pub(super) fn read(path: &Path) -> Result<Vec<Line>> {
             let origin = place(key.span().start);
             let key = &**key.get_ref();
             let spec = table::find(section, key).ok_or_else(|| unknown(Some(&origin), section, key))?;
-            let text = match value.get_ref() {
-                DeValue::String(text) => text.to_string(),
-                DeValue::Integer(number) if spec.number => number.to_string(),
-                other => {
+            let text = match (value.get_ref(), spec.bare) {
+                (DeValue::String(text), _) => text.to_string(),
+                (DeValue::Integer(number), Bare::Number) => number.to_string(),
+                (DeValue::Boolean(value), Bare::Boolean) => value.to_string(),
+                (DeValue::Array(items), Bare::List) => {
+                    let texts = items.iter().map(|item| item.get_ref().as_str());
+                    let texts: Option<Vec<&str>> = texts.collect();
+                    texts
+                        .filter(|texts| texts.iter().all(|text| !text.contains(',')))
+                        .map(|texts| texts.join(","))
+                        .ok_or_else(|| {
+                            let what =
+                                format!("{origin}: {spec} has an item that is no text, or has a comma");
+                            Error::new(ErrorKind::Configuration, what)
+                                .hint(format!("{spec} takes {}", spec.allowed))
+                        })?
+                }
+                (other, _) => {
                     let what = format!("{origin}: {spec} is {}; it takes {}", kind(other), spec.allowed);
                     return Err(Error::new(ErrorKind::Configuration, what)
                         .hint(format!("write it as text: {key} = \"{}\"", spec.default())));
@@ -106,6 +143,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<Line>> {
         }
     }
     Ok(lines)
+}
+
+fn is_section(name: &str) -> bool {
+    TABLE.iter().any(|spec| spec.section == name)
 }
 
 fn kind(value: &DeValue<'_>) -> &'static str {

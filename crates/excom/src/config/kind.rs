@@ -33,13 +33,27 @@ pub(super) trait Kind: Sized {
     /// What may be written, for people.
     const ALLOWED: &'static str;
 
-    /// Whether TOML may give it as a bare number.
-    const NUMBER: bool = false;
+    /// What TOML may give besides text.
+    const BARE: Bare = Bare::None;
 
     fn parse(text: &str) -> Result<Self, Refusal>;
 
     /// The shortest text that parses to it.
     fn text(&self) -> String;
+
+    /// The text without what must not be shown, such as a password.
+    fn shown(text: &str) -> String {
+        text.to_owned()
+    }
+}
+
+/// What a file may give for a setting besides text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bare {
+    None,
+    Number,
+    Boolean,
+    List,
 }
 
 /// A number of bytes: `65536`, `64KiB` or `1MB`.
@@ -90,7 +104,7 @@ impl fmt::Display for Size {
 
 impl Kind for Size {
     const ALLOWED: &'static str = "a number of bytes, such as 65536, 64KiB or 1MB";
-    const NUMBER: bool = true;
+    const BARE: Bare = Bare::Number;
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         text.parse().map_err(Refusal::new)
@@ -180,7 +194,7 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 
 impl Kind for u32 {
     const ALLOWED: &'static str = "a whole number from 1";
-    const NUMBER: bool = true;
+    const BARE: Bare = Bare::Number;
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         match text.parse() {
@@ -214,8 +228,224 @@ impl Kind for PathBuf {
     }
 }
 
+impl Kind for bool {
+    const ALLOWED: &'static str = "true or false";
+    const BARE: Bare = Bare::Boolean;
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(Refusal::new("is neither")),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// From how many bytes on a value goes to object storage, in Airflow's meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Threshold {
+    /// No value does.
+    Never,
+    /// Values of at least so many bytes do.
+    From(u64),
+}
+
+impl Kind for Option<Threshold> {
+    const ALLOWED: &'static str = "a number of bytes, 0 for all values, -1 for none";
+    const BARE: Bare = Bare::Number;
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match text.trim().parse::<i64>() {
+            _ if text.is_empty() => Ok(None),
+            Ok(number) => Ok(Some(u64::try_from(number).map_or(Threshold::Never, Threshold::From))),
+            Err(_) => Err(Refusal::new("is no whole number")),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            None => String::new(),
+            Some(Threshold::Never) => "-1".to_owned(),
+            Some(Threshold::From(bytes)) => bytes.to_string(),
+        }
+    }
+}
+
+/// A place that has a scheme: `s3://bucket/prefix`. Shown without its password.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Url(String);
+
+impl Url {
+    /// The text, with the password.
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+
+    /// What stands before `://`.
+    pub fn scheme(&self) -> &str {
+        self.0.split_once("://").map_or("", |(scheme, _)| scheme)
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or_default();
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        match authority.rsplit_once('@') {
+            Some((user, host)) => match user.split_once(':') {
+                Some((user, _)) => write!(f, "{scheme}://{user}:***@{host}{path}"),
+                None => write!(f, "{scheme}://{user}@{host}{path}"),
+            },
+            None => f.write_str(&self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Kind for Option<Url> {
+    const ALLOWED: &'static str = "a URL such as s3://bucket/prefix, or nothing";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        match text.split_once("://") {
+            Some((scheme, rest)) if !scheme.is_empty() && !rest.is_empty() => Ok(Some(Url(text.to_owned()))),
+            _ if text.starts_with('/') => {
+                Err(Refusal::new("has no scheme").hint(format!("for a folder write file://{text}")))
+            }
+            _ => Err(Refusal::new("has no scheme, such as `s3://`")),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.as_ref().map_or(String::new(), Url::to_string)
+    }
+
+    fn shown(text: &str) -> String {
+        Url(text.to_owned()).to_string()
+    }
+}
+
+/// Several values: a list in a file, separated by commas elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct List<T>(pub Vec<T>);
+
+/// What an item of a [`List`] is.
+pub(super) trait Item: Sized {
+    /// What may be written, for people.
+    const ALLOWED: &'static str;
+
+    fn parse(text: &str) -> Result<Self, Refusal>;
+
+    fn text(&self) -> String;
+
+    /// As [`Kind::shown`].
+    fn shown(text: &str) -> String {
+        text.to_owned()
+    }
+}
+
+impl<T: Item> Kind for List<T> {
+    const ALLOWED: &'static str = T::ALLOWED;
+    const BARE: Bare = Bare::List;
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        items.map(T::parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn text(&self) -> String {
+        self.0.iter().map(T::text).collect::<Vec<_>>().join(", ")
+    }
+
+    fn shown(text: &str) -> String {
+        text.split(',').map(|item| T::shown(item.trim())).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Item for Url {
+    const ALLOWED: &'static str = "URLs such as s3://bucket/prefix";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        Option::<Self>::parse(text)?.ok_or_else(|| Refusal::new("is empty"))
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+
+    fn shown(text: &str) -> String {
+        Self(text.to_owned()).to_string()
+    }
+}
+
+/// Where a secret key comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeySource {
+    /// Whether it is in the form of Airflow's Fernet keys.
+    pub fernet: bool,
+    /// The place.
+    pub place: KeyPlace,
+}
+
+/// A place that holds a secret key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum KeyPlace {
+    /// A file.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(String),
+    /// What a program prints: the program and its arguments.
+    Command(Vec<String>),
+}
+
+impl Item for KeySource {
+    const ALLOWED: &'static str = "sources such as file:/etc/excom/key, env:EXCOM_KEY or fernet:env:FERNET_KEY, \
+                                   the current key's first";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let (fernet, place) = match text.strip_prefix("fernet:") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let place = match place.split_once(':') {
+            Some((_, "")) => return Err(Refusal::new("has a source that names nothing")),
+            Some(("file", path)) => KeyPlace::File(PathBuf::parse(path)?),
+            Some(("env", name)) => KeyPlace::Environment(name.to_owned()),
+            Some(("command", line)) => {
+                KeyPlace::Command(line.split_whitespace().map(str::to_owned).collect())
+            }
+            _ => {
+                return Err(Refusal::new("has a source that is none of file:, env: and command:")
+                    .hint("a key itself is never written into settings"));
+            }
+        };
+        Ok(Self { fernet, place })
+    }
+
+    fn text(&self) -> String {
+        let place = match &self.place {
+            KeyPlace::File(path) => format!("file:{}", path.display()),
+            KeyPlace::Environment(name) => format!("env:{name}"),
+            KeyPlace::Command(words) => format!("command:{}", words.join(" ")),
+        };
+        if self.fernet { format!("fernet:{place}") } else { place }
+    }
+}
+
 impl Kind for Backend {
-    const ALLOWED: &'static str = "database";
+    const ALLOWED: &'static str = "database, object_storage or redis";
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         Self::select(text)

@@ -7,7 +7,7 @@
 //! 3. `excom.toml`: the file that `--config` or `EXCOM_CONFIG` names, else `./excom.toml`, else
 //!    `excom.toml` in the home;
 //! 4. Airflow's environment where it means the same (`AIRFLOW__CORE__XCOM_BACKEND`,
-//!    `AIRFLOW__CORE__MAX_MAP_LENGTH`);
+//!    `AIRFLOW__CORE__MAX_MAP_LENGTH`, `AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH` and its neighbours);
 //! 5. the default.
 //!
 //! A name that does not exist is an error in each of these places, and tells the nearest one that does.
@@ -28,10 +28,10 @@ use excom_core::engine;
 use excom_core::{Error, ErrorKind, Result};
 
 pub use backend::Backend;
-pub use environment::Environment;
+pub use environment::{Environment, Secret};
 pub use excom_db::sqlite::Durability;
-pub use kind::{Age, Size};
-pub use table::{Alias, Core, Database, Logging, Settings, Spec, TABLE, XCom};
+pub use kind::{Age, KeyPlace, KeySource, List, Size, Threshold, Url};
+pub use table::{Alias, CommonIo, Core, Database, Logging, Redis, Seal, Settings, Spec, TABLE, XCom};
 
 use kind::{Kind, Refusal};
 
@@ -147,6 +147,11 @@ impl Settings {
         };
         settings.core.home.value = base.join(&settings.core.home.value);
         settings.variable_overrides = sources.environment.variable_overrides();
+        let keys = settings.seal.keys.0.iter().filter_map(|key| match &key.place {
+            KeyPlace::Environment(name) => Some(name.as_str()),
+            _ => None,
+        });
+        settings.environment = sources.environment.secrets(keys);
         settings.check()?;
         Ok(settings)
     }
@@ -220,9 +225,10 @@ impl Settings {
     }
 
     fn write(&mut self, spec: &Spec, text: &str, origin: Origin) -> Result<()> {
-        let place = origin.to_string();
-        (spec.of_mut)(self).write(text, origin).map_err(|Refusal { why, hints }| {
-            let error = Error::new(ErrorKind::Configuration, format!("{place}: {spec} = \"{text}\" {why}"));
+        let (place, slot) = (origin.to_string(), (spec.of_mut)(self));
+        let shown = slot.shown(text);
+        slot.write(text, origin).map_err(|Refusal { why, hints }| {
+            let error = Error::new(ErrorKind::Configuration, format!("{place}: {spec} = \"{shown}\" {why}"));
             let error = error.hint(format!("{spec} takes {}", spec.allowed));
             hints.into_iter().fold(error, Error::hint)
         })
@@ -259,7 +265,7 @@ impl Settings {
 }
 
 /// The largest inline limit: rows of a database end at about 1 GB, and the value is in memory with its copies.
-const MOST_INLINE: Size = Size(256 << 20);
+pub(crate) const MOST_INLINE: Size = Size(256 << 20);
 
 /// Refuses an `[xcom]` setting that is over another. A default that nobody set gives way instead.
 fn at_most<T: PartialOrd + Clone>(
@@ -301,7 +307,7 @@ pub fn find(section: &str, key: &str) -> Result<&'static Spec> {
 
 /// The setting that `section.key` names.
 fn named(name: &str, origin: &Origin) -> Result<&'static Spec> {
-    let (section, key) = name.split_once('.').unwrap_or(("", name));
+    let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
     table::find(section, key).ok_or_else(|| unknown(Some(origin), section, key))
 }
 

@@ -12,7 +12,8 @@ use excom_db::sqlite::Durability;
 use excom_flow::contract::Contracts;
 
 use super::backend::Backend;
-use super::kind::{Age, Kind, Refusal, Size};
+use super::environment::Secret;
+use super::kind::{Age, Bare, KeySource, Kind, List, Refusal, Size, Threshold, Url};
 use super::{Origin, Setting};
 
 /// What is fixed about a setting, and how to find it among [`Settings`].
@@ -28,7 +29,7 @@ pub struct Spec {
     pub allowed: &'static str,
     /// Names in the environment that are read besides [`Spec::variable`].
     pub also: &'static [Alias],
-    pub(super) number: bool,
+    pub(super) bare: Bare,
     pub(super) of: fn(&Settings) -> &dyn Slot,
     pub(super) of_mut: fn(&mut Settings) -> &mut dyn Slot,
 }
@@ -56,6 +57,8 @@ pub(super) trait Slot {
     fn text(&self) -> &str;
     fn origin(&self) -> &Origin;
     fn write(&mut self, text: &str, origin: Origin) -> Result<(), Refusal>;
+    /// A text without what must not be shown.
+    fn shown(&self, text: &str) -> String;
 }
 
 impl<T: Kind> Slot for Setting<T> {
@@ -68,15 +71,19 @@ impl<T: Kind> Slot for Setting<T> {
     }
 
     fn write(&mut self, text: &str, origin: Origin) -> Result<(), Refusal> {
-        *self = Self { value: T::parse(text)?, text: text.to_owned(), origin };
+        *self = Self { value: T::parse(text)?, text: T::shown(text), origin };
         Ok(())
+    }
+
+    fn shown(&self, text: &str) -> String {
+        T::shown(text)
     }
 }
 
 macro_rules! settings {
     ($(
         $(#[$about:meta])*
-        $section:ident: $Section:ident {
+        [$name:literal] $section:ident: $Section:ident {
             $($(#[also($($also:expr),*)])? $key:ident: $type:ty = $default:expr, $meaning:literal;)*
         }
     )*) => {
@@ -101,6 +108,9 @@ macro_rules! settings {
             )*
             /// The file that was read, if there was one.
             pub file: Option<PathBuf>,
+            /// What the environment says to clients of clouds (`AWS_*`, `GOOGLE_*`, `AZURE_*`), and the keys that
+            /// are in it.
+            pub environment: Secret<BTreeMap<String, String>>,
             /// Environment variables that override variables, by their full names (`EXCOM_VAR_<KEY>`).
             pub variable_overrides: BTreeMap<String, String>,
         }
@@ -119,6 +129,7 @@ macro_rules! settings {
                 Self {
                     $($section: $Section { $($key: Setting::standard($default),)* },)*
                     file: None,
+                    environment: Secret::default(),
                     variable_overrides: BTreeMap::new(),
                 }
             }
@@ -127,12 +138,12 @@ macro_rules! settings {
         /// Every setting, in the order of their sections.
         pub static TABLE: &[Spec] = &[$($(
             Spec {
-                section: stringify!($section),
+                section: $name,
                 key: stringify!($key),
                 meaning: $meaning,
                 allowed: <$type as Kind>::ALLOWED,
                 also: &[$($($also),*)?],
-                number: <$type as Kind>::NUMBER,
+                bare: <$type as Kind>::BARE,
                 of: |settings| &settings.$section.$key,
                 of_mut: |settings| &mut settings.$section.$key,
             },
@@ -144,15 +155,16 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 settings! {
     /// `[core]`: where everything is, and how much runs at the same time.
-    core: Core {
+    ["core"] core: Core {
         #[also(Alias::Short("EXCOM_HOME"))]
         home: PathBuf = PathBuf::from(".excom"),
             "The folder with the metadata database, the seal key and the values that are files. In `excom.toml` \
              a relative path begins at that file's folder.";
         #[also(Alias::Airflow("AIRFLOW__CORE__XCOM_BACKEND"))]
         xcom_backend: Backend = Backend::Database,
-            "The XCom backend, which decides where values live. Airflow's own class names select the backend \
-             that means the same.";
+            "The XCom backend, which decides where values live: `database` keeps small values in the metadata \
+             database and large ones as files beside it, `object_storage` and `redis` keep the large ones there. \
+             Airflow's class names select the backend that means the same.";
         parallelism: u32 = excom_flow::runner::PARALLELISM,
             "How many tasks of a run a DAG program runs at the same time.";
         #[also(Alias::Airflow("AIRFLOW__CORE__MAX_MAP_LENGTH"))]
@@ -161,28 +173,68 @@ settings! {
              task.";
     }
 
+    /// `[common.io]`: object storage, in Airflow's names.
+    ["common.io"] common_io: CommonIo {
+        #[also(Alias::Airflow("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH"))]
+        xcom_objectstorage_path: Option<Url> = None,
+            "Where `object_storage` keeps values: `s3://bucket/prefix`, `gs://…`, `az://…`, `abfs://…` or \
+             `file:///folder`. Credentials come from the usual places of the cloud. When another backend is \
+             selected, values are still read from there.";
+        #[also(Alias::Airflow("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD"))]
+        xcom_objectstorage_threshold: Option<Threshold> = None,
+            "Values of at least so many bytes go to object storage: `0` all, `-1` none. When it is not set, \
+             those over [xcom] inline_limit.";
+    }
+
+    /// `[redis]`: a Redis or Valkey that keeps values.
+    ["redis"] redis: Redis {
+        url: Option<Url> = None,
+            "Where `redis` keeps values: `redis://user:password@host:port/db`, or `rediss://` with TLS. When another \
+             backend is selected, values are still read from there.";
+        ttl: Option<Age> = None,
+            "How long values live there at most, whatever the retention says; `off` leaves it to the retention.";
+        accept_loss: bool = false,
+            "Whether a Redis may hold the only copy of a value although it can lose it: one that does not write \
+             its log before it answers, or that evicts.";
+        timeout: Age = Age(Duration::from_secs(5)),
+            "How long one call may take.";
+    }
+
+    /// `[seal]`: the secret keys.
+    ["seal"] seal: Seal {
+        keys: List<KeySource> = List(Vec::new()),
+            "Where the secret keys are that seal what is stored outside of the metadata database, the current one \
+             first; without any, a key file that is made in the home. A source is `file:PATH`, `env:NAME` or \
+             `command:PROGRAM ARGUMENTS`, with `fernet:` before it for a key in Airflow's form.";
+        encrypt: bool = false,
+            "Whether values that are stored outside of the metadata database are encrypted.";
+    }
+
     /// `[logging]`: the logs of tries.
-    logging: Logging {
+    ["logging"] logging: Logging {
         retention: Option<Age> = Some(Age(DAY.saturating_mul(30))),
             "How long after its last line a run's logs are kept; `off` keeps them. A DAG program removes older \
              ones at the end of a run.";
     }
 
     /// `[database]`: the metadata database.
-    database: Database {
+    ["database"] database: Database {
         durability: Durability = Durability::Normal,
             "What an acknowledged push survives: with `normal` the end of the process, with `full` a power \
              cut too.";
     }
 
     /// `[xcom]`: values, access, and how long things are kept.
-    xcom: XCom {
+    ["xcom"] xcom: XCom {
         inline_limit: Size = Size(64 << 10),
             "Values up to this size are kept in the metadata database, larger ones in the value store.";
         soft_limit: Size = Size(16 << 20),
             "A push over this size is accepted with a warning.";
         hard_limit: Size = Size(1 << 30),
             "A push over this size is refused.";
+        also_read: List<Url> = List(Vec::new()),
+            "Places where values were kept before, to be read there until they are migrated: `s3://bucket/prefix`, \
+             `redis://host`.";
         compress_from: Size = Size(4 << 10),
             "Stored objects from this size on are compressed.";
         writes: Writes = Writes::Any,
@@ -210,7 +262,7 @@ settings! {
 impl Spec {
     /// The name in the environment: `EXCOM__SECTION__KEY`.
     pub fn variable(&self) -> String {
-        format!("EXCOM__{}__{}", self.section, self.key).to_ascii_uppercase()
+        format!("EXCOM__{}__{}", self.section.replace('.', "_"), self.key).to_ascii_uppercase()
     }
 
     /// The text of the value when nothing sets it.

@@ -47,11 +47,20 @@ fn defaults_are_those_of_the_design() {
             "[core] xcom_backend database",
             "[core] parallelism 32",
             "[core] max_map_length 100000",
+            "[common.io] xcom_objectstorage_path ",
+            "[common.io] xcom_objectstorage_threshold ",
+            "[redis] url ",
+            "[redis] ttl off",
+            "[redis] accept_loss false",
+            "[redis] timeout 5s",
+            "[seal] keys ",
+            "[seal] encrypt false",
             "[logging] retention 30d",
             "[database] durability normal",
             "[xcom] inline_limit 64KiB",
             "[xcom] soft_limit 16MiB",
             "[xcom] hard_limit 1GiB",
+            "[xcom] also_read ",
             "[xcom] compress_from 4KiB",
             "[xcom] writes any",
             "[xcom] reads any",
@@ -149,7 +158,7 @@ fn airflows_setting_is_read_where_excoms_is_not_set() {
 
     let error = refused(&sources(&[(NAME, "mine.xcom.Backend")]));
     assert!(error.to_string().contains("Python class `Backend`"), "{error}");
-    assert!(error.hints().iter().any(|hint| hint.contains("EXCOM__CORE__XCOM_BACKEND=database")));
+    assert!(error.hints().iter().any(|hint| hint.contains("EXCOM__CORE__XCOM_BACKEND")));
     let both = sources(&[(NAME, "mine.xcom.Backend"), ("EXCOM__CORE__XCOM_BACKEND", "database")]);
     assert_eq!(
         Settings::load(&both).unwrap().core.xcom_backend.origin().to_string(),
@@ -159,13 +168,70 @@ fn airflows_setting_is_read_where_excoms_is_not_set() {
     file.environment = both.environment;
     assert!(Settings::load(&file).is_ok());
 
-    for name in
-        ["redis", "object_storage", "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend"]
-    {
-        let error = refused(&sources(&[(NAME, name)]));
-        assert!(error.to_string().ends_with("is not in this version of Excom"), "{error}");
+    for (name, backend) in [
+        ("redis", Backend::Redis),
+        ("plugins.xcom.RedisXComBackend", Backend::Redis),
+        ("object_storage", Backend::ObjectStorage),
+        ("airflow.providers.common.io.xcom.backend.XComObjectStorageBackend", Backend::ObjectStorage),
+    ] {
+        assert_eq!(*Settings::load(&sources(&[(NAME, name)])).unwrap().core.xcom_backend, backend);
     }
     assert!(refused(&sources(&[(NAME, "data base")])).to_string().ends_with("is no XCom backend"));
+}
+
+#[test]
+fn airflows_names_of_object_storage_are_read() {
+    let sources = sources(&[
+        ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH", "s3://aws_default@bucket/xcom"),
+        ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD", "1048576"),
+        ("EXCOM__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD", "-1"),
+        ("AWS_SECRET_ACCESS_KEY", "hidden"),
+    ]);
+    let settings = Settings::load(&sources).unwrap();
+    let path = settings.common_io.xcom_objectstorage_path.as_ref().unwrap();
+    assert_eq!((path.scheme(), path.secret()), ("s3", "s3://aws_default@bucket/xcom"));
+    assert_eq!(*settings.common_io.xcom_objectstorage_threshold, Some(Threshold::Never));
+    assert_eq!(settings.environment.0["AWS_SECRET_ACCESS_KEY"], "hidden");
+    assert!(!format!("{settings:?}").contains("hidden"));
+}
+
+#[test]
+fn sections_with_a_dot_lists_and_booleans_are_read_from_a_file() {
+    let (_folder, sources) = with_file(
+        "[common.io]\nxcom_objectstorage_path = 'file:///xs'\nxcom_objectstorage_threshold = 0\n\
+         [seal]\nkeys = ['env:NEW', 'fernet:file:/old key']\nencrypt = true\n",
+    );
+    let settings = Settings::load(&sources).unwrap();
+    assert_eq!(*settings.common_io.xcom_objectstorage_threshold, Some(Threshold::From(0)));
+    assert!(settings.common_io.xcom_objectstorage_path.origin().to_string().ends_with("excom.toml:2"));
+    assert_eq!(settings.seal.keys.text(), "env:NEW, fernet:file:/old key");
+    assert_eq!(settings.seal.keys.0[1], KeySource { fernet: true, place: KeyPlace::File("/old key".into()) });
+    assert!(*settings.seal.encrypt);
+
+    for (text, told) in [
+        ("[common]\nio = 1", "there is no setting [common] io"),
+        ("[common.oi]\npath = 'x'", "there is no setting [common] oi"),
+        ("[common.io]\npath = 'x'", "excom.toml:2: there is no setting [common.io] path"),
+        ("[common.io]\nxcom_objectstorage_path = '/xs'", "has no scheme"),
+        ("[common.io]\nxcom_objectstorage_threshold = '1.5'", "is no whole number"),
+        ("[seal]\nkeys = ['0123abc']", "none of file:, env: and command:"),
+        ("[seal]\nkeys = [1]", "has an item that is no text"),
+        ("[seal]\nencrypt = 'maybe'", "\"maybe\" is neither"),
+    ] {
+        assert!(refused_file(text).contains(told), "{}", refused_file(text));
+    }
+}
+
+#[test]
+fn passwords_in_urls_are_not_shown() {
+    let url = "redis://ana:p4ss@redis.example:6379/0";
+    let settings = Settings::default().with("redis.url", url).unwrap();
+    let settings = settings.with("xcom.also_read", &format!("s3://old/x,{url}")).unwrap();
+    assert_eq!(settings.redis.url.text(), "redis://ana:***@redis.example:6379/0");
+    assert_eq!(settings.redis.url.as_ref().unwrap().secret(), url);
+    assert!(!format!("{settings:?}").contains("p4ss"), "{settings:?}");
+    let error = Settings::default().with("xcom.also_read", &format!("{url},/folder")).unwrap_err();
+    assert!(!format!("{error:?}").contains("p4ss"), "{error:?}");
 }
 
 #[test]

@@ -1,0 +1,242 @@
+//! The backends that settings name: the one that keeps new values, and those that read what was kept before.
+//!
+//! A reference names its store by an id, never by its place. The database remembers the place of each id, so the
+//! id of a place stays the same, and a place that is no longer in the settings can be named to whoever misses it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use excom_core::backend::{Object, Placement};
+use excom_core::seal::SealKeys;
+use excom_core::value::ContentHash;
+use excom_core::{Error, ErrorKind, MetadataDb, Payload, Result, ValueStore, XComBackend, XComKey};
+use excom_store::{Files, Offload, OffloadOptions};
+
+use super::{Home, remember};
+use crate::config::{Backend, MOST_INLINE, Origin, Settings, Threshold, Url};
+
+/// What the names of marks begin with under which a database remembers its stores.
+const STORES: &str = "store/";
+
+/// The backends of a home.
+pub(super) struct Stores {
+    pub(super) current: Arc<dyn XComBackend>,
+    pub(super) others: Vec<Arc<dyn XComBackend>>,
+}
+
+impl Stores {
+    /// Opens what the settings name. Stores that need a network are not asked yet.
+    ///
+    /// # Errors
+    /// `Configuration` when a place is wrong, or the one of the selected backend is not given.
+    pub(super) fn open(
+        db: &dyn MetadataDb,
+        settings: &Settings,
+        keys: &SealKeys,
+        read_only: bool,
+    ) -> Result<Self> {
+        let opening = Opening { db, settings, keys, read_only };
+        let mut others = opening.all()?;
+        let selected = *settings.core.xcom_backend;
+        let place = others.iter().position(|(backend, _)| *backend == selected);
+        let place = place.ok_or_else(|| without_place(settings, selected))?;
+        let (_, current) = others.remove(place);
+        let mut others: Vec<_> = others.into_iter().map(|(_, backend)| backend).collect();
+        let open: Vec<String> =
+            std::iter::once(&current).chain(&others).filter_map(|b| b.store().map(str::to_owned)).collect();
+        for (name, place) in pollster::block_on(db.marks(STORES))? {
+            let id = name.trim_start_matches(STORES);
+            if !open.iter().any(|known| known == id) {
+                others.push(Arc::new(Unknown { id: id.to_owned(), place }));
+            }
+        }
+        Ok(Self { current, others })
+    }
+}
+
+struct Opening<'a> {
+    db: &'a dyn MetadataDb,
+    settings: &'a Settings,
+    keys: &'a SealKeys,
+    read_only: bool,
+}
+
+impl Opening<'_> {
+    /// Every place that the settings name, for the backend that would use it first.
+    fn all(&self) -> Result<Vec<(Backend, Arc<dyn XComBackend>)>> {
+        let settings = self.settings;
+        let files = Arc::new(Files::open(&Home::of(settings).values())?);
+        let mut all = vec![(Backend::Database, self.over(Backend::Database, files))];
+        let path = &settings.common_io.xcom_objectstorage_path;
+        let url = &settings.redis.url;
+        let named = [(path.as_ref(), path.origin()), (url.as_ref(), url.origin())];
+        let also = &settings.xcom.also_read;
+        let named = named.into_iter().filter_map(|(url, origin)| Some((url?, origin)));
+        for (url, origin) in named.chain(also.0.iter().map(|url| (url, also.origin()))) {
+            let backend = backend_of(url);
+            // A place of another backend that this program was built without is none that it needs.
+            if !built_with(backend) && backend != *settings.core.xcom_backend {
+                continue;
+            }
+            match self.store(backend, url) {
+                Ok(store) => all.push((backend, self.over(backend, store))),
+                Err(error) => return Err(error.hint(format!("the place comes from {origin}"))),
+            }
+        }
+        Ok(all)
+    }
+
+    fn over(&self, backend: Backend, store: Arc<dyn ValueStore>) -> Arc<dyn XComBackend> {
+        let xcom = &self.settings.xcom;
+        let threshold = match (backend, *self.settings.common_io.xcom_objectstorage_threshold) {
+            // Airflow compares with "at least", this with "over".
+            (Backend::ObjectStorage, Some(Threshold::From(bytes))) => bytes.saturating_sub(1),
+            (Backend::ObjectStorage, Some(Threshold::Never)) => xcom.hard_limit.0.min(MOST_INLINE.0),
+            _ => xcom.inline_limit.0,
+        };
+        let name = backend.to_string();
+        let (compress_from, encrypt) = (xcom.compress_from.0, *self.settings.seal.encrypt);
+        let options = OffloadOptions { name, threshold, compress_from, encrypt };
+        Arc::new(Offload::new(store, self.keys.clone(), options))
+    }
+
+    fn store(&self, backend: Backend, url: &Url) -> Result<Arc<dyn ValueStore>> {
+        match backend {
+            Backend::Redis => self.redis(url),
+            _ => self.object_storage(url),
+        }
+    }
+
+    #[cfg(feature = "object-storage")]
+    fn object_storage(&self, url: &Url) -> Result<Arc<dyn ValueStore>> {
+        let options = self.settings.environment.0.clone();
+        let store = excom_store::ObjectStorage::open(url.secret(), options)?;
+        let id = self.id_of(&store.to_string(), url.scheme())?;
+        Ok(Arc::new(store.with_id(id)))
+    }
+
+    #[cfg(not(feature = "object-storage"))]
+    fn object_storage(&self, url: &Url) -> Result<Arc<dyn ValueStore>> {
+        Err(built_without(url, "object-storage"))
+    }
+
+    #[cfg(feature = "redis")]
+    fn redis(&self, url: &Url) -> Result<Arc<dyn ValueStore>> {
+        let redis = &self.settings.redis;
+        let mut options = excom_store::RedisOptions {
+            time_to_live: redis.ttl.map(|age| age.0),
+            accept_loss: *redis.accept_loss,
+            timeout: redis.timeout.0,
+            ..excom_store::RedisOptions::default()
+        };
+        let place = excom_store::Redis::open(url.secret(), options.clone())?.to_string();
+        options.id = self.id_of(&place, "redis")?;
+        Ok(Arc::new(excom_store::Redis::open(url.secret(), options)?))
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn redis(&self, url: &Url) -> Result<Arc<dyn ValueStore>> {
+        Err(built_without(url, "redis"))
+    }
+
+    /// The id of a place: the one that it had before, or a new one, which the database remembers.
+    #[cfg_attr(
+        not(any(feature = "object-storage", feature = "redis")),
+        expect(dead_code, reason = "has no places")
+    )]
+    fn id_of(&self, place: &str, scheme: &str) -> Result<String> {
+        let known = pollster::block_on(self.db.marks(STORES))?;
+        if let Some((name, _)) = known.iter().find(|(_, known)| known == place) {
+            return Ok(name.trim_start_matches(STORES).to_owned());
+        }
+        let id = format!("{scheme}-{}", ContentHash::of(place.as_bytes()));
+        remember(self.db, &format!("{STORES}{id}"), place, self.read_only)?;
+        Ok(id)
+    }
+}
+
+/// Whether this program can use a backend's places.
+fn built_with(backend: Backend) -> bool {
+    match backend {
+        Backend::Database => true,
+        Backend::ObjectStorage => cfg!(feature = "object-storage"),
+        Backend::Redis => cfg!(feature = "redis"),
+    }
+}
+
+/// Which backend keeps values in a place.
+fn backend_of(url: &Url) -> Backend {
+    match url.scheme() {
+        "redis" | "rediss" | "valkey" | "valkeys" => Backend::Redis,
+        _ => Backend::ObjectStorage,
+    }
+}
+
+#[cfg(not(all(feature = "object-storage", feature = "redis")))]
+fn built_without(url: &Url, feature: &str) -> Error {
+    Error::new(
+        ErrorKind::Configuration,
+        format!("{url} needs the feature `{feature}`, which this program has not"),
+    )
+    .hint(format!("build it with the feature `{feature}` of the crate `excom`"))
+}
+
+fn without_place(settings: &Settings, selected: Backend) -> Error {
+    let (setting, example) = match selected {
+        Backend::Redis => ("[redis] url", "redis://localhost"),
+        _ => ("[common.io] xcom_objectstorage_path", "s3://bucket/prefix"),
+    };
+    let origin: &Origin = settings.core.xcom_backend.origin();
+    let what =
+        format!("[core] xcom_backend = \"{selected}\" (from {origin}) has no place: {setting} is not set");
+    Error::new(ErrorKind::Configuration, what).hint(format!("set {setting}, such as \"{example}\""))
+}
+
+/// A store that the database knows and the settings do not.
+#[derive(Debug)]
+struct Unknown {
+    id: String,
+    place: String,
+}
+
+impl Unknown {
+    fn told(&self, key: &XComKey) -> Error {
+        let what =
+            format!("{key} is in {}, the store `{}`, which is not in the settings", self.place, self.id);
+        Error::new(ErrorKind::Configuration, what).hint("add its URL to [xcom] also_read")
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.place)
+    }
+}
+
+#[async_trait]
+impl XComBackend for Unknown {
+    fn name(&self) -> &str {
+        &self.id
+    }
+
+    fn store(&self) -> Option<&str> {
+        Some(&self.id)
+    }
+
+    fn placement(&self, _: &XComKey, _: Option<u64>) -> Placement<'_> {
+        Placement::Inline
+    }
+
+    fn inline_limit(&self) -> u64 {
+        0
+    }
+
+    async fn deserialize_value(&self, object: &Object<'_>) -> Result<Payload> {
+        Err(self.told(object.key))
+    }
+
+    async fn purge(&self, object: &Object<'_>) -> Result<()> {
+        Err(self.told(object.key))
+    }
+}
