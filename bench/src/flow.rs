@@ -1,7 +1,9 @@
 //! The group `flow`: the local runner with durable XComs, embedded SQLite, defaults.
 //!
-//! There is no reference to be faster than: what runs tasks without keeping anything is shown beside.
+//! There is no reference to be faster than. Beside are what runs tasks without keeping anything, and Airflow's
+//! own way to run a DAG in one process.
 
+mod airflow;
 mod peers;
 
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use tokio::runtime::Runtime;
 use crate::Place;
 use crate::goals::Goal;
 use crate::payload::{Kind, kilobytes};
-use crate::report::Row;
+use crate::report::{Beside, Row};
 use crate::system::resident;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -33,10 +35,11 @@ pub(crate) fn measure(goal: &Goal) -> Result<Option<Vec<Row>>> {
     let mut rows = Vec::new();
     match goal.name.as_str() {
         "linear-100x1000" => {
+            let airflow = airflow::chain();
             for kind in Kind::BOTH {
                 let rounds = rounds(|| linear(kind))?;
                 let row = Row::new(goal, kind.name(), "/s", rounds, |ours, _| ours);
-                rows.push(row.beside(peers::chains(CHAIN, RUNS)?));
+                rows.push(row.beside(peers::chains(CHAIN, RUNS)?).beside(airflow.clone()));
             }
         }
         "one-chain" => {
@@ -53,7 +56,7 @@ pub(crate) fn measure(goal: &Goal) -> Result<Option<Vec<Row>>> {
                 Ok(rate)
             })?;
             let row = Row::new(goal, "integers", "/s", rounds, |ours, _| ours);
-            rows.push(row.beside(vec![("MiB above start, at most".into(), grown)]));
+            rows.push(row.beside(vec![("MiB above start, at most".into(), Beside::Figure(grown))]));
         }
         _ => return Ok(None),
     }

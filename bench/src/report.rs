@@ -1,11 +1,30 @@
 //! What is printed, and what is kept.
 
+use std::fmt;
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::goals::Goal;
+
+/// What stands beside a row.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Beside {
+    Figure(f64),
+    /// Why there is no figure.
+    Missing(String),
+}
+
+impl fmt::Display for Beside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Figure(figure) => write!(f, "{figure:.2}"),
+            Self::Missing(why) => write!(f, "not to be had: {why}"),
+        }
+    }
+}
 
 /// A measured row.
 #[derive(Debug, Serialize)]
@@ -23,7 +42,7 @@ pub(crate) struct Row {
     pub(crate) what: String,
     /// What else was measured, for comparison.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) beside: Vec<(String, f64)>,
+    pub(crate) beside: Vec<(String, Beside)>,
     /// Ours and the reference, round by round.
     pub(crate) rounds: Vec<(f64, Option<f64>)>,
 }
@@ -56,8 +75,8 @@ impl Row {
     }
 
     /// The row with something to compare it with.
-    pub(crate) fn beside(mut self, beside: Vec<(String, f64)>) -> Self {
-        self.beside = beside;
+    pub(crate) fn beside(mut self, beside: Vec<(String, Beside)>) -> Self {
+        self.beside.extend(beside);
         self
     }
 }
@@ -85,8 +104,8 @@ pub(crate) fn line(row: &Row) {
         "{:<42} ours {:>10.2} {:<6} reference {:>10}  ratio {:>8.3} [{:.3} to {:.3}]  goal {:<8} {met}",
         row.name, row.ours, row.unit, reference, row.ratio, row.spread[0], row.spread[1], row.goal
     ));
-    for (what, figure) in &row.beside {
-        print(&format!("    beside: {what}: {figure:.2}"));
+    for (what, beside) in &row.beside {
+        print(&format!("    beside: {what}: {beside}"));
     }
 }
 

@@ -11,11 +11,12 @@ use dagrs::{
 use dagx::{DagRunner, Task, task};
 
 use super::Result as Measured;
+use crate::report::Beside;
 
 /// Tasks a second of each peer: chains of so many tasks, each of which hands on a kilobyte.
-pub(super) fn chains(length: usize, runs: usize) -> Measured<Vec<(String, f64)>> {
+pub(super) fn chains(length: usize, runs: usize) -> Measured<Vec<(String, Beside)>> {
     let runtime = super::runtime()?;
-    let rate = |begin: Instant| (length * runs) as f64 / begin.elapsed().as_secs_f64();
+    let rate = |begin: Instant| Beside::Figure((length * runs) as f64 / begin.elapsed().as_secs_f64());
     let text = "x".repeat(1024);
     let begin = Instant::now();
     for _ in 0..runs {

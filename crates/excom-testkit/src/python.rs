@@ -1,5 +1,5 @@
 //! A real Apache Airflow to compare with: a virtual environment under `target/python`, made by the first
-//! test that needs it and found ready by all others.
+//! test that needs it and found ready by all others, and by the bench.
 //!
 //! It needs Python 3.10 or newer and the package index that `pip` or `uv` is set up for. Where there is
 //! none, a test skips with the reason that it gets from here.
@@ -55,6 +55,24 @@ impl Python {
         let mut command = Command::new(&self.program);
         command.args(["-c", code]).env("TZ", "UTC").env("AIRFLOW_HOME", &self.home).stdin(Stdio::null());
         command
+    }
+
+    /// Runs Airflow's own command to its end, in UTC, with `home` as its home: its DAGs are in `home/dags`,
+    /// its database is the SQLite file `home/airflow.db`.
+    ///
+    /// # Errors
+    /// Why it did not end well: the last line that it said.
+    pub fn airflow(&self, home: &Path, arguments: &[&str]) -> Result<(), String> {
+        let mut command = Command::new(&self.program);
+        // A setting of the surroundings could lead it to a database that somebody uses.
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"AIRFLOW_"))
+        {
+            command.env_remove(name);
+        }
+        command.args(["-m", "airflow"]).args(arguments);
+        command.env("TZ", "UTC").env("AIRFLOW_HOME", home).env("AIRFLOW__CORE__LOAD_EXAMPLES", "False");
+        succeeds(&mut command)
     }
 }
 
