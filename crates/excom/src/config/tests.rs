@@ -209,7 +209,7 @@ fn sections_with_a_dot_lists_and_booleans_are_read_from_a_file() {
     assert!(*settings.seal.encrypt);
 
     for (text, told) in [
-        ("[common]\nio = 1", "there is no setting [common] io"),
+        ("[common]\nio = 1", "[common.io] is a section, not a setting"),
         ("[common.oi]\npath = 'x'", "there is no setting [common] oi"),
         ("[common.io]\npath = 'x'", "excom.toml:2: there is no setting [common.io] path"),
         ("[common.io]\nxcom_objectstorage_path = '/xs'", "has no scheme"),
