@@ -60,6 +60,7 @@ pub(crate) fn command() -> Command {
         .subcommand(trace())
         .subcommand(config())
         .subcommand(crate::contracts::command())
+        .subcommand(crate::keys::command())
         .subcommand(
             Command::new("prune")
                 .about("Remove what is past its time, and files that nothing refers to any more")

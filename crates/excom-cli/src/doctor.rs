@@ -8,9 +8,9 @@ mod round_trip;
 
 use std::path::Path;
 
-use excom::config::{Settings, Spec, find};
-use excom::core::db::Health;
-use excom::embedded::{self, BACKEND_MARK, Home, SEAL_KEY_MARK};
+use excom::config::{Backend, Settings, Spec, find};
+use excom::core::db::{Health, Occupied};
+use excom::embedded::{self, Home};
 use excom::{Engine, Error};
 use serde_json::{Value as Json, json};
 
@@ -120,7 +120,7 @@ async fn look(settings: &Settings, output: &mut Output) -> Vec<Check> {
         Ok(engine) => {
             checks.push(store(&engine, settings).await);
             metadata(&engine, settings, &mut checks).await;
-            checks.push(key(&engine, &home).await);
+            checks.push(key(&engine, settings).await);
             checks.push(orphans::look(&engine, settings).await);
             round_trip::run(&engine, settings, &mut checks).await;
             context::close(&engine, output).await;
@@ -143,11 +143,17 @@ fn setting(name: &'static str, section: &str, key: &str, value: &str, settings: 
 }
 
 async fn store(engine: &Engine, settings: &Settings) -> Check {
-    let values = shown(&Home::of(settings).values());
-    let over = settings.xcom.inline_limit.text();
-    let told = format!("files in {values}   values over {over}");
-    match engine.backend().check().await {
-        Ok(()) => Check::fine("store", told, json!({"id": "files", "folder": values})),
+    let backend = engine.backend();
+    let told = match *settings.core.xcom_backend {
+        Backend::Database => {
+            let values = shown(&Home::of(settings).values());
+            format!("files in {values}   values over {}", settings.xcom.inline_limit.text())
+        }
+        _ => backend.to_string(),
+    };
+    let data = json!({"id": backend.store(), "backend": backend.to_string()});
+    match backend.check().await {
+        Ok(()) => Check::fine("store", told, data),
         Err(error) => Check::failed("store", told, &error),
     }
 }
@@ -175,34 +181,47 @@ async fn metadata(engine: &Engine, settings: &Settings, checks: &mut Vec<Check>)
     checks.push(Check::told("size", told, json!({"database_bytes": health.bytes, "files": files})));
 }
 
-/// How many entries there are, and whether another backend wrote them.
+/// How many entries there are, and whether values are elsewhere than the loaded backend puts them.
 async fn entries(engine: &Engine, health: &Health) -> Check {
-    let data = json!({"entries": health.entries});
-    let backend = engine.backend().name();
-    match engine.db().mark(BACKEND_MARK).await {
-        Ok(Some(first)) if first != backend => Check::told("entries", text::number(health.entries), data)
-            .problem(
-                format!("this home was first used with the backend `{first}`, and `{backend}` is loaded"),
-                format!("set [core] xcom_backend to `{first}`, or migrate the values"),
-            ),
-        Ok(_) => Check::fine(
-            "entries",
-            format!("{}, all written with this backend", text::number(health.entries)),
-            data,
-        ),
-        Err(error) => Check::failed("entries", text::number(health.entries), &error),
+    let total = text::number(health.entries);
+    let places = match engine.db().places().await {
+        Ok(places) => places,
+        Err(error) => return Check::failed("entries", total, &error),
+    };
+    let data = json!({"entries": health.entries, "places": places});
+    let current = engine.backend().store();
+    let elsewhere = |place: &&Occupied| place.store.is_some() && place.store.as_deref() != current;
+    let told: Vec<String> = places
+        .iter()
+        .filter(elsewhere)
+        .map(|place| {
+            let id = place.store.as_deref().unwrap_or_default();
+            let backend = engine.backends().find(|backend| backend.store() == Some(id));
+            let place_of = backend.map_or_else(|| format!("`{id}`"), ToString::to_string);
+            format!("{} in {place_of}", text::number(place.entries))
+        })
+        .collect();
+    if told.is_empty() {
+        return Check::fine("entries", format!("{total}, all written with this backend"), data);
     }
+    Check::told("entries", total, data).problem(
+        format!("values are where another backend put them: {}", told.join(", ")),
+        "they are read from there; `excom migrate-values` moves them to the backend that is loaded",
+    )
 }
 
-async fn key(engine: &Engine, home: &Home) -> Check {
-    let path = home.seal_key();
-    let fingerprint = match engine.db().mark(SEAL_KEY_MARK).await {
-        Ok(fingerprint) => fingerprint.unwrap_or_default(),
-        Err(error) => return Check::failed("key", shown(&path), &error),
+async fn key(engine: &Engine, settings: &Settings) -> Check {
+    let (keys, path) = (engine.keys(), Home::of(settings).seal_key());
+    let (fingerprint, ids) = (keys.current_id(), keys.ids());
+    let others = match ids.len() {
+        1 => String::new(),
+        all => format!("   and {}", text::count(all as u64 - 1, "older key")),
     };
-    let told = format!("fingerprint {fingerprint}   in {}", shown(&path));
-    let check = Check::fine("key", told, json!({"fingerprint": fingerprint}));
-    if others_may_read(&path) {
+    let own = settings.seal.keys.0.is_empty();
+    let place = if own { shown(&path) } else { format!("[seal] keys, from {}", settings.seal.keys.origin()) };
+    let told = format!("fingerprint {fingerprint}   in {place}{others}");
+    let check = Check::fine("key", told, json!({"fingerprint": fingerprint, "keys": ids}));
+    if own && others_may_read(&path) {
         let why = "others may read the seal key, and could make values that pass for Excom's own";
         return check.problem(why, format!("chmod 600 {}", shown(&path)));
     }

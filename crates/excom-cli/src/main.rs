@@ -22,6 +22,7 @@ mod contracts;
 mod doctor;
 mod identity;
 mod input;
+mod keys;
 mod output;
 mod pages;
 mod prune;
@@ -71,6 +72,7 @@ fn start(arguments: Vec<OsString>, environment: Environment, output: &mut Output
             Some(("trace", matches)) => trace::run(&context, matches, output).await,
             Some(("config", matches)) => config::run(&context, matches, output),
             Some(("contracts", matches)) => contracts::run(&context, matches, output).await,
+            Some(("keys", matches)) => keys::run(&context, matches, output).await,
             Some(("prune", _)) => prune::run(&context, output).await,
             Some(("doctor", _)) => doctor::run(&context, output).await,
             Some(("completions", matches)) => pages::completions(matches, output),

@@ -27,9 +27,6 @@ use crate::config::Settings;
 /// The mark under which the database remembers the seal key's fingerprint.
 pub const SEAL_KEY_MARK: &str = "seal_key_fingerprint";
 
-/// The mark under which the database remembers the backend that it was first used with.
-pub const BACKEND_MARK: &str = "xcom_backend";
-
 /// What is where in a home.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home(PathBuf);
@@ -142,7 +139,6 @@ fn assemble(settings: &Settings, access: Access) -> Result<Engine> {
     let db = Arc::new(sqlite::Db::open(&home.database(), options)?);
     let keys = keys::load(&*db, settings, read_only)?;
     let stores = Stores::open(&*db, settings, &keys, read_only)?;
-    remember(&*db, BACKEND_MARK, &settings.core.xcom_backend.to_string(), read_only)?;
     let mut rules = engine::Settings::from(settings);
     if read_only {
         rules.ledger = Ledger::Off;
@@ -259,5 +255,65 @@ mod tests {
         let error = open(&settings).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(error.to_string().contains("is not the one that this home was used with"), "{error}");
+    }
+
+    #[test]
+    fn keys_are_rotated_while_others_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::at(folder.path());
+        let key = |task| XComKey::new("d", "r", task, -1, "k").unwrap();
+        let large = |n: &str| Value::of(&n.repeat(100_000)).unwrap();
+        let ana = Caller::user("ana");
+        let push = |engine: &Engine, task, n| {
+            pollster::block_on(engine.push(&ana, &key(task), large(n).into())).unwrap();
+        };
+        let all = [(key("a"), large("1")), (key("b"), large("2")), (key("c"), large("3"))];
+        let pulled = |engine: &Engine| {
+            let keys = all.clone().map(|(key, _)| key);
+            let answers = pollster::block_on(engine.pull(&ana, &keys, PullOptions::default())).unwrap();
+            answers.into_iter().zip(&all).all(|(answer, (_, value))| answer.value().unwrap() == *value)
+        };
+        let before = open(&settings).unwrap();
+        push(&before, "a", "1");
+        let first = before.keys().current_id();
+        let fingerprint = rotate_keys(&settings).unwrap();
+        let after = open(&settings).unwrap();
+        assert_eq!(*after.keys().current_id(), *fingerprint);
+        push(&after, "b", "2");
+        push(&before, "c", "3");
+        assert!(pulled(&after) && pulled(&before));
+        assert_eq!(*before.keys().current_id(), *fingerprint, "it found the new one");
+
+        // A process with the new key alone is not ready: it could not read what is there.
+        let path = Home::of(&settings).seal_key();
+        let both = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, both.lines().next().unwrap()).unwrap();
+        let error = open(&settings).unwrap_err();
+        assert!(error.to_string().contains(&format!("knows {first}")), "{error}");
+        std::fs::write(&path, both.lines().nth(1).unwrap()).unwrap();
+        let error = open(&settings).unwrap_err();
+        assert!(error.to_string().contains(&format!("knows {fingerprint}")), "{error}");
+        std::fs::write(&path, both).unwrap();
+        assert!(pulled(&open(&settings).unwrap()));
+    }
+
+    #[test]
+    fn values_are_encrypted_when_the_settings_say_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::at(folder.path()).with("seal.encrypt", "true").unwrap();
+        let key = XComKey::new("d", "r", "t", -1, "k").unwrap();
+        let value = Value::of(&"a plain secret ".repeat(10_000)).unwrap();
+        let engine = open(&settings.with("xcom.compress_from", "1GiB").unwrap()).unwrap();
+        let ana = Caller::user("ana");
+        let version =
+            pollster::block_on(engine.push(&ana, &key, value.clone().into())).unwrap().version.to_string();
+        let stored = std::fs::read(folder.path().join("values/d/r/t/-1/k").join(version)).unwrap();
+        assert!(
+            stored.len() as u64 > value.size() && !stored.windows(12).any(|piece| piece == b"plain secret")
+        );
+        // What is encrypted is read whatever the settings say now.
+        let engine = open(&Settings::at(folder.path())).unwrap();
+        let answers = pollster::block_on(engine.pull(&ana, &[key], PullOptions::default())).unwrap();
+        assert_eq!(answers[0].found().unwrap().value, value);
     }
 }

@@ -193,6 +193,16 @@ impl Engine {
         self.0.backends.current()
     }
 
+    /// All backends, the one that stores new values first.
+    pub fn backends(&self) -> impl Iterator<Item = &Arc<dyn XComBackend>> {
+        self.0.backends.all()
+    }
+
+    /// The keys that seal what is stored outside of the database.
+    pub fn keys(&self) -> &SealKeys {
+        &self.0.keys
+    }
+
     /// The clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock

@@ -1,0 +1,45 @@
+//! `excom keys`: the secret keys, by their fingerprints.
+
+use clap::{ArgMatches, Command};
+use excom::embedded;
+use serde_json::json;
+
+use crate::context::{self, Context};
+use crate::output::Output;
+use crate::stop::Stop;
+
+pub(crate) fn command() -> Command {
+    Command::new("keys")
+        .about("The secret keys that seal stored values")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(Command::new("list").about("Show the fingerprints of all keys, the current one's first"))
+        .subcommand(Command::new("rotate").about("Make a new key, which seals from now on").after_help(
+            "What was sealed before stays readable, and running programs find the new key by themselves.\n\
+                 Keys that [seal] keys names are rotated there: the new one's source goes in front.",
+        ))
+}
+
+pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
+    let rotated = match matches.subcommand_name() {
+        Some("rotate") => {
+            // An engine that opens knows all keys of the database, so none is left behind.
+            context.engine()?.close().await?;
+            Some(embedded::rotate_keys(&context.settings()?)?)
+        }
+        _ => None,
+    };
+    let engine = context.engine()?;
+    let current = engine.keys().current_id();
+    let mut ids = engine.keys().ids();
+    ids.sort_by_key(|id| *id != current);
+    if output.json() {
+        output.document(&json!({"current": current, "keys": ids, "rotated": rotated.is_some()}))?;
+    } else {
+        for id in &ids {
+            output.line(&if *id == current { format!("{id}   current") } else { id.to_string() })?;
+        }
+    }
+    context::close(&engine, output).await;
+    Ok(())
+}
