@@ -1,5 +1,6 @@
 //! The local runner: a DAG run on this machine, its tasks in parallel, their XComs in an engine.
 
+mod anew;
 mod attempt;
 mod event;
 mod execute;
@@ -42,9 +43,11 @@ use crate::dag::{DagDefinition, Graph};
 use crate::error::{invalid, nearest};
 use crate::instance::{PreviousRun, RunFacts};
 use crate::params::{Given, Params};
+use anew::Anew;
 use execution::{Execution, Shared};
 use isolation::Isolation;
 use past::Past;
+use schedule::Instance;
 
 /// How many tasks run at the same time unless told.
 pub const PARALLELISM: u32 = 32;
@@ -288,7 +291,7 @@ impl Runner {
             return Err(invalid(format!("run `{run_id}` of DAG `{}` has ended: {state}", definition.id()))
                 .hint("run tasks of it again with `rerun`"));
         }
-        let past = Past::read(&self.engine, &graph, &info.run.run_id, &BTreeSet::new()).await?;
+        let past = Past::read(&self.engine, &graph, &info.run.run_id, &Anew::default()).await?;
         let params = stored_params(definition, &info)?;
         self.drive(definition, graph, info.run, params, cancellation, past).await
     }
@@ -307,9 +310,10 @@ impl Runner {
     ) -> Result<RunReport> {
         let graph = definition.graph()?;
         let info = self.known(&graph, run_id).await?;
-        let first: BTreeSet<u32> = match what {
+        let first: Vec<Instance> = match what {
             Rerun::From(task_ids) => {
-                task_ids.iter().map(|task_id| number(&graph, task_id)).collect::<Result<_>>()?
+                let all = |task| Instance { task, map_index: UNMAPPED };
+                task_ids.iter().map(|task_id| number(&graph, task_id).map(all)).collect::<Result<_>>()?
             }
             Rerun::Failed => self.failed(&graph, run_id).await?,
         };
@@ -317,7 +321,7 @@ impl Runner {
             return Err(invalid(format!("nothing failed in run `{run_id}` of DAG `{}`", definition.id()))
                 .hint("name a task to run again from"));
         }
-        let anew = graph.with_setups(graph.behind(first.into_iter()));
+        let anew = Anew::behind(&graph, first);
         // Whoever is killed from here on leaves a run that can be resumed.
         self.engine.start_run(&info.run).await?;
         self.clear(&graph, run_id, &anew).await?;
@@ -347,12 +351,15 @@ impl Runner {
         })
     }
 
-    /// The tasks of which an instance failed.
-    async fn failed(&self, graph: &Graph, run_id: &str) -> Result<BTreeSet<u32>> {
-        let mut failed = BTreeSet::new();
+    /// The task instances that failed.
+    async fn failed(&self, graph: &Graph, run_id: &str) -> Result<Vec<Instance>> {
+        let mut failed = Vec::new();
         self.each_instance(graph, run_id, |task, info| {
             if info.state == TaskState::Failed {
-                failed.insert(task);
+                // In a DAG that was changed since, an index may say nothing any more.
+                let is_mapped = graph.tasks()[task as usize].is_mapped();
+                let map_index = if is_mapped { info.key.map_index } else { UNMAPPED };
+                failed.push(Instance { task, map_index });
             }
         })
         .await?;
@@ -361,10 +368,11 @@ impl Runner {
 
     /// Lets task instances wait again, and clears what they pushed. In this order, and the last tasks first, so
     /// that nothing counts as done whose values, or whose elders' values, are gone.
-    async fn clear(&self, graph: &Graph, run_id: &str, tasks: &BTreeSet<u32>) -> Result<()> {
+    async fn clear(&self, graph: &Graph, run_id: &str, anew: &Anew) -> Result<()> {
         let mut cleared = Vec::new();
         self.each_instance(graph, run_id, |task, info| {
-            if tasks.contains(&task) && info.state != TaskState::Removed {
+            let instance = Instance { task, map_index: info.key.map_index };
+            if anew.contains(instance) && info.state != TaskState::Removed {
                 cleared.push((Reverse(task), info.key));
             }
         })
@@ -548,7 +556,8 @@ impl Runner {
 pub enum Rerun {
     /// These, and what is behind them.
     From(Vec<String>),
-    /// Those that failed, and what is behind them.
+    /// The task instances that failed, and what is behind them: the other instances of a mapped task stay, and
+    /// in a mapped group what is behind is of the same map index.
     Failed,
 }
 

@@ -1,11 +1,12 @@
 //! What is known of a run that was begun before: what is done in it, and how often the rest was tried.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use excom_core::{Caller, Engine, PullOptions, Result, TaskInstanceKey, TaskState, XComKey};
 use serde::Deserialize;
 
+use super::anew::Anew;
 use super::execute::SKIPMIXIN_KEY;
 use super::expansion::sibling;
 use super::schedule::{Instance, Target};
@@ -31,13 +32,8 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// What became of a run's task instances; those of the tasks in `anew` are to run again.
-    pub(super) async fn read(
-        engine: &Engine,
-        graph: &Graph,
-        run_id: &Arc<str>,
-        anew: &BTreeSet<u32>,
-    ) -> Result<Self> {
+    /// What became of a run's task instances; those in `anew` are to run again.
+    pub(super) async fn read(engine: &Engine, graph: &Graph, run_id: &Arc<str>, anew: &Anew) -> Result<Self> {
         let mut past = Self::default();
         let mut after: Option<(Arc<str>, i32)> = None;
         loop {
@@ -54,7 +50,7 @@ impl Past {
                 }
                 let Some(attempt) = info.attempt else {
                     // What was chosen before holds, also when the choice itself cannot be read any more.
-                    if info.state == TaskState::Skipped && !anew.contains(&task) {
+                    if info.state == TaskState::Skipped && !anew.contains(instance) {
                         past.done.insert(instance, (info.state, Vec::new()));
                     }
                     continue;
@@ -62,7 +58,7 @@ impl Past {
                 past.known.insert(task);
                 let ran = attempt.try_number;
                 let ended = info.state.is_finished() && info.state != TaskState::Removed;
-                if anew.contains(&task) {
+                if anew.contains(instance) {
                     past.tries.insert(instance, (ran, 0));
                 } else if ended && info.state != TaskState::UpstreamFailed {
                     past.done.insert(instance, (info.state, Vec::new()));
