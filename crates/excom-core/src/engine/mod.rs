@@ -6,6 +6,7 @@
 mod access;
 mod disguise;
 mod footprint;
+mod instances;
 mod ledger;
 mod local;
 mod offload;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use access::{Access, Reads, Writes};
+pub use instances::TaskInstances;
 pub use ledger::Ledger;
 pub use local::LocalChannel;
 pub use pull::TaskAnswer;

@@ -354,15 +354,17 @@ impl Runner {
     /// The task instances that failed.
     async fn failed(&self, graph: &Graph, run_id: &str) -> Result<Vec<Instance>> {
         let mut failed = Vec::new();
-        self.each_instance(graph, run_id, |task, info| {
-            if info.state == TaskState::Failed {
+        let mut known = self.engine.task_instances(graph.dag_id(), run_id);
+        while let Some(info) = known.next().await? {
+            if info.state == TaskState::Failed
+                && let Some(task) = graph.number(&info.key.task_id)
+            {
                 // In a DAG that was changed since, an index may say nothing any more.
                 let is_mapped = graph.tasks()[task as usize].is_mapped();
                 let map_index = if is_mapped { info.key.map_index } else { UNMAPPED };
                 failed.push(Instance { task, map_index });
             }
-        })
-        .await?;
+        }
         Ok(failed)
     }
 
@@ -370,13 +372,14 @@ impl Runner {
     /// that nothing counts as done whose values, or whose elders' values, are gone.
     async fn clear(&self, graph: &Graph, run_id: &str, anew: &Anew) -> Result<()> {
         let mut cleared = Vec::new();
-        self.each_instance(graph, run_id, |task, info| {
+        let mut known = self.engine.task_instances(graph.dag_id(), run_id);
+        while let Some(info) = known.next().await? {
+            let Some(task) = graph.number(&info.key.task_id) else { continue };
             let instance = Instance { task, map_index: info.key.map_index };
             if anew.contains(instance) && info.state != TaskState::Removed {
                 cleared.push((Reverse(task), info.key));
             }
-        })
-        .await?;
+        }
         cleared.sort_by_key(|(task, _)| *task);
         let waiting: Vec<(TaskInstanceKey, TaskState)> =
             cleared.iter().map(|(_, key)| (key.clone(), TaskState::Scheduled)).collect();
@@ -387,26 +390,6 @@ impl Runner {
             self.engine.clear(&Caller::System("runner"), &excom_core::db::Scope::TaskInstance(key)).await?;
         }
         Ok(())
-    }
-
-    async fn each_instance(
-        &self,
-        graph: &Graph,
-        run_id: &str,
-        mut visit: impl FnMut(u32, excom_core::attempt::TaskInstanceInfo),
-    ) -> Result<()> {
-        let mut after: Option<(Arc<str>, i32)> = None;
-        loop {
-            let place = after.as_ref().map(|(task, map_index)| (&**task, *map_index));
-            let page = self.engine.db().task_instances(graph.dag_id(), run_id, place, 1000).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some((last.key.task_id.clone(), last.key.map_index));
-            for info in page {
-                if let Some(task) = graph.number(&info.key.task_id) {
-                    visit(task, info);
-                }
-            }
-        }
     }
 
     /// Runs what is not done of a run, to its end.

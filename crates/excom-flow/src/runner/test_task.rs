@@ -216,13 +216,13 @@ impl Runner {
         let index = i32::try_from(index).unwrap_or(i32::MAX);
         let mut had = 0;
         let mut found = false;
-        self.each_instance(graph, run_id, |known, info| {
-            if known == task && info.key.is_mapped() && info.state != TaskState::Removed {
+        let mut known = self.engine.task_instances(graph.dag_id(), run_id);
+        while let Some(info) = known.next().await? {
+            if *info.key.task_id == **task_id && info.key.is_mapped() && info.state != TaskState::Removed {
                 had += 1;
                 found |= info.key.map_index == index;
             }
-        })
-        .await?;
+        }
         if found {
             return Ok(index);
         }
