@@ -363,9 +363,9 @@ impl Engine {
         self.0.db.health().await
     }
 
-    /// What a task sees of this engine when it is in the same process.
-    pub fn channel(&self, attempt: Attempt) -> LocalChannel {
-        LocalChannel::new(self.clone(), attempt)
+    /// What a task, or whoever acts in place of one, sees of this engine when it is in the same process.
+    pub fn channel(&self, caller: impl Into<Caller>) -> LocalChannel {
+        LocalChannel::new(self.clone(), caller.into())
     }
 
     /// Writes what is buffered. Call it before the program ends.

@@ -13,7 +13,6 @@ mod recorder;
 mod report;
 mod rule;
 mod schedule;
-mod system;
 mod test_task;
 mod version;
 
