@@ -25,9 +25,6 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     }
 }
 
-/// Task instances that are read at a time.
-const PAGE: u32 = 1000;
-
 /// A run as a document.
 #[derive(Serialize)]
 struct Document<'a> {

@@ -183,6 +183,12 @@ impl Caller {
     }
 }
 
+impl From<Attempt> for Caller {
+    fn from(attempt: Attempt) -> Self {
+        Self::Attempt(attempt)
+    }
+}
+
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

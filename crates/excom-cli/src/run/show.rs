@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Document, PAGE, state, took};
+use super::{Document, state, took};
 use crate::context::Context;
 use crate::identity;
 use crate::output::{Output, Style};
@@ -145,28 +145,18 @@ fn facts(info: &RunInfo) -> impl Iterator<Item = (&'static str, String)> {
 async fn tasks(engine: &Engine, dag_id: &str, run_id: &str) -> Fallible<(Vec<Task>, Vec<TaskInstanceKey>)> {
     let mut tasks: BTreeMap<(Arc<str>, bool), Task> = BTreeMap::new();
     let mut failed = Vec::new();
-    let mut after: Option<(Arc<str>, i32)> = None;
-    loop {
-        let behind = after.as_ref().map(|(task, map_index)| (&**task, *map_index));
-        let page = engine.db().task_instances(dag_id, run_id, behind, PAGE).await?;
-        for info in &page {
-            let (task_id, mapped) = (info.key.task_id.clone(), info.key.is_mapped());
-            if !mapped && info.state == TaskState::Removed && info.attempt.is_none() {
-                // It stood for the instances of a mapped task while they were not known.
-                continue;
-            }
-            let task = tasks.entry((task_id.clone(), mapped)).or_default();
-            (task.task_id, task.mapped) = (task_id, mapped);
-            task.add(info);
-            if info.state == TaskState::Failed {
-                failed.push(info.key.clone());
-            }
+    let mut known = engine.task_instances(dag_id, run_id);
+    while let Some(info) = known.next().await? {
+        let (task_id, mapped) = (info.key.task_id.clone(), info.key.is_mapped());
+        if !mapped && info.state == TaskState::Removed && info.attempt.is_none() {
+            // It stood for the instances of a mapped task while they were not known.
+            continue;
         }
-        match page.last() {
-            Some(last) if page.len() == PAGE as usize => {
-                after = Some((last.key.task_id.clone(), last.key.map_index));
-            }
-            _ => break,
+        let task = tasks.entry((task_id.clone(), mapped)).or_default();
+        (task.task_id, task.mapped) = (task_id, mapped);
+        task.add(&info);
+        if info.state == TaskState::Failed {
+            failed.push(info.key);
         }
     }
     let mut tasks: Vec<Task> = tasks.into_values().collect();

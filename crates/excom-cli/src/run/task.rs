@@ -223,15 +223,10 @@ fn beyond(all: usize, output: &mut Output) -> Result<(), Stop> {
 async fn not_there(engine: &Engine, ti: &TaskInstanceKey, empty: Option<String>) -> Fallible<Stop> {
     let run = engine.db().run_info(&ti.dag_id, &ti.run_id).await?;
     let mut indexes = Vec::new();
-    let mut after = None;
-    loop {
-        let behind = after.as_ref().map(|key: &TaskInstanceKey| (&*key.task_id, key.map_index));
-        let page = engine.db().task_instances(&ti.dag_id, &ti.run_id, behind, super::PAGE).await?;
-        let same = page.iter().filter(|info| info.key.task_id == ti.task_id);
-        indexes.extend(same.map(|info| info.key.map_index));
-        match page.last() {
-            Some(last) if page.len() == super::PAGE as usize => after = Some(last.key.clone()),
-            _ => break,
+    let mut known = engine.task_instances(&ti.dag_id, &ti.run_id);
+    while let Some(info) = known.next().await? {
+        if info.key.task_id == ti.task_id {
+            indexes.push(info.key.map_index);
         }
     }
     let message = if run.is_none() {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::{Engine, Receipt, TaskAnswer};
 use crate::answer::Answer;
-use crate::attempt::{Attempt, Caller};
+use crate::attempt::Caller;
 use crate::channel::{PullOptions, TaskChannel};
 use crate::value::Payload;
 use crate::{Result, SequenceKey, Slice, Value, XComKey};
@@ -15,18 +15,17 @@ use crate::{Result, SequenceKey, Slice, Value, XComKey};
 /// Where a task's log lines go.
 type Log = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// A [`TaskChannel`] to an engine in the same process, for one attempt.
+/// A [`TaskChannel`] to an engine in the same process, for one caller.
 #[derive(Clone)]
 pub struct LocalChannel {
     engine: Engine,
-    attempt: Attempt,
     caller: Caller,
     log: Option<Log>,
 }
 
 impl LocalChannel {
-    pub(super) fn new(engine: Engine, attempt: Attempt) -> Self {
-        Self { engine, caller: Caller::Attempt(attempt.clone()), attempt, log: None }
+    pub(super) fn new(engine: Engine, caller: Caller) -> Self {
+        Self { engine, caller, log: None }
     }
 
     /// The same channel with a place for log lines; without one they are dropped.
@@ -85,7 +84,11 @@ impl TaskChannel for LocalChannel {
     }
 
     async fn note_rendered(&self, fields: &[(String, Value)]) -> Result<()> {
-        self.engine.note_rendered(&self.attempt, fields).await
+        match &self.caller {
+            Caller::Attempt(attempt) => self.engine.note_rendered(attempt, fields).await,
+            // Only an attempt has fields to look at.
+            Caller::User(_) | Caller::System(_) => Ok(()),
+        }
     }
 
     fn log(&self, line: &str) {

@@ -7,6 +7,7 @@ mod access;
 mod backends;
 mod disguise;
 mod footprint;
+mod instances;
 mod ledger;
 mod local;
 mod offload;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use access::{Access, Reads, Writes};
+pub use instances::TaskInstances;
 pub use ledger::Ledger;
 pub use local::LocalChannel;
 pub use pull::TaskAnswer;
@@ -385,9 +387,9 @@ impl Engine {
         self.0.db.health().await
     }
 
-    /// What a task sees of this engine when it is in the same process.
-    pub fn channel(&self, attempt: Attempt) -> LocalChannel {
-        LocalChannel::new(self.clone(), attempt)
+    /// What a task, or whoever acts in place of one, sees of this engine when it is in the same process.
+    pub fn channel(&self, caller: impl Into<Caller>) -> LocalChannel {
+        LocalChannel::new(self.clone(), caller.into())
     }
 
     /// Writes what is buffered. Call it before the program ends.

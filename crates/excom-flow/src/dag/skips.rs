@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use excom_core::Result;
 
-use super::Graph;
+use super::{Graph, Task};
 use crate::error::{invalid, nearest};
 use crate::outcome::SkipDownstream;
 
@@ -26,36 +26,32 @@ impl Graph {
                 for id in followed {
                     kept.extend(self.entrance(task, id)?);
                 }
-                let kept = self.behind(kept.into_iter());
+                let kept = self.behind(kept);
                 direct.iter().copied().filter(|task| !kept.contains(task)).collect()
             }
         })
     }
 
     /// Tasks, and all that follow from them.
-    pub(crate) fn behind(&self, tasks: impl Iterator<Item = u32>) -> BTreeSet<u32> {
-        let mut found = BTreeSet::new();
-        let mut next: Vec<u32> = tasks.collect();
-        while let Some(task) = next.pop() {
-            if found.insert(task) {
-                next.extend(&self.tasks()[task as usize].downstream);
-            }
-        }
-        found
+    pub(crate) fn behind(&self, tasks: impl IntoIterator<Item = u32>) -> BTreeSet<u32> {
+        self.reach(tasks, |task| &task.downstream)
     }
 
-    /// Tasks with the setups that they work on and the teardowns of those: whoever runs again needs again what
-    /// was torn down behind it.
-    pub(crate) fn with_setups(&self, mut tasks: BTreeSet<u32>) -> BTreeSet<u32> {
-        let torn_down = (0..).zip(self.tasks()).filter(|(_, task)| !task.setups.is_empty());
-        for (teardown, task) in torn_down {
-            let covered = self.behind(task.setups.iter().copied());
-            if tasks.iter().any(|task| covered.contains(task)) {
-                tasks.extend(&task.setups);
-                tasks.insert(teardown);
+    /// A teardown, the setups that it takes away, and what lies between.
+    pub(crate) fn scope(&self, teardown: u32) -> BTreeSet<u32> {
+        let behind = self.behind(self.tasks()[teardown as usize].setups.iter().copied());
+        &behind & &self.reach([teardown], |task| &task.upstream)
+    }
+
+    fn reach(&self, from: impl IntoIterator<Item = u32>, next: impl Fn(&Task) -> &Vec<u32>) -> BTreeSet<u32> {
+        let mut reached = BTreeSet::new();
+        let mut open: Vec<u32> = from.into_iter().collect();
+        while let Some(task) = open.pop() {
+            if reached.insert(task) {
+                open.extend(next(&self.tasks()[task as usize]));
             }
         }
-        tasks
+        reached
     }
 
     /// A task, or the first tasks of a group.
@@ -77,7 +73,7 @@ impl Graph {
         let own = self.tasks()[from as usize].id();
         let error =
             invalid(format!("task `{own}` chose to follow `{id}`, which is no task or group of the DAG"));
-        Err(match nearest(id, self.tasks().iter().map(super::Task::id)) {
+        Err(match nearest(id, self.tasks().iter().map(Task::id)) {
             Some(near) => error.hint(format!("nearest: `{near}`")),
             None => error.hint("name a task by its id, with the ids of the groups around it"),
         })

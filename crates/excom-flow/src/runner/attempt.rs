@@ -7,7 +7,7 @@ use std::time::Duration;
 use excom_core::attempt::Attempt;
 use excom_core::db::StartMode;
 use excom_core::value::preview;
-use excom_core::{Caller, Error, TaskInstanceKey, TaskState};
+use excom_core::{Caller, Error, TaskState};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Event;
@@ -231,9 +231,4 @@ fn verdict(
         TaskState::UpForRetry
     };
     (state, Some(failure), None)
-}
-
-/// The task instance that an instance is in a run.
-pub(super) fn key_of(run: &TaskInstanceKey, task_id: &Arc<str>, map_index: i32) -> TaskInstanceKey {
-    super::expansion::sibling(run, task_id.clone(), map_index)
 }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use excom_core::attempt::Attempt;
-use excom_core::{Engine, RunState, TaskInstanceKey, TaskState, UNMAPPED};
+use excom_core::{Caller, Engine, RunState, TaskInstanceKey, TaskState, UNMAPPED};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::{JoinError, JoinSet};
 
 use super::attempt::{self, Ended, Try};
-use super::expansion::Expansion;
+use super::expansion::{Expansion, sibling};
 use super::isolation::Isolation;
 use super::past::Past;
 use super::report::{TaskReport, finish_reports};
@@ -55,7 +55,7 @@ impl Shared {
     }
 
     pub(super) fn key(&self, instance: Instance) -> TaskInstanceKey {
-        attempt::key_of(&self.any, self.task(instance).shared_id(), instance.map_index)
+        sibling(&self.any, self.task(instance).shared_id().clone(), instance.map_index)
     }
 }
 
@@ -219,8 +219,7 @@ impl Execution {
     fn expand(&mut self, target: Target) {
         let (shared, lengths) = (self.shared.clone(), self.past.lengths(&self.shared.graph, target));
         self.pending.spawn(async move {
-            let caller = excom_core::Caller::System("runner");
-            let channel = super::system::SystemChannel::new(shared.engine.clone(), caller);
+            let channel = shared.engine.channel(Caller::System("runner"));
             let (graph, params) = (&shared.graph, &shared.run.params);
             let expansion =
                 Expansion::resolve(graph, target, &shared.any, params, &channel, shared.max_map_length).await;

@@ -1,48 +1,46 @@
 //! The local runner: a DAG run on this machine, its tasks in parallel, their XComs in an engine.
 
+mod anew;
 mod attempt;
+mod drive;
 mod event;
 mod execute;
 mod execution;
 mod expansion;
 pub mod isolation;
 mod log;
+mod options;
 mod past;
 mod recorder;
 mod report;
+mod rerun;
 mod rule;
 mod schedule;
-mod system;
 mod test_task;
 mod version;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::future::poll_fn;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
-use std::time::Duration;
+use std::sync::Arc;
 
 use excom_core::db::{DagRun, RunInfo};
-use excom_core::{Caller, Engine, Error, ErrorKind, Result, TaskInstanceKey, TaskState, UNMAPPED, Value};
-use jiff::Timestamp;
-use tokio::task::JoinHandle;
+use excom_core::{Engine, Error, ErrorKind, Result, Value};
 
 pub use event::{Event, JsonReporter, PlainReporter, Reporter};
 pub use excom_core::RunState;
+pub use options::RunOptions;
 pub use recorder::Pushed;
 pub use report::{InstanceFailure, Instances, RunReport, TaskReport};
+pub use rerun::Rerun;
 pub use test_task::{TestOptions, TestReport};
 
 use crate::cancel::Cancellation;
 use crate::contract::Contracts;
 use crate::dag::{DagDefinition, Graph};
 use crate::error::{invalid, nearest};
-use crate::instance::{PreviousRun, RunFacts};
 use crate::params::{Given, Params};
-use execution::{Execution, Shared};
+use anew::Anew;
 use isolation::Isolation;
 use past::Past;
 
@@ -96,55 +94,6 @@ pub struct Runner {
 impl fmt::Debug for Runner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Runner({} tasks at once on {:?})", self.parallelism, self.engine)
-    }
-}
-
-/// What one run is given.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct RunOptions {
-    /// The run's id; `manual__` and the time unless given.
-    pub run_id: Option<String>,
-    /// Parameters by name.
-    pub params: BTreeMap<String, Given>,
-    /// The date that the run is for. Without one, templates have no `ds`, `ts` and `logical_date`.
-    pub logical_date: Option<Timestamp>,
-    /// Tells the run to stop.
-    pub cancellation: Cancellation,
-}
-
-impl RunOptions {
-    /// A run with an id of its own, default parameters and no logical date.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The same with a run id.
-    #[must_use]
-    pub fn run_id(mut self, run_id: impl Into<String>) -> Self {
-        self.run_id = Some(run_id.into());
-        self
-    }
-
-    /// The same with a parameter: text as from a command line, or a value.
-    #[must_use]
-    pub fn param(mut self, name: impl Into<String>, value: impl Into<Given>) -> Self {
-        self.params.insert(name.into(), value.into());
-        self
-    }
-
-    /// The same for a date.
-    #[must_use]
-    pub fn logical_date(mut self, date: Timestamp) -> Self {
-        self.logical_date = Some(date);
-        self
-    }
-
-    /// The same with a way to stop it.
-    #[must_use]
-    pub fn cancellation(mut self, cancellation: Cancellation) -> Self {
-        self.cancellation = cancellation;
-        self
     }
 }
 
@@ -288,40 +237,7 @@ impl Runner {
             return Err(invalid(format!("run `{run_id}` of DAG `{}` has ended: {state}", definition.id()))
                 .hint("run tasks of it again with `rerun`"));
         }
-        let past = Past::read(&self.engine, &graph, &info.run.run_id, &BTreeSet::new()).await?;
-        let params = stored_params(definition, &info)?;
-        self.drive(definition, graph, info.run, params, cancellation, past).await
-    }
-
-    /// Runs tasks of a run again, and everything behind them: their XComs are cleared first, and those of the
-    /// tasks before them are read again. The setups that a task needs, and their teardowns, run again with it.
-    ///
-    /// # Errors
-    /// As [`Runner::run`]; when there is no such run or task, or nothing to run again.
-    pub async fn rerun(
-        &self,
-        definition: &DagDefinition,
-        run_id: &str,
-        what: Rerun,
-        cancellation: Cancellation,
-    ) -> Result<RunReport> {
-        let graph = definition.graph()?;
-        let info = self.known(&graph, run_id).await?;
-        let first: BTreeSet<u32> = match what {
-            Rerun::From(task_ids) => {
-                task_ids.iter().map(|task_id| number(&graph, task_id)).collect::<Result<_>>()?
-            }
-            Rerun::Failed => self.failed(&graph, run_id).await?,
-        };
-        if first.is_empty() {
-            return Err(invalid(format!("nothing failed in run `{run_id}` of DAG `{}`", definition.id()))
-                .hint("name a task to run again from"));
-        }
-        let anew = graph.with_setups(graph.behind(first.into_iter()));
-        // Whoever is killed from here on leaves a run that can be resumed.
-        self.engine.start_run(&info.run).await?;
-        self.clear(&graph, run_id, &anew).await?;
-        let past = Past::read(&self.engine, &graph, &info.run.run_id, &anew).await?;
+        let past = Past::read(&self.engine, &graph, &info.run.run_id, &Anew::default()).await?;
         let params = stored_params(definition, &info)?;
         self.drive(definition, graph, info.run, params, cancellation, past).await
     }
@@ -346,210 +262,6 @@ impl Runner {
             (None, None) => error.hint("it has no runs yet"),
         })
     }
-
-    /// The tasks of which an instance failed.
-    async fn failed(&self, graph: &Graph, run_id: &str) -> Result<BTreeSet<u32>> {
-        let mut failed = BTreeSet::new();
-        self.each_instance(graph, run_id, |task, info| {
-            if info.state == TaskState::Failed {
-                failed.insert(task);
-            }
-        })
-        .await?;
-        Ok(failed)
-    }
-
-    /// Lets task instances wait again, and clears what they pushed. In this order, and the last tasks first, so
-    /// that nothing counts as done whose values, or whose elders' values, are gone.
-    async fn clear(&self, graph: &Graph, run_id: &str, tasks: &BTreeSet<u32>) -> Result<()> {
-        let mut cleared = Vec::new();
-        self.each_instance(graph, run_id, |task, info| {
-            if tasks.contains(&task) && info.state != TaskState::Removed {
-                cleared.push((Reverse(task), info.key));
-            }
-        })
-        .await?;
-        cleared.sort_by_key(|(task, _)| *task);
-        let waiting: Vec<(TaskInstanceKey, TaskState)> =
-            cleared.iter().map(|(_, key)| (key.clone(), TaskState::Scheduled)).collect();
-        for states in waiting.chunks(1000) {
-            self.engine.set_states(states).await?;
-        }
-        for (_, key) in cleared {
-            self.engine.clear(&Caller::System("runner"), &excom_core::db::Scope::TaskInstance(key)).await?;
-        }
-        Ok(())
-    }
-
-    async fn each_instance(
-        &self,
-        graph: &Graph,
-        run_id: &str,
-        mut visit: impl FnMut(u32, excom_core::attempt::TaskInstanceInfo),
-    ) -> Result<()> {
-        let mut after: Option<(Arc<str>, i32)> = None;
-        loop {
-            let place = after.as_ref().map(|(task, map_index)| (&**task, *map_index));
-            let page = self.engine.db().task_instances(graph.dag_id(), run_id, place, 1000).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some((last.key.task_id.clone(), last.key.map_index));
-            for info in page {
-                if let Some(task) = graph.number(&info.key.task_id) {
-                    visit(task, info);
-                }
-            }
-        }
-    }
-
-    /// Runs what is not done of a run, to its end.
-    async fn drive(
-        &self,
-        definition: &DagDefinition,
-        graph: Graph,
-        mut run: DagRun,
-        params: Params,
-        cancellation: Cancellation,
-        past: Past,
-    ) -> Result<RunReport> {
-        let versioned = definition.versioned(&graph)?;
-        let other_version = version::differs(&self.engine, &run, &versioned).await?;
-        run.version = Some(versioned.version.clone());
-        let clock = self.engine.clock().clone();
-        let started_at = clock.now();
-        let run_id = run.run_id.clone();
-        let key = |task_id: &Arc<str>| {
-            TaskInstanceKey::new(run.dag_id.clone(), run_id.clone(), task_id.clone(), UNMAPPED)
-        };
-        let keys: Vec<TaskInstanceKey> =
-            graph.tasks().iter().map(|task| key(task.shared_id())).collect::<Result<_>>()?;
-        // Together, so that both are in one commit.
-        let (noted, started) =
-            tokio::join!(version::note(&self.engine, &run, &versioned), self.engine.start_run(&run));
-        noted.and(started)?;
-        let scheduled: Vec<_> = (0..)
-            .zip(&keys)
-            .filter(|(task, _)| !past.knows(*task))
-            .map(|(_, key)| (key.clone(), TaskState::Scheduled))
-            .collect();
-        for states in scheduled.chunks(1000) {
-            self.engine.set_states(states).await?;
-        }
-        let mut facts = self.facts(definition, &run, params, cancellation).await?;
-        facts.start_date = Some(started_at);
-        facts.contract = Some(versioned.contract.clone());
-        let any = match keys.into_iter().next() {
-            Some(key) => key,
-            None => key(&"none".into())?,
-        };
-        let total = graph.tasks().len();
-        let task_facts = graph.tasks().iter().map(|task| Arc::new(graph.facts(task))).collect();
-        let shared = Shared {
-            engine: self.engine.clone(),
-            graph,
-            any,
-            run: Arc::new(facts),
-            logs: self.logs.clone(),
-            reporter: self.reporter.clone(),
-            max_map_length: self.max_map_length,
-            isolation: self.isolation.clone(),
-            facts: task_facts,
-        };
-        shared.report(&Event::RunStarted {
-            dag_id: &run.dag_id,
-            run_id: &run_id,
-            tasks: total,
-            at: started_at,
-        });
-
-        let troubles = Arc::default();
-        let maintenance = self.maintain(&troubles);
-        // On the runtime's own threads, where waking up a task is cheapest.
-        let mut execution =
-            Background(tokio::spawn(Execution::new(Arc::new(shared), self.parallelism, past).run()));
-        let mut ended = (&mut execution.0)
-            .await
-            .map_err(|e| Error::new(ErrorKind::Other, "the runner panicked").because(e))?;
-        drop(maintenance);
-        ended.warnings.extend(other_version);
-        ended.warnings.extend(take(&troubles).into_iter().map(|trouble| format!("maintenance: {trouble}")));
-        // A program of short runs never lives to see a minute of maintenance.
-        let kept = async {
-            self.engine.set_run_state(&run.dag_id, &run_id, ended.state).await?;
-            self.engine.upkeep().await?;
-            self.engine.close().await
-        };
-        if let Err(error) = kept.await {
-            ended.warnings.push(format!("the engine could not be maintained: {error}"));
-        }
-        let report = RunReport {
-            dag_id: run.dag_id,
-            run_id,
-            state: ended.state,
-            started_at,
-            duration: clock.now().duration_since(started_at),
-            tasks: ended.tasks,
-            warnings: ended.warnings,
-        };
-        if let Some(reporter) = &self.reporter {
-            reporter.report(&Event::RunFinished { report: &report });
-        }
-        Ok(report)
-    }
-
-    /// What the task instances of a run share.
-    async fn facts(
-        &self,
-        definition: &DagDefinition,
-        run: &DagRun,
-        params: Params,
-        cancellation: Cancellation,
-    ) -> Result<RunFacts> {
-        let previous = self.engine.db().last_success(run).await?;
-        Ok(RunFacts {
-            params,
-            logical_date: run.logical_date,
-            run_after: Some(run.run_after),
-            conf: run.conf.clone(),
-            previous_success: previous.map(|info| PreviousRun {
-                start_date: info.started_at,
-                end_date: info.ended_at,
-                ..PreviousRun::default()
-            }),
-            template_searchpath: definition.template_folders().to_vec(),
-            native_templates: definition.native_templates(),
-            home: self.home.clone(),
-            cancellation,
-            contracts: self.contracts,
-            ..RunFacts::default()
-        })
-    }
-
-    /// Drives the engine's background work from the second second on; shorter runs need none.
-    fn maintain(&self, troubles: &Arc<Troubles>) -> Background<()> {
-        let (engine, troubles) = (self.engine.clone(), troubles.clone());
-        Background(tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            // By a clock that does not really wait (a test's), the work would spin for ever.
-            let mut nap = engine.clock().sleep(Duration::from_millis(1));
-            if poll_fn(|context| Poll::Ready(nap.as_mut().poll(context).is_ready())).await {
-                return;
-            }
-            let note = |error: &Error| {
-                troubles.lock().unwrap_or_else(PoisonError::into_inner).insert(error.to_string());
-            };
-            engine.maintain(note).await;
-        }))
-    }
-}
-
-/// Which tasks of a run are run again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Rerun {
-    /// These, and what is behind them.
-    From(Vec<String>),
-    /// Those that failed, and what is behind them.
-    Failed,
 }
 
 /// A task of a DAG by its id.
@@ -574,20 +286,4 @@ fn stored_params(definition: &DagDefinition, info: &RunInfo) -> Result<Params> {
         }
     }
     definition.resolve(&given)
-}
-
-/// What maintenance could not do, each once.
-type Troubles = Mutex<BTreeSet<String>>;
-
-fn take(troubles: &Troubles) -> BTreeSet<String> {
-    std::mem::take(&mut *troubles.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Work of the runtime that ends with whoever started it.
-struct Background<T>(JoinHandle<T>);
-
-impl<T> Drop for Background<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

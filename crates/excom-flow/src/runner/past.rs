@@ -1,19 +1,20 @@
 //! What is known of a run that was begun before: what is done in it, and how often the rest was tried.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use excom_core::{Caller, Engine, PullOptions, Result, TaskInstanceKey, TaskState, XComKey};
 use serde::Deserialize;
 
+use super::anew::Anew;
 use super::execute::SKIPMIXIN_KEY;
 use super::expansion::sibling;
 use super::schedule::{Instance, Target};
 use crate::dag::Graph;
 use crate::outcome::SkipDownstream;
 
-/// How many task instances are read together.
-const PAGE: u32 = 1000;
+/// How many choices are read together.
+const CHOICES: usize = 1000;
 
 /// What was done in a run before.
 #[derive(Debug, Default)]
@@ -31,48 +32,37 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// What became of a run's task instances; those of the tasks in `anew` are to run again.
-    pub(super) async fn read(
-        engine: &Engine,
-        graph: &Graph,
-        run_id: &Arc<str>,
-        anew: &BTreeSet<u32>,
-    ) -> Result<Self> {
+    /// What became of a run's task instances; those in `anew` are to run again.
+    pub(super) async fn read(engine: &Engine, graph: &Graph, run_id: &Arc<str>, anew: &Anew) -> Result<Self> {
         let mut past = Self::default();
-        let mut after: Option<(Arc<str>, i32)> = None;
-        loop {
-            let place = after.as_ref().map(|(task, map_index)| (&**task, *map_index));
-            let page = engine.db().task_instances(graph.dag_id(), run_id, place, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some((last.key.task_id.clone(), last.key.map_index));
-            for info in page {
-                let Some(task) = graph.number(&info.key.task_id) else { continue };
-                let instance = Instance { task, map_index: info.key.map_index };
-                if instance.map_index >= 0 && info.state != TaskState::Removed {
-                    let length = past.lengths.entry(task).or_default();
-                    *length = (*length).max(instance.map_index.unsigned_abs() + 1);
-                }
-                let Some(attempt) = info.attempt else {
-                    // What was chosen before holds, also when the choice itself cannot be read any more.
-                    if info.state == TaskState::Skipped && !anew.contains(&task) {
-                        past.done.insert(instance, (info.state, Vec::new()));
-                    }
-                    continue;
-                };
-                past.known.insert(task);
-                let ran = attempt.try_number;
-                let ended = info.state.is_finished() && info.state != TaskState::Removed;
-                if anew.contains(&task) {
-                    past.tries.insert(instance, (ran, 0));
-                } else if ended && info.state != TaskState::UpstreamFailed {
+        let mut known = engine.task_instances(graph.dag_id(), run_id);
+        while let Some(info) = known.next().await? {
+            let Some(task) = graph.number(&info.key.task_id) else { continue };
+            let instance = Instance { task, map_index: info.key.map_index };
+            if instance.map_index >= 0 && info.state != TaskState::Removed {
+                let length = past.lengths.entry(task).or_default();
+                *length = (*length).max(instance.map_index.unsigned_abs() + 1);
+            }
+            let Some(attempt) = info.attempt else {
+                // What was chosen before holds, also when the choice itself cannot be read any more.
+                if info.state == TaskState::Skipped && !anew.contains(instance) {
                     past.done.insert(instance, (info.state, Vec::new()));
-                } else if info.state == TaskState::UpForRetry {
-                    past.tries.insert(instance, (ran, failed_tries(engine, &info.key, ran).await?));
-                } else {
-                    // Whoever ran it was interrupted: the same try begins again.
-                    let before = ran.saturating_sub(1);
-                    past.tries.insert(instance, (before, failed_tries(engine, &info.key, before).await?));
                 }
+                continue;
+            };
+            past.known.insert(task);
+            let ran = attempt.try_number;
+            let ended = info.state.is_finished() && info.state != TaskState::Removed;
+            if anew.contains(instance) {
+                past.tries.insert(instance, (ran, 0));
+            } else if ended && info.state != TaskState::UpstreamFailed {
+                past.done.insert(instance, (info.state, Vec::new()));
+            } else if info.state == TaskState::UpForRetry {
+                past.tries.insert(instance, (ran, failed_tries(engine, &info.key, ran).await?));
+            } else {
+                // Whoever ran it was interrupted: the same try begins again.
+                let before = ran.saturating_sub(1);
+                past.tries.insert(instance, (before, failed_tries(engine, &info.key, before).await?));
             }
         }
         past.read_choices(engine, graph, run_id).await?;
@@ -82,7 +72,7 @@ impl Past {
     /// What branches and short-circuits chose, which they pushed.
     async fn read_choices(&mut self, engine: &Engine, graph: &Graph, run_id: &Arc<str>) -> Result<()> {
         let instances: Vec<Instance> = self.done.keys().copied().collect();
-        for instances in instances.chunks(PAGE as usize) {
+        for instances in instances.chunks(CHOICES) {
             let key = |instance: &Instance| -> Result<XComKey> {
                 let task_id = graph.tasks()[instance.task as usize].shared_id().clone();
                 let any = TaskInstanceKey::new(graph.dag_id().clone(), run_id.clone(), task_id, -1)?;

@@ -490,7 +490,7 @@ impl Schedule {
 }
 
 /// Whether two tasks are in one mapped group, so that instances of the same map index belong together.
-fn together(graph: &Graph, before: u32, task: &Task) -> bool {
+pub(super) fn together(graph: &Graph, before: u32, task: &Task) -> bool {
     task.group.is_some() && graph.tasks()[before as usize].group == task.group
 }
 

@@ -14,7 +14,6 @@ use excom_core::{
 use jiff::SignedDuration;
 
 use super::execute::execute;
-use super::system::SystemChannel;
 use super::{Runner, number, stored_params};
 use crate::cancel::Cancellation;
 use crate::dag::{DagDefinition, Graph};
@@ -152,7 +151,7 @@ impl Runner {
         let attempt = scratch.start(&ti, 1).await?;
         let log = options.log;
         let channel = Arc::new(TestChannel {
-            stored: SystemChannel::new(self.engine.clone(), TESTER),
+            stored: self.engine.channel(TESTER),
             own: scratch.channel(attempt.clone()).with_log(move |line| log(line)),
             ti: ti.clone(),
             order: Mutex::default(),
@@ -216,13 +215,13 @@ impl Runner {
         let index = i32::try_from(index).unwrap_or(i32::MAX);
         let mut had = 0;
         let mut found = false;
-        self.each_instance(graph, run_id, |known, info| {
-            if known == task && info.key.is_mapped() && info.state != TaskState::Removed {
+        let mut known = self.engine.task_instances(graph.dag_id(), run_id);
+        while let Some(info) = known.next().await? {
+            if *info.key.task_id == **task_id && info.key.is_mapped() && info.state != TaskState::Removed {
                 had += 1;
                 found |= info.key.map_index == index;
             }
-        })
-        .await?;
+        }
         if found {
             return Ok(index);
         }
@@ -236,7 +235,8 @@ impl Runner {
 /// A channel that reads a run's XComs from the engine, and keeps what the task itself pushes and sets to itself.
 #[derive(Debug)]
 struct TestChannel {
-    stored: SystemChannel,
+    /// Only read.
+    stored: LocalChannel,
     /// Over an engine in memory that ends with the test.
     own: LocalChannel,
     ti: TaskInstanceKey,

@@ -54,6 +54,14 @@ fn resume(engine: &excom_core::Engine, definition: &DagDefinition) -> excom_core
     on_runtime(Runner::new(engine.clone()).resume(definition, "r", Cancellation::new()))
 }
 
+/// How often the instances of a mapped task of three elements were tried.
+fn tried(engine: &excom_core::Engine, task_id: &str) -> [usize; 3] {
+    [0, 1, 2].map(|map_index| {
+        let key = excom_core::TaskInstanceKey::new("d", "r", task_id, map_index).unwrap();
+        pollster::block_on(engine.attempts(&key)).unwrap().len()
+    })
+}
+
 fn rerun(
     engine: &excom_core::Engine,
     definition: &DagDefinition,
@@ -200,6 +208,97 @@ fn what_failed_runs_again_with_all_its_retries() {
     assert!(error.to_string().contains("nothing failed"), "{error}");
     let error = rerun(&engine, &definition, Rerun::From(vec!["flakky".into()])).unwrap_err();
     assert!(error.hints().iter().any(|hint| hint.contains("`flaky`")), "{error}");
+}
+
+#[task]
+fn fails_for_two_at_first(ti: &TaskInstance, n: i64) -> Result<i64> {
+    if n == 2 && ti.try_number() == 1 { Err("not yet".into()) } else { Ok(n) }
+}
+
+#[task]
+fn total(ns: Vec<i64>) -> i64 {
+    ns.iter().sum()
+}
+
+#[test]
+fn of_a_mapped_task_only_the_instances_that_failed_run_again() {
+    #[task]
+    fn next(n: i64) -> i64 {
+        n + 1
+    }
+    let definition = DagDefinition::new("d", |dag| {
+        let flaky = fails_for_two_at_first(dag, expand([1, 2, 3]));
+        let next = next(dag, expand(flaky));
+        dag.task(next).trigger_rule(TriggerRule::AllDone);
+        total(dag, next);
+    });
+    let engine = engine();
+    assert_eq!(run(&engine, &definition).state, RunState::Success);
+    assert_eq!(texts(&engine, "d", "total"), ["6"]);
+    let report = rerun(&engine, &definition, Rerun::Failed).unwrap();
+    assert!(report.succeeded(), "{report:?}");
+    assert_eq!(tried(&engine, "fails_for_two_at_first"), [1, 2, 1]);
+    assert_eq!(report.task("fails_for_two_at_first").unwrap().kept, 2);
+    // Those behind wait for all instances before them, so all of them run again, over the list as it is now.
+    assert_eq!(tried(&engine, "next"), [2, 2, 1]);
+    assert_eq!(texts(&engine, "d", "next"), ["2", "3", "4"]);
+    assert_eq!(texts(&engine, "d", "total"), ["9"]);
+}
+
+#[test]
+fn of_a_mapped_group_only_the_map_indexes_that_failed_run_again() {
+    #[task]
+    fn same(n: i64) -> i64 {
+        n
+    }
+    let definition = DagDefinition::new("d", |dag| {
+        let outer = dag.bash("outer", "true").setup();
+        let group = dag.expand_group("g", expand([1, 2, 3]), |dag, n: XComArg<i64>| {
+            let setup = dag.bash("setup", "true").after(outer).setup();
+            let work = fails_for_two_at_first(dag, n);
+            dag.task(work).after(setup);
+            let same = same(dag, work);
+            dag.bash("teardown", "true").after(same).teardown_of(setup);
+            same
+        });
+        let total = total(dag, group.output);
+        dag.bash("close", "true").after(total).teardown_of(outer);
+        dag.bash("aside", "true");
+    });
+    let engine = engine();
+    assert_eq!(run(&engine, &definition).state, RunState::Failed);
+    let report = rerun(&engine, &definition, Rerun::Failed).unwrap();
+    assert!(report.succeeded(), "{report:?}");
+    for (task_id, times) in [
+        ("g.setup", [1, 2, 1]),
+        ("g.fails_for_two_at_first", [1, 2, 1]),
+        ("g.same", [1, 1, 1]),
+        ("g.teardown", [1, 2, 1]),
+    ] {
+        assert_eq!(tried(&engine, task_id), times, "{task_id}");
+    }
+    let kept = |task_id: &str| report.task(task_id).unwrap().kept;
+    assert_eq!(["outer", "g.setup", "g.same", "total", "close", "aside"].map(kept), [0, 2, 2, 0, 0, 1]);
+    assert_eq!(texts(&engine, "d", "total"), ["6"]);
+}
+
+#[test]
+fn an_expansion_that_failed_runs_again_as_a_whole() {
+    #[task]
+    fn same(n: i64) -> i64 {
+        n
+    }
+    let definition = DagDefinition::new("d", |dag| {
+        same(dag, expand([1, 2, 3]));
+    });
+    let engine = engine();
+    let runner = |most| Runner::new(engine.clone()).max_map_length(most);
+    assert_eq!(run_with(&runner(2), &definition, RunOptions::new()).state, RunState::Failed);
+    assert_eq!(states(&engine, "d", "same"), [(-1, TaskState::Failed)]);
+    let enough = runner(3);
+    let again = enough.rerun(&definition, "r", Rerun::Failed, Cancellation::new());
+    assert!(on_runtime(again).unwrap().succeeded());
+    assert_eq!(states(&engine, "d", "same").len(), 3);
 }
 
 #[test]

@@ -14,16 +14,13 @@ use crate::Result;
 /// The states of the task instances of a run.
 pub(super) fn states(engine: &Engine, run_id: &str) -> Result<BTreeMap<Name, TaskState>> {
     let mut states = BTreeMap::new();
-    let mut after: Option<Name> = None;
-    loop {
-        let place = after.as_ref().map(|(task_id, map_index)| (task_id.as_str(), *map_index));
-        let page = pollster::block_on(engine.db().task_instances(DAG, run_id, place, 500))?;
-        let Some(last) = page.last() else { return Ok(states) };
-        after = Some((last.key.task_id.to_string(), last.key.map_index));
-        for info in page.into_iter().filter(|info| info.state != TaskState::Removed) {
+    let mut known = engine.task_instances(DAG, run_id);
+    while let Some(info) = pollster::block_on(known.next())? {
+        if info.state != TaskState::Removed {
             states.insert((info.key.task_id.to_string(), info.key.map_index), info.state);
         }
     }
+    Ok(states)
 }
 
 /// How a run stands; none when there is no such run.

@@ -226,14 +226,16 @@ impl Plan {
         self
     }
 
-    /// The tasks that may run again when one is told to: those behind it, and setups and teardowns around those.
+    /// The tasks that may run again when one is told to: those behind it, and setups and
+    /// teardowns around those.
     pub(super) fn again(&self, task: usize) -> BTreeSet<usize> {
         let upstream = self.upstream();
         let mut again = Self::behind(&[task], &upstream);
         for (teardown, step) in self.tasks.iter().enumerate() {
-            if let Part::Teardown(setup, _) = step.part
-                && !again.is_disjoint(&Self::behind(&[setup], &upstream))
-            {
+            let Part::Teardown(setup, _) = step.part else { continue };
+            let behind = Self::behind(&[setup], &upstream);
+            let is_inside = |task: &usize| Self::behind(&[*task], &upstream).contains(&teardown);
+            if again.intersection(&behind).any(is_inside) {
                 again.extend([setup, teardown]);
             }
         }

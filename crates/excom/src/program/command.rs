@@ -106,7 +106,7 @@ pub(super) fn command(definitions: &[DagDefinition], dag: Option<usize>) -> Comm
                 Arg::new("failed")
                     .long("failed")
                     .action(ArgAction::SetTrue)
-                    .help("The tasks that failed, instead of naming them"),
+                    .help("What failed, instead of naming tasks"),
             )
             .group(ArgGroup::new("which").args(["task", "failed"]).required(true))
             .arg(run_id("The run [default: the newest]"))
