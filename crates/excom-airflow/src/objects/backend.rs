@@ -6,7 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use excom_core::backend::{Object, Placement};
 use excom_core::engine::INLINE_HARD_LIMIT;
-use excom_core::{Error, ErrorKind, Payload, Result, TaskInstanceKey, Value, ValueStore, XComBackend, XComKey};
+use excom_core::{
+    Error, ErrorKind, Payload, Result, TaskInstanceKey, Value, ValueStore, XComBackend, XComKey,
+};
 use futures_util::stream;
 
 use super::location::object_name;

@@ -189,7 +189,11 @@ fn unpacked(mut stored: ByteStream, limit: u64, name: String) -> ByteStream {
         blocking::unblock(move || {
             let mut plain = Vec::new();
             let mut archive = ZipArchive::new(Cursor::new(archive)).map_err(io::Error::other)?;
-            archive.by_index(0).map_err(io::Error::other)?.take(limit.saturating_add(1)).read_to_end(&mut plain)?;
+            archive
+                .by_index(0)
+                .map_err(io::Error::other)?
+                .take(limit.saturating_add(1))
+                .read_to_end(&mut plain)?;
             Ok(plain.into())
         })
         .await

@@ -85,15 +85,20 @@ impl FromStr for Compression {
             return Ok(compression);
         }
         let meant = Self::ALL.into_iter().find(|compression| {
-            !text.starts_with('.') && compression.suffix().get(1..) == Some(text) || compression.suffix() == text
+            !text.starts_with('.') && compression.suffix().get(1..) == Some(text)
+                || compression.suffix() == text
         });
         let error = Error::new(
             ErrorKind::Configuration,
             format!("`{text}` is no compression of objects that Airflow's backend reads"),
         );
         Err(match meant {
-            Some(meant) => error.hint(format!("`{}` is the suffix; the compression is `{meant}`", meant.suffix())),
-            None if text == "snappy" => error.hint("fsspec knows no suffix for snappy, so Airflow refuses it"),
+            Some(meant) => {
+                error.hint(format!("`{}` is the suffix; the compression is `{meant}`", meant.suffix()))
+            }
+            None if text == "snappy" => {
+                error.hint("fsspec knows no suffix for snappy, so Airflow refuses it")
+            }
             None => error.hint(format!("one of {}", Self::ALL.map(Self::name).join(", "))),
         })
     }

@@ -64,8 +64,6 @@ fn escaped(character: char) -> u64 {
     match character {
         '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
         ' '..='~' => 1,
-        // DEL is ASCII, so Python leaves it as it is.
-        '\u{7f}' => 1,
         '\u{10000}'.. => 12,
         _ => 6,
     }
