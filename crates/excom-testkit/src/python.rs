@@ -15,13 +15,8 @@ pub const AIRFLOW: &str = "3.3.2";
 
 /// What the environment has: Airflow with its task SDK, its object storage backend with all compressions, and
 /// numpy for its scalars.
-const PACKAGES: [&str; 5] = [
-    "apache-airflow==3.3.2",
-    "apache-airflow-providers-common-io==1.11.0",
-    "lz4",
-    "numpy",
-    "zstandard",
-];
+const PACKAGES: [&str; 5] =
+    ["apache-airflow==3.3.2", "apache-airflow-providers-common-io==1.11.0", "lz4", "numpy", "zstandard"];
 
 /// A Python that can import Airflow.
 #[derive(Debug, Clone)]

@@ -29,7 +29,7 @@ struct Url<'a> {
     scheme: String,
     /// Host or bucket.
     host: &'a str,
-    /// The path behind it, without slashes around it.
+    /// The path behind it, without the slash before it.
     path: &'a str,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Url<'a> {
         }
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-        Some(Self { scheme: scheme.to_ascii_lowercase(), host, path: path.trim_end_matches('/') })
+        Some(Self { scheme: scheme.to_ascii_lowercase(), host, path })
     }
 }
 
@@ -59,7 +59,10 @@ impl FromStr for BasePath {
             Error::new(ErrorKind::Configuration, format!("the base path `{text}` of Airflow's objects {why}"))
                 .hint(hint)
         };
-        let Some(url) = Url::of(text) else {
+        // The slashes of `file:///` belong to the scheme.
+        let least = text.find("://").map_or(0, |at| at + 3);
+        let base = &text[..text.trim_end_matches('/').len().max(least)];
+        let Some(url) = Url::of(base) else {
             return Err(refuse(
                 "has no scheme, so Airflow could not read what it refers to",
                 "write it as a URL: file:///folder or s3://connection@bucket/prefix",
@@ -68,7 +71,7 @@ impl FromStr for BasePath {
         if !url.path.is_empty() && !url.path.split('/').all(is_name) {
             return Err(refuse("has an empty part, `.` or `..`", "write the path as it is without them"));
         }
-        Ok(Self(text.trim_end_matches('/').to_owned()))
+        Ok(Self(base.to_owned()))
     }
 }
 

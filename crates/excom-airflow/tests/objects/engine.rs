@@ -249,7 +249,7 @@ fn a_repeated_push_is_one_object() {
             let receipt = engine.push_version(&caller, &key, version, value().into()).await.unwrap();
             assert!(!receipt.already);
             assert!(engine.push_version(&caller, &key, version, value().into()).await.unwrap().already);
-            let pulled = engine.pull(&caller, &[key.clone()], Default::default()).await.unwrap();
+            let pulled = engine.pull(&caller, std::slice::from_ref(&key), Default::default()).await.unwrap();
             assert_eq!(pulled[0].found().unwrap().value, value());
             assert_eq!(store.list(None, 10).await.unwrap().len(), 1);
         });

@@ -24,7 +24,7 @@ VALUES = {
     "numbers": [0, -1, 2**70, 1.0, 0.1, -2.5e-7, 1e16, 1e22, 123456.75],
     "tuple": (1, "a", [2.5, None]),
     "nested": {"a": {"b": [{"c": [[], {}, ""]}]}, "é": {"": True}},
-    "large": [{"day": day, "city": "Zürich", "t": day * 0.25} for day in range(20_000)],
+    "large": [{"day": day, "city": "Zürich", "t": day * 0.25} for day in range(4_000)],
 }
 
 Row = namedtuple("Row", "value")

@@ -22,10 +22,13 @@ fn a_reference_leads_to_an_object_of_its_own_task_instance() {
         assert_eq!(name.as_str(), format!("d/{}/t/{UUID}{suffix}", ti().run_id));
         assert_eq!(compression.suffix(), suffix);
     }
-    // The root of a bucket, and a run id of two parts.
+    // Roots, and a run id of two parts.
     let ti = TaskInstanceKey::new("d", "a/b", "t", -1).unwrap();
-    let root: BasePath = "s3://bucket".parse().unwrap();
-    assert!(root.locate(&ti, &format!("s3://bucket/d/a/b/t/{UUID}")).is_ok());
+    for (base, text) in [("s3://bucket/", "s3://bucket"), ("file:///", "file://")] {
+        let base: BasePath = base.parse().unwrap();
+        assert_eq!(base.to_string(), text);
+        assert!(base.locate(&ti, &format!("{text}/d/a/b/t/{UUID}")).is_ok());
+    }
 }
 
 #[test]
@@ -59,7 +62,9 @@ fn every_other_text_is_refused_by_the_rule_that_it_breaks() {
         (format!("s3://aws@bucket/base/d/{run}/t/{UUID}?versionId=1"), name),
         (format!("s3://aws@bucket/base/d/{run}/t/{}", UUID.to_uppercase()), name),
         (format!("s3://aws@bucket/base/d/{run}/t/notes.gz"), name),
-        (format!("s3://aws@bucket/base/d/{run}/t/"), &folder),
+        (format!("s3://aws@bucket/base/d/{run}/t/"), name),
+        (format!("s3://aws@bucket/base/d/{run}/t/{UUID}/"), name),
+        (format!("s3://aws@bucket/base/d/{run}/t"), &folder),
     ] {
         let error = base.locate(&ti(), &text).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidRequest);
