@@ -24,6 +24,10 @@ use super::Compression;
 /// How much is made at a time.
 const PIECE_BYTES: usize = 64 << 10;
 
+/// The most memory that an xz object may ask for, in bytes: twice that of its strongest preset. The format
+/// itself allows 4 GiB.
+const XZ_MEMORY: u64 = 130 << 20;
+
 /// The file in a zip archive, as fsspec names it.
 const MEMBER: &str = "file";
 
@@ -54,7 +58,7 @@ pub fn decode(stored: ByteStream, compression: Compression, limit: u64, name: &s
                 Compression::Lz4 => Box::pin(Lz4Decoder::new(stored)),
                 Compression::Zstd => Box::pin(ZstdDecoder::new(stored)),
                 _ => {
-                    let mut decoder = XzDecoder::new(stored);
+                    let mut decoder = XzDecoder::with_mem_limit(stored, XZ_MEMORY);
                     decoder.multiple_members(true);
                     Box::pin(decoder)
                 }

@@ -94,6 +94,24 @@ fn a_text_over_the_limit_is_not_unpacked() {
     }
 }
 
+/// `null` as Python's lzma writes it, by the strongest preset and with a dictionary of 1 GiB.
+#[test]
+fn an_object_that_asks_for_much_memory_is_refused() {
+    let object = |begin: &[u8]| {
+        let end = b"\x01\0\x03null\0\xa2\x35\xe1\xfe\x0a\x58\x99\x31\0\x01\x1c\x04\x6f\x2c\x9c\xc1\
+                    \x1f\xb6\xf3\x7d\x01\0\0\0\0\x04YZ";
+        [b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46", begin, end].concat()
+    };
+    for compression in [Compression::Xz, Compression::Lzma] {
+        let strong = object(b"\x02\0\x21\x01\x1c\0\0\0\x10\xcf\x58\xcc");
+        assert_eq!(all(decode(whole(strong), compression, LIMIT, "o")).unwrap(), b"null");
+        let hostile = object(b"\x02\0\x21\x01\x24\0\0\0\x5e\x1f\xc7\xf9");
+        let error = all(decode(whole(hostile), compression, LIMIT, "o")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+        assert!(error.to_string().to_lowercase().contains("mem"), "{error:?}");
+    }
+}
+
 #[test]
 fn what_python_alone_reads_is_told() {
     for text in ["[1, NaN]", "{\"a\": -Infinity}"] {
