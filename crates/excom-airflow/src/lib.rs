@@ -1,4 +1,5 @@
 //! What Excom knows of Apache Airflow's own formats. Nothing else in Excom knows their field names.
 
+pub mod objects;
 pub mod process;
 pub mod python;

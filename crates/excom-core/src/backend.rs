@@ -61,9 +61,9 @@ pub trait XComBackend: Send + Sync + fmt::Debug + fmt::Display {
         None
     }
 
-    /// Where a value goes. The size in bytes is unknown while a stream is longer than the engine
-    /// looked ahead; then [`Placement::Inline`] is refused by the inline limit.
-    fn placement(&self, key: &XComKey, size: Option<u64>) -> Placement<'_>;
+    /// Where a value goes. It is unknown when a stream is longer than the engine looked ahead; then
+    /// [`Placement::Inline`] is refused by the inline limit.
+    fn placement(&self, key: &XComKey, value: Option<&Value>) -> Placement<'_>;
 
     /// The largest value, in bytes, that [`placement`](XComBackend::placement) puts inline; how far
     /// the engine looks ahead into a stream.
@@ -164,7 +164,7 @@ impl XComBackend for Database {
         "database"
     }
 
-    fn placement(&self, _: &XComKey, _: Option<u64>) -> Placement<'_> {
+    fn placement(&self, _: &XComKey, _: Option<&Value>) -> Placement<'_> {
         Placement::Inline
     }
 

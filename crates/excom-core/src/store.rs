@@ -96,7 +96,7 @@ impl ObjectName {
         Self(name.into())
     }
 
-    /// A name that a store found when it listed.
+    /// A name as it is: one that a store found when it listed, or of another layout.
     pub fn listed(name: impl Into<Arc<str>>) -> Self {
         Self(name.into())
     }

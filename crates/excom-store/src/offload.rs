@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use excom_core::backend::{Object, Placement};
 use excom_core::seal::SealKeys;
-use excom_core::{ByteStream, Error, ErrorKind, Payload, Result, ValueStore, XComBackend, XComKey};
+use excom_core::{ByteStream, Error, ErrorKind, Payload, Result, Value, ValueStore, XComBackend, XComKey};
 use futures_core::Stream;
 
 use crate::frame::{CODEC, Decoder, Encoder, Layout};
@@ -84,9 +84,9 @@ impl XComBackend for Offload {
         Some(self.store.id())
     }
 
-    fn placement(&self, _: &XComKey, size: Option<u64>) -> Placement<'_> {
-        match size {
-            Some(size) if size <= self.options.threshold => Placement::Inline,
+    fn placement(&self, _: &XComKey, value: Option<&Value>) -> Placement<'_> {
+        match value {
+            Some(value) if value.size() <= self.options.threshold => Placement::Inline,
             _ => Placement::Offload(self.store.id()),
         }
     }

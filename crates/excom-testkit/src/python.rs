@@ -13,8 +13,10 @@ use std::process::{Command, Stdio};
 /// The version that Excom compares itself with.
 pub const AIRFLOW: &str = "3.3.2";
 
-/// What the environment has: Airflow with its task SDK, and numpy for its scalars.
-const PACKAGES: [&str; 2] = ["apache-airflow==3.3.2", "numpy"];
+/// What the environment has: Airflow with its task SDK, its object storage backend with all compressions, and
+/// numpy for its scalars.
+const PACKAGES: [&str; 5] =
+    ["apache-airflow==3.3.2", "apache-airflow-providers-common-io==1.11.0", "lz4", "numpy", "zstandard"];
 
 /// A Python that can import Airflow.
 #[derive(Debug, Clone)]

@@ -175,8 +175,9 @@ async fn told(isolation: Option<Arc<dyn Isolation>>, contracts: Contracts) -> To
     let options = options.logical_date("2026-11-20T06:00:00Z".parse().unwrap());
     let mut first = runner.run(&definition, options).await.unwrap();
     let mut again = runner.rerun(&definition, "run", Rerun::Failed, Default::default()).await.unwrap();
+    // The test's clock moves for all, and its executable prints into each log.
+    (first.duration, again.duration) = Default::default();
     for task in first.tasks.iter_mut().chain(&mut again.tasks) {
-        // The test's clock moves for all, and its executable prints into each log.
         (task.duration, task.log) = (Default::default(), None);
     }
     let report = format!("{first:#?}{again:#?}").replace(&folder.path().display().to_string(), "FOLDER");

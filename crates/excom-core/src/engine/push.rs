@@ -159,18 +159,16 @@ impl Engine {
             at: self.0.clock.now(),
         };
         let sized = self.look_ahead(value).await?;
-        let size = match &sized {
-            Sized::Value(value) => Some(value.size()),
+        let whole = match &sized {
+            Sized::Value(value) => Some(value),
             Sized::Long(_) => None,
         };
-        if let Some(size) = size {
-            self.check_size(key, size)?;
+        if let Some(value) = whole {
+            self.check_size(key, value.size())?;
         }
-        let mut looks_like = match &sized {
-            Sized::Value(value) => disguise::look(value.bytes(), value.size(), value.shape()),
-            Sized::Long(_) => None,
-        };
-        match (self.backend().placement(key, size), sized) {
+        let mut looks_like =
+            whole.and_then(|value| disguise::look(value.bytes(), value.size(), value.shape()));
+        match (self.backend().placement(key, whole), sized) {
             (Placement::Inline, Sized::Value(value)) => {
                 if value.size() > self.backend().inline_limit() {
                     return Err(self.too_large_inline(key, value.size()));

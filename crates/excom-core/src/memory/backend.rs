@@ -48,9 +48,9 @@ impl XComBackend for Backend {
         Some(self.store.id())
     }
 
-    fn placement(&self, _: &XComKey, size: Option<u64>) -> Placement<'_> {
-        match size {
-            Some(size) if size <= self.threshold => Placement::Inline,
+    fn placement(&self, _: &XComKey, value: Option<&Value>) -> Placement<'_> {
+        match value {
+            Some(value) if value.size() <= self.threshold => Placement::Inline,
             _ => Placement::Offload(self.store.id()),
         }
     }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// The short names of folders that the page uses.
-const PLACES: [(&str, &str); 12] = [
+const PLACES: [(&str, &str); 13] = [
     ("flow/", "crates/excom-flow/tests/flow/"),
     ("contract/", "crates/excom-flow/tests/contract/"),
     ("corpus/", "crates/excom-flow/tests/corpus/"),
@@ -15,6 +15,7 @@ const PLACES: [(&str, &str); 12] = [
     ("command/", "crates/excom-cli/tests/command/"),
     ("airflow/", "crates/excom-airflow/tests/python/"),
     ("airflow-src/", "crates/excom-airflow/src/"),
+    ("objects/", "crates/excom-airflow/tests/objects/"),
     ("process/", "crates/excom-airflow/tests/process/"),
     ("contracts/", "crates/excom-flow/tests/contracts/"),
 ];

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use excom_core::backend::{Object, Placement};
 use excom_core::seal::SealKeys;
 use excom_core::value::ContentHash;
-use excom_core::{Error, ErrorKind, MetadataDb, Payload, Result, ValueStore, XComBackend, XComKey};
+use excom_core::{Error, ErrorKind, MetadataDb, Payload, Result, Value, ValueStore, XComBackend, XComKey};
 use excom_store::{Files, Offload, OffloadOptions};
 
 use super::{Home, remember};
@@ -224,7 +224,7 @@ impl XComBackend for Unknown {
         Some(&self.id)
     }
 
-    fn placement(&self, _: &XComKey, _: Option<u64>) -> Placement<'_> {
+    fn placement(&self, _: &XComKey, _: Option<&Value>) -> Placement<'_> {
         Placement::Inline
     }
 
