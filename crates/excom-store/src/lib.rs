@@ -9,6 +9,10 @@ pub mod frame;
 mod offload;
 #[cfg(any(feature = "object-storage", feature = "redis"))]
 mod reactor;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 pub use files::Files;
 pub use offload::{Offload, OffloadOptions};
+#[cfg(feature = "redis")]
+pub use redis::{Redis, RedisOptions};
