@@ -75,7 +75,7 @@ impl Durability {
         match (self.append_only, self.append_fsync.as_deref()) {
             _ if self.guarantee() != Guarantee::None => {}
             (None, _) => {
-                risks.push("whether appendonly is on cannot be known: INFO is not permitted".to_owned())
+                risks.push("whether appendonly is on cannot be known: INFO is not permitted".to_owned());
             }
             (Some(false), _) => risks.push("appendonly is off".to_owned()),
             (_, None) => {
@@ -107,6 +107,11 @@ impl fmt::Display for Durability {
             _ => write!(f, "{server}, each write is synced (appendfsync always)"),
         }
     }
+}
+
+/// Whether a server is still reading what it keeps.
+pub(super) fn loading(info: &Value) -> bool {
+    matches!(info, Value::BulkString(info) if info.windows(11).any(|line| line == b"\nloading:1\r"))
 }
 
 fn at_least(version: &str, wanted: (u32, u32)) -> bool {

@@ -1,6 +1,7 @@
 //! What the server or the connection reports, in the terms of the engine.
 
 use std::io;
+use std::sync::Arc;
 
 use excom_core::{Error, ErrorKind};
 use redis::{ErrorKind as Kind, RedisError, ServerErrorKind};
@@ -34,7 +35,10 @@ pub(super) fn ends_connection(error: &RedisError) -> bool {
 /// The server's certificate is not believed, or it speaks no TLS at all.
 fn untrusted(error: &RedisError) -> bool {
     use std::error::Error as _;
-    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    // The client shares its causes.
+    let source =
+        error.source().and_then(|source| source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>());
+    let source = source.and_then(|source| source.downcast_ref::<io::Error>());
     source.is_some_and(|source| source.kind() == io::ErrorKind::InvalidData)
 }
 
@@ -68,9 +72,10 @@ pub(super) fn told(error: &RedisError, doing: &str, store: &dyn std::fmt::Displa
             ErrorKind::Unavailable,
             "this is a replica; give the URL of the primary, or wait for the failover",
         ),
-        _ if passes(error) || ends_connection(error) || error.is_timeout() => {
-            (ErrorKind::Unavailable, "try again; check that the server runs and can be reached")
-        }
+        _ if passes(error) || ends_connection(error) || error.is_timeout() => (
+            ErrorKind::Unavailable,
+            "try again; check that the server runs, can be reached, and speaks TLS if the URL says so",
+        ),
         _ if text.contains("switch database") => {
             (ErrorKind::Configuration, "give a number of a database that the server has")
         }

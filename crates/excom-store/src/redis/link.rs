@@ -5,9 +5,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use excom_core::{Error, ErrorKind, ObjectName, Result};
-use redis::{Cmd, RedisError, RedisResult, Value};
+use redis::{Cmd, RedisError, RedisResult, ServerErrorKind, Value};
 
-use super::durability::{Durability, Guarantee};
+use super::durability::{self, Durability, Guarantee};
 use super::lane::{Lanes, Synced};
 use super::wire::{self, Wire};
 use super::{Redis, failure};
@@ -43,6 +43,13 @@ impl Wire {
                     // Not permitted, or renamed: it cannot be known.
                     Err(_) => {}
                 }
+            }
+            if durability::loading(&told[0]) {
+                // Until it has read its append-only file, it says that it writes none.
+                return Err(RedisError::from((
+                    redis::ErrorKind::Server(ServerErrorKind::BusyLoading),
+                    "it starts",
+                )));
             }
             let found = Durability::read(&told[0], &told[1]);
             if least.as_ref().is_none_or(|least| found.rank() < least.rank()) {
@@ -111,13 +118,17 @@ impl Redis {
         if let Err(error) = &result
             && failure::ends_connection(error)
         {
-            let mut current = self.0.link.lock().await;
-            // Unless somebody made a new one since.
-            if current.as_ref().is_some_and(|link| Arc::ptr_eq(&link.durability, &durability)) {
-                *current = None;
-            }
+            self.forget(&durability).await;
         }
         result
+    }
+
+    /// Drops the connection that this was found out about, unless there is a new one since.
+    async fn forget(&self, durability: &Arc<Durability>) {
+        let mut current = self.0.link.lock().await;
+        if current.as_ref().is_some_and(|link| Arc::ptr_eq(&link.durability, durability)) {
+            *current = None;
+        }
     }
 
     async fn link(&self) -> RedisResult<Link> {
@@ -193,6 +204,8 @@ impl Redis {
             let commands = commands.clone();
             async move {
                 if let Some(refused) = self.refusal(&link.durability) {
+                    // The next write looks again: somebody may set it right.
+                    self.forget(&link.durability).await;
                     return Ok(Err(refused));
                 }
                 let answers = link.wire.send(object, commands).await?;
@@ -210,6 +223,8 @@ impl Redis {
             let command = command.clone();
             async move {
                 if let Some(refused) = self.refusal(&link.durability) {
+                    // The next write looks again: somebody may set it right.
+                    self.forget(&link.durability).await;
                     return Ok(Err(refused));
                 }
                 let mut written = match &link.lanes {

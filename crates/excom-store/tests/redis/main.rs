@@ -3,4 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
 
 mod conformance;
+mod damage;
+mod engine;
+mod interrupted;
+mod safety;
 mod support;
+mod trips;
+mod trouble;
