@@ -1,8 +1,9 @@
 //! Value stores for Excom, and the format of the bytes that they keep.
 //!
-//! [`Files`] keeps objects in a folder; [`Offload`] is the backend that keeps small values in the
-//! metadata database and the others in a store, as [frames](mod@frame): pieces of at most 1 MiB, each
-//! compressed, and sealed so that it belongs to its place in its version of its XCom and nowhere else.
+//! [`Files`] keeps objects in a folder, `Redis` (feature `redis`) in Redis or Valkey; [`Offload`] is the
+//! backend that keeps small values in the metadata database and the others in a store, as
+//! [frames](mod@frame): pieces of at most 1 MiB, each compressed, and sealed so that it belongs to its place
+//! in its version of its XCom and nowhere else.
 
 mod files;
 pub mod frame;
