@@ -30,6 +30,7 @@ pub mod postgres;
 pub mod processes;
 pub mod python;
 pub mod random;
+pub mod redis;
 pub mod skip;
 
 /// What a proof comes to: its report, or what was found to be broken.
