@@ -145,6 +145,10 @@ impl XComBackend for AirflowObjects {
         "airflow_objects"
     }
 
+    fn store(&self) -> Option<&str> {
+        Some(self.store.id())
+    }
+
     fn placement(&self, _: &XComKey, value: Option<&Value>) -> Placement<'_> {
         let Options { threshold, inline_limit, .. } = self.options;
         let inline = match (u64::try_from(threshold), value) {

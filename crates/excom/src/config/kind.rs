@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use excom_airflow::objects::Compression;
 use excom_core::engine::{Ledger, Reads, Writes};
 use excom_db::sqlite::Durability;
 use excom_flow::contract::Contracts;
@@ -476,6 +477,31 @@ macro_rules! words {
     };
 }
 
+/// The format of values in object storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ObjectFormat {
+    /// Sealed frames.
+    Excom,
+    /// As Airflow's own backend writes and reads them.
+    Airflow,
+}
+
+impl Kind for Compression {
+    const ALLOWED: &'static str = "gzip, bz2, zip, xz, lzma, lz4, zstd, or none";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        if text.is_empty() {
+            return Ok(Self::None);
+        }
+        text.parse().map_err(|_| Refusal::new("is no compression that Airflow's backend can read"))
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+words!(ObjectFormat, "excom or airflow", "excom" => Self::Excom, "airflow" => Self::Airflow);
 words!(Durability, "normal or full", "normal" => Self::Normal, "full" => Self::Full);
 words!(Writes, "any or own", "any" => Self::Any, "own" => Self::Own);
 words!(Reads, "any or run", "any" => Self::Any, "run" => Self::Run);

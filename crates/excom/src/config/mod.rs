@@ -29,8 +29,9 @@ use excom_core::{Error, ErrorKind, Result};
 
 pub use backend::Backend;
 pub use environment::{Environment, Secret};
+pub use excom_airflow::objects::Compression;
 pub use excom_db::sqlite::Durability;
-pub use kind::{Age, KeyPlace, KeySource, List, Size, Threshold, Url};
+pub use kind::{Age, KeyPlace, KeySource, List, ObjectFormat, Size, Threshold, Url};
 pub use table::{Alias, CommonIo, Core, Database, Logging, Redis, Seal, Settings, Spec, TABLE, XCom};
 
 use kind::{Kind, Refusal};

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use excom_airflow::objects::Compression;
 use excom_core::engine::{Ledger, Reads, Writes};
 use excom_db::sqlite::Durability;
 use excom_flow::contract::Contracts;
 
 use super::backend::Backend;
 use super::environment::Secret;
-use super::kind::{Age, Bare, KeySource, Kind, List, Refusal, Size, Threshold, Url};
+use super::kind::{Age, Bare, KeySource, Kind, List, ObjectFormat, Refusal, Size, Threshold, Url};
 use super::{Origin, Setting};
 
 /// What is fixed about a setting, and how to find it among [`Settings`].
@@ -184,6 +185,9 @@ settings! {
         xcom_objectstorage_threshold: Option<Threshold> = None,
             "Values of at least so many bytes go to object storage: `0` all, `-1` none. When it is not set, \
              those over [xcom] inline_limit.";
+        #[also(Alias::Airflow("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_COMPRESSION"))]
+        xcom_objectstorage_compression: Compression = Compression::None,
+            "How objects in Airflow's format are compressed; those in Excom's own follow [xcom] compress_from.";
     }
 
     /// `[redis]`: a Redis or Valkey that keeps values.
@@ -232,6 +236,9 @@ settings! {
             "A push over this size is accepted with a warning.";
         hard_limit: Size = Size(1 << 30),
             "A push over this size is refused.";
+        object_format: ObjectFormat = ObjectFormat::Excom,
+            "The format of values in object storage: `excom`, sealed and verified piece by piece, or `airflow`, which \
+             Airflow's own backend reads. Both are read whatever is set.";
         also_read: List<Url> = List(Vec::new()),
             "Places where values were kept before, to be read there until they are migrated: `s3://bucket/prefix`, \
              `redis://host`.";

@@ -14,6 +14,8 @@ use excom_core::{Error, ErrorKind, MetadataDb, Payload, Result, Value, ValueStor
 use excom_store::{Files, Offload, OffloadOptions};
 
 use super::{Home, remember};
+#[cfg(feature = "object-storage")]
+use crate::config::ObjectFormat;
 use crate::config::{Backend, MOST_INLINE, Origin, Settings, Threshold, Url};
 
 /// What the names of marks begin with under which a database remembers its stores.
@@ -79,8 +81,8 @@ impl Opening<'_> {
             if !built_with(backend) && backend != *settings.core.xcom_backend {
                 continue;
             }
-            match self.store(backend, url) {
-                Ok(store) => all.push((backend, self.over(backend, store))),
+            match self.backends(backend, url) {
+                Ok(opened) => all.extend(opened.into_iter().map(|opened| (backend, opened))),
                 Err(error) => return Err(error.hint(format!("the place comes from {origin}"))),
             }
         }
@@ -101,23 +103,46 @@ impl Opening<'_> {
         Arc::new(Offload::new(store, self.keys.clone(), options))
     }
 
-    fn store(&self, backend: Backend, url: &Url) -> Result<Arc<dyn ValueStore>> {
+    fn backends(&self, backend: Backend, url: &Url) -> Result<Vec<Arc<dyn XComBackend>>> {
         match backend {
-            Backend::Redis => self.redis(url),
+            Backend::Redis => Ok(vec![self.over(backend, self.redis(url)?)]),
             _ => self.object_storage(url),
         }
     }
 
+    /// Both formats of a place, the selected one first. They are two stores: an object of one is none of the other.
     #[cfg(feature = "object-storage")]
-    fn object_storage(&self, url: &Url) -> Result<Arc<dyn ValueStore>> {
-        let options = self.settings.environment.0.clone();
-        let store = excom_store::ObjectStorage::open(url.secret(), options)?;
-        let id = self.id_of(&store.to_string(), url.scheme())?;
-        Ok(Arc::new(store.with_id(id)))
+    fn object_storage(&self, url: &Url) -> Result<Vec<Arc<dyn XComBackend>>> {
+        use excom_airflow::objects::{AirflowObjects, Options};
+
+        let open = || excom_store::ObjectStorage::open(url.secret(), self.settings.environment.0.clone());
+        let store = open()?;
+        let place = store.to_string();
+        let store = Arc::new(store.with_id(self.id_of(&place, url.scheme())?));
+        let mut formats = vec![self.over(Backend::ObjectStorage, store)];
+
+        let selected = *self.settings.xcom.object_format == ObjectFormat::Airflow;
+        let place = format!("{place} in Airflow's format");
+        // Most deployments never have objects in Airflow's format.
+        if selected || self.known(&place)?.is_some() {
+            let store = open()?.with_id(self.id_of(&place, "airflow")?);
+            let threshold = match *self.settings.common_io.xcom_objectstorage_threshold {
+                Some(Threshold::From(bytes)) => i64::try_from(bytes).unwrap_or(i64::MAX),
+                Some(Threshold::Never) => -1,
+                None => {
+                    i64::try_from(self.settings.xcom.inline_limit.0.saturating_add(1)).unwrap_or(i64::MAX)
+                }
+            };
+            let compression = *self.settings.common_io.xcom_objectstorage_compression;
+            let options = Options { threshold, compression, ..Options::default() };
+            let objects = AirflowObjects::new(Arc::new(store), url.secret().parse()?, options);
+            formats.insert(usize::from(!selected), Arc::new(objects));
+        }
+        Ok(formats)
     }
 
     #[cfg(not(feature = "object-storage"))]
-    fn object_storage(&self, url: &Url) -> Result<Arc<dyn ValueStore>> {
+    fn object_storage(&self, url: &Url) -> Result<Vec<Arc<dyn XComBackend>>> {
         Err(built_without(url, "object-storage"))
     }
 
@@ -140,17 +165,27 @@ impl Opening<'_> {
         Err(built_without(url, "redis"))
     }
 
+    /// The id that the database remembers of a place.
+    #[cfg_attr(
+        not(any(feature = "object-storage", feature = "redis")),
+        expect(dead_code, reason = "there are no places")
+    )]
+    fn known(&self, place: &str) -> Result<Option<String>> {
+        let known = pollster::block_on(self.db.marks(STORES))?;
+        let found = known.into_iter().find(|(_, known)| known == place);
+        Ok(found.map(|(name, _)| name.trim_start_matches(STORES).to_owned()))
+    }
+
     /// The id of a place: the one that it had before, or a new one, which the database remembers.
     #[cfg_attr(
         not(any(feature = "object-storage", feature = "redis")),
-        expect(dead_code, reason = "has no places")
+        expect(dead_code, reason = "there are no places")
     )]
-    fn id_of(&self, place: &str, scheme: &str) -> Result<String> {
-        let known = pollster::block_on(self.db.marks(STORES))?;
-        if let Some((name, _)) = known.iter().find(|(_, known)| known == place) {
-            return Ok(name.trim_start_matches(STORES).to_owned());
+    fn id_of(&self, place: &str, kind: &str) -> Result<String> {
+        if let Some(id) = self.known(place)? {
+            return Ok(id);
         }
-        let id = format!("{scheme}-{}", ContentHash::of(place.as_bytes()));
+        let id = format!("{kind}-{}", ContentHash::of(place.as_bytes()));
         remember(self.db, &format!("{STORES}{id}"), place, self.read_only)?;
         Ok(id)
     }
