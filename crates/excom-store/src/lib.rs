@@ -6,9 +6,13 @@
 
 mod files;
 pub mod frame;
+#[cfg(feature = "object-storage")]
+mod object;
 mod offload;
 #[cfg(any(feature = "object-storage", feature = "redis"))]
 mod reactor;
 
 pub use files::Files;
+#[cfg(feature = "object-storage")]
+pub use object::ObjectStorage;
 pub use offload::{Offload, OffloadOptions};

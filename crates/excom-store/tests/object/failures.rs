@@ -1,0 +1,1 @@
+//! What is told when a store refuses, is away, or is none.
