@@ -56,6 +56,7 @@ struct Upload {
 #[derive(Debug)]
 struct Request {
     method: String,
+    bucket: String,
     /// Behind the bucket; empty for the bucket itself.
     name: String,
     query: BTreeMap<String, String>,
@@ -140,6 +141,9 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) {
 fn answer(request: &Request, state: &Mutex<State>) -> Response {
     if request.headers.get("authorization") != Some(&format!("Bearer {TOKEN}")) {
         return Response::error("401 Unauthorized", "AuthenticationRequired");
+    }
+    if request.bucket != BUCKET {
+        return Response::error("404 Not Found", "NoSuchBucket");
     }
     let mut state = lock(state);
     let upload = request.query.get("uploadId").map(|id| id.parse::<u64>().unwrap_or_default());
@@ -280,10 +284,9 @@ impl Request {
         let (method, target) =
             (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let name = match path.trim_start_matches('/').split_once('/') {
-            Some((_, name)) => unescaped(name),
-            None => String::new(),
-        };
+        let path = path.trim_start_matches('/');
+        let (bucket, name) = path.split_once('/').unwrap_or((path, ""));
+        let (bucket, name) = (unescaped(bucket), unescaped(name));
         let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         let query =
             pairs.map(|(name, value)| (unescaped(name), unescaped(&value.replace('+', " ")))).collect();
@@ -297,7 +300,7 @@ impl Request {
         let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
-        Ok(Some(Self { method, name, query, headers, body }))
+        Ok(Some(Self { method, bucket, name, query, headers, body }))
     }
 }
 

@@ -84,7 +84,7 @@ impl Bucket {
     ) -> Result<u64> {
         let failed = |error| self.told.failed(Doing::Write, name.as_str(), &error);
         self.refuse_existing(name, path).await?;
-        let mut upload = Upload::new(self.client.put_multipart(path).await.map_err(failed)?, &self.reactor);
+        let mut upload = Upload::begin(&self.client, path, &self.reactor).await.map_err(failed)?;
         let written = async {
             let (mut size, mut count) = (0, 0);
             let mut read = read.into_iter();

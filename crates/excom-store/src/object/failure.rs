@@ -9,6 +9,10 @@ use object_store::client::HttpError;
 
 use super::location::{Location, Place};
 
+/// What is in the addresses by which machines of the three clouds tell their own credentials.
+const METADATA: [&str; 5] =
+    ["169.254.", "/latest/api/token", "/latest/meta-data", "/computeMetadata/", "/metadata/identity/"];
+
 /// What was being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Doing {
@@ -66,8 +70,8 @@ impl Told {
             ErrorKind::Exists => format!("the object {name} exists in {location}"),
             _ => format!("{what}: {reason}"),
         };
-        let asks_the_machine =
-            ["169.254.", "metadata.google"].iter().any(|at| error.to_string().contains(at));
+        let whole = error.to_string();
+        let asks_the_machine = METADATA.iter().any(|path| whole.contains(path));
         let error = Error::new(kind, message);
         match kind {
             ErrorKind::Lost | ErrorKind::Exists => error,
@@ -79,6 +83,9 @@ impl Told {
             }
             _ if not_there(&reason) => error.hint("create the bucket or container, or correct the location"),
             _ if reason.contains("redirect") => error.hint("set the bucket's region, AWS_REGION"),
+            ErrorKind::Other => {
+                error.hint("look at what lies between here and the store: a proxy, a gateway")
+            }
             _ => self.with_credentials(error),
         }
     }

@@ -1,10 +1,12 @@
 //! Large objects: a stream in parts of one size, and their upload.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use excom_core::{ByteStream, Result};
-use object_store::{MultipartUpload, PutPayload, PutPayloadMut};
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, PutPayloadMut};
 use tokio::task::JoinSet;
 
 use crate::reactor::Reactor;
@@ -64,8 +66,18 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn new(upload: Box<dyn MultipartUpload>, reactor: &Reactor) -> Self {
-        Self { upload: Some(upload), under_way: JoinSet::new(), reactor: reactor.clone() }
+    /// Begins an upload. Whoever stops waiting for it leaves none behind: it begins nevertheless, and is aborted.
+    pub(super) async fn begin(
+        client: &Arc<dyn ObjectStore>,
+        path: &Path,
+        reactor: &Reactor,
+    ) -> object_store::Result<Self> {
+        let (client, path, reactor) = (client.clone(), path.clone(), reactor.clone());
+        let begun = tokio::spawn(async move {
+            let upload = Some(client.put_multipart(&path).await?);
+            Ok(Self { upload, under_way: JoinSet::new(), reactor })
+        });
+        begun.await?
     }
 
     /// Sends a part, and waits while too many are under way.
@@ -117,9 +129,12 @@ impl Drop for Upload {
     fn drop(&mut self) {
         if let Some(mut upload) = self.upload.take() {
             let mut under_way = std::mem::take(&mut self.under_way);
+            let reactor = self.reactor.clone();
             self.reactor.spawn(async move {
                 under_way.shutdown().await;
                 drop(upload.abort().await);
+                // Until here, also when the store is closed meanwhile.
+                drop(reactor);
             });
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use excom_core::{ByteStream, Error, ErrorKind, ObjectName, Result, ValueStore, Version, XComKey};
 use excom_store::ObjectStorage;
-use excom_testkit::{azure, gcs, s3, skip::skipped};
+use excom_testkit::{azure, gcs, s3};
 use futures_core::Stream;
 use tempfile::TempDir;
 
@@ -33,6 +33,17 @@ impl Kind {
         ObjectStorage::open(&format!("{location}{prefix}"), options).unwrap()
     }
 
+    /// A store in a bucket that does not exist, where there are buckets.
+    pub(crate) fn elsewhere(&self) -> Option<ObjectStorage> {
+        let (location, options) = match self {
+            Self::Memory | Self::File(_) => return None,
+            Self::S3(s3) => ("s3://elsewhere", s3.options()),
+            Self::Google(gcs) => ("gs://elsewhere", gcs.options()),
+            Self::Azure(azure) => ("az://elsewhere", azure.options()),
+        };
+        Some(ObjectStorage::open(location, options).unwrap())
+    }
+
     /// Uploads that were begun and neither completed nor aborted, where that can be known.
     pub(crate) fn unfinished(&self) -> Option<usize> {
         match self {
@@ -53,25 +64,6 @@ pub(crate) fn eventually(mut so: impl FnMut() -> bool) -> bool {
         std::thread::yield_now();
     }
     false
-}
-
-/// Runs a test on every kind that can be had here; the others are counted as skipped.
-pub(crate) fn each(test: &str, run: impl Fn(&Kind)) {
-    run(&Kind::Memory);
-    run(&Kind::File(tempfile::tempdir().unwrap()));
-    run(&Kind::Google(gcs::Gcs::start().unwrap()));
-    let mut missing = Vec::new();
-    match s3::S3::available() {
-        Ok(()) => run(&Kind::S3(s3::S3::start().unwrap())),
-        Err(why) => missing.push(format!("no S3: {why}")),
-    }
-    match azure::Azure::available() {
-        Ok(()) => run(&Kind::Azure(azure::Azure::start().unwrap())),
-        Err(why) => missing.push(format!("no Azure: {why}")),
-    }
-    if !missing.is_empty() {
-        skipped(test, &missing.join("; "));
-    }
 }
 
 pub(crate) fn memory() -> ObjectStorage {
