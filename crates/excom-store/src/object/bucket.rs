@@ -85,7 +85,7 @@ impl Bucket {
         let failed = |error| self.told.failed(Doing::Write, name.as_str(), &error);
         self.refuse_existing(name, path).await?;
         let mut upload = Upload::begin(&self.client, path, &self.reactor).await.map_err(failed)?;
-        let written = async {
+        let sent = async {
             let (mut size, mut count) = (0, 0);
             let mut read = read.into_iter();
             loop {
@@ -109,15 +109,13 @@ impl Bucket {
             self.refuse_existing(name, path).await?;
             Ok(size)
         };
-        let written = written.await;
-        let ended = match &written {
-            Ok(_) => upload.complete().await.map_err(failed),
-            Err(_) => {
+        match sent.await {
+            Ok(size) => upload.complete().await.map(|()| size).map_err(failed),
+            Err(error) => {
                 upload.abort().await;
-                Ok(())
+                Err(error)
             }
-        };
-        ended.and(written)
+        }
     }
 
     /// Writes, tries to overwrite, reads and removes a tiny object.

@@ -30,9 +30,9 @@ use location::{Location, Place};
 /// In Airflow's form `s3://connection@bucket/prefix` the connection is accepted and passed over: what it stands
 /// for is known to Airflow alone. Credentials come from the options.
 ///
-/// **Never overwritten.** An object of less than two parts (16 MiB) is one conditional request, which the store
-/// refuses when the name exists. A larger one is uploaded in parts of 8 MiB, four at a time; no client of all
-/// three clouds can make its completion conditional, so the name is looked up before the upload and again before
+/// **Never overwritten.** An object of at most 8 MiB is one conditional request, which the store
+/// refuses when the name exists. A larger one is uploaded in parts of 8 MiB, four at a time. Google Cloud
+/// Storage and the client of the other two do not make its completion conditional, so the name is looked up before the upload and again before
 /// its completion. Two writers of the same name at the very same time could both succeed then; names have a
 /// version with random bits, so such writers push the same value.
 ///
