@@ -7,6 +7,8 @@
 
 mod files;
 pub mod frame;
+#[cfg(feature = "object-storage")]
+mod object;
 mod offload;
 #[cfg(any(feature = "object-storage", feature = "redis"))]
 mod reactor;
@@ -14,6 +16,8 @@ mod reactor;
 pub mod redis;
 
 pub use files::Files;
+#[cfg(feature = "object-storage")]
+pub use object::ObjectStorage;
 pub use offload::{Offload, OffloadOptions};
 #[cfg(feature = "redis")]
 pub use redis::{Redis, RedisOptions};

@@ -61,6 +61,14 @@ impl Reactor {
     }
 }
 
+#[cfg(feature = "object-storage")]
+impl Reactor {
+    /// Drives a future that nobody waits for, as long as the store lives.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        drop(self.handle().spawn(future));
+    }
+}
+
 struct Entered {
     reactor: Reactor,
     stream: ByteStream,

@@ -14,15 +14,18 @@
 //! leaves the operating system's cache alone. A test counts instead that `[database] durability = "full"`
 //! waits for the disk at every commit.
 //!
-//! [`python`] is a real Apache Airflow for tests that compare with it.
+//! [`python`] is a real Apache Airflow for tests that compare with it; [`postgres`], [`s3`], [`azure`] and [`gcs`]
+//! are services that a test starts for itself.
 //!
 //! A proof starts the `prove` binary itself as its children, and ends each by its own id. The binary `dag-program`
 //! is a DAG program that tests stop, kill and go on with.
 
+pub mod azure;
 pub mod child;
 pub mod crash;
 pub mod dags;
 pub mod first_start;
+pub mod gcs;
 pub mod home;
 pub mod hunt;
 pub mod mount;
@@ -31,6 +34,8 @@ pub mod processes;
 pub mod python;
 pub mod random;
 pub mod redis;
+pub mod s3;
+mod service;
 pub mod skip;
 
 /// What a proof comes to: its report, or what was found to be broken.

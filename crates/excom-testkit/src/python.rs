@@ -32,22 +32,10 @@ impl Python {
     /// # Errors
     /// Why there is none: the reason for which a test skips.
     pub fn with_airflow() -> Result<Self, String> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/python");
-        let environment = folder.join(format!("airflow-{AIRFLOW}"));
-        let why = |error: io::Error| format!("{} cannot be written: {error}", folder.display());
-        fs::create_dir_all(&folder).map_err(why)?;
-        let folder = folder.canonicalize().map_err(why)?;
-        let lock = File::create(folder.join(format!("airflow-{AIRFLOW}.lock"))).map_err(why)?;
-        lock.lock().map_err(why)?;
-        // Written last, so an installation that was interrupted is done again.
-        let mark = environment.join("installed.txt");
-        let packages = PACKAGES.join("\n");
-        if fs::read_to_string(&mark).ok().as_ref() != Some(&packages) {
-            install(&environment)?;
-            fs::write(&mark, packages).map_err(why)?;
-        }
-        let home = folder.join("home");
-        fs::create_dir_all(&home).map_err(why)?;
+        let name = format!("airflow-{AIRFLOW}");
+        let environment = environment(&name, &PACKAGES)?;
+        let home = environment.with_file_name("home");
+        fs::create_dir_all(&home).map_err(|error| unwritable(&home, &error))?;
         Ok(Self { program: program(&environment), home })
     }
 
@@ -78,11 +66,44 @@ impl Python {
     }
 }
 
+/// A virtual environment under `target/python` with some packages, which is made first where it is not there
+/// yet; also other processes wait meanwhile.
+pub(crate) fn environment(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/python");
+    installed(&folder, name, &packages.join("\n"), |environment| install(environment, packages))
+}
+
+/// A folder with something installed, which is done first where it was not yet, by one process at a time.
+pub(crate) fn installed(
+    folder: &Path,
+    name: &str,
+    what: &str,
+    install: impl FnOnce(&Path) -> Result<(), String>,
+) -> Result<PathBuf, String> {
+    let why = |error: io::Error| unwritable(folder, &error);
+    fs::create_dir_all(folder).map_err(why)?;
+    let folder = folder.canonicalize().map_err(why)?;
+    let lock = File::create(folder.join(format!("{name}.lock"))).map_err(why)?;
+    lock.lock().map_err(why)?;
+    let place = folder.join(name);
+    // Written last, so an installation that was interrupted is done again.
+    let mark = place.join("installed.txt");
+    if fs::read_to_string(&mark).ok().as_deref() != Some(what) {
+        install(&place)?;
+        fs::write(&mark, what).map_err(why)?;
+    }
+    Ok(place)
+}
+
+fn unwritable(folder: &Path, error: &io::Error) -> String {
+    format!("{} cannot be written: {error}", folder.display())
+}
+
 fn program(environment: &Path) -> PathBuf {
     environment.join("bin/python")
 }
 
-fn install(environment: &Path) -> Result<(), String> {
+fn install(environment: &Path, packages: &[&str]) -> Result<(), String> {
     let python = program(environment);
     if succeeds(Command::new("uv").arg("--version")).is_ok() {
         if !python.exists() {
@@ -90,16 +111,16 @@ fn install(environment: &Path) -> Result<(), String> {
         }
         let install =
             [OsStr::new("pip"), OsStr::new("install"), OsStr::new("--quiet"), OsStr::new("--python")];
-        return succeeds(Command::new("uv").args(install).arg(&python).args(PACKAGES));
+        return succeeds(Command::new("uv").args(install).arg(&python).args(packages));
     }
     if !python.exists() {
         succeeds(Command::new("python3").args(["-m", "venv"]).arg(environment))?;
     }
-    succeeds(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES))
+    succeeds(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages))
 }
 
 /// Whether a command ends well; otherwise the last line that it said.
-fn succeeds(command: &mut Command) -> Result<(), String> {
+pub(crate) fn succeeds(command: &mut Command) -> Result<(), String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("no `{name}`: {error}"))?;
     if output.status.success() {
