@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use excom_core::backend::{Object, Placement};
 use excom_core::seal::SealKeys;
-use excom_core::{ByteStream, Error, ErrorKind, Payload, Result, Value, ValueStore, XComBackend, XComKey};
+use excom_core::{
+    ByteStream, Error, ErrorKind, ObjectName, Payload, Result, Value, ValueStore, XComBackend, XComKey,
+};
 use futures_core::Stream;
 
 use crate::frame::{CODEC, Decoder, Encoder, Layout};
@@ -46,6 +48,11 @@ impl Offload {
     /// A backend over a store, with the keys that seal frames.
     pub fn new(store: Arc<dyn ValueStore>, keys: SealKeys, options: OffloadOptions) -> Self {
         Self { store, keys, options }
+    }
+
+    fn decoded(&self, object: &Object<'_>, name: &ObjectName, stored: ByteStream) -> Payload {
+        let (keys, key) = (self.keys.clone(), object.key.clone());
+        Payload::Stream(Box::pin(Decoder::new(stored, keys, key, object.version, name.to_string())))
     }
 
     fn mine(&self, object: &Object<'_>) -> Result<()> {
@@ -121,9 +128,25 @@ impl XComBackend for Offload {
         self.mine(object)?;
         let name = object.name();
         let stored = self.store.get(&name).await?;
-        let decoder =
-            Decoder::new(stored, self.keys.clone(), object.key.clone(), object.version, name.to_string());
-        Ok(Payload::Stream(Box::pin(decoder)))
+        Ok(self.decoded(object, &name, stored))
+    }
+
+    async fn deserialize_values(&self, objects: &[Object<'_>]) -> Vec<Result<Payload>> {
+        let mut mine = Vec::with_capacity(objects.len());
+        let refused: Vec<Result<()>> = objects.iter().map(|object| self.mine(object)).collect();
+        for (object, refused) in objects.iter().zip(&refused) {
+            if refused.is_ok() {
+                mine.push(object.name());
+            }
+        }
+        let mut stored = mine.iter().zip(self.store.get_many(&mine).await);
+        let untold = || Error::new(ErrorKind::Other, "the store told nothing of the object");
+        let decode = |(object, refused): (&Object<'_>, Result<()>)| {
+            refused?;
+            let (name, stored) = stored.next().ok_or_else(untold)?;
+            Ok(self.decoded(object, name, stored?))
+        };
+        objects.iter().zip(refused).map(decode).collect()
     }
 
     async fn purge(&self, object: &Object<'_>) -> Result<()> {
