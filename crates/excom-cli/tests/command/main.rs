@@ -14,6 +14,7 @@ mod python;
 mod removal;
 mod runs;
 mod settings;
+mod stores;
 mod task;
 mod trace;
 mod variables;
