@@ -73,7 +73,7 @@ pub(super) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     for attempt in &attempts {
         pushed.extend(engine.pushed_by(&caller, &ti, attempt.number).await?);
     }
-    let rendered = engine.rendered(&ti).await?;
+    let rendered = engine.rendered(&caller, &ti).await?;
     if output.json() {
         let rendered = match rendered {
             Some(rendered) => {

@@ -146,7 +146,7 @@ impl Engine {
         given: Option<Version>,
         value: Payload,
     ) -> Result<Prepared> {
-        self.0.settings.access.may_write(caller, key)?;
+        self.may_write(caller, key)?;
         let mut push = Push {
             key: key.clone(),
             version: given.unwrap_or_else(|| self.0.clock.version()),
@@ -158,7 +158,7 @@ impl Engine {
             stored: Stored::Inline(Value::null()),
             at: self.0.clock.now(),
         };
-        let sized = self.look_ahead(value).await?;
+        let sized = self.look_ahead(value, self.inline_limit(key)).await?;
         let size = match &sized {
             Sized::Value(value) => Some(value.size()),
             Sized::Long(_) => None,
@@ -170,9 +170,9 @@ impl Engine {
             Sized::Value(value) => disguise::look(value.bytes(), value.size(), value.shape()),
             Sized::Long(_) => None,
         };
-        match (self.backend().placement(key, size), sized) {
+        match (self.place(key, size), sized) {
             (Placement::Inline, Sized::Value(value)) => {
-                if value.size() > self.backend().inline_limit() {
+                if value.size() > self.inline_limit(key) {
                     return Err(self.too_large_inline(key, value.size()));
                 }
                 push.size = value.size();
@@ -182,7 +182,7 @@ impl Engine {
                 Ok(Prepared { push, stored: Pushed::Written, looks_like })
             }
             (Placement::Inline, Sized::Long(_)) => {
-                Err(self.too_large_inline(key, self.backend().inline_limit() + 1))
+                Err(self.too_large_inline(key, self.inline_limit(key) + 1))
             }
             (Placement::Offload(store), sized) => {
                 let store = store.to_owned();
@@ -244,7 +244,17 @@ impl Engine {
     }
 
     fn too_large_inline(&self, key: &XComKey, size: u64) -> Error {
-        let limit = self.backend().inline_limit();
+        let limit = self.inline_limit(key);
+        if self.stays_inline(key) {
+            let what = format!(
+                "{key} has {} or more; its key is among [xcom] inline_keys, which keeps at most {} in the \
+                 metadata database",
+                bytes(size),
+                bytes(limit)
+            );
+            return Error::new(ErrorKind::TooLarge, what)
+                .hint("push a smaller value, or take the key out of [xcom] inline_keys");
+        }
         Error::new(
             ErrorKind::TooLarge,
             format!(

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
     Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced,
-    Push, Pushed, ReadTarget, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scope, StartMode,
-    Started, Surroundings, Variable, being_removed, cleared_by, version_taken,
+    Push, Pushed, ReadTarget, Reads, RefusalCount, Removed, Rendered, RunFilter, RunInfo, RunState, Scope,
+    StartMode, Started, Surroundings, Variable, being_removed, cleared_by, version_taken,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::value::Value;
@@ -398,6 +398,29 @@ impl MetadataDb for Db {
         Ok(pushed)
     }
 
+    async fn note_refusals(&self, refusals: &[RefusalCount]) -> Result<()> {
+        let mut tables = self.lock();
+        for row in refusals {
+            let RefusalCount { rule, dag_id, task_id, target, count, first, last } = row.clone();
+            let known = tables.refusals.entry((rule, dag_id, task_id, target)).or_insert((0, first, last));
+            *known = (known.0 + count, known.1.min(first), known.2.max(last));
+        }
+        Ok(())
+    }
+
+    async fn refusals(&self, limit: u32) -> Result<Vec<RefusalCount>> {
+        let tables = self.lock();
+        let rows = tables.refusals.iter().map(|((rule, dag_id, task_id, target), (count, first, last))| {
+            let (rule, dag_id, task_id) = (rule.clone(), dag_id.clone(), task_id.clone());
+            let (target, count, first, last) = (target.clone(), *count, *first, *last);
+            RefusalCount { rule, dag_id, task_id, target, count, first, last }
+        });
+        let mut rows: Vec<RefusalCount> = rows.collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.last));
+        rows.truncate(limit as usize);
+        Ok(rows)
+    }
+
     async fn variable(&self, key: &str) -> Result<Option<Variable>> {
         Ok(self.lock().variables.get(key).cloned())
     }
@@ -533,9 +556,10 @@ impl MetadataDb for Db {
         for (key, entry) in loosened {
             tables.loosen(&key, &entry, cutoffs.at);
         }
-        let reads = tables.reads.len();
+        let reads = tables.reads.len() + tables.refusals.len();
         tables.reads.retain(|_, (_, _, last)| *last >= cutoffs.reads);
-        removed.reads = (reads - tables.reads.len()) as u64;
+        tables.refusals.retain(|_, (_, _, last)| *last >= cutoffs.reads);
+        removed.reads = (reads - tables.reads.len() - tables.refusals.len()) as u64;
         if let Some(before) = cutoffs.entries {
             let used: HashSet<(Arc<str>, Arc<str>)> = tables
                 .entries

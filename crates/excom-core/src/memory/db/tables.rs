@@ -24,6 +24,8 @@ pub(super) struct Tables {
     pub(super) history: BTreeMap<XComKey, Vec<Past>>,
     /// Count, first and last time by reader and target.
     pub(super) reads: HashMap<(Reader, ReadTarget), (u64, Timestamp, Timestamp)>,
+    /// Count, first and last time by rule, DAG, task and target.
+    pub(super) refusals: BTreeMap<(Arc<str>, Arc<str>, Arc<str>, String), (u64, Timestamp, Timestamp)>,
     pub(super) variables: BTreeMap<Arc<str>, Variable>,
     /// Objects without an entry; true when they are to be purged, false while they are being written.
     pub(super) loose: HashMap<(XComKey, Version), (LooseObject, bool)>,
