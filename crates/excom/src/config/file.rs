@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use excom_core::{Error, ErrorKind, Result};
 use toml::de::{DeTable, DeValue};
 
+use super::kind::Form;
 use super::table::{self, TABLE};
 use super::{Origin, Sources, unknown};
 
@@ -95,7 +96,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<Line>> {
             let spec = table::find(section, key).ok_or_else(|| unknown(Some(&origin), section, key))?;
             let text = match value.get_ref() {
                 DeValue::String(text) => text.to_string(),
-                DeValue::Integer(number) if spec.number => number.to_string(),
+                DeValue::Integer(number) if spec.form == Form::Number => number.to_string(),
+                DeValue::Boolean(value) if spec.form == Form::Boolean => value.to_string(),
+                DeValue::Array(parts) if spec.form == Form::List && parts.iter().all(is_text) => {
+                    let texts = parts.iter().filter_map(|part| part.get_ref().as_str());
+                    texts.collect::<Vec<_>>().join(", ")
+                }
                 other => {
                     let what = format!("{origin}: {spec} is {}; it takes {}", kind(other), spec.allowed);
                     return Err(Error::new(ErrorKind::Configuration, what)
@@ -106,6 +112,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<Line>> {
         }
     }
     Ok(lines)
+}
+
+fn is_text(part: &toml::Spanned<DeValue<'_>>) -> bool {
+    matches!(part.get_ref(), DeValue::String(_))
 }
 
 fn kind(value: &DeValue<'_>) -> &'static str {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use excom_core::engine::{Ledger, Reads, Writes};
+use excom_core::engine::{Exemption, Grant, Ledger, Offload, Pattern, Reads, Writes};
 use excom_db::sqlite::Durability;
 use excom_flow::contract::Contracts;
 
@@ -28,13 +28,26 @@ impl Refusal {
     }
 }
 
+/// What TOML may give instead of text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Nothing.
+    Text,
+    /// A bare number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A list of texts; in a text, commas are between them.
+    List,
+}
+
 /// A type of settings.
 pub(super) trait Kind: Sized {
     /// What may be written, for people.
     const ALLOWED: &'static str;
 
-    /// Whether TOML may give it as a bare number.
-    const NUMBER: bool = false;
+    /// How TOML may give it besides as text.
+    const FORM: Form = Form::Text;
 
     fn parse(text: &str) -> Result<Self, Refusal>;
 
@@ -90,7 +103,7 @@ impl fmt::Display for Size {
 
 impl Kind for Size {
     const ALLOWED: &'static str = "a number of bytes, such as 65536, 64KiB or 1MB";
-    const NUMBER: bool = true;
+    const FORM: Form = Form::Number;
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         text.parse().map_err(Refusal::new)
@@ -180,7 +193,7 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 
 impl Kind for u32 {
     const ALLOWED: &'static str = "a whole number from 1";
-    const NUMBER: bool = true;
+    const FORM: Form = Form::Number;
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         match text.parse() {
@@ -226,6 +239,77 @@ impl Kind for Backend {
     }
 }
 
+/// What `[xcom] mode` sets where nothing else does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Nothing: each setting has its own default.
+    Open,
+    /// All values outside of the database, tasks within their own run, every read noted before its answer.
+    Exclusive,
+}
+
+impl Kind for bool {
+    const ALLOWED: &'static str = "true or false";
+    const FORM: Form = Form::Boolean;
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        text.parse().map_err(|_| Refusal::new("is neither true nor false"))
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Kind for Vec<Pattern> {
+    const ALLOWED: &'static str = "a list of keys, where `*` at the end of one stands for any end";
+    const FORM: Form = Form::List;
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        Ok(parts(text).map(Pattern::new).collect())
+    }
+
+    fn text(&self) -> String {
+        joined(self)
+    }
+}
+
+impl Kind for Vec<Grant> {
+    const ALLOWED: &'static str =
+        "a list such as `report reads weather/choose_table`, `report/send reads weather/*`";
+    const FORM: Form = Form::List;
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        parts(text).map(|part| part.parse().map_err(Refusal::new)).collect()
+    }
+
+    fn text(&self) -> String {
+        joined(self)
+    }
+}
+
+impl Kind for Vec<Exemption> {
+    const ALLOWED: &'static str = "a list such as `weather until 2026-12-31`";
+    const FORM: Form = Form::List;
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        parts(text).map(|part| part.parse().map_err(Refusal::new)).collect()
+    }
+
+    fn text(&self) -> String {
+        joined(self)
+    }
+}
+
+/// What stands between the commas of a list.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+fn joined<T: fmt::Display>(parts: &[T]) -> String {
+    parts.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// A setting that is one of a few words.
 macro_rules! words {
     ($type:ty, $allowed:literal, $($word:literal => $value:path),*) => {
@@ -248,6 +332,8 @@ macro_rules! words {
 
 words!(Durability, "normal or full", "normal" => Self::Normal, "full" => Self::Full);
 words!(Writes, "any or own", "any" => Self::Any, "own" => Self::Own);
-words!(Reads, "any or run", "any" => Self::Any, "run" => Self::Run);
+words!(Reads, "any, run or declared", "any" => Self::Any, "run" => Self::Run, "declared" => Self::Declared);
+words!(Mode, "open or exclusive", "open" => Self::Open, "exclusive" => Self::Exclusive);
+words!(Offload, "threshold or all", "threshold" => Self::Threshold, "all" => Self::All);
 words!(Contracts, "refuse, warn or off", "refuse" => Self::Refuse, "warn" => Self::Warn, "off" => Self::Off);
 words!(Ledger, "batched, strict or off", "batched" => Self::Batched, "strict" => Self::Strict, "off" => Self::Off);

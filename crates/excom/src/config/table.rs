@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use excom_core::engine::{Ledger, Reads, Writes};
+use excom_core::engine::{Exemption, Grant, INLINE_KEYS, Ledger, Offload, Pattern, Reads, Writes};
 use excom_db::sqlite::Durability;
 use excom_flow::contract::Contracts;
 
 use super::backend::Backend;
-use super::kind::{Age, Kind, Refusal, Size};
+use super::kind::{Age, Form, Kind, Mode, Refusal, Size};
 use super::{Origin, Setting};
 
 /// What is fixed about a setting, and how to find it among [`Settings`].
@@ -28,7 +28,7 @@ pub struct Spec {
     pub allowed: &'static str,
     /// Names in the environment that are read besides [`Spec::variable`].
     pub also: &'static [Alias],
-    pub(super) number: bool,
+    pub(super) form: Form,
     pub(super) of: fn(&Settings) -> &dyn Slot,
     pub(super) of_mut: fn(&mut Settings) -> &mut dyn Slot,
 }
@@ -132,7 +132,7 @@ macro_rules! settings {
                 meaning: $meaning,
                 allowed: <$type as Kind>::ALLOWED,
                 also: &[$($($also),*)?],
-                number: <$type as Kind>::NUMBER,
+                form: <$type as Kind>::FORM,
                 of: |settings| &settings.$section.$key,
                 of_mut: |settings| &mut settings.$section.$key,
             },
@@ -177,6 +177,15 @@ settings! {
 
     /// `[xcom]`: values, access, and how long things are kept.
     xcom: XCom {
+        mode: Mode = Mode::Open,
+            "With `exclusive`: `offload = \"all\"`, `writes = \"own\"`, `reads = \"run\"` and \
+             `ledger = \"strict\"`, each unless it is set itself.";
+        offload: Offload = Offload::Threshold,
+            "Which values leave the metadata database for the backend's value store: with `threshold` those over \
+             `inline_limit`, with `all` every one. The beginning of each stays as its preview.";
+        inline_keys: Vec<Pattern> = INLINE_KEYS.map(Pattern::new).to_vec(),
+            "Keys whose values, of up to 1 MiB, never leave the metadata database. Airflow's scheduler and pages \
+             read those of the default there.";
         inline_limit: Size = Size(64 << 10),
             "Values up to this size are kept in the metadata database, larger ones in the value store.";
         soft_limit: Size = Size(16 << 20),
@@ -188,7 +197,17 @@ settings! {
         writes: Writes = Writes::Any,
             "Which XComs a task may write: `any`, or with `own` only those of its own task instance.";
         reads: Reads = Reads::Any,
-            "Which XComs a task may read: `any`, or with `run` only those of its own DAG run.";
+            "Which XComs a task may read: `any`, with `run` only those of its own DAG run, or with `declared` of \
+             these only its own task's, those of the tasks directly before it, and those that it takes as \
+             arguments. Other XComs that a template pulls are not declared.";
+        grants: Vec<Grant> = Vec::new(),
+            "What tasks may read beyond `reads`, in all runs: a DAG, or one task of it as DAG/TASK, reads what a \
+             task of a DAG pushed, with `*` at the end for all tasks that begin so.";
+        observe: bool = false,
+            "Nothing is refused by `writes` and `reads`; what would be is counted for `excom xcom refusals`.";
+        exempt: Vec<Exemption> = Vec::new(),
+            "DAGs that `writes`, `reads` and `offload` do not bind, each up to and including a day (in UTC), for the \
+             time of a migration. `excom doctor` shows them.";
         ledger: Ledger = Ledger::Batched,
             "How reads are noted: `batched` about once a second, `strict` before each answer, `off` not.";
         contracts: Contracts = Contracts::Refuse,
