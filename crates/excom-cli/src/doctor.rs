@@ -3,6 +3,7 @@
 //! Each thing looked at is a [`Check`]; one that cannot be looked at is a problem with what to do, and
 //! never keeps the others from being told.
 
+mod access;
 mod orphans;
 mod round_trip;
 
@@ -10,6 +11,7 @@ use std::path::Path;
 
 use excom::config::{Settings, Spec, find};
 use excom::core::db::Health;
+use excom::core::engine::Offload;
 use excom::embedded::{self, BACKEND_MARK, Home, SEAL_KEY_MARK};
 use excom::{Engine, Error};
 use serde_json::{Value as Json, json};
@@ -121,6 +123,7 @@ async fn look(settings: &Settings, output: &mut Output) -> Vec<Check> {
             checks.push(store(&engine, settings).await);
             metadata(&engine, settings, &mut checks).await;
             checks.push(key(&engine, &home).await);
+            access::look(&engine, settings, &mut checks).await;
             checks.push(orphans::look(&engine, settings).await);
             round_trip::run(&engine, settings, &mut checks).await;
             context::close(&engine, output).await;
@@ -144,8 +147,11 @@ fn setting(name: &'static str, section: &str, key: &str, value: &str, settings: 
 
 async fn store(engine: &Engine, settings: &Settings) -> Check {
     let values = shown(&Home::of(settings).values());
-    let over = settings.xcom.inline_limit.text();
-    let told = format!("files in {values}   values over {over}");
+    let which = match *settings.xcom.offload {
+        Offload::Threshold => format!("values over {}", settings.xcom.inline_limit.text()),
+        Offload::All => format!("all values but of {}", settings.xcom.inline_keys.text()),
+    };
+    let told = format!("files in {values}   {which}");
     match engine.backend().check().await {
         Ok(()) => Check::fine("store", told, json!({"id": "files", "folder": values})),
         Err(error) => Check::failed("store", told, &error),
