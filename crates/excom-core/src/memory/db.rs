@@ -401,21 +401,24 @@ impl MetadataDb for Db {
     async fn note_refusals(&self, refusals: &[RefusalCount]) -> Result<()> {
         let mut tables = self.lock();
         for row in refusals {
-            let RefusalCount { rule, dag_id, task_id, target, count, first, last } = row.clone();
-            let known = tables.refusals.entry((rule, dag_id, task_id, target)).or_insert((0, first, last));
-            *known = (known.0 + count, known.1.min(first), known.2.max(last));
+            let same = |known: &&mut RefusalCount| {
+                let of = (&known.rule, &known.dag_id, &known.task_id, &known.target);
+                of == (&row.rule, &row.dag_id, &row.task_id, &row.target)
+            };
+            match tables.refusals.iter_mut().find(same) {
+                Some(known) => {
+                    known.count += row.count;
+                    known.first = known.first.min(row.first);
+                    known.last = known.last.max(row.last);
+                }
+                None => tables.refusals.push(row.clone()),
+            }
         }
         Ok(())
     }
 
     async fn refusals(&self, limit: u32) -> Result<Vec<RefusalCount>> {
-        let tables = self.lock();
-        let rows = tables.refusals.iter().map(|((rule, dag_id, task_id, target), (count, first, last))| {
-            let (rule, dag_id, task_id) = (rule.clone(), dag_id.clone(), task_id.clone());
-            let (target, count, first, last) = (target.clone(), *count, *first, *last);
-            RefusalCount { rule, dag_id, task_id, target, count, first, last }
-        });
-        let mut rows: Vec<RefusalCount> = rows.collect();
+        let mut rows = self.lock().refusals.clone();
         rows.sort_by_key(|row| std::cmp::Reverse(row.last));
         rows.truncate(limit as usize);
         Ok(rows)
@@ -558,7 +561,7 @@ impl MetadataDb for Db {
         }
         let reads = tables.reads.len() + tables.refusals.len();
         tables.reads.retain(|_, (_, _, last)| *last >= cutoffs.reads);
-        tables.refusals.retain(|_, (_, _, last)| *last >= cutoffs.reads);
+        tables.refusals.retain(|row| row.last >= cutoffs.reads);
         removed.reads = (reads - tables.reads.len() - tables.refusals.len()) as u64;
         if let Some(before) = cutoffs.entries {
             let used: HashSet<(Arc<str>, Arc<str>)> = tables

@@ -361,8 +361,8 @@ impl From<&Settings> for engine::Settings {
                 grants: xcom.grants.to_vec(),
                 observe: *xcom.observe,
                 exempt: xcom.exempt.to_vec(),
-                writes_from: from(&xcom.writes, Writes::default()),
-                reads_from: from(&xcom.reads, Reads::default()),
+                writes_from: from(&xcom.writes),
+                reads_from: from(&xcom.reads),
             },
             ledger: *xcom.ledger,
             retention: engine::Retention {
@@ -377,6 +377,6 @@ impl From<&Settings> for engine::Settings {
 }
 
 /// Where a rule was set, as far as there is one.
-fn from<T: PartialEq>(rule: &Setting<T>, none: T) -> String {
-    if rule.value == none { String::new() } else { rule.origin.to_string() }
+fn from<T: PartialEq + Default>(rule: &Setting<T>) -> String {
+    if rule.value == T::default() { String::new() } else { rule.origin.to_string() }
 }
