@@ -15,7 +15,7 @@ use super::Engine;
 use crate::answer::{Answer, Forbidden};
 use crate::attempt::{Attempt, Caller};
 use crate::db::{Filter, Scope};
-use crate::{Error, ErrorKind, Result, TaskInstanceKey, XComKey};
+use crate::{Error, ErrorKind, Result, SequenceKey, TaskInstanceKey, UNMAPPED, XComKey};
 
 /// Which XComs tasks may write and read. People and the host itself are not bound by it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -247,6 +247,11 @@ impl Sight<'_> {
         }
         let rule = bound.refuse(|| format!("{}/{}", of.dag_id, of.task_id))?;
         Some(Answer::Forbidden(Box::new(Forbidden { key: key.clone(), rule })))
+    }
+
+    /// The refusal to read a sequence, told as one of its unmapped XCom.
+    pub(super) fn refusal_of(&self, key: &SequenceKey, prior: bool) -> Option<Answer> {
+        self.0.as_ref().and_then(|_| self.refusal(&key.at(UNMAPPED), prior))
     }
 
     /// Refuses, as an error, a look at an XCom that the caller may not read.

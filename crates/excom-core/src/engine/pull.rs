@@ -93,8 +93,7 @@ impl Engine {
     ) -> Result<Vec<TaskAnswer>> {
         let prior = options.include_prior_dates;
         let sight = self.sight(caller).await?;
-        let refusals: Vec<Option<Answer>> =
-            keys.iter().map(|key| sight.refusal(&key.at(-1), prior)).collect();
+        let refusals: Vec<Option<Answer>> = keys.iter().map(|key| sight.refusal_of(key, prior)).collect();
         let mut keys = Cow::Borrowed(keys);
         if prior {
             for (key, refusal) in keys.to_mut().iter_mut().zip(&refusals) {

@@ -349,7 +349,7 @@ impl Tracer<'_> {
     /// The elements of a sequence are as deep as it would be itself.
     async fn sequence(&mut self, key: SequenceKey, depth: u32) -> Result<Trace> {
         self.nodes = self.nodes.saturating_sub(1);
-        if self.sight.refusal(&key.at(-1), false).is_some() {
+        if self.sight.refusal_of(&key, false).is_some() {
             return Ok(leaf(Traced::Sequence { key, elements: 0 }));
         }
         let elements = self.engine.0.db.count(&key).await?;
