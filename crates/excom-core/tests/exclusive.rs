@@ -484,3 +484,19 @@ fn with_a_strict_ledger_all_of_a_call_is_noted_before_its_answer() {
         assert_eq!(noted.len(), 4, "{noted:?}");
     });
 }
+
+#[test]
+fn without_offload_all_the_backend_places_every_key() {
+    let world = world();
+    let key = ti("d", "r", "me").xcom("skipmixin_key").unwrap();
+    let pushed = |settings: Settings, value: Value| {
+        let engine = world.engine(settings);
+        pollster::block_on(engine.push(&ana(), &key, value.into())).unwrap().offloaded
+    };
+    let large = || Value::of(&"x".repeat(100)).unwrap();
+    assert!(pushed(Settings::default(), large()));
+    assert!(!pushed(Settings::default(), Value::of(&1).unwrap()));
+    let exempt = vec!["d until 9000-01-01".parse().unwrap()];
+    let access = Access { exempt, ..Access::default() };
+    assert!(pushed(Settings { offload: Offload::All, access, ..Settings::default() }, large()));
+}

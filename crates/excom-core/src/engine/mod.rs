@@ -62,7 +62,7 @@ pub struct Settings {
     pub hard_limit: u64,
     /// Which values leave the database.
     pub offload: Offload,
-    /// Keys whose values stay in the database, because others read them there.
+    /// Keys whose values stay in the database with [`Offload::All`], because others read them there.
     pub inline_keys: Vec<Pattern>,
     /// Who may read and write what.
     pub access: Access,

@@ -38,9 +38,16 @@ pub(super) enum Sized {
 }
 
 impl Engine {
-    /// Whether a key's values stay in the database although the backend has a store.
+    /// The store that takes every value of an XCom, if one does.
+    fn store_of_all(&self, key: &XComKey) -> Option<&str> {
+        let store = self.backend().store().filter(|_| self.0.settings.offload == Offload::All)?;
+        let exempt = self.0.settings.access.exempts(&key.ti.dag_id, || self.0.clock.now());
+        (!exempt).then_some(store)
+    }
+
+    /// Whether a value stays in the database for its key, where every other goes to the store.
     pub(super) fn stays_inline(&self, key: &XComKey) -> bool {
-        self.backend().store().is_some() && self.0.settings.inline_keys.iter().any(|it| it.fits(&key.key))
+        self.store_of_all(key).is_some() && self.0.settings.inline_keys.iter().any(|it| it.fits(&key.key))
     }
 
     /// The most bytes that an XCom may have in the database.
@@ -51,13 +58,10 @@ impl Engine {
 
     /// Where a value goes.
     pub(super) fn place(&self, key: &XComKey, size: Option<u64>) -> Placement<'_> {
-        if self.stays_inline(key) {
-            return Placement::Inline;
-        }
-        let exempt = || self.0.settings.access.exempts(&key.ti.dag_id, || self.0.clock.now());
-        match self.backend().store() {
-            Some(store) if self.0.settings.offload == Offload::All && !exempt() => Placement::Offload(store),
-            _ => self.backend().placement(key, size),
+        match self.store_of_all(key) {
+            Some(_) if self.stays_inline(key) => Placement::Inline,
+            Some(store) => Placement::Offload(store),
+            None => self.backend().placement(key, size),
         }
     }
 

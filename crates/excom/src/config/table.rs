@@ -184,8 +184,8 @@ settings! {
             "Which values leave the metadata database for the backend's value store: with `threshold` those over \
              `inline_limit`, with `all` every one. The beginning of each stays as its preview.";
         inline_keys: Vec<Pattern> = INLINE_KEYS.map(Pattern::new).to_vec(),
-            "Keys whose values, of up to 1 MiB, never leave the metadata database. Airflow's scheduler and pages \
-             read those of the default there.";
+            "Keys whose values, of up to 1 MiB, stay in the metadata database with `offload = \"all\"`. Airflow's \
+             scheduler and pages read those of the default there.";
         inline_limit: Size = Size(64 << 10),
             "Values up to this size are kept in the metadata database, larger ones in the value store.";
         soft_limit: Size = Size(16 << 20),
