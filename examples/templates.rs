@@ -76,7 +76,7 @@ async fn two_days(folder: &Path) -> std::result::Result<(String, Vec<(String, St
     let ti = |task| TaskInstanceKey::new("warm_days", &*run_id, task, UNMAPPED);
     let (me, result) = (Caller::user("example"), [ti("tell")?.return_value()]);
     let told: String = engine.pull(&me, &result, PullOptions::default()).await?.remove(0).value()?.get()?;
-    let rendered = engine.rendered(&ti("warm")?).await?.ok_or("the fields are kept")?;
+    let rendered = engine.rendered(&me, &ti("warm")?).await?.ok_or("the fields are kept")?;
     let text = |value: &Value| value.get::<String>().unwrap_or_else(|_| value.as_str().to_owned());
     Ok((told, rendered.fields.iter().map(|(name, value)| (name.clone(), text(value))).collect()))
 }

@@ -53,7 +53,7 @@ pub(crate) fn command() -> Command {
                 .about("Push, pull and look at XComs")
                 .subcommand_required(true)
                 .arg_required_else_help(true)
-                .subcommands([push(), pull(), get(), list(), history(), clear(), delete()]),
+                .subcommands([push(), pull(), get(), list(), history(), refusals(), clear(), delete()]),
         )
         .subcommand(variable())
         .subcommand(runs())
@@ -177,6 +177,16 @@ fn history() -> Command {
                 .help("Print the value of this version, while its bytes are kept"),
         )
         .after_long_help(IN_A_TASK)
+}
+
+fn refusals() -> Command {
+    Command::new("refusals")
+        .about("Show what tasks did that would be refused, while [xcom] observe only counts it")
+        .arg(limit("100"))
+        .after_long_help(
+            "The most recent first: the task, what it read or wrote (as DAG/TASK), and the rule against it.\n\
+             What should stay allowed is a line of [xcom] grants.",
+        )
 }
 
 fn clear() -> Command {

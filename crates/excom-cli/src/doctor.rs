@@ -3,6 +3,7 @@
 //! Each thing looked at is a [`Check`]; one that cannot be looked at is a problem with what to do, and
 //! never keeps the others from being told.
 
+mod access;
 mod orphans;
 mod round_trip;
 
@@ -10,6 +11,7 @@ use std::path::Path;
 
 use excom::config::{Backend, Settings, Spec, find};
 use excom::core::db::{Health, Occupied};
+use excom::core::engine::Offload;
 use excom::embedded::{self, Home};
 use excom::{Engine, Error};
 use serde_json::{Value as Json, json};
@@ -121,6 +123,7 @@ async fn look(settings: &Settings, output: &mut Output) -> Vec<Check> {
             checks.push(store(&engine, settings).await);
             metadata(&engine, settings, &mut checks).await;
             checks.push(key(&engine, settings).await);
+            access::look(&engine, settings, &mut checks).await;
             checks.push(orphans::look(&engine, settings).await);
             round_trip::run(&engine, settings, &mut checks).await;
             context::close(&engine, output).await;
@@ -144,12 +147,13 @@ fn setting(name: &'static str, section: &str, key: &str, value: &str, settings: 
 
 async fn store(engine: &Engine, settings: &Settings) -> Check {
     let backend = engine.backend();
+    let which = match *settings.xcom.offload {
+        Offload::Threshold => format!("values over {}", settings.xcom.inline_limit.text()),
+        Offload::All => format!("all values but of {}", settings.xcom.inline_keys.text()),
+    };
     let told = match *settings.core.xcom_backend {
-        Backend::Database => {
-            let values = shown(&Home::of(settings).values());
-            format!("files in {values}   values over {}", settings.xcom.inline_limit.text())
-        }
-        _ => backend.to_string(),
+        Backend::Database => format!("files in {}   {which}", shown(&Home::of(settings).values())),
+        _ => format!("{backend}   {which}"),
     };
     let data = json!({"id": backend.store(), "backend": backend.to_string()});
     match backend.check().await {
@@ -217,7 +221,7 @@ async fn key(engine: &Engine, settings: &Settings) -> Check {
         1 => String::new(),
         all => format!("   and {}", text::count(all as u64 - 1, "older key")),
     };
-    let own = settings.seal.keys.0.is_empty();
+    let own = settings.seal.keys.is_empty();
     let place = if own { shown(&path) } else { format!("[seal] keys, from {}", settings.seal.keys.origin()) };
     let told = format!("fingerprint {fingerprint}   in {place}{others}");
     let check = Check::fine("key", told, json!({"fingerprint": fingerprint, "keys": ids}));

@@ -5,6 +5,7 @@ mod history;
 mod list;
 mod pull;
 mod push;
+mod refusals;
 mod removal;
 
 use clap::ArgMatches;
@@ -23,6 +24,7 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         Some(("get", matches)) => get::run(context, matches, output).await,
         Some(("list", matches)) => list::run(context, matches, output).await,
         Some(("history", matches)) => history::run(context, matches, output).await,
+        Some(("refusals", matches)) => refusals::run(context, matches, output).await,
         Some(("clear", matches)) => removal::clear(context, matches, output).await,
         Some(("delete", matches)) => removal::delete(context, matches, output).await,
         _ => Ok(()),

@@ -217,8 +217,8 @@ impl Answer {
             Self::Expired(_) => {
                 vec!["run the task again, or keep values longer with [xcom] retention".into()]
             }
-            Self::Forbidden(forbidden) => {
-                vec![format!("the rule is {}; pull within it, or change the setting", forbidden.rule)]
+            Self::Forbidden(_) => {
+                vec!["pull within the rule, allow it with [xcom] grants, or change the setting".into()]
             }
             Self::Corrupt(_) | Self::Lost(_) => {
                 vec!["restore the object from a backup, or clear the task and run it again".into()]

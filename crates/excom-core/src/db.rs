@@ -208,6 +208,25 @@ pub struct LedgerRow {
     pub last: Timestamp,
 }
 
+/// How often a task did what a rule stands against, while the rules were only observed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusalCount {
+    /// The rule, as it is set: `[xcom] reads = "run"`.
+    pub rule: Arc<str>,
+    /// The DAG of the task that it binds.
+    pub dag_id: Arc<str>,
+    /// The task.
+    pub task_id: Arc<str>,
+    /// What it read or wrote, as `DAG/TASK`, with `*` for any.
+    pub target: String,
+    /// How many times.
+    pub count: u64,
+    /// The first time.
+    pub first: Timestamp,
+    /// The last time.
+    pub last: Timestamp,
+}
+
 /// An object without an entry: being written, or to be purged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LooseObject {
@@ -230,7 +249,7 @@ pub struct Removed {
     pub past_bytes: u64,
     /// Earlier versions that were forgotten.
     pub past_entries: u64,
-    /// Ledger rows.
+    /// Ledger rows, and counts of what would be refused.
     pub reads: u64,
     /// Old runs without any entry or history, with their task instances: finished ones, and those that only
     /// seem to run, because no task of them started for as long.
@@ -261,7 +280,7 @@ pub struct Cutoffs {
     pub past_bytes: Timestamp,
     /// Versions that ended before are forgotten.
     pub past_entries: Timestamp,
-    /// Ledger rows last used before go.
+    /// Ledger rows, and counts of what would be refused, last used before go.
     pub reads: Timestamp,
     /// Now.
     pub at: Timestamp,
@@ -455,6 +474,12 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
 
     /// What an attempt pushed under keys of its own task instance, also versions that ended; oldest first.
     async fn pushed_by(&self, ti: &TaskInstanceKey, number: u32) -> Result<Vec<EntryInfo>>;
+
+    /// Adds to the counts of what would be refused.
+    async fn note_refusals(&self, refusals: &[RefusalCount]) -> Result<()>;
+
+    /// Counts of what would be refused, the most recent first, at most so many.
+    async fn refusals(&self, limit: u32) -> Result<Vec<RefusalCount>>;
 
     // ---- variables and DAG versions
 

@@ -1,4 +1,4 @@
-//! Two DAGs as a program, for tests that drive it as a shell does: kill it, stop it, go on, run tasks again.
+//! DAGs as a program, for tests that drive it as a shell does: kill it, stop it, go on, run tasks again.
 //!
 //! The tasks of `steps` write down that they ran, in a folder that the test gives; files there make one wait or
 //! fail.
@@ -102,4 +102,12 @@ fn shapes(dag: &Dag) {
     dag.bash("stop", "true").after(end).teardown_of(cluster);
 }
 
-excom::main!([steps, shapes]);
+/// A template pulls from a task that is not told to come before its own.
+#[dag]
+fn curious(dag: &Dag) {
+    let secret = dag.bash("secret", "echo 1");
+    let between = dag.bash("between", "true").after(secret);
+    dag.bash("tell", "echo {{ ti.xcom_pull('secret') }}").after(between);
+}
+
+excom::main!([steps, shapes, curious]);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use excom::config::Settings;
 use excom::core::db::Scope;
+use excom::core::engine::Offload;
 use excom::{Answer, Caller, Engine, Error, ErrorKind, PullOptions, Result, TaskInstanceKey, Value, XComKey};
 use serde_json::json;
 
@@ -27,7 +28,8 @@ struct Times {
 pub(super) async fn run(engine: &Engine, settings: &Settings, checks: &mut Vec<Check>) {
     let over = settings.xcom.inline_limit.0 + 1;
     let large = over <= LARGEST.min(settings.xcom.hard_limit.0);
-    for (place, size) in [("database", Some(32)), ("files", large.then_some(over.max(3)))] {
+    let inline = *settings.xcom.offload == Offload::Threshold;
+    for (place, size) in [("database", inline.then_some(32)), ("files", large.then_some(over.max(3)))] {
         let Some(size) = size else { continue };
         checks.push(match round_trip(engine, place, size).await {
             Ok(times) => Check::fine(

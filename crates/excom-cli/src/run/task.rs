@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::output::{Output, Style};
 use crate::stop::{NoValue, Stop};
 use crate::text::{self, Table};
@@ -73,7 +73,8 @@ pub(super) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     for attempt in &attempts {
         pushed.extend(engine.pushed_by(&caller, &ti, attempt.number).await?);
     }
-    let rendered = engine.rendered(&ti).await?;
+    let rendered = engine.rendered(&caller, &ti).await?;
+    context::close(&engine, output).await;
     if output.json() {
         let rendered = match rendered {
             Some(rendered) => {

@@ -40,6 +40,7 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     let limit = matches.get_one::<u32>("limit").copied().unwrap_or(20);
     let current = current(&engine, &caller, &key).await?;
     let past = engine.history(&caller, &key, limit.saturating_sub(u32::from(current.is_some()))).await?;
+    context::close(&engine, output).await;
     if current.is_none() && past.is_empty() {
         let answer = engine.pull(&caller, std::slice::from_ref(&key), PullOptions::default()).await?.pop();
         return answer.map_or(Ok(()), |answer| Err(no_value(answer, empty)));

@@ -4,6 +4,7 @@
 
 mod contracts;
 mod doctor;
+mod exclusive;
 mod instances;
 mod names;
 mod pages;

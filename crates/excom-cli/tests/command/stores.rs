@@ -48,7 +48,10 @@ fn old_values_are_read_where_they_were_after_a_switch() {
     assert!(told.out.contains("values are where another backend put them: 1 in database("), "{told:?}");
 
     // Airflow's format beside Excom's own: each is read for what it is.
-    shell.file("excom.toml", &format!("{settings}xcom_objectstorage_compression = 'gzip'\n[xcom]\nobject_format = 'airflow'\n"));
+    shell.file(
+        "excom.toml",
+        &format!("{settings}xcom_objectstorage_compression = 'gzip'\n[xcom]\nobject_format = 'airflow'\n"),
+    );
     push(&shell, "airflow", "c");
     let folder = std::fs::read_dir(place.join("weather/r1/count")).unwrap().flatten();
     let names: Vec<String> = folder.map(|file| file.file_name().into_string().unwrap()).collect();

@@ -419,8 +419,10 @@ pub async fn a_missing_value_has_hints(h: &Harness) {
 
 /// Tasks are held to the rules that are set; people are not.
 pub async fn access_rules_hold(h: &Harness) {
-    let settings =
-        Settings { access: Access { writes: Writes::Own, reads: Reads::Run }, ..Settings::default() };
+    let settings = Settings {
+        access: Access { writes: Writes::Own, reads: Reads::Run, ..Access::default() },
+        ..Settings::default()
+    };
     let strict = h.with(settings);
     let me = h.start("me", -1).await;
     let elsewhere = XComKey::new("d", "r0", "t", -1, "k").unwrap();

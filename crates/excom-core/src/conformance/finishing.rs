@@ -156,32 +156,32 @@ pub async fn rendered_fields_are_of_the_newest_try(h: &Harness) {
             [("sql", "\"SELECT \\u0000 'é'\""), ("env", "{\"b\": 1.0, \"a\": [null]}"), ("\"n\"", last)];
         fields.map(|(name, json)| (name.to_owned(), value(json)))
     };
-    assert_eq!(h.engine.rendered(&ti("t", 3)).await.unwrap(), None);
+    assert_eq!(h.engine.rendered(&user(), &ti("t", 3)).await.unwrap(), None);
     h.engine.note_rendered(attempt(&me), &fields("1")).await.unwrap();
     h.engine.note_rendered(attempt(&me), &fields("2")).await.unwrap();
     assert_eq!(
-        h.engine.rendered(&ti("t", 3)).await.unwrap(),
+        h.engine.rendered(&user(), &ti("t", 3)).await.unwrap(),
         Some(Rendered { number: 1, fields: fields("2").to_vec() })
     );
     let second = h.start("t", 3).await;
     refused(h.engine.note_rendered(attempt(&me), &fields("3")).await, ErrorKind::Superseded);
     assert_eq!(
-        h.engine.rendered(&ti("t", 3)).await.unwrap().unwrap().number,
+        h.engine.rendered(&user(), &ti("t", 3)).await.unwrap().unwrap().number,
         1,
         "until the second notes its own"
     );
     let long = vec![("env".to_owned(), value(&format!("\"{}\"", "x".repeat(5000))))];
     h.engine.note_rendered(attempt(&second), &long).await.unwrap();
-    let kept = h.engine.rendered(&ti("t", 3)).await.unwrap().unwrap();
+    let kept = h.engine.rendered(&user(), &ti("t", 3)).await.unwrap().unwrap();
     assert_eq!(kept.number, 2);
     assert!(
         kept.fields[0].1.size() < 4200 && kept.fields[0].1.as_str().ends_with("… (5000 bytes)\""),
         "{kept:?}"
     );
-    assert_eq!(h.engine.rendered(&ti("t", 4)).await.unwrap(), None);
+    assert_eq!(h.engine.rendered(&user(), &ti("t", 4)).await.unwrap(), None);
     let stranger = Attempt { ti: ti("t", 4), id: h.engine.clock().attempt_id() };
     refused(h.engine.note_rendered(&stranger, &fields("1")).await, ErrorKind::NotStarted);
     // A delete of the task instance's XComs takes what was rendered from XComs too.
     h.engine.delete(&user(), &crate::db::Scope::TaskInstance(ti("t", 3))).await.unwrap();
-    assert_eq!(h.engine.rendered(&ti("t", 3)).await.unwrap(), None);
+    assert_eq!(h.engine.rendered(&user(), &ti("t", 3)).await.unwrap(), None);
 }

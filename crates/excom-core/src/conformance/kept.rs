@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Harness, large, text, ti, user, value, xcom};
 use crate::answer::Answer;
-use crate::db::{DagRun, LooseObject, Occupied, ReadTarget, Scope};
+use crate::db::{DagRun, LooseObject, Occupied, ReadTarget, RefusalCount, Scope};
 use crate::engine::{Ledger, Settings};
 use crate::entry::EndReason;
 use crate::{Caller, Clock, ErrorKind, ObjectName, ValueStore as _, Version};
@@ -132,6 +132,29 @@ pub async fn a_strict_ledger_is_written_first(h: &Harness) {
     off.pull(&user(), std::slice::from_ref(&key), Default::default()).await.unwrap();
     let rows = h.engine.db().readers(&key).await.unwrap();
     assert_eq!((rows.len(), rows[0].count), (1, 1));
+}
+
+/// Counts of one thing are added up, also from several processes; old ones go when the ledger's rows do.
+pub async fn refusals_are_counted_and_kept_as_long_as_reads(h: &Harness) {
+    let db = h.engine.db();
+    let row = |target: &str, count, seconds: i64| {
+        let at = h.clock.now() + jiff::SignedDuration::from_secs(seconds);
+        let (rule, target) = ("[xcom] reads = \"run\"".into(), target.to_owned());
+        RefusalCount { rule, dag_id: "d".into(), task_id: "é".into(), target, count, first: at, last: at }
+    };
+    assert_eq!(db.refusals(10).await.unwrap(), []);
+    db.note_refusals(&[row("a/*", 1, 5), row("b/t", 2, 7)]).await.unwrap();
+    db.note_refusals(&[row("a/*", 3, 9), row("a/*", 1, 1)]).await.unwrap();
+    let added = RefusalCount { first: row("", 0, 1).first, ..row("a/*", 5, 9) };
+    assert_eq!(db.refusals(10).await.unwrap(), [added.clone(), row("b/t", 2, 7)]);
+    assert_eq!(db.refusals(1).await.unwrap(), [added]);
+
+    let later = row("b/t", 1, 60 * 24 * 3600);
+    db.note_refusals(std::slice::from_ref(&later)).await.unwrap();
+    h.clock.advance(91 * DAY);
+    h.engine.prune().await.unwrap();
+    let kept = db.refusals(10).await.unwrap();
+    assert_eq!(kept.iter().map(|row| (&*row.target, row.count)).collect::<Vec<_>>(), [("b/t", 3)]);
 }
 
 /// Entries expire, bytes of history go before the rest of it, ledger and empty runs go at last.

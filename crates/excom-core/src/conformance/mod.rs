@@ -209,6 +209,7 @@ macro_rules! metadata_db_conformance {
             history_tells_who_and_why
             the_ledger_counts_reads
             a_strict_ledger_is_written_first
+            refusals_are_counted_and_kept_as_long_as_reads
             retention_expires_and_forgets
             upkeep_prunes_now_and_then
             abandoned_pushes_are_collected

@@ -14,7 +14,7 @@ impl Engine {
     /// # Errors
     /// When the database cannot be read or written; [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden).
     pub async fn reads_of(&self, caller: &Caller, ti: &TaskInstanceKey) -> Result<Vec<LedgerRow>> {
-        self.may_look(caller, &ti.return_value())?;
+        self.may_look(caller, &ti.return_value()).await?;
         self.flush_reads().await?;
         self.0.db.reads_of(ti).await
     }
@@ -48,7 +48,7 @@ impl Engine {
         ti: &TaskInstanceKey,
         number: u32,
     ) -> Result<Vec<TracedVersion>> {
-        self.may_look(caller, &ti.return_value())?;
+        self.may_look(caller, &ti.return_value()).await?;
         let mut pushed = Vec::new();
         for info in self.0.db.pushed_by(ti, number).await? {
             // What retention took away in between was not there.
@@ -68,7 +68,7 @@ impl Engine {
         key: &XComKey,
         version: Option<Version>,
     ) -> Result<Option<TracedVersion>> {
-        self.may_look(caller, key)?;
+        self.may_look(caller, key).await?;
         self.find_version(key, version).await
     }
 }

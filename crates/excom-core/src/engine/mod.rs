@@ -5,6 +5,7 @@
 
 mod access;
 mod backends;
+mod declared;
 mod disguise;
 mod footprint;
 mod instances;
@@ -13,6 +14,7 @@ mod local;
 mod offload;
 mod pull;
 mod push;
+mod refusals;
 mod rendered;
 mod retention;
 mod sequence;
@@ -26,10 +28,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use access::{Access, Reads, Writes};
+pub use access::{Access, Exemption, Grant, Pattern, Reads, Writes};
 pub use instances::TaskInstances;
 pub use ledger::Ledger;
 pub use local::LocalChannel;
+pub use offload::Offload;
 pub use pull::TaskAnswer;
 pub use push::Receipt;
 pub use retention::Retention;
@@ -48,6 +51,10 @@ use crate::{Result, TaskInstanceKey, XComKey};
 /// The hard limit of values in the metadata database, in bytes, unless set otherwise: 1 MiB.
 pub const INLINE_HARD_LIMIT: u64 = 1 << 20;
 
+/// Keys that Airflow's scheduler and pages read straight from the database, where they know no references:
+/// what branches skip, whether the run before is over, and the links of operators.
+pub const INLINE_KEYS: [&str; 3] = ["skipmixin_key", "past_depends_met", "_link_*"];
+
 /// What the engine is set to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -55,6 +62,10 @@ pub struct Settings {
     pub soft_limit: u64,
     /// A push over this many bytes is refused.
     pub hard_limit: u64,
+    /// Which values leave the database.
+    pub offload: Offload,
+    /// Keys whose values stay in the database with [`Offload::All`], because others read them there.
+    pub inline_keys: Vec<Pattern>,
     /// Who may read and write what.
     pub access: Access,
     /// How reads are noted.
@@ -70,6 +81,8 @@ impl Default for Settings {
         Self {
             soft_limit: 16 << 20,
             hard_limit: 1 << 30,
+            offload: Offload::default(),
+            inline_keys: INLINE_KEYS.map(Pattern::new).to_vec(),
             access: Access::default(),
             ledger: Ledger::default(),
             retention: Retention::default(),
@@ -90,6 +103,8 @@ struct Inner {
     settings: Settings,
     overrides: BTreeMap<String, String>,
     reads: ledger::Buffer,
+    refusals: refusals::Tally,
+    declared: declared::Declared,
     /// When a step of pruning was done last.
     pruned: Mutex<Option<Timestamp>>,
 }
@@ -161,6 +176,8 @@ impl Builder {
                 self.others,
             ),
             reads: ledger::Buffer::new(),
+            refusals: refusals::Tally::default(),
+            declared: declared::Declared::default(),
             pruned: Mutex::default(),
             db: self.db,
             clock: self.clock,
@@ -220,7 +237,9 @@ impl Engine {
     /// # Errors
     /// When the database cannot be written.
     pub async fn register_run(&self, run: &DagRun) -> Result<()> {
-        self.0.db.register_run(run).await
+        self.0.db.register_run(run).await?;
+        self.0.declared.forget_run(&run.dag_id, &run.run_id);
+        Ok(())
     }
 
     /// Makes a run known and sets it running; one that was started before goes on.
@@ -228,7 +247,9 @@ impl Engine {
     /// # Errors
     /// When the database cannot be written.
     pub async fn start_run(&self, run: &DagRun) -> Result<()> {
-        self.0.db.start_run(run, self.0.clock.now()).await
+        self.0.db.start_run(run, self.0.clock.now()).await?;
+        self.0.declared.forget_run(&run.dag_id, &run.run_id);
+        Ok(())
     }
 
     /// Tells how a run stands or ended.
@@ -313,7 +334,7 @@ impl Engine {
         after: Option<&XComKey>,
         limit: u32,
     ) -> Result<Page<EntryInfo>> {
-        self.0.settings.access.may_list(caller, filter)?;
+        self.sight(caller).await?.permit_list(filter)?;
         let mut page = self.0.db.list(filter, after, limit).await?;
         for info in &mut page.items {
             info.preview = self.backend().orm_deserialize_value(info);
@@ -326,7 +347,7 @@ impl Engine {
     /// # Errors
     /// When the database cannot be read; [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden).
     pub async fn history(&self, caller: &Caller, key: &XComKey, limit: u32) -> Result<Vec<PastEntry>> {
-        self.may_look(caller, key)?;
+        self.may_look(caller, key).await?;
         self.0.db.history(key, limit).await
     }
 
@@ -365,17 +386,9 @@ impl Engine {
     /// # Errors
     /// When the database cannot be read or written; [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden).
     pub async fn readers(&self, caller: &Caller, key: &XComKey) -> Result<Vec<LedgerRow>> {
-        self.may_look(caller, key)?;
+        self.may_look(caller, key).await?;
         self.flush_reads().await?;
         self.0.db.readers(key).await
-    }
-
-    /// Refuses, as an error, a look at an XCom that the caller may not read.
-    fn may_look(&self, caller: &Caller, key: &XComKey) -> Result<()> {
-        match self.0.settings.access.refuse_read(caller, key, false) {
-            Some(refusal) => Err(refusal.into_error()),
-            None => Ok(()),
-        }
     }
 
     /// How the database is.
@@ -397,6 +410,7 @@ impl Engine {
     /// # Errors
     /// When the database cannot be written.
     pub async fn close(&self) -> Result<()> {
-        self.flush_reads().await
+        self.flush_reads().await?;
+        self.flush_refusals().await
     }
 }

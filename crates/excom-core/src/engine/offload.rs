@@ -7,17 +7,29 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::push::too_large;
-use super::{Engine, disguise};
-use crate::backend::{self, Object};
+use super::{Engine, INLINE_HARD_LIMIT, disguise};
+use crate::backend::{self, Object, Placement};
 use crate::db::{LooseObject, Push, Pushed};
 use crate::entry::{Stored, Version};
 use crate::json::{Scanner, Shape};
 use crate::seal::Sealed;
 use crate::value::{self, ByteStream, ContentHash, Payload, Value};
 use crate::{Error, ErrorKind, Result, XComKey};
+
+/// Which values leave the database, when the backend has a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Offload {
+    /// Those that the backend does not want inline: large ones.
+    #[default]
+    Threshold,
+    /// All, except of keys that stay inline.
+    All,
+}
 
 /// A payload whose size is known when it is small.
 pub(super) enum Sized {
@@ -26,6 +38,33 @@ pub(super) enum Sized {
 }
 
 impl Engine {
+    /// The store that takes every value of an XCom, if one does.
+    fn store_of_all(&self, key: &XComKey) -> Option<&str> {
+        let store = self.backend().store().filter(|_| self.0.settings.offload == Offload::All)?;
+        let exempt = self.0.settings.access.exempts(&key.ti.dag_id, || self.0.clock.now());
+        (!exempt).then_some(store)
+    }
+
+    /// Whether a value stays in the database for its key, where every other goes to the store.
+    pub(super) fn stays_inline(&self, key: &XComKey) -> bool {
+        self.store_of_all(key).is_some() && self.0.settings.inline_keys.iter().any(|it| it.fits(&key.key))
+    }
+
+    /// The most bytes that an XCom may have in the database.
+    pub(super) fn inline_limit(&self, key: &XComKey) -> u64 {
+        let limit = self.backend().inline_limit();
+        if self.stays_inline(key) { limit.max(INLINE_HARD_LIMIT) } else { limit }
+    }
+
+    /// Where a value goes.
+    pub(super) fn place(&self, key: &XComKey, value: Option<&Value>) -> Placement<'_> {
+        match self.store_of_all(key) {
+            Some(_) if self.stays_inline(key) => Placement::Inline,
+            Some(store) => Placement::Offload(store),
+            None => self.backend().placement(key, value),
+        }
+    }
+
     /// Intent, object, and then what the entry needs to know of it.
     pub(super) async fn offload(
         &self,
@@ -97,12 +136,11 @@ impl Engine {
 
     /// Reads a stream as far as a value may be inline. What ends there is a value, what goes on is
     /// put together again.
-    pub(super) async fn look_ahead(&self, payload: Payload) -> Result<Sized> {
+    pub(super) async fn look_ahead(&self, payload: Payload, limit: u64) -> Result<Sized> {
         let mut stream = match payload {
             Payload::Value(value) => return Ok(Sized::Value(value)),
             Payload::Stream(stream) => stream,
         };
-        let limit = self.backend().inline_limit();
         let mut ahead = BytesMut::new();
         while ahead.len() as u64 <= limit {
             match poll_fn(|cx| stream.as_mut().poll_next(cx)).await {

@@ -1,6 +1,6 @@
 //! Pull: any number of XComs in one call, an answer for each.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -46,21 +46,22 @@ impl Engine {
     /// When the database cannot be read, or (with a strict ledger) the reads not noted. What concerns
     /// one XCom is in its answer.
     pub async fn pull(&self, caller: &Caller, keys: &[XComKey], options: PullOptions) -> Result<Vec<Answer>> {
-        if options.include_prior_dates {
-            let mut resolved = Vec::with_capacity(keys.len());
-            for key in keys {
-                resolved.push(self.prior(key, Some(key.ti.map_index)).await?);
+        let prior = options.include_prior_dates;
+        let sight = self.sight(caller).await?;
+        let refusals: Vec<Option<Answer>> = keys.iter().map(|key| sight.refusal(key, prior)).collect();
+        let mut keys = Cow::Borrowed(keys);
+        if prior {
+            for (key, refusal) in keys.to_mut().iter_mut().zip(&refusals) {
+                if refusal.is_none() {
+                    *key = self.prior(key, Some(key.ti.map_index)).await?;
+                }
             }
-            return self.pull_keys(caller, &resolved, true).await;
         }
-        self.pull_keys(caller, keys, false).await
-    }
-
-    async fn pull_keys(&self, caller: &Caller, keys: &[XComKey], prior: bool) -> Result<Vec<Answer>> {
-        let entries = self.0.db.entries(keys).await?;
-        let asked = keys.iter().zip(entries).map(|(key, entry)| {
-            (key, self.0.settings.access.refuse_read(caller, key, prior).map_or(Ok(entry), Err))
-        });
+        let entries = self.0.db.entries(&keys).await?;
+        let asked = keys
+            .iter()
+            .zip(entries.into_iter().zip(refusals))
+            .map(|(key, (entry, refusal))| (key, refusal.map_or(Ok(entry), Err)));
         let answers = self.answers(asked.collect()).await?;
         let read = keys
             .iter()
@@ -90,28 +91,27 @@ impl Engine {
         keys: &[SequenceKey],
         options: PullOptions,
     ) -> Result<Vec<TaskAnswer>> {
-        let resolved: Vec<SequenceKey>;
-        let mut wanted = keys;
-        if options.include_prior_dates {
-            let mut all = Vec::with_capacity(keys.len());
-            for key in keys {
-                all.push(self.prior(&key.at(-1), None).await?.sequence());
+        let prior = options.include_prior_dates;
+        let sight = self.sight(caller).await?;
+        let refusals: Vec<Option<Answer>> = keys.iter().map(|key| sight.refusal_of(key, prior)).collect();
+        let mut keys = Cow::Borrowed(keys);
+        if prior {
+            for (key, refusal) in keys.to_mut().iter_mut().zip(&refusals) {
+                if refusal.is_none() {
+                    *key = self.prior(&key.at(-1), None).await?.sequence();
+                }
             }
-            resolved = all;
-            wanted = &resolved;
         }
-        let produced = self.0.db.produced(wanted).await?;
-        let mut answers = Vec::with_capacity(wanted.len());
+        let produced = self.0.db.produced(&keys).await?;
+        let mut answers = Vec::with_capacity(keys.len());
         let mut read: Vec<(XComKey, crate::Version)> = Vec::new();
         let mut sequences = Vec::new();
-        for (key, produced) in wanted.iter().zip(produced) {
-            let single = key.at(-1);
-            if let Some(refusal) =
-                self.0.settings.access.refuse_read(caller, &single, options.include_prior_dates)
-            {
+        for (key, (produced, refusal)) in keys.iter().zip(produced.into_iter().zip(refusals)) {
+            if let Some(refusal) = refusal {
                 answers.push(TaskAnswer::Single(refusal));
                 continue;
             }
+            let single = key.at(-1);
             answers.push(match produced {
                 Produced::Single(entry) => {
                     let mut answer = self.answers(vec![(&single, Ok(entry))]).await?;
@@ -142,7 +142,7 @@ impl Engine {
         caller: &Caller,
         key: &XComKey,
     ) -> Result<std::result::Result<ByteStream, Answer>> {
-        if let Some(refusal) = self.0.settings.access.refuse_read(caller, key, false) {
+        if let Some(refusal) = self.sight(caller).await?.refusal(key, false) {
             return Ok(Err(refusal));
         }
         let entry = self.0.db.entries(std::slice::from_ref(key)).await?.pop().flatten();
@@ -173,7 +173,7 @@ impl Engine {
         key: &XComKey,
         version: crate::Version,
     ) -> Result<Option<Value>> {
-        self.may_look(caller, key)?;
+        self.may_look(caller, key).await?;
         let Some(entry) = self.0.db.past(key, version).await? else { return Ok(None) };
         let value = match self.fetch(key, &entry).await {
             Ok(payload) => collect(payload, &entry).await?,

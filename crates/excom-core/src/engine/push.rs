@@ -146,7 +146,7 @@ impl Engine {
         given: Option<Version>,
         value: Payload,
     ) -> Result<Prepared> {
-        self.0.settings.access.may_write(caller, key)?;
+        self.may_write(caller, key)?;
         let mut push = Push {
             key: key.clone(),
             version: given.unwrap_or_else(|| self.0.clock.version()),
@@ -158,7 +158,7 @@ impl Engine {
             stored: Stored::Inline(Value::null()),
             at: self.0.clock.now(),
         };
-        let sized = self.look_ahead(value).await?;
+        let sized = self.look_ahead(value, self.inline_limit(key)).await?;
         let whole = match &sized {
             Sized::Value(value) => Some(value),
             Sized::Long(_) => None,
@@ -168,9 +168,9 @@ impl Engine {
         }
         let mut looks_like =
             whole.and_then(|value| disguise::look(value.bytes(), value.size(), value.shape()));
-        match (self.backend().placement(key, whole), sized) {
+        match (self.place(key, whole), sized) {
             (Placement::Inline, Sized::Value(value)) => {
-                if value.size() > self.backend().inline_limit() {
+                if value.size() > self.inline_limit(key) {
                     return Err(self.too_large_inline(key, value.size()));
                 }
                 push.size = value.size();
@@ -180,7 +180,7 @@ impl Engine {
                 Ok(Prepared { push, stored: Pushed::Written, looks_like })
             }
             (Placement::Inline, Sized::Long(_)) => {
-                Err(self.too_large_inline(key, self.backend().inline_limit() + 1))
+                Err(self.too_large_inline(key, self.inline_limit(key) + 1))
             }
             (Placement::Offload(store), sized) => {
                 let store = store.to_owned();
@@ -242,7 +242,17 @@ impl Engine {
     }
 
     fn too_large_inline(&self, key: &XComKey, size: u64) -> Error {
-        let limit = self.backend().inline_limit();
+        let limit = self.inline_limit(key);
+        if self.stays_inline(key) {
+            let what = format!(
+                "{key} has {} or more; its key is among [xcom] inline_keys, which keeps at most {} in the \
+                 metadata database",
+                bytes(size),
+                bytes(limit)
+            );
+            return Error::new(ErrorKind::TooLarge, what)
+                .hint("push a smaller value, or take the key out of [xcom] inline_keys");
+        }
         Error::new(
             ErrorKind::TooLarge,
             format!(

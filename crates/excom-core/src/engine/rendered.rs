@@ -1,7 +1,7 @@
 //! Rendered fields: what the fields of a task's operator were rendered to, kept to be looked at.
 
 use super::Engine;
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Caller};
 use crate::db::Rendered;
 use crate::{Result, TaskInstanceKey, Value};
 
@@ -24,8 +24,10 @@ impl Engine {
     /// The rendered fields of the newest attempt for which some were kept.
     ///
     /// # Errors
-    /// When the database cannot be read.
-    pub async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
+    /// When the database cannot be read; [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden) when the
+    /// caller may not read what the task pushed.
+    pub async fn rendered(&self, caller: &Caller, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
+        self.may_look(caller, &ti.return_value()).await?;
         self.0.db.rendered(ti).await
     }
 }

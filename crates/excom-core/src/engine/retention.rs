@@ -118,13 +118,14 @@ impl Engine {
         }
     }
 
-    /// What is due now: gathered reads are written, and at most once a minute a step of pruning is
+    /// What is due now: gathered reads and counts are written, and at most once a minute a step of pruning is
     /// done. A program that ends soon calls it once; [`Engine::maintain`] does so each second.
     ///
     /// # Errors
     /// As [`Engine::flush_reads`] and [`Engine::prune`].
     pub async fn upkeep(&self) -> Result<()> {
         self.flush_reads().await?;
+        self.flush_refusals().await?;
         let now = self.0.clock.now();
         let due = {
             let mut pruned = self.0.pruned.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,7 +12,7 @@ impl Engine {
     /// # Errors
     /// When the database cannot be read.
     pub async fn count(&self, caller: &Caller, key: &SequenceKey) -> Result<u64> {
-        self.may_look(caller, &key.at(-1))?;
+        self.may_look(caller, &key.at(-1)).await?;
         self.0.db.count(key).await
     }
 
@@ -21,7 +21,7 @@ impl Engine {
     /// # Errors
     /// When the database cannot be read.
     pub async fn indexes(&self, caller: &Caller, key: &SequenceKey) -> Result<Vec<i32>> {
-        self.may_look(caller, &key.at(-1))?;
+        self.may_look(caller, &key.at(-1)).await?;
         self.0.db.indexes(key).await
     }
 
@@ -49,7 +49,7 @@ impl Engine {
         key: &SequenceKey,
         slice: Slice,
     ) -> Result<Vec<(i32, Answer)>> {
-        self.may_look(caller, &key.at(-1))?;
+        self.may_look(caller, &key.at(-1)).await?;
         let items = self.0.db.slice(key, slice).await?;
         self.sequence_read(caller, key, items).await
     }
@@ -66,7 +66,7 @@ impl Engine {
         after: Option<i32>,
         limit: u32,
     ) -> Result<Vec<(i32, Answer)>> {
-        self.may_look(caller, &key.at(-1))?;
+        self.may_look(caller, &key.at(-1)).await?;
         let items = self.0.db.page(key, after, limit).await?;
         self.sequence_read(caller, key, items).await
     }

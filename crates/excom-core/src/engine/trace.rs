@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
+use super::access::Sight;
 use crate::attempt::Caller;
 use crate::db::{Filter, ReadTarget};
 use crate::entry::{EndReason, EntryInfo, PastEntry, Version, Writer};
@@ -190,12 +191,13 @@ impl Engine {
         version: Option<Version>,
         options: TraceOptions,
     ) -> Result<Option<Trace>> {
-        self.may_look(caller, key)?;
+        let sight = self.sight(caller).await?;
+        sight.permit(key)?;
         self.flush_reads().await?;
         let Some(found) = self.find_version(key, version).await? else { return Ok(None) };
         let mut tracer = Tracer {
             engine: self,
-            caller,
+            sight,
             options,
             nodes: NODES.saturating_mul(options.children as usize),
             cuts: 0,
@@ -250,7 +252,7 @@ impl Engine {
 /// A trace in the making.
 struct Tracer<'a> {
     engine: &'a Engine,
-    caller: &'a Caller,
+    sight: Sight<'a>,
     options: TraceOptions,
     /// How many nodes there is room for.
     nodes: usize,
@@ -283,7 +285,7 @@ impl Tracer<'_> {
     fn version(&mut self, key: XComKey, version: Version, depth: u32) -> Traces<'_> {
         Box::pin(async move {
             self.nodes = self.nodes.saturating_sub(1);
-            if let Some(refusal) = self.engine.settings().access.refuse_read(self.caller, &key, false) {
+            if let Some(refusal) = self.sight.refusal(&key, false) {
                 return Ok(leaf(Traced::Unknown { key, version, why: refusal.to_string() }));
             }
             let Some(found) = self.engine.find_version(&key, Some(version)).await? else {
@@ -347,6 +349,9 @@ impl Tracer<'_> {
     /// The elements of a sequence are as deep as it would be itself.
     async fn sequence(&mut self, key: SequenceKey, depth: u32) -> Result<Trace> {
         self.nodes = self.nodes.saturating_sub(1);
+        if self.sight.refusal_of(&key, false).is_some() {
+            return Ok(leaf(Traced::Sequence { key, elements: 0 }));
+        }
         let elements = self.engine.0.db.count(&key).await?;
         let shown = self.engine.0.db.page(&key, None, self.options.children).await?;
         let mut node = leaf(Traced::Sequence { key: key.clone(), elements });

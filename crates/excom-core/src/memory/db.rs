@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
     Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Occupied, Page,
-    Produced, Push, Pushed, ReadTarget, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scope,
-    StartMode, Started, Surroundings, Variable, being_removed, cleared_by, version_taken,
+    Produced, Push, Pushed, ReadTarget, Reads, RefusalCount, Removed, Rendered, RunFilter, RunInfo, RunState,
+    Scope, StartMode, Started, Surroundings, Variable, being_removed, cleared_by, version_taken,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::value::Value;
@@ -398,6 +398,32 @@ impl MetadataDb for Db {
         Ok(pushed)
     }
 
+    async fn note_refusals(&self, refusals: &[RefusalCount]) -> Result<()> {
+        let mut tables = self.lock();
+        for row in refusals {
+            let same = |known: &&mut RefusalCount| {
+                let of = (&known.rule, &known.dag_id, &known.task_id, &known.target);
+                of == (&row.rule, &row.dag_id, &row.task_id, &row.target)
+            };
+            match tables.refusals.iter_mut().find(same) {
+                Some(known) => {
+                    known.count += row.count;
+                    known.first = known.first.min(row.first);
+                    known.last = known.last.max(row.last);
+                }
+                None => tables.refusals.push(row.clone()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn refusals(&self, limit: u32) -> Result<Vec<RefusalCount>> {
+        let mut rows = self.lock().refusals.clone();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.last));
+        rows.truncate(limit as usize);
+        Ok(rows)
+    }
+
     async fn variable(&self, key: &str) -> Result<Option<Variable>> {
         Ok(self.lock().variables.get(key).cloned())
     }
@@ -533,9 +559,10 @@ impl MetadataDb for Db {
         for (key, entry) in loosened {
             tables.loosen(&key, &entry, cutoffs.at);
         }
-        let reads = tables.reads.len();
+        let reads = tables.reads.len() + tables.refusals.len();
         tables.reads.retain(|_, (_, _, last)| *last >= cutoffs.reads);
-        removed.reads = (reads - tables.reads.len()) as u64;
+        tables.refusals.retain(|row| row.last >= cutoffs.reads);
+        removed.reads = (reads - tables.reads.len() - tables.refusals.len()) as u64;
         if let Some(before) = cutoffs.entries {
             let used: HashSet<(Arc<str>, Arc<str>)> = tables
                 .entries

@@ -8,6 +8,7 @@ mod failure;
 mod ledger;
 mod names;
 mod read;
+mod refusals;
 mod retain;
 mod row;
 mod runs;
@@ -24,8 +25,8 @@ use async_trait::async_trait;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Occupied, Page,
-    Produced, Push, Pushed, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scope, StartMode,
-    Started, Surroundings, Variable,
+    Produced, Push, Pushed, Reads, RefusalCount, Removed, Rendered, RunFilter, RunInfo, RunState, Scope,
+    StartMode, Started, Surroundings, Variable,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
@@ -287,6 +288,15 @@ impl MetadataDb for Db {
 
     async fn pushed_by(&self, ti: &TaskInstanceKey, number: u32) -> Result<Vec<EntryInfo>> {
         self.snapshot(|view| view.pushed_by(ti, number))
+    }
+
+    async fn note_refusals(&self, refusals: &[RefusalCount]) -> Result<()> {
+        let refusals = refusals.to_vec();
+        self.write(move |t| t.note_refusals(&refusals)).await
+    }
+
+    async fn refusals(&self, limit: u32) -> Result<Vec<RefusalCount>> {
+        self.read(|view| view.refusals(limit))
     }
 
     async fn variable(&self, key: &str) -> Result<Option<Variable>> {

@@ -102,7 +102,9 @@ impl Transaction<'_> {
         if due == 0 {
             return Ok(0);
         }
-        self.run("DELETE FROM ledger WHERE first + last < ?1", [cutoffs.reads.as_millisecond()])
+        let before = cutoffs.reads.as_millisecond();
+        let counts = self.run("DELETE FROM refusal WHERE last < ?1", [before])?;
+        Ok(counts + self.run("DELETE FROM ledger WHERE first + last < ?1", [before])?)
     }
 
     /// Runs that are old and hold nothing go, with their task instances, attempts, rendered fields and

@@ -11,7 +11,7 @@ use super::failure::told;
 const APPLICATION_ID: i32 = 0x5843_6f6d;
 
 /// Each brings the schema from the version before to its own, counted from 1.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// The schema's version that this code reads and writes.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -66,4 +66,30 @@ pub(super) fn version(connection: &Connection, path: &Path) -> Result<u32> {
         .hint("use the newer Excom that wrote it, or choose another folder with EXCOM_HOME or --home"));
     }
     Ok(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_older_schema_is_brought_up_to_date_with_what_it_holds() {
+        for from in 1..MIGRATIONS.len() {
+            let mut connection = Connection::open_in_memory().unwrap();
+            for migration in &MIGRATIONS[..from] {
+                connection.execute_batch(migration).unwrap();
+            }
+            connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+            connection.pragma_update(None, "user_version", from as u32).unwrap();
+            connection.execute("INSERT INTO mark VALUES ('name', 'kept')", []).unwrap();
+            let path = Path::new("memory");
+            migrate(&mut connection, path).unwrap();
+            assert_eq!(version(&connection, path).unwrap(), VERSION);
+            let kept: String = connection.query_row("SELECT value FROM mark", [], |row| row.get(0)).unwrap();
+            assert_eq!(kept, "kept");
+            let refusals: u32 =
+                connection.query_row("SELECT count(*) FROM refusal", [], |row| row.get(0)).unwrap();
+            assert_eq!(refusals, 0);
+        }
+    }
 }

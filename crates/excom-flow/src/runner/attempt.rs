@@ -102,10 +102,10 @@ pub(super) async fn run(shared: &Shared, order: Try) -> Ended {
             order.timeout = timeout.map(|timeout| timeout.saturating_add(TIMEOUT_GRACE));
             isolation.run(order).await.into_result().and_then(|done| left(&shared.graph, done))
         }
-        None => {
-            note_elements(shared, &attempt, expansion.as_deref(), &channel).await;
-            execute(&shared.graph, instance.task, &ti, expansion, shared.max_map_length).await
-        }
+        None => match note_elements(shared, &attempt, expansion.as_deref(), &channel).await {
+            Ok(()) => execute(&shared.graph, instance.task, &ti, expansion, shared.max_map_length).await,
+            Err(error) => Err(error.into()),
+        },
     };
     let (mut state, mut failure, mut again) = verdict(&ti, &executed, last);
     let mut skips = Vec::new();
@@ -164,13 +164,14 @@ async fn note_elements(
     attempt: &Attempt,
     expansion: Option<&Expansion>,
     channel: &Recorder,
-) {
+) -> excom_core::Result<()> {
     let caller = Caller::Attempt(attempt.clone());
     for (key, version) in expansion.map(Expansion::sources).unwrap_or_default() {
-        // A ledger that cannot be written now must not take the value away.
-        drop(shared.engine.note_read(&caller, &key, version).await);
+        // Fails only with a strict ledger, which lets no read go unnoted.
+        shared.engine.note_read(&caller, &key, version).await?;
         channel.note(&key, version);
     }
+    Ok(())
 }
 
 /// Pushes what the body returned and sets the state, in one step.

@@ -6,5 +6,6 @@ extern crate excom_flow as excom;
 
 mod changes;
 mod dags;
+mod declared;
 mod runs;
 mod types;

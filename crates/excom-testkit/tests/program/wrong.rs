@@ -7,7 +7,7 @@ fn wrong_arguments_say_what_is_right() {
     let shell = Shell::new();
     for (arguments, told) in [
         (&["--dag", "stepps"][..], "'steps'"),
-        (&["tasks"], "say which one with --dag steps|shapes"),
+        (&["tasks"], "say which one with --dag steps|shapes|curious"),
         (&["--dag", "steps", "--count", "three"], "'--count <whole number>': give a whole number, such as 3"),
         (&["--dag", "steps", "--count", "3", "graph"], "--count stands before the command `graph`"),
         (&["graph", "--dag", "steps", "--format", "png"], "[possible values: text, mermaid, svg]"),

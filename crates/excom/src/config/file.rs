@@ -6,7 +6,7 @@ use excom_core::{Error, ErrorKind, Result};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::kind::Bare;
+use super::kind::Form;
 use super::table::{self, TABLE};
 use super::{Origin, Sources, unknown};
 
@@ -116,24 +116,22 @@ pub(super) fn read(path: &Path) -> Result<Vec<Line>> {
             let origin = place(key.span().start);
             let key = &**key.get_ref();
             let spec = table::find(section, key).ok_or_else(|| unknown(Some(&origin), section, key))?;
-            let text = match (value.get_ref(), spec.bare) {
-                (DeValue::String(text), _) => text.to_string(),
-                (DeValue::Integer(number), Bare::Number) => number.to_string(),
-                (DeValue::Boolean(value), Bare::Boolean) => value.to_string(),
-                (DeValue::Array(items), Bare::List) => {
+            let text = match value.get_ref() {
+                DeValue::String(text) => text.to_string(),
+                DeValue::Integer(number) if spec.form == Form::Number => number.to_string(),
+                DeValue::Boolean(value) if spec.form == Form::Boolean => value.to_string(),
+                DeValue::Array(items) if spec.form == Form::List => {
                     let texts = items.iter().map(|item| item.get_ref().as_str());
+                    let texts = texts.map(|text| text.filter(|text| !text.contains(',')));
                     let texts: Option<Vec<&str>> = texts.collect();
-                    texts
-                        .filter(|texts| texts.iter().all(|text| !text.contains(',')))
-                        .map(|texts| texts.join(","))
-                        .ok_or_else(|| {
-                            let what =
-                                format!("{origin}: {spec} has an item that is no text, or has a comma");
-                            Error::new(ErrorKind::Configuration, what)
-                                .hint(format!("{spec} takes {}", spec.allowed))
-                        })?
+                    let texts = texts.ok_or_else(|| {
+                        let what = format!("{origin}: {spec} has an item that is no text, or has a comma");
+                        Error::new(ErrorKind::Configuration, what)
+                            .hint(format!("{spec} takes {}", spec.allowed))
+                    })?;
+                    texts.join(",")
                 }
-                (other, _) => {
+                other => {
                     let what = format!("{origin}: {spec} is {}; it takes {}", kind(other), spec.allowed);
                     return Err(Error::new(ErrorKind::Configuration, what)
                         .hint(format!("write it as text: {key} = \"{}\"", spec.default())));

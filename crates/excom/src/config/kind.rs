@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use excom_airflow::objects::Compression;
-use excom_core::engine::{Ledger, Reads, Writes};
+use excom_core::engine::{Exemption, Grant, Ledger, Offload, Pattern, Reads, Writes};
 use excom_db::sqlite::Durability;
 use excom_flow::contract::Contracts;
 
@@ -29,13 +29,26 @@ impl Refusal {
     }
 }
 
+/// What TOML may give instead of text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Nothing.
+    Text,
+    /// A bare number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A list of texts; in a text, commas are between them.
+    List,
+}
+
 /// A type of settings.
 pub(super) trait Kind: Sized {
     /// What may be written, for people.
     const ALLOWED: &'static str;
 
-    /// What TOML may give besides text.
-    const BARE: Bare = Bare::None;
+    /// How TOML may give it besides as text.
+    const FORM: Form = Form::Text;
 
     fn parse(text: &str) -> Result<Self, Refusal>;
 
@@ -46,15 +59,6 @@ pub(super) trait Kind: Sized {
     fn shown(text: &str) -> String {
         text.to_owned()
     }
-}
-
-/// What a file may give for a setting besides text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bare {
-    None,
-    Number,
-    Boolean,
-    List,
 }
 
 /// A number of bytes: `65536`, `64KiB` or `1MB`.
@@ -105,7 +109,7 @@ impl fmt::Display for Size {
 
 impl Kind for Size {
     const ALLOWED: &'static str = "a number of bytes, such as 65536, 64KiB or 1MB";
-    const BARE: Bare = Bare::Number;
+    const FORM: Form = Form::Number;
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         text.parse().map_err(Refusal::new)
@@ -195,7 +199,7 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 
 impl Kind for u32 {
     const ALLOWED: &'static str = "a whole number from 1";
-    const BARE: Bare = Bare::Number;
+    const FORM: Form = Form::Number;
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         match text.parse() {
@@ -231,13 +235,13 @@ impl Kind for PathBuf {
 
 impl Kind for bool {
     const ALLOWED: &'static str = "true or false";
-    const BARE: Bare = Bare::Boolean;
+    const FORM: Form = Form::Boolean;
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         match text.to_ascii_lowercase().as_str() {
             "true" => Ok(true),
             "false" => Ok(false),
-            _ => Err(Refusal::new("is neither")),
+            _ => Err(Refusal::new("is neither true nor false")),
         }
     }
 
@@ -257,7 +261,7 @@ pub enum Threshold {
 
 impl Kind for Option<Threshold> {
     const ALLOWED: &'static str = "a number of bytes, 0 for all values, -1 for none";
-    const BARE: Bare = Bare::Number;
+    const FORM: Form = Form::Number;
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         match text.trim().parse::<i64>() {
@@ -338,11 +342,7 @@ impl Kind for Option<Url> {
     }
 }
 
-/// Several values: a list in a file, separated by commas elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct List<T>(pub Vec<T>);
-
-/// What an item of a [`List`] is.
+/// What several of are a list in a file, and have commas between them elsewhere.
 pub(super) trait Item: Sized {
     /// What may be written, for people.
     const ALLOWED: &'static str;
@@ -357,17 +357,16 @@ pub(super) trait Item: Sized {
     }
 }
 
-impl<T: Item> Kind for List<T> {
+impl<T: Item> Kind for Vec<T> {
     const ALLOWED: &'static str = T::ALLOWED;
-    const BARE: Bare = Bare::List;
+    const FORM: Form = Form::List;
 
     fn parse(text: &str) -> Result<Self, Refusal> {
-        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        items.map(T::parse).collect::<Result<_, _>>().map(Self)
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(T::parse).collect()
     }
 
     fn text(&self) -> String {
-        self.0.iter().map(T::text).collect::<Vec<_>>().join(", ")
+        self.iter().map(T::text).collect::<Vec<_>>().join(", ")
     }
 
     fn shown(text: &str) -> String {
@@ -457,6 +456,52 @@ impl Kind for Backend {
     }
 }
 
+/// What `[xcom] mode` sets where nothing else does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Nothing: each setting has its own default.
+    Open,
+    /// All values outside of the database, tasks within their own run, every read noted before its answer.
+    Exclusive,
+}
+
+impl Item for Pattern {
+    const ALLOWED: &'static str = "a list of keys, where `*` at the end of one stands for any end";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        Ok(Self::new(text))
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Item for Grant {
+    const ALLOWED: &'static str =
+        "a list such as `report reads weather/choose_table`, `report/send reads weather/*`";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        text.parse().map_err(Refusal::new)
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Item for Exemption {
+    const ALLOWED: &'static str = "a list such as `weather until 2026-12-31`";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        text.parse().map_err(Refusal::new)
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
 /// A setting that is one of a few words.
 macro_rules! words {
     ($type:ty, $allowed:literal, $($word:literal => $value:path),*) => {
@@ -504,6 +549,8 @@ impl Kind for Compression {
 words!(ObjectFormat, "excom or airflow", "excom" => Self::Excom, "airflow" => Self::Airflow);
 words!(Durability, "normal or full", "normal" => Self::Normal, "full" => Self::Full);
 words!(Writes, "any or own", "any" => Self::Any, "own" => Self::Own);
-words!(Reads, "any or run", "any" => Self::Any, "run" => Self::Run);
+words!(Reads, "any, run or declared", "any" => Self::Any, "run" => Self::Run, "declared" => Self::Declared);
+words!(Mode, "open or exclusive", "open" => Self::Open, "exclusive" => Self::Exclusive);
+words!(Offload, "threshold or all", "threshold" => Self::Threshold, "all" => Self::All);
 words!(Contracts, "refuse, warn or off", "refuse" => Self::Refuse, "warn" => Self::Warn, "off" => Self::Off);
 words!(Ledger, "batched, strict or off", "batched" => Self::Batched, "strict" => Self::Strict, "off" => Self::Off);

@@ -24,14 +24,14 @@ use std::fmt;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use excom_core::engine;
+use excom_core::engine::{self, Ledger, Offload, Reads, Writes};
 use excom_core::{Error, ErrorKind, Result};
 
 pub use backend::Backend;
 pub use environment::{Environment, Secret};
 pub use excom_airflow::objects::Compression;
 pub use excom_db::sqlite::Durability;
-pub use kind::{Age, KeyPlace, KeySource, List, ObjectFormat, Size, Threshold, Url};
+pub use kind::{Age, KeyPlace, KeySource, Mode, ObjectFormat, Size, Threshold, Url};
 pub use table::{Alias, CommonIo, Core, Database, Logging, Redis, Seal, Settings, Spec, TABLE, XCom};
 
 use kind::{Kind, Refusal};
@@ -94,6 +94,8 @@ pub enum Origin {
     Flag(String),
     /// The program itself.
     Program,
+    /// Another setting that sets this one too, and where that came from.
+    Preset(&'static str, Box<Self>),
 }
 
 impl fmt::Display for Origin {
@@ -103,6 +105,7 @@ impl fmt::Display for Origin {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Environment(name) | Self::Flag(name) => f.write_str(name),
             Self::Program => f.write_str("the program"),
+            Self::Preset(setting, origin) => write!(f, "{setting}, {origin}"),
         }
     }
 }
@@ -148,7 +151,7 @@ impl Settings {
         };
         settings.core.home.value = base.join(&settings.core.home.value);
         settings.variable_overrides = sources.environment.variable_overrides();
-        let keys = settings.seal.keys.0.iter().filter_map(|key| match &key.place {
+        let keys = settings.seal.keys.iter().filter_map(|key| match &key.place {
             KeyPlace::Environment(name) => Some(name.as_str()),
             _ => None,
         });
@@ -238,6 +241,7 @@ impl Settings {
     /// Lets defaults give way to what was set, and refuses contradictions.
     fn check(&mut self) -> Result<()> {
         let xcom = &mut self.xcom;
+        xcom.apply_mode();
         if xcom.hard_limit.0 == 0 {
             return Err(no_zero("hard_limit", &xcom.hard_limit, "nothing could be pushed"));
         }
@@ -262,6 +266,29 @@ impl Settings {
             ));
         }
         Ok(())
+    }
+}
+
+impl XCom {
+    /// Sets what the mode sets, where nothing else does.
+    fn apply_mode(&mut self) {
+        let exclusive = *self.mode == Mode::Exclusive;
+        let origin = exclusive
+            .then(|| Origin::Preset("[xcom] mode = \"exclusive\"", Box::new(self.mode.origin.clone())));
+        preset(&mut self.offload, Offload::All, origin.as_ref());
+        preset(&mut self.writes, Writes::Own, origin.as_ref());
+        preset(&mut self.reads, Reads::Run, origin.as_ref());
+        preset(&mut self.ledger, Ledger::Strict, origin.as_ref());
+    }
+}
+
+/// Gives a setting that nothing sets a preset value, or without one its default again.
+fn preset<T: Kind + Default>(setting: &mut Setting<T>, value: T, origin: Option<&Origin>) {
+    if matches!(setting.origin, Origin::Default | Origin::Preset(..)) {
+        match origin {
+            Some(origin) => setting.put(value, origin.clone()),
+            None => *setting = Setting::standard(T::default()),
+        }
     }
 }
 
@@ -333,7 +360,17 @@ impl From<&Settings> for engine::Settings {
         Self {
             soft_limit: xcom.soft_limit.0,
             hard_limit: xcom.hard_limit.0,
-            access: engine::Access { writes: *xcom.writes, reads: *xcom.reads },
+            offload: *xcom.offload,
+            inline_keys: xcom.inline_keys.to_vec(),
+            access: engine::Access {
+                writes: *xcom.writes,
+                reads: *xcom.reads,
+                grants: xcom.grants.to_vec(),
+                observe: *xcom.observe,
+                exempt: xcom.exempt.to_vec(),
+                writes_from: from(&xcom.writes),
+                reads_from: from(&xcom.reads),
+            },
             ledger: *xcom.ledger,
             retention: engine::Retention {
                 entries: xcom.retention.map(|age| age.0),
@@ -344,4 +381,9 @@ impl From<&Settings> for engine::Settings {
             abandoned_after: xcom.abandoned_after.0,
         }
     }
+}
+
+/// Where a rule was set, as far as there is one.
+fn from<T: PartialEq + Default>(rule: &Setting<T>) -> String {
+    if rule.value == T::default() { String::new() } else { rule.origin.to_string() }
 }

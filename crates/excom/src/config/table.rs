@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use excom_airflow::objects::Compression;
-use excom_core::engine::{Ledger, Reads, Writes};
+use excom_core::engine::{Exemption, Grant, INLINE_KEYS, Ledger, Offload, Pattern, Reads, Writes};
 use excom_db::sqlite::Durability;
 use excom_flow::contract::Contracts;
 
 use super::backend::Backend;
 use super::environment::Secret;
-use super::kind::{Age, Bare, KeySource, Kind, List, ObjectFormat, Refusal, Size, Threshold, Url};
+use super::kind::{Age, Form, KeySource, Kind, Mode, ObjectFormat, Refusal, Size, Threshold, Url};
 use super::{Origin, Setting};
 
 /// What is fixed about a setting, and how to find it among [`Settings`].
@@ -30,7 +30,7 @@ pub struct Spec {
     pub allowed: &'static str,
     /// Names in the environment that are read besides [`Spec::variable`].
     pub also: &'static [Alias],
-    pub(super) bare: Bare,
+    pub(super) form: Form,
     pub(super) of: fn(&Settings) -> &dyn Slot,
     pub(super) of_mut: fn(&mut Settings) -> &mut dyn Slot,
 }
@@ -144,7 +144,7 @@ macro_rules! settings {
                 meaning: $meaning,
                 allowed: <$type as Kind>::ALLOWED,
                 also: &[$($($also),*)?],
-                bare: <$type as Kind>::BARE,
+                form: <$type as Kind>::FORM,
                 of: |settings| &settings.$section.$key,
                 of_mut: |settings| &mut settings.$section.$key,
             },
@@ -206,7 +206,7 @@ settings! {
 
     /// `[seal]`: the secret keys.
     ["seal"] seal: Seal {
-        keys: List<KeySource> = List(Vec::new()),
+        keys: Vec<KeySource> = Vec::new(),
             "Where the secret keys are that seal what is stored outside of the metadata database, the current one \
              first; without any, a key file that is made in the home. A source is `file:PATH`, `env:NAME` or \
              `command:PROGRAM ARGUMENTS`, with `fernet:` before it for a key in Airflow's form.";
@@ -230,6 +230,15 @@ settings! {
 
     /// `[xcom]`: values, access, and how long things are kept.
     ["xcom"] xcom: XCom {
+        mode: Mode = Mode::Open,
+            "With `exclusive`: `offload = \"all\"`, `writes = \"own\"`, `reads = \"run\"` and \
+             `ledger = \"strict\"`, each unless it is set itself.";
+        offload: Offload = Offload::Threshold,
+            "Which values leave the metadata database for the backend's value store: with `threshold` those over \
+             `inline_limit`, with `all` every one. The beginning of each stays as its preview.";
+        inline_keys: Vec<Pattern> = INLINE_KEYS.map(Pattern::new).to_vec(),
+            "Keys whose values, of up to 1 MiB, stay in the metadata database with `offload = \"all\"`. Airflow's \
+             scheduler and pages read those of the default there.";
         inline_limit: Size = Size(64 << 10),
             "Values up to this size are kept in the metadata database, larger ones in the value store.";
         soft_limit: Size = Size(16 << 20),
@@ -239,7 +248,7 @@ settings! {
         object_format: ObjectFormat = ObjectFormat::Excom,
             "The format of values in object storage: `excom`, sealed and verified piece by piece, or `airflow`, which \
              Airflow's own backend reads. Both are read whatever is set.";
-        also_read: List<Url> = List(Vec::new()),
+        also_read: Vec<Url> = Vec::new(),
             "Places where values were kept before, to be read there until they are migrated: `s3://bucket/prefix`, \
              `redis://host`.";
         compress_from: Size = Size(4 << 10),
@@ -247,7 +256,17 @@ settings! {
         writes: Writes = Writes::Any,
             "Which XComs a task may write: `any`, or with `own` only those of its own task instance.";
         reads: Reads = Reads::Any,
-            "Which XComs a task may read: `any`, or with `run` only those of its own DAG run.";
+            "Which XComs a task may read: `any`, with `run` only those of its own DAG run, or with `declared` of \
+             these only its own task's, those of the tasks directly before it, and those that it takes as \
+             arguments. Other XComs that a template pulls are not declared.";
+        grants: Vec<Grant> = Vec::new(),
+            "What tasks may read beyond `reads`, in all runs: a DAG, or one task of it as DAG/TASK, reads what a \
+             task of a DAG pushed, with `*` at the end for all tasks that begin so.";
+        observe: bool = false,
+            "Nothing is refused by `writes` and `reads`; what would be is counted for `excom xcom refusals`.";
+        exempt: Vec<Exemption> = Vec::new(),
+            "DAGs that `writes`, `reads` and `offload` do not bind, each up to and including a day (in UTC), for the \
+             time of a migration. `excom doctor` shows them.";
         ledger: Ledger = Ledger::Batched,
             "How reads are noted: `batched` about once a second, `strict` before each answer, `off` not.";
         contracts: Contracts = Contracts::Refuse,

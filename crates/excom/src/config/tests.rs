@@ -58,6 +58,9 @@ fn defaults_are_those_of_the_design() {
             "[seal] encrypt false",
             "[logging] retention 30d",
             "[database] durability normal",
+            "[xcom] mode open",
+            "[xcom] offload threshold",
+            "[xcom] inline_keys skipmixin_key, past_depends_met, _link_*",
             "[xcom] inline_limit 64KiB",
             "[xcom] soft_limit 16MiB",
             "[xcom] hard_limit 1GiB",
@@ -66,6 +69,9 @@ fn defaults_are_those_of_the_design() {
             "[xcom] compress_from 4KiB",
             "[xcom] writes any",
             "[xcom] reads any",
+            "[xcom] grants ",
+            "[xcom] observe false",
+            "[xcom] exempt ",
             "[xcom] ledger batched",
             "[xcom] contracts refuse",
             "[xcom] retention 90d",
@@ -207,7 +213,7 @@ fn sections_with_a_dot_lists_and_booleans_are_read_from_a_file() {
     assert_eq!(*settings.common_io.xcom_objectstorage_threshold, Some(Threshold::From(0)));
     assert!(settings.common_io.xcom_objectstorage_path.origin().to_string().ends_with("excom.toml:2"));
     assert_eq!(settings.seal.keys.text(), "env:NEW, fernet:file:/old key");
-    assert_eq!(settings.seal.keys.0[1], KeySource { fernet: true, place: KeyPlace::File("/old key".into()) });
+    assert_eq!(settings.seal.keys[1], KeySource { fernet: true, place: KeyPlace::File("/old key".into()) });
     assert!(*settings.seal.encrypt);
 
     for (text, told) in [
@@ -289,7 +295,7 @@ fn what_is_wrong_in_a_file_is_told_with_its_line_and_what_is_right() {
         (
             "[xcom]\nreads = 'some'\n",
             "excom.toml:2: [xcom] reads = \"some\" is not among what can be chosen (configuration)\n  \
-             hint: [xcom] reads takes any or run",
+             hint: [xcom] reads takes any, run or declared",
         ),
         (
             "xcom = 5\n",
@@ -391,4 +397,80 @@ fn settings_of_a_program() {
         find("core", "xcom_backnd").unwrap_err().to_string(),
         "there is no setting [core] xcom_backnd"
     );
+}
+
+#[test]
+fn the_exclusive_mode_sets_what_nothing_else_does() {
+    let (folder, mut file) = with_file("[xcom]\nmode = 'exclusive'\nreads = 'declared'\n");
+    let line = format!("{}:2", folder.path().join("excom.toml").display());
+    let settings = Settings::load(&file).unwrap();
+    let told = |settings: &Settings, key: &str| {
+        let spec = find("xcom", key).unwrap();
+        (spec.text(settings).to_owned(), spec.origin(settings).to_string())
+    };
+    let preset = format!("[xcom] mode = \"exclusive\", {line}");
+    for (key, value) in [("offload", "all"), ("writes", "own"), ("ledger", "strict")] {
+        assert_eq!(told(&settings, key), (value.to_owned(), preset.clone()), "{key}");
+    }
+    assert_eq!(settings.xcom.reads.text(), "declared");
+    let rules = engine::Settings::from(&settings);
+    assert_eq!((rules.offload, rules.ledger), (Offload::All, Ledger::Strict));
+    assert_eq!((rules.access.writes, rules.access.reads), (Writes::Own, Reads::Declared));
+    assert_eq!(rules.access.writes_from, preset);
+    assert!(rules.access.reads_from.ends_with("excom.toml:3"), "{rules:?}");
+
+    // What is set to the default itself is set all the same, from wherever.
+    file.environment = [("EXCOM__XCOM__LEDGER", "batched")].into_iter().collect();
+    file.set = vec![("xcom.writes".into(), "any".into())];
+    let settings = Settings::load(&file).unwrap();
+    assert_eq!(told(&settings, "ledger").1, "EXCOM__XCOM__LEDGER");
+    assert_eq!(told(&settings, "writes"), ("any".into(), "--set".into()));
+    assert_eq!(told(&settings, "offload"), ("all".into(), preset));
+
+    // A mode that is changed back leaves nothing behind.
+    let exclusive = Settings::default().with("xcom.mode", "exclusive").unwrap();
+    assert_eq!(told(&exclusive, "reads").1, "[xcom] mode = \"exclusive\", the program");
+    let open = exclusive.with("xcom.mode", "open").unwrap();
+    assert_eq!(engine::Settings::from(&open), engine::Settings::default());
+    assert_eq!(told(&open, "reads"), ("any".into(), "default".into()));
+}
+
+#[test]
+fn lists_and_booleans_are_read_from_toml_and_from_text() {
+    let (_folder, file) = with_file(
+        "[xcom]\nobserve = true\ngrants = ['report reads weather/*', 'report/send reads a.b/c']\n\
+         exempt = ['old until 2026-12-31']\ninline_keys = []\n",
+    );
+    let settings = Settings::load(&file).unwrap();
+    let rules = engine::Settings::from(&settings);
+    assert!(rules.access.observe && rules.inline_keys.is_empty());
+    assert_eq!(rules.access.exempt[0].until.to_string(), "2026-12-31");
+    assert_eq!(settings.xcom.grants.text(), "report reads weather/*, report/send reads a.b/c");
+    let same = Settings::load(&sources(&[
+        ("EXCOM__XCOM__GRANTS", "report reads weather/*,report/send  reads a.b/c,"),
+        ("EXCOM__XCOM__INLINE_KEYS", "a, b*"),
+    ]));
+    let same = engine::Settings::from(&same.unwrap());
+    assert_eq!(same.access.grants, rules.access.grants);
+    assert!(same.inline_keys.len() == 2 && same.inline_keys[1].fits("bc") && !same.inline_keys[0].fits("ab"));
+
+    for (line, told) in [
+        ("observe = 'yes'", "[xcom] observe = \"yes\" is neither true nor false"),
+        ("observe = 1", "[xcom] observe is a bare number; it takes true or false"),
+        ("inline_keys = [1]", "[xcom] inline_keys has an item that is no text, or has a comma"),
+        ("inline_keys = ['a,b']", "[xcom] inline_keys has an item that is no text, or has a comma"),
+        ("ledger = ['off']", "[xcom] ledger is a list; it takes batched"),
+        (
+            "grants = ['a reads b.c']",
+            "has `a reads b.c`, which names no task of `b.c`: write `b.c/*` for all",
+        ),
+        ("grants = ['a writes b/c']", "has `a writes b/c`, which is not `DAG reads DAG/TASK`"),
+        ("grants = ['* reads b/c']", "where `*` stands for DAGs: name each DAG"),
+        ("grants = ['a reads b/']", "has `a reads b/`, where a name is empty"),
+        ("exempt = ['old']", "has `old`, which is not `DAG until YYYY-MM-DD`"),
+        ("exempt = ['old until May']", "has `old until May`, where `May` is no day (YYYY-MM-DD)"),
+    ] {
+        let refused = refused_file(&format!("[xcom]\n{line}\n"));
+        assert!(refused.contains("excom.toml:2: ") && refused.contains(told), "{line}: {refused}");
+    }
 }

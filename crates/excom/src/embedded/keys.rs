@@ -88,7 +88,7 @@ enum Source {
 
 impl Source {
     fn of(settings: &Settings) -> Self {
-        match settings.seal.keys.0.as_slice() {
+        match settings.seal.keys.as_slice() {
             [] => Self::File(Home::of(settings).seal_key()),
             sources => Self::Settings(sources.to_vec(), settings.environment.clone()),
         }
@@ -379,7 +379,7 @@ mod tests {
         let named: BTreeMap<_, _> =
             [("K".to_owned(), "0c".repeat(32)), ("F".to_owned(), format!("{fernet},{fernet}"))].into();
         let fetch = |text: &str| {
-            let sources = Settings::default().with("seal.keys", text).unwrap().seal.keys.0.clone();
+            let sources = Settings::default().with("seal.keys", text).unwrap().seal.keys.clone();
             fetch(&sources[0], &named)
         };
         assert_eq!(fetch(&format!("file:{}", path.display())).unwrap(), [[10; 32], [11; 32]]);

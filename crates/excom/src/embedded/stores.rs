@@ -75,7 +75,7 @@ impl Opening<'_> {
         let named = [(path.as_ref(), path.origin()), (url.as_ref(), url.origin())];
         let also = &settings.xcom.also_read;
         let named = named.into_iter().filter_map(|(url, origin)| Some((url?, origin)));
-        for (url, origin) in named.chain(also.0.iter().map(|url| (url, also.origin()))) {
+        for (url, origin) in named.chain(also.iter().map(|url| (url, also.origin()))) {
             let backend = backend_of(url);
             // A place of another backend that this program was built without is none that it needs.
             if !built_with(backend) && backend != *settings.core.xcom_backend {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
-    DagVersion, Item, LedgerRow, LooseObject, Push, Pushed, ReadTarget, Rendered, RunInfo, Scope, Variable,
-    intent_gone, not_started, superseded,
+    DagVersion, Item, LedgerRow, LooseObject, Push, Pushed, ReadTarget, RefusalCount, Rendered, RunInfo,
+    Scope, Variable, intent_gone, not_started, superseded,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::value::preview;
@@ -24,6 +24,8 @@ pub(super) struct Tables {
     pub(super) history: BTreeMap<XComKey, Vec<Past>>,
     /// Count, first and last time by reader and target.
     pub(super) reads: HashMap<(Reader, ReadTarget), (u64, Timestamp, Timestamp)>,
+    /// One for each rule, DAG, task and target.
+    pub(super) refusals: Vec<RefusalCount>,
     pub(super) variables: BTreeMap<Arc<str>, Variable>,
     /// Objects without an entry; true when they are to be purged, false while they are being written.
     pub(super) loose: HashMap<(XComKey, Version), (LooseObject, bool)>,
