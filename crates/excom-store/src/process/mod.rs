@@ -132,12 +132,12 @@ impl Process {
             // Dropped where nobody waits: what is left of it is ended then.
             let ended = state.connection.take();
             blocking::unblock(move || drop(ended)).await;
+            let why = format!("the backend process `{}` {why}", self.options.name);
             state.failed(why, useful, &self.options);
         }
         if let Some(rest) = state.rests_until.and_then(|until| until.checked_duration_since(Instant::now())) {
-            let message = format!("the backend process `{}` {}", self.options.name, state.why);
-            return Err(Error::new(ErrorKind::Unavailable, message).hint(format!(
-                "it was of no use {} times in turn; it is started again in {rest:.1?}",
+            return Err(Error::new(ErrorKind::Unavailable, state.why.clone()).hint(format!(
+                "it was of no use {} times in turn, and is started again in {rest:.1?} at the earliest",
                 state.failures
             )));
         }
@@ -148,7 +148,7 @@ impl Process {
                 Ok(connection)
             }
             Err(error) => {
-                state.failed("could not be started".to_owned(), false, &self.options);
+                state.failed(error.to_string(), false, &self.options);
                 Err(error)
             }
         }

@@ -26,14 +26,15 @@ fn python(test: &str, program: &Path, arguments: &[&str]) -> Option<Vec<String>>
     Some(["python3", "-I", program].iter().chain(arguments).map(|word| (*word).to_owned()).collect())
 }
 
-/// Options with which what never answers is given up soon, and what is busy is not.
+/// Started again at once, whatever happened.
+fn persistent() -> ProcessOptions {
+    let grace = Duration::from_millis(300);
+    ProcessOptions { grace, backoff: Duration::ZERO, ..ProcessOptions::default() }
+}
+
+/// What does not answer is given up soon.
 fn impatient() -> ProcessOptions {
-    ProcessOptions {
-        timeout: Duration::from_millis(400),
-        grace: Duration::from_millis(300),
-        backoff: Duration::ZERO,
-        ..ProcessOptions::default()
-    }
+    ProcessOptions { timeout: Duration::from_millis(400), ..persistent() }
 }
 
 /// A backend whose log is nobody's.
