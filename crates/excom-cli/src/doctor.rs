@@ -10,7 +10,7 @@ use std::path::Path;
 
 use excom::config::{Settings, Spec, find};
 use excom::core::db::Health;
-use excom::embedded::{self, BACKEND_MARK, Home, SEAL_KEY_MARK};
+use excom::embedded::{BACKEND_MARK, Home, SEAL_KEY_MARK};
 use excom::{Engine, Error};
 use serde_json::{Value as Json, json};
 
@@ -74,7 +74,7 @@ impl Check {
 
 pub(crate) async fn run(context: &Context, output: &mut Output) -> Result<(), Stop> {
     let checks = match context.settings() {
-        Ok(settings) => look(&settings, output).await,
+        Ok(settings) => look(context, &settings, output).await,
         Err(error) => vec![Check::failed("settings", "cannot be read", &error)],
     };
     let ok = !checks.iter().any(Check::is_problem);
@@ -103,7 +103,7 @@ fn print(check: &Check, output: &mut Output) -> Result<(), Stop> {
     }
 }
 
-async fn look(settings: &Settings, output: &mut Output) -> Vec<Check> {
+async fn look(context: &Context, settings: &Settings, output: &mut Output) -> Vec<Check> {
     let home = Home::of(settings);
     let file = settings.file.as_ref().map(|path| shown(path));
     let mut checks = vec![
@@ -116,7 +116,7 @@ async fn look(settings: &Settings, output: &mut Output) -> Vec<Check> {
         setting("home", "core", "home", &shown(home.folder()), settings),
         setting("backend", "core", "xcom_backend", settings.core.xcom_backend.text(), settings),
     ];
-    match embedded::open(settings) {
+    match context.engine_of(settings) {
         Ok(engine) => {
             checks.push(store(&engine, settings).await);
             metadata(&engine, settings, &mut checks).await;
@@ -145,9 +145,16 @@ fn setting(name: &'static str, section: &str, key: &str, value: &str, settings: 
 async fn store(engine: &Engine, settings: &Settings) -> Check {
     let values = shown(&Home::of(settings).values());
     let over = settings.xcom.inline_limit.text();
-    let told = format!("files in {values}   values over {over}");
-    match engine.backend().check().await {
-        Ok(()) => Check::fine("store", told, json!({"id": "files", "folder": values})),
+    let backend = engine.backend();
+    let (told, data) = match backend.store() {
+        Some("files") => {
+            (format!("files in {values}   values over {over}"), json!({"id": "files", "folder": values}))
+        }
+        // A backend of the program's own says itself what it is.
+        id => (backend.to_string(), json!({"id": id})),
+    };
+    match backend.check().await {
+        Ok(()) => Check::fine("store", told, data),
         Err(error) => Check::failed("store", told, &error),
     }
 }
@@ -180,11 +187,17 @@ async fn entries(engine: &Engine, health: &Health) -> Check {
     let data = json!({"entries": health.entries});
     let backend = engine.backend().name();
     match engine.db().mark(BACKEND_MARK).await {
-        Ok(Some(first)) if first != backend => Check::told("entries", text::number(health.entries), data)
-            .problem(
+        Ok(Some(first)) if engine.backends().all(|backend| backend.name() != first) => {
+            Check::told("entries", text::number(health.entries), data).problem(
                 format!("this home was first used with the backend `{first}`, and `{backend}` is loaded"),
                 format!("set [core] xcom_backend to `{first}`, or migrate the values"),
-            ),
+            )
+        }
+        Ok(Some(first)) if first != backend => Check::fine(
+            "entries",
+            format!("{}, read with `{backend}` and `{first}`", text::number(health.entries)),
+            data,
+        ),
         Ok(_) => Check::fine(
             "entries",
             format!("{}, all written with this backend", text::number(health.entries)),
