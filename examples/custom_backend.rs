@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use excom::config::Settings;
 use excom::core::EntryInfo;
 use excom::core::backend::{Object, Placement, collect};
+use excom::prelude::*;
 use excom::program::Program;
 use excom::{Engine, Error, ErrorKind, Payload, Result, TaskInstanceKey, Value, XComBackend, XComKey};
-use excom::{prelude::*, task};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// The store's id. References keep it, so it stays the same as long as there are values.
@@ -217,7 +217,8 @@ mod tests {
             engine.close().await.unwrap();
 
             let engine = open();
-            let answers = engine.pull(&ana, &[large.clone()], PullOptions::default()).await.unwrap();
+            let answers =
+                engine.pull(&ana, std::slice::from_ref(&large), PullOptions::default()).await.unwrap();
             assert_eq!(answers[0].found().unwrap().value, value);
             assert_eq!(rows("count(*)"), 1, "the small one is in the metadata database");
             let page = engine.list(&ana, &Filter::default(), None, 10).await.unwrap();

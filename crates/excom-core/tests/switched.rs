@@ -1,5 +1,7 @@
 //! After another backend was selected, values that were stored before it are read where they are.
 
+#![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
+
 use std::sync::Arc;
 
 use excom_core::db::Scope;

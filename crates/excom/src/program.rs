@@ -74,8 +74,10 @@ pub struct Program {
     engine: Completion,
 }
 
-/// What the program makes of the engine that its settings opened.
-struct Completion(Box<dyn Fn(Engine, &Settings) -> Result<Engine> + Send + Sync>);
+/// Makes of the engine that the settings opened the one that the program uses.
+type Complete = dyn Fn(Engine, &Settings) -> Result<Engine> + Send + Sync;
+
+struct Completion(Box<Complete>);
 
 impl std::fmt::Debug for Completion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,6 +1,8 @@
 //! The example in Python.
 
+use std::io::Write as _;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use excom_core::backend::collect;
@@ -46,6 +48,33 @@ fn values_outlive_the_process() {
     let error = read().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     assert!(error.to_string().starts_with("the backend process `process` says: "), "{error}");
+}
+
+/// What a process that was killed leaves behind: one that ends, and nothing half written.
+#[test]
+fn it_ends_when_its_input_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(command) = command("it_ends_when_its_input_does", folder.path()) else { return };
+    let mut child = std::process::Command::new(&command[0])
+        .args(&command[1..])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut say = |header: &str, body: &[u8]| {
+        let lengths = [header.len() as u32, body.len() as u32].map(u32::to_le_bytes).concat();
+        stdin.write_all(&[&lengths, header.as_bytes(), body].concat()).unwrap();
+    };
+    say(r#"{"do":"hello","id":0,"protocol":1,"store":"s","inline_limit":1,"chunk":9}"#, b"");
+    say(r#"{"do":"serialize","id":1,"object":{"name":"a/b/c/-1/k/1"}}"#, b"");
+    say(r#"{"do":"chunk","id":1}"#, b"\"half of a value");
+    // The last frame is cut, too.
+    stdin.write_all(b"\x20\0\0\0\0\0\0\0{\"do\"").unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{:?}", output.status);
+    assert!(walk(folder.path()).is_empty());
 }
 
 fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
