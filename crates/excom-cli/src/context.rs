@@ -11,14 +11,17 @@ use excom::{Engine, Result};
 
 use crate::output::Output;
 
+/// Makes of the engine that the settings opened the one that the command uses.
+pub(crate) type Complete = Box<dyn Fn(Engine, &Settings) -> Result<Engine>>;
+
 /// Where the command was started.
-#[derive(Debug)]
 pub(crate) struct Context {
     sources: Sources,
+    complete: Complete,
 }
 
 impl Context {
-    pub(crate) fn new(matches: &ArgMatches, environment: Environment) -> Self {
+    pub(crate) fn new(matches: &ArgMatches, environment: Environment, complete: Complete) -> Self {
         let set = matches.get_many::<(String, String)>("set").unwrap_or_default().cloned().collect();
         Self {
             sources: Sources {
@@ -28,6 +31,7 @@ impl Context {
                 set,
                 folder: PathBuf::new(),
             },
+            complete,
         }
     }
 
@@ -41,7 +45,12 @@ impl Context {
 
     /// The engine, for a command that writes: makes the home when it is missing.
     pub(crate) fn engine(&self) -> Result<Engine> {
-        embedded::open(&self.settings()?)
+        self.engine_of(&self.settings()?)
+    }
+
+    /// The engine that settings open, for a command that writes.
+    pub(crate) fn engine_of(&self, settings: &Settings) -> Result<Engine> {
+        (self.complete)(embedded::open(settings)?, settings)
     }
 
     /// The engine, for a command that reads: makes nothing. Where nothing was ever pushed there is an
@@ -49,7 +58,7 @@ impl Context {
     pub(crate) fn reader(&self) -> Result<(Engine, Option<String>)> {
         let settings = self.settings()?;
         if let Some(engine) = embedded::open_existing(&settings)? {
-            return Ok((engine, None));
+            return Ok(((self.complete)(engine, &settings)?, None));
         }
         let home = Home::of(&settings);
         let hint = format!(

@@ -12,7 +12,7 @@ use std::path::Path;
 use excom::config::{Backend, Settings, Spec, find};
 use excom::core::db::{Health, Occupied};
 use excom::core::engine::Offload;
-use excom::embedded::{self, Home};
+use excom::embedded::Home;
 use excom::{Engine, Error};
 use serde_json::{Value as Json, json};
 
@@ -76,7 +76,7 @@ impl Check {
 
 pub(crate) async fn run(context: &Context, output: &mut Output) -> Result<(), Stop> {
     let checks = match context.settings() {
-        Ok(settings) => look(&settings, output).await,
+        Ok(settings) => look(context, &settings, output).await,
         Err(error) => vec![Check::failed("settings", "cannot be read", &error)],
     };
     let ok = !checks.iter().any(Check::is_problem);
@@ -105,7 +105,7 @@ fn print(check: &Check, output: &mut Output) -> Result<(), Stop> {
     }
 }
 
-async fn look(settings: &Settings, output: &mut Output) -> Vec<Check> {
+async fn look(context: &Context, settings: &Settings, output: &mut Output) -> Vec<Check> {
     let home = Home::of(settings);
     let file = settings.file.as_ref().map(|path| shown(path));
     let mut checks = vec![
@@ -118,7 +118,7 @@ async fn look(settings: &Settings, output: &mut Output) -> Vec<Check> {
         setting("home", "core", "home", &shown(home.folder()), settings),
         setting("backend", "core", "xcom_backend", settings.core.xcom_backend.text(), settings),
     ];
-    match embedded::open(settings) {
+    match context.engine_of(settings) {
         Ok(engine) => {
             checks.push(store(&engine, settings).await);
             metadata(&engine, settings, &mut checks).await;
@@ -152,7 +152,10 @@ async fn store(engine: &Engine, settings: &Settings) -> Check {
         Offload::All => format!("all values but of {}", settings.xcom.inline_keys.text()),
     };
     let told = match *settings.core.xcom_backend {
-        Backend::Database => format!("files in {}   {which}", shown(&Home::of(settings).values())),
+        // A program's own backend says itself what it is.
+        Backend::Database if backend.store() == Some("files") => {
+            format!("files in {}   {which}", shown(&Home::of(settings).values()))
+        }
         _ => format!("{backend}   {which}"),
     };
     let data = json!({"id": backend.store(), "backend": backend.to_string()});

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use excom_core::backend::Database;
 use excom_core::conformance::Empty;
-use excom_core::{ValueStore, memory};
+use excom_core::{ValueStore, XComBackend, memory};
 
 fn empty() -> Empty {
     Arc::new(memory::Db::new()).into()
@@ -16,4 +17,13 @@ excom_core::metadata_db_conformance!(empty);
 fn the_store_in_memory_is_a_value_store() {
     let store: Arc<dyn ValueStore> = Arc::new(memory::Store::new());
     excom_core::conformance::value_store(&store);
+}
+
+#[test]
+fn the_backends_are_backends() {
+    let offloading = memory::Backend::new(Arc::new(memory::Store::new()), 200);
+    let all: [Arc<dyn XComBackend>; 2] = [Arc::new(offloading), Arc::new(Database::new(1 << 20))];
+    for backend in &all {
+        excom_core::conformance::backend(backend);
+    }
 }

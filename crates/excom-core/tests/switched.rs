@@ -38,6 +38,14 @@ fn old_values_are_read_and_purged_where_they_are() {
         let values: Vec<_> = answers.iter().map(|answer| answer.found().map(|f| f.value.clone())).collect();
         assert_eq!(values, [Some(long(3)), Some(long(1)), None, Some(long(2))]);
 
+        // An engine that gets another backend is the same.
+        let changed = before.with_backend(over(&new));
+        let names: Vec<_> = changed.backends().map(|backend| backend.store().map(str::to_owned)).collect();
+        assert_eq!(names, [Some("new".to_owned()), Some("old".to_owned())]);
+        let answers = changed.pull(&ana, &wanted, PullOptions::default()).await.unwrap();
+        let again: Vec<_> = answers.iter().map(|answer| answer.found().map(|f| f.value.clone())).collect();
+        assert_eq!(again, values);
+
         // Without the old store the answer says which one is wanted, and the others are there.
         let forgetful = engine().backend(over(&new)).build();
         let answers = forgetful.pull(&ana, &wanted[..2], PullOptions::default()).await.unwrap();

@@ -4,12 +4,14 @@
 //! backend that keeps small values in the metadata database and the others in a store, as
 //! [frames](mod@frame): pieces of at most 1 MiB, each compressed, and sealed so that it belongs to its place
 //! in its version of its XCom and nowhere else.
+//! [`Process`] is the backend that is a program of its own, in any language.
 
 mod files;
 pub mod frame;
 #[cfg(feature = "object-storage")]
 mod object;
 mod offload;
+mod process;
 #[cfg(any(feature = "object-storage", feature = "redis"))]
 mod reactor;
 #[cfg(feature = "redis")]
@@ -19,5 +21,6 @@ pub use files::Files;
 #[cfg(feature = "object-storage")]
 pub use object::ObjectStorage;
 pub use offload::{Offload, OffloadOptions};
+pub use process::{Process, ProcessOptions};
 #[cfg(feature = "redis")]
 pub use redis::{Redis, RedisOptions};

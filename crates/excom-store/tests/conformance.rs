@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use excom_core::{ByteStream, ErrorKind, ObjectName, ValueStore, Version, XComKey};
-use excom_store::Files;
+use excom_core::seal::SealKeys;
+use excom_core::{ByteStream, ErrorKind, ObjectName, ValueStore, Version, XComBackend, XComKey};
+use excom_store::{Files, Offload, OffloadOptions};
 use futures_core::Stream;
 
 #[test]
@@ -18,6 +19,19 @@ fn a_folder_is_a_value_store() {
     excom_core::conformance::value_store(&store);
     let left = std::fs::read_dir(folder.path().join("values")).unwrap().count();
     assert_eq!(left, 0, "empty folders go with the last object");
+}
+
+#[test]
+fn offloading_to_a_folder_is_a_backend() {
+    let folder = tempfile::tempdir().unwrap();
+    for encrypt in [false, true] {
+        let store = Arc::new(Files::open(folder.path()).unwrap());
+        let options = OffloadOptions { encrypt, ..OffloadOptions::default() };
+        let backend: Arc<dyn XComBackend> =
+            Arc::new(Offload::new(store, SealKeys::new("k1", [1; 32]), options));
+        excom_core::conformance::backend(&backend);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it leaves nothing");
 }
 
 /// Bytes that come only when they are asked for so often.

@@ -27,3 +27,4 @@ pub use excom_flow::{
 };
 #[cfg(feature = "http")]
 pub use excom_flow::{Http, HttpResponse};
+pub use excom_store as store;

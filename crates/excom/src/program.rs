@@ -71,6 +71,18 @@ pub fn serve_task(definitions: &[DagDefinition]) -> Option<ExitCode> {
 pub struct Program {
     definitions: Vec<DagDefinition>,
     shown: Option<&'static str>,
+    engine: Completion,
+}
+
+/// Makes of the engine that the settings opened the one that the program uses.
+type Complete = dyn Fn(Engine, &Settings) -> Result<Engine> + Send + Sync;
+
+struct Completion(Box<Complete>);
+
+impl std::fmt::Debug for Completion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Completion(…)")
+    }
 }
 
 impl Program {
@@ -81,12 +93,40 @@ impl Program {
 
     /// A program that runs one of several DAGs: `--dag ID` says which.
     pub fn of(definitions: impl IntoIterator<Item = DagDefinition>) -> Self {
-        Self { definitions: definitions.into_iter().collect(), shown: None }
+        let engine = Completion(Box::new(|engine, _| Ok(engine)));
+        Self { definitions: definitions.into_iter().collect(), shown: None, engine }
     }
 
     /// The task whose return value is the result: printed at the end, text as it is.
     pub fn show(mut self, task_id: &'static str) -> Self {
         self.shown = Some(task_id);
+        self
+    }
+
+    /// What the program makes of the engine that its settings opened, before it does anything with it: one with
+    /// an XCom backend of its own, for instance.
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    /// use excom::{core::memory, prelude::*, program::Program};
+    ///
+    /// #[dag]
+    /// fn greeting(dag: &Dag) { dag.bash("greet", "echo hello"); }
+    ///
+    /// fn main() -> std::process::ExitCode {
+    ///     Program::new(greeting())
+    ///         .engine(|engine, settings| {
+    ///             let mine = memory::Backend::new(Arc::default(), settings.xcom.inline_limit.0);
+    ///             Ok(engine.with_backend(Arc::new(mine)))
+    ///         })
+    ///         .main()
+    /// }
+    /// ```
+    pub fn engine(
+        mut self,
+        complete: impl Fn(Engine, &Settings) -> Result<Engine> + Send + Sync + 'static,
+    ) -> Self {
+        self.engine = Completion(Box::new(complete));
         self
     }
 
@@ -131,7 +171,9 @@ impl Program {
             Action::Completions(shell) => print(&completions(&self.definitions, *shell)),
             Action::XComs { run_id, task_id, json } => {
                 let (settings, task_id) = (arguments.settings()?, task_id.as_deref());
-                let xcoms = xcoms(&settings, definition, run_id.clone(), task_id, *json);
+                let opened = embedded::open_existing(&settings)?;
+                let engine = opened.map(|engine| (self.engine.0)(engine, &settings)).transpose()?;
+                let xcoms = xcoms(engine, &settings, definition, run_id.clone(), task_id, *json);
                 print(&pollster::block_on(xcoms)?);
             }
             Action::Contracts(matches) => return contracts::run(definition, matches),
@@ -145,7 +187,7 @@ impl Program {
         let settings = arguments.settings()?;
         let definition = &self.definitions[arguments.dag];
         self.check_shown(definition)?;
-        let engine = embedded::open(&settings)?;
+        let engine = (self.engine.0)(embedded::open(&settings)?, &settings)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -231,6 +273,7 @@ fn has_task(definition: &DagDefinition, task_id: &str) -> bool {
 
 /// The XComs of a run.
 async fn xcoms(
+    engine: Option<Engine>,
     settings: &Settings,
     definition: &DagDefinition,
     run_id: Option<String>,
@@ -243,7 +286,7 @@ async fn xcoms(
         Error::new(ErrorKind::InvalidRequest, format!("DAG `{dag_id}` has no runs yet"))
             .hint(format!("nothing was ever run with the home {}", home.folder().display()))
     };
-    let engine: Engine = embedded::open_existing(settings)?.ok_or_else(none)?;
+    let engine = engine.ok_or_else(none)?;
     let run_id: Arc<str> = match run_id {
         Some(run_id) => run_id.into(),
         None => driving::newest_run(&engine, &dag_id).await?.into(),

@@ -26,10 +26,12 @@ struct Times {
 
 /// A value in the database, and one in the store where there is room between the limits.
 pub(super) async fn run(engine: &Engine, settings: &Settings, checks: &mut Vec<Check>) {
-    let over = settings.xcom.inline_limit.0 + 1;
-    let large = over <= LARGEST.min(settings.xcom.hard_limit.0);
+    let (over, store) = (engine.backend().inline_limit() + 1, engine.backend().store());
+    let large = store.is_some() && over <= LARGEST.min(settings.xcom.hard_limit.0);
     let inline = *settings.xcom.offload == Offload::Threshold;
-    for (place, size) in [("database", inline.then_some(32)), ("files", large.then_some(over.max(3)))] {
+    let places =
+        [("database", inline.then_some(32)), (store.unwrap_or("none"), large.then_some(over.max(3)))];
+    for (place, size) in places {
         let Some(size) = size else { continue };
         checks.push(match round_trip(engine, place, size).await {
             Ok(times) => Check::fine(

@@ -238,6 +238,11 @@ pub async fn damage_is_an_answer(h: &Harness) {
     let opened = h.engine.open(&user(), &key).await.unwrap().unwrap();
     refused(drain(opened).await, ErrorKind::Corrupt);
 
+    // What goes on behind the end is found out there, and not at its own end, which may never come.
+    h.store.tamper(&name, |bytes| bytes.resize(1_000_000, b'x'));
+    let answer = h.pull(&key).await;
+    assert!(matches!(&answer, Answer::Corrupt(d) if d.what.contains("more bytes than")), "{answer:?}");
+
     h.store.delete(&name).await.unwrap();
     let answer = h.pull(&key).await;
     assert!(matches!(&answer, Answer::Lost(d) if d.what.contains(name.as_str())), "{answer:?}");

@@ -1,4 +1,4 @@
-//! The suite that every metadata database and every value store passes (feature `conformance`).
+//! The suite that every metadata database, value store and XCom backend passes (feature `conformance`).
 //!
 //! An implementation's test file names a function that makes an empty one, and gets a test for each
 //! scenario:
@@ -12,12 +12,15 @@
 //! # fn main() {}
 //! ```
 //!
-//! The scenarios speak to an [`Engine`] over the database, with a store in memory, because the
+//! A value store is proven by [`value_store`], and an XCom backend by [`backend`], each in one call.
+//!
+//! The scenarios of a database speak to an [`Engine`] over the database, with a store in memory, because the
 //! properties to hold are the engine's; [`histories`] runs random histories with a model beside it.
 
 #![allow(clippy::unwrap_used, reason = "a scenario that does not hold panics: it is a test")]
 
 mod attempts;
+mod backends;
 mod entries;
 mod finishing;
 mod histories;
@@ -32,6 +35,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 pub use attempts::*;
+pub use backends::backend;
 pub use entries::*;
 pub use finishing::*;
 pub use histories::histories;

@@ -19,7 +19,7 @@ pub fn value_store(store: &Arc<dyn ValueStore>) {
     pollster::block_on(suite(&**store));
 }
 
-struct Pieces(Vec<Result<Bytes>>);
+pub(super) struct Pieces(pub(super) Vec<Result<Bytes>>);
 
 impl Stream for Pieces {
     type Item = Result<Bytes>;
@@ -29,7 +29,7 @@ impl Stream for Pieces {
     }
 }
 
-fn body(bytes: &[u8]) -> ByteStream {
+pub(super) fn body(bytes: &[u8]) -> ByteStream {
     Box::pin(Pieces(bytes.chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect()))
 }
 

@@ -212,7 +212,7 @@ impl Engine {
         self.0.backends.current()
     }
 
-    /// All backends, the one that stores new values first.
+    /// All backends: the one that stores new values, and those that read what was stored before it.
     pub fn backends(&self) -> impl Iterator<Item = &Arc<dyn XComBackend>> {
         self.0.backends.all()
     }
@@ -220,6 +220,39 @@ impl Engine {
     /// The keys that seal what is stored outside of the database.
     pub fn keys(&self) -> &SealKeys {
         &self.0.keys
+    }
+
+    /// The same engine with another backend for new values, and all else as it is. What was stored before is
+    /// read where it is.
+    ///
+    /// A program that brings a backend of its own opens the engine as configured, and then does this. Clones
+    /// that were made before keep the backend that they have.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use excom_core::{Engine, backend::Database, memory};
+    ///
+    /// let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build();
+    /// let mine = memory::Backend::new(Arc::new(memory::Store::new()), 1000);
+    /// let engine = engine.with_backend(Arc::new(mine));
+    /// let names: Vec<&str> = engine.backends().map(|backend| backend.name()).collect();
+    /// assert_eq!(names, ["memory", "database"]);
+    /// ```
+    #[must_use]
+    pub fn with_backend(self, backend: Arc<dyn XComBackend>) -> Self {
+        let inner = &*self.0;
+        Self(Arc::new(Inner {
+            db: inner.db.clone(),
+            backends: Backends::new(backend, inner.backends.all().cloned().collect()),
+            clock: inner.clock.clone(),
+            keys: inner.keys.clone(),
+            settings: inner.settings.clone(),
+            overrides: inner.overrides.clone(),
+            reads: ledger::Buffer::new(),
+            refusals: refusals::Tally::default(),
+            declared: declared::Declared::default(),
+            pruned: Mutex::default(),
+        }))
     }
 
     /// The clock.

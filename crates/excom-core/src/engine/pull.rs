@@ -481,6 +481,11 @@ impl Stream for Verified {
                 if let Some((hasher, size)) = &mut self.state {
                     hasher.update(&piece);
                     *size += piece.len() as u64;
+                    if *size > self.size {
+                        // One that goes on for ever must not fill the memory.
+                        let message = format!("object {}: more bytes than {} found", self.name, self.size);
+                        return Poll::Ready(Some(Err(Error::new(ErrorKind::Corrupt, message))));
+                    }
                 }
                 Some(Ok(piece))
             }

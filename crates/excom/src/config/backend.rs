@@ -14,6 +14,8 @@ pub enum Backend {
     ObjectStorage,
     /// Small values in the metadata database, large ones in Redis.
     Redis,
+    /// Small values in the metadata database, large ones with a program of the user's own.
+    Process,
 }
 
 impl fmt::Display for Backend {
@@ -22,6 +24,7 @@ impl fmt::Display for Backend {
             Self::Database => f.write_str("database"),
             Self::ObjectStorage => f.write_str("object_storage"),
             Self::Redis => f.write_str("redis"),
+            Self::Process => f.write_str("process"),
         }
     }
 }
@@ -41,6 +44,7 @@ impl Backend {
             "" | "database" => return Ok(Self::Database),
             "object_storage" => return Ok(Self::ObjectStorage),
             "redis" => return Ok(Self::Redis),
+            "process" => return Ok(Self::Process),
             _ if AIRFLOW_DATABASE.contains(&name) => return Ok(Self::Database),
             _ if !is_class_path(name) => return Err(Refusal::new("is no XCom backend")),
             _ => {}

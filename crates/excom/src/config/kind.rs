@@ -390,6 +390,18 @@ impl Item for Url {
     }
 }
 
+impl Item for String {
+    const ALLOWED: &'static str = "a list of words";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        Ok(text.to_owned())
+    }
+
+    fn text(&self) -> String {
+        self.clone()
+    }
+}
+
 /// Where a secret key comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeySource {
@@ -445,7 +457,7 @@ impl Item for KeySource {
 }
 
 impl Kind for Backend {
-    const ALLOWED: &'static str = "database, object_storage or redis";
+    const ALLOWED: &'static str = "database, object_storage, redis or process";
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         Self::select(text)

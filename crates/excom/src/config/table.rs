@@ -164,8 +164,8 @@ settings! {
         #[also(Alias::Airflow("AIRFLOW__CORE__XCOM_BACKEND"))]
         xcom_backend: Backend = Backend::Database,
             "The XCom backend, which decides where values live: `database` keeps small values in the metadata \
-             database and large ones as files beside it, `object_storage` and `redis` keep the large ones there. \
-             Airflow's class names select the backend that means the same.";
+             database and large ones as files beside it, `object_storage` and `redis` keep the large ones there, \
+             `process` hands them to the program of [xcom] backend_command. Airflow's class names select the backend that means the same.";
         parallelism: u32 = excom_flow::runner::PARALLELISM,
             "How many tasks of a run a DAG program runs at the same time.";
         #[also(Alias::Airflow("AIRFLOW__CORE__MAX_MAP_LENGTH"))]
@@ -248,6 +248,10 @@ settings! {
         object_format: ObjectFormat = ObjectFormat::Excom,
             "The format of values in object storage: `excom`, sealed and verified piece by piece, or `airflow`, which \
              Airflow's own backend reads. Both are read whatever is set.";
+        backend_command: Vec<String> = Vec::new(),
+            "The program that keeps values with `xcom_backend = \"process\"`, and its arguments.";
+        backend_timeout: Age = Age(Duration::from_secs(60)),
+            "How long one call of that program may take.";
         also_read: Vec<Url> = Vec::new(),
             "Places where values were kept before, to be read there until they are migrated: `s3://bucket/prefix`, \
              `redis://host`.";

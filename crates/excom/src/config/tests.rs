@@ -65,6 +65,8 @@ fn defaults_are_those_of_the_design() {
             "[xcom] soft_limit 16MiB",
             "[xcom] hard_limit 1GiB",
             "[xcom] object_format excom",
+            "[xcom] backend_command ",
+            "[xcom] backend_timeout 1m",
             "[xcom] also_read ",
             "[xcom] compress_from 4KiB",
             "[xcom] writes any",

@@ -11,7 +11,7 @@ use excom_core::backend::{Object, Placement};
 use excom_core::seal::SealKeys;
 use excom_core::value::ContentHash;
 use excom_core::{Error, ErrorKind, MetadataDb, Payload, Result, Value, ValueStore, XComBackend, XComKey};
-use excom_store::{Files, Offload, OffloadOptions};
+use excom_store::{Files, Offload, OffloadOptions, Process, ProcessOptions};
 
 use super::{Home, remember};
 #[cfg(feature = "object-storage")]
@@ -85,6 +85,17 @@ impl Opening<'_> {
                 Ok(opened) => all.extend(opened.into_iter().map(|opened| (backend, opened))),
                 Err(error) => return Err(error.hint(format!("the place comes from {origin}"))),
             }
+        }
+        let command = &settings.xcom.backend_command;
+        if !command.is_empty() {
+            let store = self.id_of(&command.join(" "), "process")?;
+            let options = ProcessOptions {
+                store,
+                threshold: settings.xcom.inline_limit.0,
+                timeout: settings.xcom.backend_timeout.0,
+                ..ProcessOptions::default()
+            };
+            all.push((Backend::Process, Arc::new(Process::new(command.to_vec(), options)) as _));
         }
         Ok(all)
     }
@@ -166,10 +177,6 @@ impl Opening<'_> {
     }
 
     /// The id that the database remembers of a place.
-    #[cfg_attr(
-        not(any(feature = "object-storage", feature = "redis")),
-        expect(dead_code, reason = "there are no places")
-    )]
     fn known(&self, place: &str) -> Result<Option<String>> {
         let known = pollster::block_on(self.db.marks(STORES))?;
         let found = known.into_iter().find(|(_, known)| known == place);
@@ -177,10 +184,6 @@ impl Opening<'_> {
     }
 
     /// The id of a place: the one that it had before, or a new one, which the database remembers.
-    #[cfg_attr(
-        not(any(feature = "object-storage", feature = "redis")),
-        expect(dead_code, reason = "there are no places")
-    )]
     fn id_of(&self, place: &str, kind: &str) -> Result<String> {
         if let Some(id) = self.known(place)? {
             return Ok(id);
@@ -194,7 +197,7 @@ impl Opening<'_> {
 /// Whether this program can use a backend's places.
 fn built_with(backend: Backend) -> bool {
     match backend {
-        Backend::Database => true,
+        Backend::Database | Backend::Process => true,
         Backend::ObjectStorage => cfg!(feature = "object-storage"),
         Backend::Redis => cfg!(feature = "redis"),
     }
@@ -220,6 +223,7 @@ fn built_without(url: &Url, feature: &str) -> Error {
 fn without_place(settings: &Settings, selected: Backend) -> Error {
     let (setting, example) = match selected {
         Backend::Redis => ("[redis] url", "redis://localhost"),
+        Backend::Process => ("[xcom] backend_command", "python3, backend.py"),
         _ => ("[common.io] xcom_objectstorage_path", "s3://bucket/prefix"),
     };
     let origin: &Origin = settings.core.xcom_backend.origin();

@@ -1,0 +1,107 @@
+//! The `excom` command: XComs, variables and runs from any shell.
+//!
+//! The whole command is a function, so that a program which brings an XCom backend of its own has it too:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use excom::core::memory::{Backend, Store};
+//!
+//! fn main() -> std::process::ExitCode {
+//!     excom_cli::run(|engine, settings| {
+//!         let mine = Backend::new(Arc::new(Store::new()), settings.xcom.inline_limit.0);
+//!         Ok(engine.with_backend(Arc::new(mine)))
+//!     })
+//! }
+//! ```
+//!
+//! It only translates: arguments and environment into calls of the engine, answers and errors into
+//! text, JSON and exit codes. Standard output has what was asked for and nothing else; everything said
+//! besides goes to standard error.
+//!
+//! | exit code | meaning |
+//! | --- | --- |
+//! | 0 | done; for a pull: the value |
+//! | 1 | an error without a code of its own |
+//! | 2 | the command was not understood |
+//! | 3 | there is no value |
+//! | 4 | it expired |
+//! | 5 | an access rule or the fence forbids it |
+//! | 6 | stored bytes are corrupt or lost |
+//! | 7 | the database or store is away; try again |
+
+mod arguments;
+mod config;
+mod context;
+mod contracts;
+mod doctor;
+mod identity;
+mod input;
+mod keys;
+mod output;
+mod pages;
+mod prune;
+mod run;
+mod stop;
+mod text;
+mod trace;
+mod variable;
+mod xcom;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use excom::config::{Environment, Settings};
+use excom::{Engine, Result};
+
+use context::{Complete, Context};
+use output::Output;
+use stop::Stop;
+
+/// Does what the process's arguments say, and tells how the process is to end.
+///
+/// `complete` gets the engine that the settings opened, and makes of it the one that the command uses: the same, or
+/// one with another backend ([`Engine::with_backend`]).
+pub fn run(complete: impl Fn(Engine, &Settings) -> Result<Engine> + 'static) -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Known before parsing, since what cannot be parsed is told as JSON too.
+    let json = arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+    let (environment, failure) = match Environment::of_process() {
+        Ok(environment) => (environment, None),
+        Err(error) => (Environment::default(), Some(error)),
+    };
+    let mut output = Output::new(json, &environment);
+    let outcome = match failure {
+        Some(error) => Err(Stop::from(error)),
+        None => start(arguments, environment, Box::new(complete), &mut output),
+    };
+    ExitCode::from(match outcome.and_then(|()| output.flush()) {
+        Ok(()) => 0,
+        Err(stop) => stop.tell(&mut output),
+    })
+}
+
+fn start(
+    arguments: Vec<OsString>,
+    environment: Environment,
+    complete: Complete,
+    output: &mut Output,
+) -> Result<(), Stop> {
+    let matches = arguments::command().try_get_matches_from(arguments)?;
+    let context = Context::new(&matches, environment, complete);
+    pollster::block_on(async {
+        match matches.subcommand() {
+            Some(("xcom", matches)) => xcom::run(&context, matches, output).await,
+            Some(("variable", matches)) => variable::run(&context, matches, output).await,
+            Some(("run", matches)) => run::run(&context, matches, output).await,
+            Some(("trace", matches)) => trace::run(&context, matches, output).await,
+            Some(("config", matches)) => config::run(&context, matches, output),
+            Some(("contracts", matches)) => contracts::run(&context, matches, output).await,
+            Some(("keys", matches)) => keys::run(&context, matches, output).await,
+            Some(("prune", _)) => prune::run(&context, output).await,
+            Some(("doctor", _)) => doctor::run(&context, output).await,
+            Some(("completions", matches)) => pages::completions(matches, output),
+            Some(("man", matches)) => pages::man(matches, output),
+            _ => Ok(()),
+        }
+    })
+}
