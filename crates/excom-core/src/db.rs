@@ -15,9 +15,10 @@ use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use crate::json::Shape;
 pub use crate::run::{DagRun, DagVersion, RunFilter, RunInfo, RunState};
+use crate::seal::Reference;
 use crate::value::{ContentHash, Value};
 pub use crate::variable::Variable;
-use crate::{Error, ErrorKind, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
+use crate::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
 
 /// A push, checked and stored, to be made the entry.
 #[derive(Debug, Clone)]
@@ -219,6 +220,41 @@ pub struct LooseObject {
     pub store: Arc<str>,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// A version whose bytes are kept, without them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Which XCom.
+    pub key: XComKey,
+    /// Which version.
+    pub version: Version,
+    /// Whether it ended, so that it is in the history.
+    pub past: bool,
+    /// Size of the value's JSON text in bytes.
+    pub size: u64,
+    /// Checksum of the value's JSON text.
+    pub hash: ContentHash,
+    /// Where the bytes are; none when they are in the metadata database.
+    pub reference: Option<Reference>,
+}
+
+/// Where a look through all rows of a kind goes on. What it holds is the database's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Behind the entries, in the history.
+    pub past: bool,
+    /// The row.
+    pub row: i64,
+}
+
+/// Some rows of a look through all of them, in the order in which they were made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scan<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Where it goes on; none at the end.
+    pub next: Option<Place>,
 }
 
 /// What a retention step removed.
@@ -497,8 +533,16 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// Forgets loose objects that are gone.
     async fn forget_loose(&self, objects: &[LooseObject]) -> Result<()>;
 
-    /// The versions in a store that entries, history or loose objects know; for finding orphans.
-    async fn knows_object(&self, object: &crate::ObjectName, version: Version) -> Result<bool>;
+    /// Whether an entry, the history or a loose object knows an object of a store; for finding orphans.
+    async fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> Result<bool>;
+
+    /// Takes over an orphan for removal, as a loose object that may go at once; `false` when it is known after
+    /// all, and then nothing changes. From then on no push can take its version.
+    async fn claim_orphan(&self, object: &LooseObject) -> Result<bool>;
+
+    /// Versions whose bytes are kept, those that are entries first, at most so many. One that ends during the
+    /// look comes again; of each that stays as it is, none is left out.
+    async fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>>;
 
     /// One step of retention.
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed>;

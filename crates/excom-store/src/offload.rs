@@ -84,6 +84,10 @@ impl XComBackend for Offload {
         Some(self.store.id())
     }
 
+    fn objects(&self) -> Option<&dyn ValueStore> {
+        Some(&*self.store)
+    }
+
     fn placement(&self, _: &XComKey, size: Option<u64>) -> Placement<'_> {
         match size {
             Some(size) if size <= self.options.threshold => Placement::Inline,

@@ -20,6 +20,7 @@
 mod attempts;
 mod entries;
 mod finishing;
+mod garbage;
 mod histories;
 mod kept;
 mod lineage;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 pub use attempts::*;
 pub use entries::*;
 pub use finishing::*;
+pub use garbage::*;
 pub use histories::histories;
 pub use kept::*;
 pub use lineage::*;
@@ -213,6 +215,10 @@ macro_rules! metadata_db_conformance {
             upkeep_prunes_now_and_then
             abandoned_pushes_are_collected
             marks_are_set_once
+            orphans_are_found_and_removed
+            an_orphan_that_is_pushed_again_stays
+            values_without_their_object_are_told
+            what_is_kept_is_looked_through_in_pages
             a_try_ends_in_one_step
             a_refused_end_changes_nothing
             versions_drawn_twice_are_drawn_again_at_the_end

@@ -7,6 +7,7 @@ mod access;
 mod backends;
 mod disguise;
 mod footprint;
+mod garbage;
 mod ledger;
 mod local;
 mod offload;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use access::{Access, Reads, Writes};
+pub use garbage::{Bereft, Looked, Orphan};
 pub use ledger::Ledger;
 pub use local::LocalChannel;
 pub use pull::TaskAnswer;

@@ -164,7 +164,7 @@ fn spelt(age: Duration) -> String {
     }
 }
 
-fn before(now: Timestamp, age: Duration) -> Timestamp {
+pub(super) fn before(now: Timestamp, age: Duration) -> Timestamp {
     now.checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 

@@ -48,6 +48,10 @@ impl XComBackend for Backend {
         Some(self.store.id())
     }
 
+    fn objects(&self) -> Option<&dyn ValueStore> {
+        Some(&*self.store)
+    }
+
     fn placement(&self, _: &XComKey, size: Option<u64>) -> Placement<'_> {
         match size {
             Some(size) if size <= self.threshold => Placement::Inline,

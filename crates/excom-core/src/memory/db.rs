@@ -12,11 +12,11 @@ use jiff::Timestamp;
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
-    Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced,
-    Push, Pushed, ReadTarget, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scope, StartMode,
-    Started, Surroundings, Variable, being_removed, cleared_by, version_taken,
+    Cutoffs, DagRun, DagVersion, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Page, Place,
+    Produced, Push, Pushed, ReadTarget, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scan, Scope,
+    StartMode, Started, Surroundings, Variable, being_removed, cleared_by, version_taken,
 };
-use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
+use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Version, Writer};
 use crate::value::Value;
 use crate::{ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
 
@@ -483,18 +483,23 @@ impl MetadataDb for Db {
         Ok(())
     }
 
-    async fn knows_object(&self, object: &ObjectName, version: Version) -> Result<bool> {
-        let tables = self.lock();
-        let entries = tables.entries.iter().map(|(key, held)| (key, Some(&held.entry)));
-        let history = tables
-            .history
-            .iter()
-            .flat_map(|(key, past)| past.iter().map(move |past| (key, past.entry.as_ref())));
-        let held = entries.chain(history).any(|(key, entry)| {
-            entry.is_some_and(|e| e.version == version && matches!(e.stored, Stored::Offloaded(_)))
-                && ObjectName::of(key, version) == *object
-        });
-        Ok(held || tables.loose.keys().any(|(key, v)| *v == version && ObjectName::of(key, *v) == *object))
+    async fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> Result<bool> {
+        Ok(self.lock().knows_object(store, object, version))
+    }
+
+    async fn claim_orphan(&self, object: &LooseObject) -> Result<bool> {
+        let mut tables = self.lock();
+        let loose = (object.key.clone(), object.version);
+        let name = ObjectName::of(&object.key, object.version);
+        if tables.knows_object(&object.store, &name, object.version) || tables.loose.contains_key(&loose) {
+            return Ok(false);
+        }
+        tables.loose.insert(loose, (object.clone(), true));
+        Ok(true)
+    }
+
+    async fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>> {
+        Ok(self.lock().kept(dag_id, after, limit))
     }
 
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {

@@ -5,6 +5,7 @@
 
 mod connection;
 mod failure;
+mod kept;
 mod ledger;
 mod names;
 mod read;
@@ -23,9 +24,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
-    Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Page, Produced,
-    Push, Pushed, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scope, StartMode, Started,
-    Surroundings, Variable,
+    Cutoffs, DagRun, DagVersion, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Page, Place,
+    Produced, Push, Pushed, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scan, Scope, StartMode,
+    Started, Surroundings, Variable,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
@@ -340,8 +341,17 @@ impl MetadataDb for Db {
         self.write(move |t| t.forget_loose(&objects)).await
     }
 
-    async fn knows_object(&self, object: &ObjectName, version: Version) -> Result<bool> {
-        self.snapshot(|view| view.knows_object(object, version))
+    async fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> Result<bool> {
+        self.snapshot(|view| view.knows_object(store, object, version))
+    }
+
+    async fn claim_orphan(&self, object: &LooseObject) -> Result<bool> {
+        let object = object.clone();
+        self.write(move |t| t.claim_orphan(&object)).await
+    }
+
+    async fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>> {
+        self.snapshot(|view| view.kept(dag_id, after, limit))
     }
 
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {
