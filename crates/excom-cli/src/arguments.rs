@@ -6,6 +6,7 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValue, PossibleValuesPars
 use clap::{Arg, ArgAction, Command, value_parser};
 use clap_complete::Shell;
 use excom::RETURN_VALUE;
+use excom::config::Age;
 use excom::core::run::RunState;
 
 const EXIT_CODES: &str = "\
@@ -68,6 +69,7 @@ pub(crate) fn command() -> Command {
                      ledger_retention. A program that runs for long does it by itself.",
                 ),
         )
+        .subcommand(gc())
         .subcommand(
             Command::new("doctor")
                 .about("Show what is loaded and from where, and prove that it works")
@@ -93,6 +95,21 @@ pub(crate) fn command() -> Command {
                     "Write the pages of all commands into this folder, such as ~/.local/share/man/man1",
                 ),
             ),
+        )
+}
+
+fn gc() -> Command {
+    Command::new("gc")
+        .about("Remove stored objects that nothing knows, and tell which values have lost their object")
+        .arg(flag("dry-run", "Tell what would be removed, and change nothing"))
+        .arg(age("older-than").help(
+            "Leave alone what is younger, such as 90d, 12h or 5m [default: [xcom] abandoned_after, 1h]",
+        ))
+        .after_help(
+            "It goes through all stores page by page, and may run while tasks push. Interrupted, it is run again.\n\
+             A value that has lost its object is told and stays as it is: pulling it answers `lost`. Objects are\n\
+             opened, not read: damage inside is found when a value is pulled.\n\
+             It ends with 6 when values have lost their objects.",
         )
 }
 
@@ -400,6 +417,10 @@ fn limit(standard: &'static str) -> Arg {
         .default_value(standard)
         .value_parser(value_parser!(u32).range(1..))
         .help("The most rows")
+}
+
+fn age(name: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name("AGE").value_parser(value_parser!(Age))
 }
 
 fn flag(name: &'static str, help: &'static str) -> Arg {

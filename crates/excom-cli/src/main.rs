@@ -20,10 +20,12 @@ mod config;
 mod context;
 mod contracts;
 mod doctor;
+mod gc;
 mod identity;
 mod input;
 mod output;
 mod pages;
+mod progress;
 mod prune;
 mod run;
 mod stop;
@@ -72,6 +74,7 @@ fn start(arguments: Vec<OsString>, environment: Environment, output: &mut Output
             Some(("config", matches)) => config::run(&context, matches, output),
             Some(("contracts", matches)) => contracts::run(&context, matches, output).await,
             Some(("prune", _)) => prune::run(&context, output).await,
+            Some(("gc", matches)) => gc::run(&context, matches, output).await,
             Some(("doctor", _)) => doctor::run(&context, output).await,
             Some(("completions", matches)) => pages::completions(matches, output),
             Some(("man", matches)) => pages::man(matches, output),

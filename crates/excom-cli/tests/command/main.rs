@@ -4,6 +4,7 @@
 
 mod contracts;
 mod doctor;
+mod garbage;
 mod instances;
 mod names;
 mod pages;
