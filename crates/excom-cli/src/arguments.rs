@@ -61,14 +61,7 @@ pub(crate) fn command() -> Command {
         .subcommand(trace())
         .subcommand(config())
         .subcommand(crate::contracts::command())
-        .subcommand(
-            Command::new("prune")
-                .about("Remove what is past its time, and files that nothing refers to any more")
-                .after_help(
-                    "How long things are kept is set under [xcom]: retention, history, history_bytes,\n\
-                     ledger_retention. A program that runs for long does it by itself.",
-                ),
-        )
+        .subcommand(prune())
         .subcommand(gc())
         .subcommand(
             Command::new("doctor")
@@ -95,6 +88,30 @@ pub(crate) fn command() -> Command {
                     "Write the pages of all commands into this folder, such as ~/.local/share/man/man1",
                 ),
             ),
+        )
+}
+
+fn prune() -> Command {
+    Command::new("prune")
+        .about("Remove what is past its time, and files that nothing refers to any more")
+        .arg(flag("dry-run", "Tell which XComs would expire, by rule, DAG and key, and change nothing"))
+        .arg(age("older-than").help("Expire what was pushed longer ago, instead of by the settings: 90d, 12h, 5m"))
+        .arg(
+            Arg::new("keep-last")
+                .long("keep-last")
+                .value_name("N")
+                .value_parser(value_parser!(u32).range(1..))
+                .help("Expire what is of none of a task's newest N runs, instead of by the settings"),
+        )
+        .arg(id("dag-id", "DAG", true).help("Expire XComs of this DAG, and remove nothing else"))
+        .after_long_help(
+            "How long things are kept is set under [xcom]: retention, retention_count, retention_unread,\n\
+             retention_done for XComs, each one that is set for itself; history, history_bytes, ledger_retention\n\
+             for the rest. `excom config explain xcom` tells each. A program that runs for long does it by itself.\n\n\
+             By age, XComs expire whatever becomes of their runs. By the other rules, those of a run that goes on\n\
+             stay. A pull of what has expired names the rule.\n\n\
+             It may run while tasks push: it looks for what is due without holding them up, and writes in steps of\n\
+             at most 1000 XComs, which take some hundredths of a second each. Interrupted, it is run again.",
         )
 }
 

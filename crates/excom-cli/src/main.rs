@@ -73,7 +73,7 @@ fn start(arguments: Vec<OsString>, environment: Environment, output: &mut Output
             Some(("trace", matches)) => trace::run(&context, matches, output).await,
             Some(("config", matches)) => config::run(&context, matches, output),
             Some(("contracts", matches)) => contracts::run(&context, matches, output).await,
-            Some(("prune", _)) => prune::run(&context, output).await,
+            Some(("prune", matches)) => prune::run(&context, matches, output).await,
             Some(("gc", matches)) => gc::run(&context, matches, output).await,
             Some(("doctor", _)) => doctor::run(&context, output).await,
             Some(("completions", matches)) => pages::completions(matches, output),

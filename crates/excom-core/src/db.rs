@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -257,11 +258,52 @@ pub struct Scan<T> {
     pub next: Option<Place>,
 }
 
+/// A rule by which entries expire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// How it is set, for the answer `Expired`.
+    pub text: Arc<str>,
+    /// Which entries it catches.
+    pub expires: Expires,
+}
+
+/// Which entries a rule catches. A run counts as going on while it is [`RunState::Running`], or one of its task
+/// instances has not finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expires {
+    /// Those pushed before, also of runs that go on: one that was killed does so for ever.
+    Pushed(Timestamp),
+    /// Those of all but the newest so many runs, by [`DagRun::order`], that have entries of the same task of the
+    /// same DAG. Runs that go on count, and keep theirs.
+    Behind(u32),
+    /// Those neither pushed since nor, as the ledger knows, read since, alone or as part of a sequence. Runs that
+    /// go on keep theirs.
+    Unread(Timestamp),
+    /// Those of runs that ended well before, and all of whose task instances succeeded, were skipped or removed:
+    /// every reader that the DAG declares has read them.
+    Done(Timestamp),
+}
+
+/// An entry that a rule catches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Which XCom.
+    pub key: XComKey,
+    /// Which version.
+    pub version: Version,
+    /// Size of the value's JSON text in bytes.
+    pub size: u64,
+    /// The first rule that catches it: its place among those asked about.
+    pub rule: usize,
+}
+
 /// What a retention step removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Removed {
     /// Entries that became expired.
     pub entries: u64,
+    /// Bytes of the values that went with entries and earlier versions, as JSON text.
+    pub bytes: u64,
     /// Earlier versions whose bytes went.
     pub past_bytes: u64,
     /// Earlier versions that were forgotten.
@@ -274,6 +316,16 @@ pub struct Removed {
 }
 
 impl Removed {
+    /// Counts what another step removed too.
+    pub fn add(&mut self, other: Self) {
+        self.entries += other.entries;
+        self.bytes += other.bytes;
+        self.past_bytes += other.past_bytes;
+        self.past_entries += other.past_entries;
+        self.reads += other.reads;
+        self.runs += other.runs;
+    }
+
     /// Whether a kind of row reached the limit of a step, so that there may be more.
     pub fn reaches(&self, limit: u32) -> bool {
         let most = [self.entries, self.past_bytes, self.past_entries, self.runs].into_iter().max();
@@ -286,13 +338,11 @@ impl Removed {
     }
 }
 
-/// The moments before which retention removes things.
+/// The moments before which retention removes what is no entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cutoffs {
-    /// Entries pushed before expire; none keeps them.
-    pub entries: Option<Timestamp>,
-    /// The rule's text for the answer `Expired`.
-    pub rule: String,
+    /// Runs that ended before and hold nothing go; none keeps them.
+    pub runs: Option<Timestamp>,
     /// Bytes of versions that ended before go.
     pub past_bytes: Timestamp,
     /// Versions that ended before are forgotten.
@@ -544,7 +594,23 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// look comes again; of each that stays as it is, none is left out.
     async fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>>;
 
-    /// One step of retention.
+    /// Entries that rules catch, among the next so many in the order in which they were made. Changes nothing.
+    async fn due(
+        &self,
+        rules: &[Rule],
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Due>>;
+
+    /// Makes entries expired that the same rules still catch: history without bytes, which names the rule.
+    async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed>;
+
+    /// Whether so long has passed since the last turn of a name; then this is one. Of several processes one gets
+    /// it.
+    async fn take_turn(&self, name: &str, at: Timestamp, every: Duration) -> Result<bool>;
+
+    /// One step of retention, of everything but entries.
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed>;
 
     // ---- the database itself

@@ -24,6 +24,7 @@ mod garbage;
 mod histories;
 mod kept;
 mod lineage;
+mod retention;
 mod runs;
 mod sequences;
 mod stores;
@@ -39,6 +40,7 @@ pub use garbage::*;
 pub use histories::histories;
 pub use kept::*;
 pub use lineage::*;
+pub use retention::*;
 pub use runs::*;
 pub use sequences::*;
 pub use stores::value_store;
@@ -215,6 +217,11 @@ macro_rules! metadata_db_conformance {
             upkeep_prunes_now_and_then
             abandoned_pushes_are_collected
             marks_are_set_once
+            only_the_newest_runs_keep_theirs
+            what_nobody_reads_expires
+            what_all_have_read_expires
+            rules_are_asked_before_anything_goes
+            turns_are_taken_once
             orphans_are_found_and_removed
             an_orphan_that_is_pushed_again_stays
             values_without_their_object_are_told

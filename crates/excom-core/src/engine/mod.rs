@@ -32,7 +32,7 @@ pub use ledger::Ledger;
 pub use local::LocalChannel;
 pub use pull::TaskAnswer;
 pub use push::Receipt;
-pub use retention::Retention;
+pub use retention::{Pruning, Retention};
 pub use trace::{Direction, Ended, Trace, TraceOptions, Traced, TracedVersion};
 pub use variables::{VariableSet, VariableValue};
 

@@ -1,20 +1,22 @@
 //! A metadata database in memory: the contract's rules in their plainest form.
 
+mod expiry;
 mod runs;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
-    Cutoffs, DagRun, DagVersion, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Page, Place,
-    Produced, Push, Pushed, ReadTarget, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scan, Scope,
-    StartMode, Started, Surroundings, Variable, being_removed, cleared_by, version_taken,
+    Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Page,
+    Place, Produced, Push, Pushed, ReadTarget, Reads, Removed, Rendered, Rule, RunFilter, RunInfo, RunState,
+    Scan, Scope, StartMode, Started, Surroundings, Variable, being_removed, cleared_by, version_taken,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Version, Writer};
 use crate::value::Value;
@@ -502,23 +504,47 @@ impl MetadataDb for Db {
         Ok(self.lock().kept(dag_id, after, limit))
     }
 
+    async fn due(
+        &self,
+        rules: &[Rule],
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Due>> {
+        Ok(self.lock().due(rules, dag_id, after, limit))
+    }
+
+    async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
+        let mut tables = self.lock();
+        let mut removed = Removed::default();
+        for due in due {
+            let caught = tables.entries.get(&due.key).filter(|held| held.entry.version == due.version);
+            let Some(rule) = caught.and_then(|held| tables.caught(rules, &due.key, &held.entry)) else {
+                continue;
+            };
+            tables.end(&due.key, EndReason::Expired, &rules[rule].text, at);
+            removed.entries += 1;
+            removed.bytes += due.size;
+        }
+        Ok(removed)
+    }
+
+    async fn take_turn(&self, name: &str, at: Timestamp, every: Duration) -> Result<bool> {
+        let mut tables = self.lock();
+        let due = match tables.marks.get(name).map(|last| last.parse::<Timestamp>()) {
+            Some(Ok(last)) => at.duration_since(last).unsigned_abs() >= every,
+            _ => true,
+        };
+        if due {
+            tables.marks.insert(name.to_owned(), at.to_string());
+        }
+        Ok(due)
+    }
+
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {
         let mut tables = self.lock();
         let mut removed = Removed::default();
         let limit = cutoffs.limit as usize;
-        if let Some(before) = cutoffs.entries {
-            let old: Vec<XComKey> = tables
-                .entries
-                .iter()
-                .filter(|(_, held)| held.entry.version.time() < before)
-                .map(|(key, _)| key.clone())
-                .take(limit)
-                .collect();
-            for key in old {
-                tables.end(&key, EndReason::Expired, &cutoffs.rule, cutoffs.at);
-                removed.entries += 1;
-            }
-        }
         let mut loosened = Vec::new();
         for (key, past) in &mut tables.history {
             for past in past.iter_mut().filter(|past| past.info.ended_at < cutoffs.past_bytes) {
@@ -527,6 +553,7 @@ impl MetadataDb for Db {
                 {
                     past.info.has_bytes = false;
                     removed.past_bytes += 1;
+                    removed.bytes += entry.size;
                     loosened.push((key.clone(), entry));
                 }
             }
@@ -541,7 +568,7 @@ impl MetadataDb for Db {
         let reads = tables.reads.len();
         tables.reads.retain(|_, (_, _, last)| *last >= cutoffs.reads);
         removed.reads = (reads - tables.reads.len()) as u64;
-        if let Some(before) = cutoffs.entries {
+        if let Some(before) = cutoffs.runs {
             let used: HashSet<(Arc<str>, Arc<str>)> = tables
                 .entries
                 .keys()

@@ -4,6 +4,7 @@
 //! what has gathered, together. WAL mode, so readers and the writer do not wait for each other.
 
 mod connection;
+mod expiry;
 mod failure;
 mod kept;
 mod ledger;
@@ -20,13 +21,14 @@ mod writer;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
-    Cutoffs, DagRun, DagVersion, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Page, Place,
-    Produced, Push, Pushed, Reads, Removed, Rendered, RunFilter, RunInfo, RunState, Scan, Scope, StartMode,
-    Started, Surroundings, Variable,
+    Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Page,
+    Place, Produced, Push, Pushed, Reads, Removed, Rendered, Rule, RunFilter, RunInfo, RunState, Scan, Scope,
+    StartMode, Started, Surroundings, Variable,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
@@ -352,6 +354,26 @@ impl MetadataDb for Db {
 
     async fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>> {
         self.snapshot(|view| view.kept(dag_id, after, limit))
+    }
+
+    async fn due(
+        &self,
+        rules: &[Rule],
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Due>> {
+        self.snapshot(|view| view.due(rules, dag_id, after, limit))
+    }
+
+    async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
+        let (rules, due) = (rules.to_vec(), due.to_vec());
+        self.write(move |t| t.expire(&rules, &due, at)).await
+    }
+
+    async fn take_turn(&self, name: &str, at: Timestamp, every: Duration) -> Result<bool> {
+        let name = name.to_owned();
+        self.write(move |t| t.take_turn(&name, at, every)).await
     }
 
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {

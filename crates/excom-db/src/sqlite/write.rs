@@ -62,7 +62,7 @@ impl Transaction<'_> {
         Ok(run.zip(task).map(|(run, task)| Ti { run, task, map_index: ti.map_index }))
     }
 
-    fn known_xcom(&self, key: &XComKey) -> Result<Option<Xcom>> {
+    pub(super) fn known_xcom(&self, key: &XComKey) -> Result<Option<Xcom>> {
         let ti = self.known_ti(&key.ti)?;
         let name = self.names.known_name(&key.key)?;
         Ok(ti.zip(name).map(|(ti, key)| Xcom { ti, key }))
