@@ -576,11 +576,21 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// [`ErrorKind::Unavailable`] while an object of that version is claimed for removal.
     async fn note_intent(&self, object: &LooseObject) -> Result<Pushed>;
 
+    /// Notes that an object is about to be written, in another store, for a version that still is what was found.
+    /// `false` when it is something else by now, is in that store, or something of it is loose already; then nothing
+    /// is noted. So what an intent is of is never in use.
+    async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool>;
+
+    /// Puts a version's bytes where they were moved to, in one step, while it still is what was found. An object
+    /// that is left becomes loose and may go at once; one that was written needs its intent, and takes it away.
+    /// `false` when it is something else by now, or the intent is gone; then nothing changes.
+    async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool>;
+
     /// Takes over loose objects for removal: those to be purged, and intents from before a moment,
     /// whose pushes can then no longer succeed. At most so many.
     async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>>;
 
-    /// Forgets loose objects that are gone.
+    /// Forgets loose objects that are gone from their stores.
     async fn forget_loose(&self, objects: &[LooseObject]) -> Result<()>;
 
     /// Whether an entry, the history or a loose object knows an object of a store; for finding orphans.

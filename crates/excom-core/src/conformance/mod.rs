@@ -24,6 +24,7 @@ mod garbage;
 mod histories;
 mod kept;
 mod lineage;
+mod moves;
 mod retention;
 mod runs;
 mod sequences;
@@ -40,6 +41,7 @@ pub use garbage::*;
 pub use histories::histories;
 pub use kept::*;
 pub use lineage::*;
+pub use moves::*;
 pub use retention::*;
 pub use runs::*;
 pub use sequences::*;
@@ -107,6 +109,15 @@ impl Harness {
     /// Another engine on the same database, as another process would have.
     pub fn with(&self, settings: Settings) -> Engine {
         Self::assemble(&self.db, &self.clock, &self.store, settings)
+    }
+
+    /// An engine on the same database whose selected backend offloads to another store; it reads the old one.
+    fn moving_to(&self, store: &Arc<memory::Store>, threshold: u64) -> Engine {
+        Engine::builder(self.db.clone(), self.clock.clone())
+            .backend(Arc::new(memory::Backend::new(store.clone(), threshold)))
+            .reading(Arc::new(memory::Backend::new(self.store.clone(), THRESHOLD)))
+            .keys(crate::seal::SealKeys::new("k1", [7; 32]))
+            .build()
     }
 
     async fn pull(&self, key: &XComKey) -> Answer {
@@ -222,6 +233,9 @@ macro_rules! metadata_db_conformance {
             what_all_have_read_expires
             rules_are_asked_before_anything_goes
             turns_are_taken_once
+            values_move_and_stay_what_they_are
+            a_move_gives_way_to_what_happens_meanwhile
+            an_interrupted_move_leaves_nothing
             orphans_are_found_and_removed
             an_orphan_that_is_pushed_again_stays
             values_without_their_object_are_told

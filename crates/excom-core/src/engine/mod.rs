@@ -10,6 +10,7 @@ mod footprint;
 mod garbage;
 mod ledger;
 mod local;
+mod migrate;
 mod offload;
 mod pull;
 mod push;

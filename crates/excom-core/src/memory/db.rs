@@ -18,7 +18,7 @@ use crate::db::{
     Place, Produced, Push, Pushed, ReadTarget, Reads, Removed, Rendered, Rule, RunFilter, RunInfo, RunState,
     Scan, Scope, StartMode, Started, Surroundings, Variable, being_removed, cleared_by, version_taken,
 };
-use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Version, Writer};
+use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::value::Value;
 use crate::{ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
 
@@ -462,6 +462,22 @@ impl MetadataDb for Db {
         Ok(Pushed::Written)
     }
 
+    async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
+        let mut tables = self.lock();
+        let loose = (found.key.clone(), found.version);
+        let there = found.reference.as_ref().is_some_and(|reference| *reference.store == *store);
+        if there || tables.loose.contains_key(&loose) || tables.stored_as(found).is_none() {
+            return Ok(false);
+        }
+        let (key, version) = loose.clone();
+        tables.loose.insert(loose, (LooseObject { key, version, store: store.into(), since: at }, false));
+        Ok(true)
+    }
+
+    async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool> {
+        Ok(self.lock().move_stored(found, to, at))
+    }
+
     async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
         let mut tables = self.lock();
         let mut claimed = Vec::new();
@@ -480,7 +496,10 @@ impl MetadataDb for Db {
     async fn forget_loose(&self, objects: &[LooseObject]) -> Result<()> {
         let mut tables = self.lock();
         for object in objects {
-            tables.loose.remove(&(object.key.clone(), object.version));
+            let loose = (object.key.clone(), object.version);
+            if tables.loose.get(&loose).is_some_and(|(known, _)| known.store == object.store) {
+                tables.loose.remove(&loose);
+            }
         }
         Ok(())
     }

@@ -1,16 +1,21 @@
-//! What holds stored bytes: looks through all of it, and orphans.
+//! What holds stored bytes: looks through all of it, orphans, and moves to another place.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use excom_core::db::{Kept, LooseObject, Place, Scan};
-use excom_core::entry::Version;
+use excom_core::entry::{Stored, Version};
 use excom_core::value::ContentHash;
 use excom_core::{ObjectName, XComKey};
-use rusqlite::Row;
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::failure::{Failure, damaged};
 use super::read::View;
 use super::row;
-use super::write::key;
+use super::write::{Xcom, key};
 use super::writer::Transaction;
+use crate::packing::{Codec, Packed, pack};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -80,7 +85,126 @@ fn kept(found: &Row<'_>, past: bool) -> Result<Kept> {
     })
 }
 
+/// The row of a version (`?1` to `?5`) that still is in the place (`?6`, `?7`) where it was found.
+const AS_FOUND: &str = "WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4 AND version = ?5
+    AND codec IS NOT NULL AND iif(codec = 2, body ->> 'store', NULL) IS ?6
+    AND iif(codec = 2, body ->> 'mac', NULL) IS ?7";
+
+/// Store and MAC of what was found; none when it was in the database.
+fn place(found: &Kept) -> (Option<&str>, Option<&str>) {
+    let reference = found.reference.as_ref();
+    (reference.map(|reference| &*reference.store), reference.map(|reference| &*reference.mac))
+}
+
+fn table(found: &Kept) -> &'static str {
+    if found.past { "history" } else { "entry" }
+}
+
+/// A value as its row holds it after a move.
+#[derive(Clone)]
+pub(super) struct Moved {
+    /// The store, when it is in one.
+    store: Option<Arc<str>>,
+    /// The beginning of an inline value; that of an offloaded one stays.
+    head: Option<String>,
+    codec: Codec,
+    body: Bytes,
+}
+
+impl Moved {
+    pub(super) fn of(stored: &Stored) -> Self {
+        match stored {
+            Stored::Inline(value) => {
+                let Packed { head, codec, body } = pack(value.bytes());
+                Self { store: None, head: Some(head), codec, body }
+            }
+            Stored::Offloaded(reference) => Self {
+                store: Some(reference.store.clone()),
+                head: None,
+                codec: Codec::Reference,
+                body: serde_json::to_vec(reference).unwrap_or_default().into(),
+            },
+        }
+    }
+}
+
 impl Transaction<'_> {
+    pub(super) fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
+        let Some(Xcom { ti, key }) = self.known_xcom(&found.key)? else { return Ok(false) };
+        let (from, mac) = place(found);
+        if from == Some(store) {
+            return Ok(false);
+        }
+        let sql = format!(
+            "INSERT OR IGNORE INTO loose_object SELECT version, run, task, key, map_index, ?8, ?9, 0 FROM {} {AS_FOUND}",
+            table(found)
+        );
+        let bound = params![
+            ti.run,
+            ti.task,
+            key,
+            ti.map_index,
+            found.version.to_code(),
+            from,
+            mac,
+            store,
+            at.as_millisecond()
+        ];
+        Ok(self.connection.prepare_cached(&sql)?.execute(bound)? > 0)
+    }
+
+    pub(super) fn move_stored(&self, found: &Kept, to: &Moved, at: Timestamp) -> Result<bool> {
+        let Some(xcom) = self.known_xcom(&found.key)? else { return Ok(false) };
+        let Xcom { ti, key } = xcom;
+        let version = found.version.to_code();
+        let loose: Option<(String, bool)> = self
+            .connection
+            .prepare_cached(
+                "SELECT store, purge FROM loose_object
+                 WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5",
+            )?
+            .query_row((version, ti.run, ti.task, key, ti.map_index), |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let fits = match (&to.store, loose) {
+            (Some(store), Some((intent, purge))) => !purge && *intent == **store,
+            (Some(_), None) => false,
+            // Something of it that is being written or removed has the only row that there is for it.
+            (None, loose) => loose.is_none(),
+        };
+        if !fits {
+            return Ok(false);
+        }
+        let (from, mac) = place(found);
+        let besides = if found.past { ", offloaded = ?9 = 2" } else { "" };
+        let sql = format!(
+            "UPDATE {} SET head = ifnull(?8, head), codec = ?9, body = ?10{besides} {AS_FOUND}",
+            table(found)
+        );
+        let moved = self.connection.prepare_cached(&sql)?.execute(params![
+            ti.run,
+            ti.task,
+            key,
+            ti.map_index,
+            version,
+            from,
+            mac,
+            to.head,
+            to.codec as i64,
+            (!to.body.is_empty()).then_some(&to.body[..]),
+        ])?;
+        if moved == 0 {
+            return Ok(false);
+        }
+        self.take_intent(xcom, found.version)?;
+        if let Some(from) = from {
+            self.execute(
+                "INSERT INTO loose_object VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)",
+                (version, ti.run, ti.task, key, ti.map_index, from, at.as_millisecond()),
+            )?;
+        }
+        Ok(true)
+    }
+
     pub(super) fn claim_orphan(&self, object: &LooseObject) -> Result<bool> {
         let mut statement = self.connection.prepare_cached(KNOWING)?;
         let mut rows = statement.query((object.version.to_code(), &*object.store))?;

@@ -30,7 +30,7 @@ use excom_core::db::{
     Place, Produced, Push, Pushed, Reads, Removed, Rendered, Rule, RunFilter, RunInfo, RunState, Scan, Scope,
     StartMode, Started, Surroundings, Variable,
 };
-use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
+use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
 use jiff::Timestamp;
 
@@ -332,6 +332,17 @@ impl MetadataDb for Db {
     async fn note_intent(&self, object: &LooseObject) -> Result<Pushed> {
         let object = object.clone();
         self.write(move |t| t.note_intent(&object)).await
+    }
+
+    async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
+        let (found, store) = (found.clone(), store.to_owned());
+        self.write(move |t| t.note_move(&found, &store, at)).await
+    }
+
+    async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool> {
+        let packed = kept::Moved::of(to);
+        let found = found.clone();
+        self.write(move |t| t.move_stored(&found, &packed, at)).await
     }
 
     async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {

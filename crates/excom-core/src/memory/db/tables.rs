@@ -161,6 +161,46 @@ impl Tables {
         }) || self.loose.iter().any(|((key, v), (loose, _))| is(key, *v, &loose.store))
     }
 
+    /// What a version stores, while it is what was found.
+    pub(super) fn stored_as(&mut self, found: &Kept) -> Option<&mut Stored> {
+        let entry = match found.past {
+            false => self.entries.get_mut(&found.key).map(|held| &mut held.entry)?,
+            true => {
+                let past =
+                    self.history.get_mut(&found.key)?.iter_mut().filter_map(|past| past.entry.as_mut());
+                past.into_iter().find(|entry| entry.version == found.version)?
+            }
+        };
+        let reference = match &entry.stored {
+            Stored::Offloaded(reference) => Some(reference),
+            Stored::Inline(_) => None,
+        };
+        let same = entry.version == found.version && reference == found.reference.as_ref();
+        same.then_some(&mut entry.stored)
+    }
+
+    pub(super) fn move_stored(&mut self, found: &Kept, to: &Stored, at: Timestamp) -> bool {
+        let loose = (found.key.clone(), found.version);
+        let fits = match (to, self.loose.get(&loose)) {
+            (Stored::Offloaded(to), Some((intent, purge))) => !purge && intent.store == to.store,
+            (Stored::Offloaded(_), None) => false,
+            // Something of it that is being written or removed has the only row that there is for it.
+            (Stored::Inline(_), loose) => loose.is_none(),
+        };
+        if !fits {
+            return false;
+        }
+        let Some(stored) = self.stored_as(found) else { return false };
+        *stored = to.clone();
+        self.loose.remove(&loose);
+        if let Some(reference) = &found.reference {
+            let (key, version) = loose.clone();
+            let store = reference.store.clone();
+            self.loose.insert(loose, (LooseObject { key, version, store, since: at }, true));
+        }
+        true
+    }
+
     /// Versions whose bytes are kept, behind a place.
     pub(super) fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Scan<Kept> {
         let entries = self.entries.iter().map(|(key, held)| (false, held.row, key, Some(&held.entry)));
