@@ -6,7 +6,7 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValue, PossibleValuesPars
 use clap::{Arg, ArgAction, Command, value_parser};
 use clap_complete::Shell;
 use excom::RETURN_VALUE;
-use excom::config::Age;
+use excom::config::{Age, Size};
 use excom::core::run::RunState;
 
 const EXIT_CODES: &str = "\
@@ -63,6 +63,7 @@ pub(crate) fn command() -> Command {
         .subcommand(crate::contracts::command())
         .subcommand(prune())
         .subcommand(gc())
+        .subcommand(migrate_values())
         .subcommand(
             Command::new("doctor")
                 .about("Show what is loaded and from where, and prove that it works")
@@ -127,6 +128,27 @@ fn gc() -> Command {
              A value that has lost its object is told and stays as it is: pulling it answers `lost`. Objects are\n\
              opened, not read: damage inside is found when a value is pulled.\n\
              It ends with 6 when values have lost their objects.",
+        )
+}
+
+fn migrate_values() -> Command {
+    Command::new("migrate-values")
+        .about("Move values to where the selected backend puts them")
+        .arg(flag("dry-run", "Tell how many values would move, and change nothing"))
+        .arg(id("dag-id", "DAG", true))
+        .arg(
+            Arg::new("rate")
+                .long("rate")
+                .value_name("BYTES")
+                .value_parser(value_parser!(Size))
+                .help("Move at most so many bytes in a second, such as 10MiB"),
+        )
+        .after_help(
+            "For after [core] xcom_backend, its store or [xcom] inline_limit was changed. Earlier versions move too,\n\
+             while their bytes are kept. Versions stay what they are, and each value is verified on its way.\n\n\
+             It may run while tasks push and pull: a value that is replaced or cleared meanwhile is left alone.\n\
+             Interrupted, it is run again; a value whose move was interrupted follows after [xcom] abandoned_after.\n\
+             A value that cannot be moved is told, stays where it is, and makes the command fail at its end.",
         )
 }
 

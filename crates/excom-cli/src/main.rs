@@ -23,6 +23,7 @@ mod doctor;
 mod gc;
 mod identity;
 mod input;
+mod migrate;
 mod output;
 mod pages;
 mod progress;
@@ -75,6 +76,7 @@ fn start(arguments: Vec<OsString>, environment: Environment, output: &mut Output
             Some(("contracts", matches)) => contracts::run(&context, matches, output).await,
             Some(("prune", matches)) => prune::run(&context, matches, output).await,
             Some(("gc", matches)) => gc::run(&context, matches, output).await,
+            Some(("migrate-values", matches)) => migrate::run(&context, matches, output).await,
             Some(("doctor", _)) => doctor::run(&context, output).await,
             Some(("completions", matches)) => pages::completions(matches, output),
             Some(("man", matches)) => pages::man(matches, output),

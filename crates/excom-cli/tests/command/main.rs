@@ -6,6 +6,7 @@ mod contracts;
 mod doctor;
 mod garbage;
 mod instances;
+mod migrate;
 mod names;
 mod pages;
 mod places;
