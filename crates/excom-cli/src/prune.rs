@@ -52,9 +52,12 @@ fn pruning(engine: &Engine, matches: &ArgMatches) -> Pruning {
     Pruning { rules, dag_id }
 }
 
+/// What is summed up: the rule's place, the DAG and the key.
+type Group = (usize, Arc<str>, Arc<str>);
+
 /// What would expire, summed up by rule, DAG and key.
 async fn dry_run(engine: &Engine, pruning: &Pruning, output: &mut Output) -> Result<(), Stop> {
-    let mut sums: BTreeMap<(usize, Arc<str>, Arc<str>), (u64, u64)> = BTreeMap::new();
+    let mut sums: BTreeMap<Group, (u64, u64)> = BTreeMap::new();
     let (mut entries, mut bytes) = (0, 0);
     let progress = Progress::new();
     engine.flush_reads().await?;
@@ -74,10 +77,7 @@ async fn dry_run(engine: &Engine, pruning: &Pruning, output: &mut Output) -> Res
     }
     drop(progress);
     if output.json() {
-        let row = |((rule, dag_id, key), (entries, bytes))| {
-            let rule: usize = rule;
-            json!({"rule": pruning.rules[rule].text, "dag_id": dag_id, "key": key, "entries": entries, "bytes": bytes})
-        };
+        let row = |((rule, dag_id, key), (entries, bytes)): (Group, (u64, u64))| json!({"rule": pruning.rules[rule].text, "dag_id": dag_id, "key": key, "entries": entries, "bytes": bytes});
         let due: Vec<_> = sums.into_iter().map(row).collect();
         return output.document(&json!({"dry_run": true, "entries": entries, "bytes": bytes, "due": due}));
     }

@@ -34,7 +34,7 @@ pub struct Pruning {
 }
 
 /// How long things are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Entries; none keeps them for ever. `[xcom] retention`.
     pub entries: Option<Duration>,

@@ -45,10 +45,8 @@ impl View<'_> {
         };
         let mut items = Vec::new();
         let mut last = after.unwrap_or(Place { past: false, row: 0 });
-        for past in [false, true] {
-            if past < last.past {
-                continue;
-            }
+        let parts: &[bool] = if last.past { &[true] } else { &[false, true] };
+        for past in parts.iter().copied() {
             let row = if past == last.past { last.row } else { 0 };
             let sql = format!(
                 "SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.id, e.version, e.size, e.hash, e.codec,
