@@ -6,6 +6,7 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValue, PossibleValuesPars
 use clap::{Arg, ArgAction, Command, value_parser};
 use clap_complete::Shell;
 use excom::RETURN_VALUE;
+use excom::config::{Age, Size};
 use excom::core::run::RunState;
 
 const EXIT_CODES: &str = "\
@@ -61,14 +62,9 @@ pub(crate) fn command() -> Command {
         .subcommand(config())
         .subcommand(crate::contracts::command())
         .subcommand(crate::keys::command())
-        .subcommand(
-            Command::new("prune")
-                .about("Remove what is past its time, and files that nothing refers to any more")
-                .after_help(
-                    "How long things are kept is set under [xcom]: retention, history, history_bytes,\n\
-                     ledger_retention. A program that runs for long does it by itself.",
-                ),
-        )
+        .subcommand(prune())
+        .subcommand(gc())
+        .subcommand(migrate_values())
         .subcommand(
             Command::new("doctor")
                 .about("Show what is loaded and from where, and prove that it works")
@@ -94,6 +90,66 @@ pub(crate) fn command() -> Command {
                     "Write the pages of all commands into this folder, such as ~/.local/share/man/man1",
                 ),
             ),
+        )
+}
+
+fn prune() -> Command {
+    Command::new("prune")
+        .about("Remove what is past its time, and files that nothing refers to any more")
+        .arg(flag("dry-run", "Tell which XComs would expire, by rule, DAG and key, and change nothing"))
+        .arg(age("older-than").help("Expire what was pushed longer ago, instead of by the settings: 90d, 12h, 5m"))
+        .arg(
+            Arg::new("keep-last")
+                .long("keep-last")
+                .value_name("N")
+                .value_parser(value_parser!(u32).range(1..))
+                .help("Expire what is of none of a task's newest N runs, instead of by the settings"),
+        )
+        .arg(id("dag-id", "DAG", true).help("Expire XComs of this DAG, and remove nothing else"))
+        .after_long_help(
+            "How long things are kept is set under [xcom]: retention, retention_count, retention_unread,\n\
+             retention_done for XComs, each one that is set for itself; history, history_bytes, ledger_retention\n\
+             for the rest. `excom config explain xcom` tells each. A program that runs for long does it by itself.\n\n\
+             By age, XComs expire whatever becomes of their runs. By the other rules, those of a run that goes on\n\
+             stay. A pull of what has expired names the rule.\n\n\
+             It may run while tasks push: it looks for what is due without holding them up, and writes in steps of\n\
+             at most 1000 XComs, which take some hundredths of a second each. Interrupted, it is run again.",
+        )
+}
+
+fn gc() -> Command {
+    Command::new("gc")
+        .about("Remove stored objects that nothing knows, and tell which values have lost their object")
+        .arg(flag("dry-run", "Tell what would be removed, and change nothing"))
+        .arg(age("older-than").help(
+            "Leave alone what is younger, such as 90d, 12h or 5m [default: [xcom] abandoned_after, 1h]",
+        ))
+        .after_help(
+            "It goes through all stores page by page, and may run while tasks push. Interrupted, it is run again.\n\
+             A value that has lost its object is told and stays as it is: pulling it answers `lost`. Objects are\n\
+             opened, not read: damage inside is found when a value is pulled.\n\
+             It ends with 6 when values have lost their objects.",
+        )
+}
+
+fn migrate_values() -> Command {
+    Command::new("migrate-values")
+        .about("Move values to where the selected backend puts them")
+        .arg(flag("dry-run", "Tell how many values would move, and change nothing"))
+        .arg(id("dag-id", "DAG", true))
+        .arg(
+            Arg::new("rate")
+                .long("rate")
+                .value_name("BYTES")
+                .value_parser(value_parser!(Size))
+                .help("Move at most so many bytes in a second, such as 10MiB"),
+        )
+        .after_help(
+            "For after [core] xcom_backend, its store or [xcom] inline_limit was changed. Earlier versions move too,\n\
+             while their bytes are kept. Versions stay what they are, and each value is verified on its way.\n\n\
+             It may run while tasks push and pull: a value that is replaced or cleared meanwhile is left alone.\n\
+             Interrupted, it is run again; a value whose move was interrupted follows after [xcom] abandoned_after.\n\
+             A value that cannot be moved is told, stays where it is, and makes the command fail at its end.",
         )
 }
 
@@ -411,6 +467,10 @@ fn limit(standard: &'static str) -> Arg {
         .default_value(standard)
         .value_parser(value_parser!(u32).range(1..))
         .help("The most rows")
+}
+
+fn age(name: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name("AGE").value_parser(value_parser!(Age))
 }
 
 fn flag(name: &'static str, help: &'static str) -> Arg {

@@ -34,11 +34,14 @@ mod config;
 mod context;
 mod contracts;
 mod doctor;
+mod gc;
 mod identity;
 mod input;
 mod keys;
+mod migrate;
 mod output;
 mod pages;
+mod progress;
 mod prune;
 mod run;
 mod stop;
@@ -97,7 +100,9 @@ fn start(
             Some(("config", matches)) => config::run(&context, matches, output),
             Some(("contracts", matches)) => contracts::run(&context, matches, output).await,
             Some(("keys", matches)) => keys::run(&context, matches, output).await,
-            Some(("prune", _)) => prune::run(&context, output).await,
+            Some(("prune", matches)) => prune::run(&context, matches, output).await,
+            Some(("gc", matches)) => gc::run(&context, matches, output).await,
+            Some(("migrate-values", matches)) => migrate::run(&context, matches, output).await,
             Some(("doctor", _)) => doctor::run(&context, output).await,
             Some(("completions", matches)) => pages::completions(matches, output),
             Some(("man", matches)) => pages::man(matches, output),

@@ -1,17 +1,106 @@
-//! `excom prune`: retention, for homes that no long-running program looks after.
+//! `excom prune`: retention, for homes that no long-running program looks after, and once by other rules.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use clap::ArgMatches;
+use excom::Engine;
+use excom::config::Age;
+use excom::core::db::{Expires, Removed, Rule};
+use excom::core::engine::Pruning;
+use jiff::Timestamp;
+use serde_json::json;
 
 use crate::context::{self, Context};
-use crate::output::Output;
+use crate::output::{Output, Style};
+use crate::progress::Progress;
 use crate::stop::Stop;
-use crate::text;
+use crate::text::{self, Table};
 
-pub(crate) async fn run(context: &Context, output: &mut Output) -> Result<(), Stop> {
+pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
     let (engine, _) = context.reader()?;
-    let removed = engine.prune().await?;
+    let pruning = pruning(&engine, matches);
+    if matches.get_flag("dry-run") {
+        let told = dry_run(&engine, &pruning, output).await;
+        context::close(&engine, output).await;
+        return told;
+    }
+    let progress = Progress::new();
+    let so_far = |removed: &Removed| progress.tell(told(removed).unwrap_or_else(|| "looking".to_owned()));
+    let removed = engine.prune_by(&pruning, so_far).await?;
+    drop(progress);
     context::close(&engine, output).await;
     if output.json() {
         return output.document(&removed);
     }
+    output.line(&told(&removed).unwrap_or_else(|| "nothing is past its time".to_owned()))
+}
+
+/// The rules of the settings, or those of the command line in their place.
+fn pruning(engine: &Engine, matches: &ArgMatches) -> Pruning {
+    let age = matches.get_one::<Age>("older-than").map(|age| {
+        let before = engine.clock().now().checked_sub(age.0).unwrap_or(Timestamp::UNIX_EPOCH);
+        (format!("--older-than {age}"), Expires::Pushed(before))
+    });
+    let count = matches
+        .get_one::<u32>("keep-last")
+        .map(|count| (format!("--keep-last {count}"), Expires::Behind(*count)));
+    let rule = |(text, expires)| Rule { text: format!("excom prune {text}").into(), expires };
+    let own: Vec<Rule> = age.into_iter().chain(count).map(rule).collect();
+    let rules = if own.is_empty() { engine.pruning().rules } else { own };
+    let dag_id = matches.get_one::<String>("dag-id").map(|dag_id| dag_id.as_str().into());
+    Pruning { rules, dag_id }
+}
+
+/// What is summed up: the rule's place, the DAG and the key.
+type Group = (usize, Arc<str>, Arc<str>);
+
+/// What would expire, summed up by rule, DAG and key.
+async fn dry_run(engine: &Engine, pruning: &Pruning, output: &mut Output) -> Result<(), Stop> {
+    let mut sums: BTreeMap<Group, (u64, u64)> = BTreeMap::new();
+    let (mut entries, mut bytes) = (0, 0);
+    let progress = Progress::new();
+    engine.flush_reads().await?;
+    let mut after = None;
+    loop {
+        let page = engine.due(pruning, after).await?;
+        for due in page.items {
+            let sum = sums.entry((due.rule, due.key.ti.dag_id, due.key.key)).or_default();
+            (sum.0, sum.1) = (sum.0 + 1, sum.1 + due.size);
+            (entries, bytes) = (entries + 1, bytes + due.size);
+        }
+        progress.tell(format!("{} found", text::count(entries, "XCom")));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    drop(progress);
+    if output.json() {
+        let row = |((rule, dag_id, key), (entries, bytes)): (Group, (u64, u64))| json!({"rule": pruning.rules[rule].text, "dag_id": dag_id, "key": key, "entries": entries, "bytes": bytes});
+        let due: Vec<_> = sums.into_iter().map(row).collect();
+        return output.document(&json!({"dry_run": true, "entries": entries, "bytes": bytes, "due": due}));
+    }
+    if entries == 0 {
+        return output.line("no XCom is past its time");
+    }
+    let mut table = Table::new(vec!["RULE", "DAG", "KEY", "XCOMS", "SIZE"]);
+    for ((rule, dag_id, key), (entries, bytes)) in sums {
+        let rule = pruning.rules[rule].text.to_string();
+        table.row([rule, dag_id.to_string(), key.to_string(), text::number(entries), text::size(bytes)]);
+    }
+    for (i, line) in table.lines().enumerate() {
+        output.line(&if i == 0 { output.styled(Style::Heading, &line) } else { line })?;
+    }
+    output.line(&format!(
+        "{} would expire, {} of values; nothing changed",
+        text::count(entries, "XCom"),
+        text::size(bytes)
+    ))
+}
+
+/// What went, if anything did.
+fn told(removed: &Removed) -> Option<String> {
     let counts = [
         (removed.entries, "expired XCom"),
         (removed.past_bytes, "earlier value"),
@@ -24,9 +113,9 @@ pub(crate) async fn run(context: &Context, output: &mut Output) -> Result<(), St
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| text::count(*count, what))
         .collect();
-    if told.is_empty() {
-        output.line("nothing is past its time")
-    } else {
-        output.line(&format!("removed {}", told.join(", ")))
-    }
+    let freed = match removed.bytes {
+        0 => String::new(),
+        bytes => format!("; {} of values", text::size(bytes)),
+    };
+    (!told.is_empty()).then(|| format!("removed {}{freed}", told.join(", ")))
 }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use crate::entry::{EntryInfo, Version};
 use crate::together::at_once;
 use crate::value::{Payload, Value};
-use crate::{Error, ErrorKind, ObjectName, Result, TaskInstanceKey, XComKey};
+use crate::{Error, ErrorKind, ObjectName, Result, TaskInstanceKey, ValueStore, XComKey};
 
 /// How many values are loaded at the same time, by backends that load one at a time.
 const LOADS_AT_ONCE: usize = 32;
@@ -58,6 +58,11 @@ pub trait XComBackend: Send + Sync + fmt::Debug + fmt::Display {
 
     /// The id of the store that it offloads to, by which references find it again; none when it never does.
     fn store(&self) -> Option<&str> {
+        None
+    }
+
+    /// The store itself, when all of its objects can be looked through: what finds those that nothing knows.
+    fn objects(&self) -> Option<&dyn ValueStore> {
         None
     }
 

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -15,9 +16,10 @@ use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use crate::json::Shape;
 pub use crate::run::{DagRun, DagVersion, RunFilter, RunInfo, RunState};
+use crate::seal::Reference;
 use crate::value::{ContentHash, Value};
 pub use crate::variable::Variable;
-use crate::{Error, ErrorKind, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
+use crate::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
 
 /// A push, checked and stored, to be made the entry.
 #[derive(Debug, Clone)]
@@ -240,11 +242,87 @@ pub struct LooseObject {
     pub since: Timestamp,
 }
 
+/// A version whose bytes are kept, without them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Which XCom.
+    pub key: XComKey,
+    /// Which version.
+    pub version: Version,
+    /// Whether it ended, so that it is in the history.
+    pub past: bool,
+    /// Size of the value's JSON text in bytes.
+    pub size: u64,
+    /// Checksum of the value's JSON text.
+    pub hash: ContentHash,
+    /// Where the bytes are; none when they are in the metadata database.
+    pub reference: Option<Reference>,
+}
+
+/// Where a look through all rows of a kind goes on. What it holds is the database's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Behind the entries, in the history.
+    pub past: bool,
+    /// The row.
+    pub row: i64,
+}
+
+/// Some rows of a look through all of them, in the order in which they were made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scan<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Where it goes on; none at the end.
+    pub next: Option<Place>,
+}
+
+/// A rule by which entries expire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// How it is set, for the answer `Expired`.
+    pub text: Arc<str>,
+    /// Which entries it catches.
+    pub expires: Expires,
+}
+
+/// Which entries a rule catches. A run counts as going on while it is [`RunState::Running`], or one of its task
+/// instances has not finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expires {
+    /// Those pushed before, also of runs that go on: one that was killed does so for ever.
+    Pushed(Timestamp),
+    /// Those of all but the newest so many runs, by [`DagRun::order`], that have entries of the same task of the
+    /// same DAG. Runs that go on count, and keep theirs.
+    Behind(u32),
+    /// Those neither pushed since nor, as the ledger knows, read since, alone or as part of a sequence. Runs that
+    /// go on keep theirs.
+    Unread(Timestamp),
+    /// Those of runs that ended well before, and all of whose task instances succeeded, were skipped or removed:
+    /// every reader that the DAG declares has read them.
+    Done(Timestamp),
+}
+
+/// An entry that a rule catches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Which XCom.
+    pub key: XComKey,
+    /// Which version.
+    pub version: Version,
+    /// Size of the value's JSON text in bytes.
+    pub size: u64,
+    /// The first rule that catches it: its place among those asked about.
+    pub rule: usize,
+}
+
 /// What a retention step removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Removed {
     /// Entries that became expired.
     pub entries: u64,
+    /// Bytes of the values that went with entries and earlier versions, as JSON text.
+    pub bytes: u64,
     /// Earlier versions whose bytes went.
     pub past_bytes: u64,
     /// Earlier versions that were forgotten.
@@ -257,6 +335,16 @@ pub struct Removed {
 }
 
 impl Removed {
+    /// Counts what another step removed too.
+    pub fn add(&mut self, other: Self) {
+        self.entries += other.entries;
+        self.bytes += other.bytes;
+        self.past_bytes += other.past_bytes;
+        self.past_entries += other.past_entries;
+        self.reads += other.reads;
+        self.runs += other.runs;
+    }
+
     /// Whether a kind of row reached the limit of a step, so that there may be more.
     pub fn reaches(&self, limit: u32) -> bool {
         let most = [self.entries, self.past_bytes, self.past_entries, self.runs].into_iter().max();
@@ -269,13 +357,11 @@ impl Removed {
     }
 }
 
-/// The moments before which retention removes things.
+/// The moments before which retention removes what is no entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cutoffs {
-    /// Entries pushed before expire; none keeps them.
-    pub entries: Option<Timestamp>,
-    /// The rule's text for the answer `Expired`.
-    pub rule: String,
+    /// Runs that ended before and hold nothing go; none keeps them.
+    pub runs: Option<Timestamp>,
     /// Bytes of versions that ended before go.
     pub past_bytes: Timestamp,
     /// Versions that ended before are forgotten.
@@ -526,17 +612,51 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// [`ErrorKind::Unavailable`] while an object of that version is claimed for removal.
     async fn note_intent(&self, object: &LooseObject) -> Result<Pushed>;
 
+    /// Notes that an object is about to be written, in another store, for a version that still is what was found.
+    /// `false` when it is something else by now, is in that store, or something of it is loose already; then nothing
+    /// is noted. So what an intent is of is never in use.
+    async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool>;
+
+    /// Puts a version's bytes where they were moved to, in one step, while it still is what was found. An object
+    /// that is left becomes loose and may go at once; one that was written needs its intent, and takes it away.
+    /// `false` when it is something else by now, or the intent is gone; then nothing changes.
+    async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool>;
+
     /// Takes over loose objects for removal: those to be purged, and intents from before a moment,
     /// whose pushes can then no longer succeed. At most so many.
     async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>>;
 
-    /// Forgets loose objects that are gone.
+    /// Forgets loose objects that are gone from their stores.
     async fn forget_loose(&self, objects: &[LooseObject]) -> Result<()>;
 
-    /// The versions in a store that entries, history or loose objects know; for finding orphans.
-    async fn knows_object(&self, object: &crate::ObjectName, version: Version) -> Result<bool>;
+    /// Whether an entry, the history or a loose object knows an object of a store; for finding orphans.
+    async fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> Result<bool>;
 
-    /// One step of retention.
+    /// Takes over an orphan for removal, as a loose object that may go at once; `false` when it is known after
+    /// all, and then nothing changes. From then on no push can take its version.
+    async fn claim_orphan(&self, object: &LooseObject) -> Result<bool>;
+
+    /// Versions whose bytes are kept, those that are entries first, at most so many. One that ends during the
+    /// look comes again; of each that stays as it is, none is left out.
+    async fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>>;
+
+    /// Entries that rules catch, among the next so many in the order in which they were made. Changes nothing.
+    async fn due(
+        &self,
+        rules: &[Rule],
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Due>>;
+
+    /// Makes entries expired that the same rules still catch: history without bytes, which names the rule.
+    async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed>;
+
+    /// Whether so long has passed since the last turn of a name; then this is one. Of several processes one gets
+    /// it.
+    async fn take_turn(&self, name: &str, at: Timestamp, every: Duration) -> Result<bool>;
+
+    /// One step of retention, of everything but entries.
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed>;
 
     // ---- the database itself

@@ -101,6 +101,22 @@ impl ObjectName {
         Self(name.into())
     }
 
+    /// The version that the name ends with; none for what is no object of an XCom.
+    pub fn version(&self) -> Option<Version> {
+        self.0.rsplit('/').next()?.parse().ok()
+    }
+
+    /// The key and version that the name was made of; none for a name that was shortened, and for what is no
+    /// object of an XCom.
+    pub fn parse(&self) -> Option<(XComKey, Version)> {
+        let parts: Vec<&str> = self.0.split('/').collect();
+        let [dag, run, task, map_index, key, _] = parts[..] else { return None };
+        let (dag, run, task) = (unescape(dag)?, unescape(run)?, unescape(task)?);
+        let key = XComKey::new(dag, run, task, map_index.parse().ok()?, unescape(key)?).ok()?;
+        let version = self.version()?;
+        (Self::of(&key, version) == *self).then_some((key, version))
+    }
+
     /// The name as text, its parts separated by `/`.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -137,6 +153,23 @@ fn escape(name: &mut String, part: &str) {
     }
 }
 
+/// The inverse of [`escape`]; of a shortened part none, or something else.
+fn unescape(part: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        rest = behind;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, behind) = rest.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = behind;
+    }
+    String::from_utf8(bytes).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -159,6 +192,14 @@ mod tests {
             b in (part(), part(), part(), -1..2i32, part()),
         ) {
             prop_assert_eq!(name(&a) == name(&b), a == b, "{} {}", name(&a), name(&b));
+        }
+
+        #[test]
+        fn a_name_tells_its_key(a in (part(), part(), part(), -1..2i32, part())) {
+            let (name, key) = (name(&a), XComKey::new(&*a.0, &*a.1, &*a.2, a.3, &*a.4).unwrap());
+            let shortened = name.as_str().contains('~');
+            let told = (!shortened).then(|| (key, Version::from_code(1).unwrap()));
+            prop_assert_eq!(name.parse(), told, "{}", name);
         }
 
         #[test]

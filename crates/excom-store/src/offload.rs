@@ -91,6 +91,10 @@ impl XComBackend for Offload {
         Some(self.store.id())
     }
 
+    fn objects(&self) -> Option<&dyn ValueStore> {
+        Some(&*self.store)
+    }
+
     fn placement(&self, _: &XComKey, value: Option<&Value>) -> Placement<'_> {
         match value {
             Some(value) if value.size() <= self.options.threshold => Placement::Inline,

@@ -60,8 +60,9 @@ fn a_file_that_nothing_knows_is_a_problem() {
     std::fs::write(folder.join(old.to_string()), "stray").unwrap();
     let told = shell.run(&["doctor"]);
     assert_eq!(told.code, 1, "{told:?}");
-    assert!(told.out.contains("orphans     1 file older than 1h   problem\n"), "{told:?}");
-    assert!(told.out.contains(&format!("return_value/{old}\n  move them away")), "{told:?}");
+    assert!(told.out.contains("orphans     1 object older than 1h   problem\n"), "{told:?}");
+    assert!(told.out.contains(&format!("return_value/{old} in `files`: no entry knows")), "{told:?}");
+    assert!(told.out.contains("\n  `excom gc --dry-run` lists them"), "{told:?}");
 }
 
 #[test]

@@ -5,7 +5,9 @@
 mod contracts;
 mod doctor;
 mod exclusive;
+mod garbage;
 mod instances;
+mod migrate;
 mod names;
 mod pages;
 mod places;

@@ -66,7 +66,40 @@ fn prune_removes_what_is_past_its_time() {
     assert_eq!(shell.count("history", &[]).out.lines().count(), 2);
     let report = shell.run(&["doctor", "--json"]).json();
     assert_eq!(report["checks"][7]["data"]["files"], 0, "{report}");
+    let due = ["prune", "--dry-run", "--set", "xcom.retention=0s"];
+    let told = shell.run(&due);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.out.contains("[xcom] retention = \"0s\"") && told.out.contains("weather"), "{told:?}");
+    assert!(told.out.ends_with("1 XCom would expire, 1 byte of values; nothing changed\n"), "{told:?}");
+    let document = shell.run(&[&due[..], &["--json"]].concat()).json();
+    assert_eq!(
+        (&document["due"][0]["key"], &document["due"][0]["entries"]),
+        (&"return_value".into(), &1.into())
+    );
     let removed = shell.run(&["prune", "--json", "--set", "xcom.retention=0s"]).json();
     assert_eq!(removed["entries"], 1);
     assert_eq!(shell.count("pull", &[]).code, 4);
+}
+
+#[test]
+fn prune_goes_by_rules_of_the_command_line() {
+    let shell = Shell::new();
+    for run in ["r1", "r2", "r3"] {
+        for dag in ["weather", "sea"] {
+            let told =
+                shell.run(&["xcom", "push", "--dag-id", dag, "--run-id", run, "--task-id", "count", "1"]);
+            assert_eq!(told.code, 0, "{told:?}");
+        }
+    }
+    let dry = shell.run(&["prune", "--keep-last", "1", "--dag-id", "sea", "--dry-run"]);
+    assert!(dry.out.contains("excom prune --keep-last 1") && !dry.out.contains("weather"), "{dry:?}");
+    let told = shell.run(&["prune", "--keep-last", "1", "--dag-id", "sea"]);
+    assert_eq!(told, Told::out("removed 2 expired XComs; 2 bytes of values\n"));
+    let gone = shell.run(&["xcom", "pull", "--dag-id", "sea", "--run-id", "r1", "--task-id", "count"]);
+    gone.contains(4, &["excom prune --keep-last 1"]);
+    assert_eq!(shell.count("pull", &[]), Told::out("1\n"));
+    assert_eq!(shell.run(&["prune", "--older-than", "1h"]), Told::out("nothing is past its time\n"));
+    shell.run(&["prune", "--keep-last", "0"]).contains(2, &["--keep-last"]);
+    let set = ["prune", "--set", "xcom.ledger=off", "--set", "xcom.retention_unread=30d"];
+    shell.run(&set).contains(1, &["[xcom] retention_unread = 30d", "ledger = off", "let the ledger know"]);
 }

@@ -336,7 +336,11 @@ async fn nothing_loose(h: &Harness) -> Result<(), TestCaseError> {
     h.engine.collect_abandoned(Duration::ZERO).await.unwrap();
     for name in h.store.list(None, 10_000).await.unwrap() {
         let version = name.as_str().rsplit('/').next().unwrap().parse().unwrap();
-        prop_assert!(h.engine.db().knows_object(&name, version).await.unwrap(), "{} is unknown", name);
+        prop_assert!(
+            h.engine.db().knows_object("memory", &name, version).await.unwrap(),
+            "{} is unknown",
+            name
+        );
     }
     Ok(())
 }

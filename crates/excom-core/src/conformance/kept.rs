@@ -233,14 +233,14 @@ pub async fn abandoned_pushes_are_collected(h: &Harness) {
     let name = ObjectName::of(&key, v);
     let crate::Payload::Stream(body) = crate::memory::streamed(&value(&large(1))) else { return };
     h.store.create(&name, body).await.unwrap();
-    assert!(h.engine.db().knows_object(&name, v).await.unwrap());
+    assert!(h.engine.db().knows_object("memory", &name, v).await.unwrap());
 
     assert_eq!(h.engine.purge_loose().await.unwrap(), 0, "young: it may still be going on");
     assert_eq!(objects(h).await, 1);
     h.clock.advance(Duration::from_secs(3601));
     assert_eq!(h.engine.purge_loose().await.unwrap(), 1);
     assert_eq!(objects(h).await, 0);
-    assert!(!h.engine.db().knows_object(&name, v).await.unwrap());
+    assert!(!h.engine.db().knows_object("memory", &name, v).await.unwrap());
 
     // A push whose intent was taken over can no longer succeed.
     let crate::Payload::Stream(body) = crate::memory::streamed(&value(&large(1))) else { return };
@@ -273,9 +273,9 @@ pub async fn abandoned_pushes_are_collected(h: &Harness) {
     h.clock.advance(30 * DAY);
     h.engine.collect_abandoned(Duration::ZERO).await.unwrap();
     assert_eq!(text(&h.pull(&key).await), large(3));
-    assert!(
-        h.engine.db().knows_object(&ObjectName::of(&key, receipt.version), receipt.version).await.unwrap()
-    );
+    let name = ObjectName::of(&key, receipt.version);
+    assert!(h.engine.db().knows_object("memory", &name, receipt.version).await.unwrap());
+    assert!(!h.engine.db().knows_object("other", &name, receipt.version).await.unwrap());
 }
 
 /// A mark is set once; later ones learn what is there.

@@ -23,9 +23,12 @@ mod attempts;
 mod backends;
 mod entries;
 mod finishing;
+mod garbage;
 mod histories;
 mod kept;
 mod lineage;
+mod moves;
+mod retention;
 mod runs;
 mod sequences;
 mod stores;
@@ -38,9 +41,12 @@ pub use attempts::*;
 pub use backends::backend;
 pub use entries::*;
 pub use finishing::*;
+pub use garbage::*;
 pub use histories::histories;
 pub use kept::*;
 pub use lineage::*;
+pub use moves::*;
+pub use retention::*;
 pub use runs::*;
 pub use sequences::*;
 pub use stores::value_store;
@@ -107,6 +113,15 @@ impl Harness {
     /// Another engine on the same database, as another process would have.
     pub fn with(&self, settings: Settings) -> Engine {
         Self::assemble(&self.db, &self.clock, &self.store, settings)
+    }
+
+    /// An engine on the same database whose selected backend offloads to another store; it reads the old one.
+    fn moving_to(&self, store: &Arc<memory::Store>, threshold: u64) -> Engine {
+        Engine::builder(self.db.clone(), self.clock.clone())
+            .backend(Arc::new(memory::Backend::new(store.clone(), threshold)))
+            .reading(Arc::new(memory::Backend::new(self.store.clone(), THRESHOLD)))
+            .keys(crate::seal::SealKeys::new("k1", [7; 32]))
+            .build()
     }
 
     async fn pull(&self, key: &XComKey) -> Answer {
@@ -219,6 +234,18 @@ macro_rules! metadata_db_conformance {
             abandoned_pushes_are_collected
             marks_are_set_once
             places_are_counted
+            only_the_newest_runs_keep_theirs
+            what_nobody_reads_expires
+            what_all_have_read_expires
+            rules_are_asked_before_anything_goes
+            turns_are_taken_once
+            values_move_and_stay_what_they_are
+            a_move_gives_way_to_what_happens_meanwhile
+            an_interrupted_move_leaves_nothing
+            orphans_are_found_and_removed
+            an_orphan_that_is_pushed_again_stays
+            values_without_their_object_are_told
+            what_is_kept_is_looked_through_in_pages
             a_try_ends_in_one_step
             a_refused_end_changes_nothing
             versions_drawn_twice_are_drawn_again_at_the_end

@@ -8,9 +8,11 @@ mod backends;
 mod declared;
 mod disguise;
 mod footprint;
+mod garbage;
 mod instances;
 mod ledger;
 mod local;
+mod migrate;
 mod offload;
 mod pull;
 mod push;
@@ -29,13 +31,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use access::{Access, Exemption, Grant, Pattern, Reads, Writes};
+pub use garbage::{Bereft, Looked, Orphan};
 pub use instances::TaskInstances;
 pub use ledger::Ledger;
 pub use local::LocalChannel;
 pub use offload::Offload;
 pub use pull::TaskAnswer;
 pub use push::Receipt;
-pub use retention::Retention;
+pub use retention::{Pruning, Retention};
 pub use trace::{Direction, Ended, Trace, TraceOptions, Traced, TracedVersion};
 pub use variables::{VariableSet, VariableValue};
 

@@ -65,6 +65,15 @@ impl Engine {
         }
     }
 
+    /// The store where a value of a size goes, as far as its size tells; none for the database.
+    pub(super) fn store_by_size(&self, key: &XComKey, size: u64) -> Option<&str> {
+        match self.store_of_all(key) {
+            Some(_) if self.stays_inline(key) => None,
+            Some(store) => Some(store),
+            None => self.backend().store().filter(|_| size > self.backend().inline_limit()),
+        }
+    }
+
     /// Intent, object, and then what the entry needs to know of it.
     pub(super) async fn offload(
         &self,

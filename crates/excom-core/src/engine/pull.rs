@@ -177,13 +177,14 @@ impl Engine {
         let Some(entry) = self.0.db.past(key, version).await? else { return Ok(None) };
         let value = match self.fetch(key, &entry).await {
             Ok(payload) => collect(payload, &entry).await?,
-            // Its time may just have come.
-            Err(error) if error.kind() == ErrorKind::Lost => {
-                return match self.0.db.past(key, version).await? {
-                    None => Ok(None),
-                    Some(_) => Err(error),
-                };
-            }
+            // Its time may just have come, or it was moved.
+            Err(error) if error.kind() == ErrorKind::Lost => match self.0.db.past(key, version).await? {
+                None => return Ok(None),
+                Some(again) if again.stored != entry.stored => {
+                    collect(self.fetch(key, &again).await?, &again).await?
+                }
+                Some(_) => return Err(error),
+            },
             Err(error) => return Err(error),
         };
         self.note(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
@@ -248,7 +249,7 @@ impl Engine {
     }
 
     /// What was fetched behind an entry. When its object is gone, the entry is read once more: it may have
-    /// been replaced in between.
+    /// been replaced or moved in between.
     async fn or_again(
         &self,
         key: &XComKey,
@@ -262,7 +263,8 @@ impl Engine {
         if error.kind() == ErrorKind::Lost {
             match self.0.db.entries(std::slice::from_ref(key)).await?.pop().flatten() {
                 None => return Ok(Err(self.explain(key).await?)),
-                Some(again) if again.version != entry.version => {
+                // Another version, or the same one in another place.
+                Some(again) if again.version != entry.version || again.stored != entry.stored => {
                     return match self.fetch(key, &again).await {
                         Ok(payload) => Ok(Ok((again, payload))),
                         Err(error) => Ok(Err(damaged(key, &again, &error)?)),
@@ -275,7 +277,7 @@ impl Engine {
     }
 
     /// The payload behind an entry.
-    async fn fetch(&self, key: &XComKey, entry: &Entry) -> Result<Payload> {
+    pub(super) async fn fetch(&self, key: &XComKey, entry: &Entry) -> Result<Payload> {
         let mut payload = self.fetch_all(&[(key, entry)]).await;
         payload.remove(0)
     }

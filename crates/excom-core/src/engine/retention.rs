@@ -1,6 +1,6 @@
 //! Retention and the removal of bytes that nothing refers to.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Engine, ledger};
 use crate::Result;
 use crate::backend::Object;
-use crate::db::{Cutoffs, Removed};
+use crate::db::{Cutoffs, Due, Expires, Place, Removed, Rule, Scan};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -18,11 +18,32 @@ const PRUNE_EVERY: SignedDuration = SignedDuration::from_mins(1);
 /// How many rows of a kind one step removes, so that no lock is held for long.
 const STEP: u32 = 1000;
 
-/// How long things are kept.
+/// How often upkeep looks at all entries, for rules that need it.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// The name of the turns to do so.
+const SWEPT: &str = "entries_swept";
+
+/// What is to expire.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruning {
+    /// The rules: an entry expires when any of them catches it, and names the first.
+    pub rules: Vec<Rule>,
+    /// Only of this DAG.
+    pub dag_id: Option<Arc<str>>,
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Entries; none keeps them for ever. `[xcom] retention`.
     pub entries: Option<Duration>,
+    /// Entries of the newest so many runs, for each task of a DAG. `[xcom] retention_count`.
+    pub count: Option<u32>,
+    /// Entries that were pushed or read in this time. `[xcom] retention_unread`.
+    pub unread: Option<Duration>,
+    /// Entries for so long after all tasks of their run ended well. `[xcom] retention_done`.
+    pub done: Option<Duration>,
     /// Bytes of earlier versions. `[xcom] history_bytes`.
     pub history_bytes: Duration,
     /// Size, checksum, time and writer of earlier versions. `[xcom] history`.
@@ -33,7 +54,32 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { entries: Some(90 * DAY), history_bytes: 7 * DAY, history: 30 * DAY, ledger: 90 * DAY }
+        Self {
+            entries: Some(90 * DAY),
+            count: None,
+            unread: None,
+            done: None,
+            history_bytes: 7 * DAY,
+            history: 30 * DAY,
+            ledger: 90 * DAY,
+        }
+    }
+}
+
+impl Retention {
+    /// The rules by which entries expire.
+    fn rules(&self, now: Timestamp) -> Vec<Rule> {
+        let aged = |key: &str, age: Option<Duration>, expires: fn(Timestamp) -> Expires| {
+            age.map(|age| (format!("{key} = \"{}\"", spelt(age)), expires(before(now, age))))
+        };
+        let rules = [
+            aged("retention", self.entries, Expires::Pushed),
+            self.count.map(|count| (format!("retention_count = {count}"), Expires::Behind(count))),
+            aged("retention_unread", self.unread, Expires::Unread),
+            aged("retention_done", self.done, Expires::Done),
+        ];
+        let rule = |(text, expires)| Rule { text: format!("[xcom] {text}").into(), expires };
+        rules.into_iter().flatten().map(rule).collect()
     }
 }
 
@@ -43,39 +89,105 @@ impl Engine {
     /// # Errors
     /// When the database cannot be written. What is done stays done; call again.
     pub async fn prune(&self) -> Result<Removed> {
+        self.prune_by(&self.pruning(), |_| ()).await
+    }
+
+    /// The rules that the settings give, as of now.
+    pub fn pruning(&self) -> Pruning {
+        Pruning { rules: self.0.settings.retention.rules(self.0.clock.now()), dag_id: None }
+    }
+
+    /// As [`Engine::prune`], by rules of the caller's own, and only of one DAG when it names one: then nothing but
+    /// entries expires. After each step `progress` is told what went so far.
+    ///
+    /// Entries are found while others write; a step then holds the writer for at most a thousand of them, and
+    /// looks at each again.
+    ///
+    /// # Errors
+    /// As [`Engine::prune`].
+    pub async fn prune_by(&self, pruning: &Pruning, mut progress: impl FnMut(&Removed)) -> Result<Removed> {
+        // Reads that are not written yet count as reads.
+        self.flush_reads().await?;
         let mut total = Removed::default();
-        loop {
-            let removed = self.prune_step().await?;
+        let mut after = None;
+        while !pruning.rules.is_empty() {
+            let page = self.due(pruning, after).await?;
+            total.add(self.expire(&pruning.rules, &page.items).await?);
+            progress(&total);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        while pruning.dag_id.is_none() {
+            let removed = self.retain().await?;
+            total.add(removed);
+            progress(&total);
             if removed.is_empty() {
                 break;
             }
-            total.entries += removed.entries;
-            total.past_bytes += removed.past_bytes;
-            total.past_entries += removed.past_entries;
-            total.reads += removed.reads;
-            total.runs += removed.runs;
         }
         self.purge_loose().await?;
         Ok(total)
     }
 
-    async fn prune_step(&self) -> Result<Removed> {
+    /// What [`Engine::prune_by`] would let expire, page by page: entries that rules catch, among the next thousand.
+    /// Nothing changes.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn due(&self, pruning: &Pruning, after: Option<Place>) -> Result<Scan<Due>> {
+        self.0.db.due(&pruning.rules, pruning.dag_id.as_deref(), after, STEP).await
+    }
+
+    async fn expire(&self, rules: &[Rule], due: &[Due]) -> Result<Removed> {
+        match due {
+            [] => Ok(Removed::default()),
+            due => self.0.db.expire(rules, due, self.0.clock.now()).await,
+        }
+    }
+
+    /// One step of everything but entries.
+    async fn retain(&self) -> Result<Removed> {
         let now = self.0.clock.now();
         let kept = &self.0.settings.retention;
-        self.0
-            .db
-            .retain(&Cutoffs {
-                entries: kept.entries.map(|age| before(now, age)),
-                rule: kept
-                    .entries
-                    .map_or(String::new(), |age| format!("[xcom] retention = \"{}\"", spelt(age))),
-                past_bytes: before(now, kept.history_bytes),
-                past_entries: before(now, kept.history),
-                reads: before(now, kept.ledger),
-                at: now,
-                limit: STEP,
-            })
-            .await
+        let cutoffs = Cutoffs {
+            runs: kept.entries.map(|age| before(now, age)),
+            past_bytes: before(now, kept.history_bytes),
+            past_entries: before(now, kept.history),
+            reads: before(now, kept.ledger),
+            at: now,
+            limit: STEP,
+        };
+        self.0.db.retain(&cutoffs).await
+    }
+
+    /// What is due of entries. Those past their age are in front, in the order of pushes; what other rules catch may
+    /// be anywhere, so all entries are looked at for them, once an hour, by whichever process comes.
+    async fn expire_due(&self) -> Result<()> {
+        let pruning = self.pruning();
+        let (ages, others): (Vec<Rule>, Vec<Rule>) =
+            pruning.rules.into_iter().partition(|rule| matches!(rule.expires, Expires::Pushed(_)));
+        let ages = Pruning { rules: ages, dag_id: None };
+        while !ages.rules.is_empty() {
+            let page = self.due(&ages, None).await?;
+            if self.expire(&ages.rules, &page.items).await?.entries == 0 {
+                break;
+            }
+        }
+        if others.is_empty() || !self.0.db.take_turn(SWEPT, self.0.clock.now(), SWEEP_EVERY).await? {
+            return Ok(());
+        }
+        let others = Pruning { rules: others, dag_id: None };
+        let mut after = None;
+        loop {
+            let page = self.due(&others, after).await?;
+            self.expire(&others.rules, &page.items).await?;
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Removes stored bytes that nothing refers to: purged versions, and what pushes left that were
@@ -137,7 +249,8 @@ impl Engine {
         };
         if due {
             // Each step is short; all of them together keep up with whatever is pushed.
-            while self.prune_step().await?.reaches(STEP) {}
+            self.expire_due().await?;
+            while self.retain().await?.reaches(STEP) {}
             self.purge_loose().await?;
         }
         Ok(())
@@ -165,7 +278,7 @@ fn spelt(age: Duration) -> String {
     }
 }
 
-fn before(now: Timestamp, age: Duration) -> Timestamp {
+pub(super) fn before(now: Timestamp, age: Duration) -> Timestamp {
     now.checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 

@@ -1,20 +1,23 @@
 //! A metadata database in memory: the contract's rules in their plainest form.
 
+mod expiry;
 mod runs;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
-    Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Occupied, Page,
-    Produced, Push, Pushed, ReadTarget, Reads, RefusalCount, Removed, Rendered, RunFilter, RunInfo, RunState,
-    Scope, StartMode, Started, Surroundings, Variable, being_removed, cleared_by, version_taken,
+    Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb,
+    Occupied, Page, Place, Produced, Push, Pushed, ReadTarget, Reads, RefusalCount, Removed, Rendered, Rule,
+    RunFilter, RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, being_removed,
+    cleared_by, version_taken,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::value::Value;
@@ -486,6 +489,22 @@ impl MetadataDb for Db {
         Ok(Pushed::Written)
     }
 
+    async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
+        let mut tables = self.lock();
+        let loose = (found.key.clone(), found.version);
+        let there = found.reference.as_ref().is_some_and(|reference| *reference.store == *store);
+        if there || tables.loose.contains_key(&loose) || tables.stored_as(found).is_none() {
+            return Ok(false);
+        }
+        let (key, version) = loose.clone();
+        tables.loose.insert(loose, (LooseObject { key, version, store: store.into(), since: at }, false));
+        Ok(true)
+    }
+
+    async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool> {
+        Ok(self.lock().move_stored(found, to, at))
+    }
+
     async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
         let mut tables = self.lock();
         let mut claimed = Vec::new();
@@ -504,42 +523,74 @@ impl MetadataDb for Db {
     async fn forget_loose(&self, objects: &[LooseObject]) -> Result<()> {
         let mut tables = self.lock();
         for object in objects {
-            tables.loose.remove(&(object.key.clone(), object.version));
+            let loose = (object.key.clone(), object.version);
+            if tables.loose.get(&loose).is_some_and(|(known, _)| known.store == object.store) {
+                tables.loose.remove(&loose);
+            }
         }
         Ok(())
     }
 
-    async fn knows_object(&self, object: &ObjectName, version: Version) -> Result<bool> {
-        let tables = self.lock();
-        let entries = tables.entries.iter().map(|(key, held)| (key, Some(&held.entry)));
-        let history = tables
-            .history
-            .iter()
-            .flat_map(|(key, past)| past.iter().map(move |past| (key, past.entry.as_ref())));
-        let held = entries.chain(history).any(|(key, entry)| {
-            entry.is_some_and(|e| e.version == version && matches!(e.stored, Stored::Offloaded(_)))
-                && ObjectName::of(key, version) == *object
-        });
-        Ok(held || tables.loose.keys().any(|(key, v)| *v == version && ObjectName::of(key, *v) == *object))
+    async fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> Result<bool> {
+        Ok(self.lock().knows_object(store, object, version))
+    }
+
+    async fn claim_orphan(&self, object: &LooseObject) -> Result<bool> {
+        let mut tables = self.lock();
+        let loose = (object.key.clone(), object.version);
+        let name = ObjectName::of(&object.key, object.version);
+        if tables.knows_object(&object.store, &name, object.version) || tables.loose.contains_key(&loose) {
+            return Ok(false);
+        }
+        tables.loose.insert(loose, (object.clone(), true));
+        Ok(true)
+    }
+
+    async fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>> {
+        Ok(self.lock().kept(dag_id, after, limit))
+    }
+
+    async fn due(
+        &self,
+        rules: &[Rule],
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Due>> {
+        Ok(self.lock().due(rules, dag_id, after, limit))
+    }
+
+    async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
+        let mut tables = self.lock();
+        let mut removed = Removed::default();
+        for due in due {
+            let caught = tables.entries.get(&due.key).filter(|held| held.entry.version == due.version);
+            let Some(rule) = caught.and_then(|held| tables.caught(rules, &due.key, &held.entry)) else {
+                continue;
+            };
+            tables.end(&due.key, EndReason::Expired, &rules[rule].text, at);
+            removed.entries += 1;
+            removed.bytes += due.size;
+        }
+        Ok(removed)
+    }
+
+    async fn take_turn(&self, name: &str, at: Timestamp, every: Duration) -> Result<bool> {
+        let mut tables = self.lock();
+        let due = match tables.marks.get(name).map(|last| last.parse::<Timestamp>()) {
+            Some(Ok(last)) => at.duration_since(last).unsigned_abs() >= every,
+            _ => true,
+        };
+        if due {
+            tables.marks.insert(name.to_owned(), at.to_string());
+        }
+        Ok(due)
     }
 
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {
         let mut tables = self.lock();
         let mut removed = Removed::default();
         let limit = cutoffs.limit as usize;
-        if let Some(before) = cutoffs.entries {
-            let old: Vec<XComKey> = tables
-                .entries
-                .iter()
-                .filter(|(_, held)| held.entry.version.time() < before)
-                .map(|(key, _)| key.clone())
-                .take(limit)
-                .collect();
-            for key in old {
-                tables.end(&key, EndReason::Expired, &cutoffs.rule, cutoffs.at);
-                removed.entries += 1;
-            }
-        }
         let mut loosened = Vec::new();
         for (key, past) in &mut tables.history {
             for past in past.iter_mut().filter(|past| past.info.ended_at < cutoffs.past_bytes) {
@@ -548,6 +599,7 @@ impl MetadataDb for Db {
                 {
                     past.info.has_bytes = false;
                     removed.past_bytes += 1;
+                    removed.bytes += entry.size;
                     loosened.push((key.clone(), entry));
                 }
             }
@@ -563,7 +615,7 @@ impl MetadataDb for Db {
         tables.reads.retain(|_, (_, _, last)| *last >= cutoffs.reads);
         tables.refusals.retain(|row| row.last >= cutoffs.reads);
         removed.reads = (reads - tables.reads.len() - tables.refusals.len()) as u64;
-        if let Some(before) = cutoffs.entries {
+        if let Some(before) = cutoffs.runs {
             let used: HashSet<(Arc<str>, Arc<str>)> = tables
                 .entries
                 .keys()

@@ -4,7 +4,9 @@
 //! what has gathered, together. WAL mode, so readers and the writer do not wait for each other.
 
 mod connection;
+mod expiry;
 mod failure;
+mod kept;
 mod ledger;
 mod names;
 mod read;
@@ -20,15 +22,16 @@ mod writer;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
-    Cutoffs, DagRun, DagVersion, Filter, Health, Item, LedgerRow, LooseObject, MetadataDb, Occupied, Page,
-    Produced, Push, Pushed, Reads, RefusalCount, Removed, Rendered, RunFilter, RunInfo, RunState, Scope,
-    StartMode, Started, Surroundings, Variable,
+    Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb,
+    Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rendered, Rule, RunFilter,
+    RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings, Variable,
 };
-use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
+use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
 use jiff::Timestamp;
 
@@ -341,6 +344,17 @@ impl MetadataDb for Db {
         self.write(move |t| t.note_intent(&object)).await
     }
 
+    async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
+        let (found, store) = (found.clone(), store.to_owned());
+        self.write(move |t| t.note_move(&found, &store, at)).await
+    }
+
+    async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool> {
+        let packed = kept::Moved::of(to);
+        let found = found.clone();
+        self.write(move |t| t.move_stored(&found, &packed, at)).await
+    }
+
     async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
         self.write(move |t| t.claim_loose(intents_before, limit)).await
     }
@@ -350,8 +364,37 @@ impl MetadataDb for Db {
         self.write(move |t| t.forget_loose(&objects)).await
     }
 
-    async fn knows_object(&self, object: &ObjectName, version: Version) -> Result<bool> {
-        self.snapshot(|view| view.knows_object(object, version))
+    async fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> Result<bool> {
+        self.snapshot(|view| view.knows_object(store, object, version))
+    }
+
+    async fn claim_orphan(&self, object: &LooseObject) -> Result<bool> {
+        let object = object.clone();
+        self.write(move |t| t.claim_orphan(&object)).await
+    }
+
+    async fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>> {
+        self.snapshot(|view| view.kept(dag_id, after, limit))
+    }
+
+    async fn due(
+        &self,
+        rules: &[Rule],
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Due>> {
+        self.snapshot(|view| view.due(rules, dag_id, after, limit))
+    }
+
+    async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
+        let (rules, due) = (rules.to_vec(), due.to_vec());
+        self.write(move |t| t.expire(&rules, &due, at)).await
+    }
+
+    async fn take_turn(&self, name: &str, at: Timestamp, every: Duration) -> Result<bool> {
+        let name = name.to_owned();
+        self.write(move |t| t.take_turn(&name, at, every)).await
     }
 
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use excom_core::attempt::{AttemptInfo, TaskInstanceInfo, TaskState};
 use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced, Surroundings};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
-use excom_core::{ObjectName, SequenceKey, Slice, TaskInstanceKey, XComKey};
+use excom_core::{SequenceKey, Slice, TaskInstanceKey, XComKey};
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -384,21 +384,7 @@ impl View<'_> {
         Ok(known.then_some(dag))
     }
 
-    // ---- stored bytes and the database itself
-
-    pub(super) fn knows_object(&self, object: &ObjectName, version: Version) -> Result<bool> {
-        let keys = self.rows(
-            "SELECT d.text, r.run_id, t.text, o.map_index, k.text FROM
-                 (SELECT run, task, map_index, key FROM entry WHERE version = ?1 AND codec = 2
-                  UNION ALL SELECT run, task, map_index, key FROM history WHERE version = ?1 AND codec = 2
-                  UNION ALL SELECT run, task, map_index, key FROM loose_object WHERE version = ?1) o
-             JOIN dag_run r ON r.id = o.run JOIN name d ON d.id = r.dag
-             JOIN name t ON t.id = o.task JOIN name k ON k.id = o.key",
-            [version.to_code()],
-            key,
-        )?;
-        Ok(keys.iter().any(|key| ObjectName::of(key, version) == *object))
-    }
+    // ---- the database itself
 
     pub(super) fn mark(&self, name: &str) -> Result<Option<String>> {
         Ok(self

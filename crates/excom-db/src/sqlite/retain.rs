@@ -1,9 +1,10 @@
-//! One step of retention. Rows lie in order of time, so what is old is found at the front.
+//! One step of retention, of all but entries. Rows lie in order of time, so what is old is found at the front.
+
+use std::time::Duration;
 
 use excom_core::attempt::AttemptId;
 use excom_core::db::{Cutoffs, Removed};
-use excom_core::entry::EndReason;
-use rusqlite::params;
+use jiff::Timestamp;
 
 use super::failure::Failure;
 use super::row::time_in;
@@ -11,21 +12,16 @@ use super::writer::Transaction;
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// How often the whole ledger is read for rows past their time, in milliseconds: once an hour.
-const SWEEP_EVERY: i64 = 3_600_000;
+/// How often the whole ledger is read for rows past their time.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 impl Transaction<'_> {
     pub(super) fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {
         let mut removed = Removed::default();
-        if let Some(before) = cutoffs.entries {
-            // A version holds its time in the bits above the lowest 22.
-            let before = excom_core::Version::new(before, 0).to_code();
-            removed.entries = self.expire(cutoffs, before)?;
-        }
-        removed.past_bytes = self.strip(cutoffs)?;
+        (removed.past_bytes, removed.bytes) = self.strip(cutoffs)?;
         removed.past_entries = self.forget(cutoffs)?;
         removed.reads = self.sweep(cutoffs)?;
-        if let Some(before) = cutoffs.entries {
+        if let Some(before) = cutoffs.runs {
             removed.runs = self.drop_runs(before.as_millisecond(), cutoffs.limit)?;
         }
         Ok(removed)
@@ -35,38 +31,16 @@ impl Transaction<'_> {
         Ok(self.connection.prepare_cached(sql)?.execute(params)? as u64)
     }
 
-    /// Old entries become history without bytes.
-    fn expire(&self, cutoffs: &Cutoffs, before: i64) -> Result<u64> {
-        let (at, limit) = (cutoffs.at.as_millisecond(), cutoffs.limit);
-        let last: Option<i64> = self
+    /// Bytes of versions that ended long ago go; what is known of them stays.
+    fn strip(&self, cutoffs: &Cutoffs) -> Result<(u64, u64)> {
+        let (before, at) = (cutoffs.past_bytes.as_millisecond(), cutoffs.at.as_millisecond());
+        let bytes: Option<i64> = self
             .connection
             .prepare_cached(
-                "SELECT max(id) FROM
-                     (SELECT id FROM entry WHERE id IN (SELECT id FROM entry ORDER BY id LIMIT ?2)
-                      AND version < ?1)",
+                "SELECT sum(size) FROM (SELECT size FROM history WHERE ended_at < ?1 AND codec IS NOT NULL
+                                        ORDER BY ended_at LIMIT ?2)",
             )?
-            .query_row((before, limit), |row| row.get(0))?;
-        let Some(last) = last else { return Ok(0) };
-        self.run(
-            "INSERT OR REPLACE INTO loose_object
-             SELECT version, run, task, key, map_index, body ->> 'store', ?3, 1 FROM entry
-             WHERE id <= ?1 AND version < ?2 AND codec = 2",
-            (last, before, at),
-        )?;
-        self.run(
-            "INSERT INTO history (run, task, key, map_index, version, writer, size, hash, shape, head,
-                                  codec, body, offloaded, ended_at, reason, by)
-             SELECT run, task, key, map_index, version, writer, size, hash, shape, head,
-                    NULL, NULL, codec = 2, ?3, ?4, ?5
-             FROM entry WHERE id <= ?1 AND version < ?2",
-            params![last, before, at, EndReason::Expired.to_code(), cutoffs.rule],
-        )?;
-        self.run("DELETE FROM entry WHERE id <= ?1 AND version < ?2", (last, before))
-    }
-
-    /// Bytes of versions that ended long ago go; what is known of them stays.
-    fn strip(&self, cutoffs: &Cutoffs) -> Result<u64> {
-        let (before, at) = (cutoffs.past_bytes.as_millisecond(), cutoffs.at.as_millisecond());
+            .query_row((before, cutoffs.limit), |row| row.get(0))?;
         self.run(
             "INSERT OR REPLACE INTO loose_object
              SELECT version, run, task, key, map_index, body ->> 'store', ?2, 1 FROM history
@@ -75,12 +49,13 @@ impl Transaction<'_> {
                   ORDER BY ended_at LIMIT ?3)",
             (before, at, cutoffs.limit),
         )?;
-        self.run(
+        let stripped = self.run(
             "UPDATE history SET codec = NULL, body = NULL WHERE id IN
                  (SELECT id FROM history WHERE ended_at < ?1 AND codec IS NOT NULL
                   ORDER BY ended_at LIMIT ?2)",
             (before, cutoffs.limit),
-        )
+        )?;
+        Ok((stripped, bytes.unwrap_or(0) as u64))
     }
 
     fn forget(&self, cutoffs: &Cutoffs) -> Result<u64> {
@@ -92,14 +67,19 @@ impl Transaction<'_> {
         )
     }
 
+    pub(super) fn take_turn(&self, name: &str, at: Timestamp, every: Duration) -> Result<bool> {
+        let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
+        let taken = self.run(
+            "INSERT INTO mark VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value
+             WHERE CAST(value AS INTEGER) <= CAST(excluded.value AS INTEGER) - ?3",
+            (name, at.as_millisecond().to_string(), every),
+        )?;
+        Ok(taken > 0)
+    }
+
     /// The ledger has no index on time, so this reads all of it: once an hour, whichever process comes.
     fn sweep(&self, cutoffs: &Cutoffs) -> Result<u64> {
-        let due = self.run(
-            "INSERT INTO mark VALUES ('ledger_swept', ?1) ON CONFLICT DO UPDATE SET value = excluded.value
-             WHERE CAST(value AS INTEGER) <= CAST(excluded.value AS INTEGER) - ?2",
-            (cutoffs.at.as_millisecond().to_string(), SWEEP_EVERY),
-        )?;
-        if due == 0 {
+        if !self.take_turn("ledger_swept", cutoffs.at, SWEEP_EVERY)? {
             return Ok(0);
         }
         let before = cutoffs.reads.as_millisecond();

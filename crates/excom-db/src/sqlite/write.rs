@@ -62,7 +62,7 @@ impl Transaction<'_> {
         Ok(run.zip(task).map(|(run, task)| Ti { run, task, map_index: ti.map_index }))
     }
 
-    fn known_xcom(&self, key: &XComKey) -> Result<Option<Xcom>> {
+    pub(super) fn known_xcom(&self, key: &XComKey) -> Result<Option<Xcom>> {
         let ti = self.known_ti(&key.ti)?;
         let name = self.names.known_name(&key.key)?;
         Ok(ti.zip(name).map(|(ti, key)| Xcom { ti, key }))
@@ -363,7 +363,7 @@ impl Transaction<'_> {
             .exists((version.to_code(), ti.run, ti.task, key, ti.map_index))?)
     }
 
-    fn take_intent(&self, xcom: Xcom, version: Version) -> Result<()> {
+    pub(super) fn take_intent(&self, xcom: Xcom, version: Version) -> Result<()> {
         let Xcom { ti, key } = xcom;
         self.execute(
             "DELETE FROM loose_object
@@ -488,8 +488,8 @@ impl Transaction<'_> {
             let Some(Xcom { ti, key }) = self.known_xcom(&object.key)? else { continue };
             self.execute(
                 "DELETE FROM loose_object
-                 WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5",
-                (object.version.to_code(), ti.run, ti.task, key, ti.map_index),
+                 WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5 AND store = ?6",
+                (object.version.to_code(), ti.run, ti.task, key, ti.map_index, &*object.store),
             )?;
         }
         Ok(())

@@ -129,7 +129,7 @@ pub(super) fn verify(engine: &Engine, settings: &Settings, model: &Model) -> Res
                 return Err(format!("{name} version {} is {value:?}, not {expected:?}", held.version).into());
             }
             let object = ObjectName::of(&name, held.version);
-            let known = engine.db().knows_object(&object, held.version).await?;
+            let known = engine.db().knows_object("files", &object, held.version).await?;
             if known != objects.contains(object.as_str()) {
                 return Err(format!("knows_object({object}) is {known}").into());
             }

@@ -214,6 +214,23 @@ impl Kind for u32 {
     }
 }
 
+impl Kind for Option<u32> {
+    const ALLOWED: &'static str = "a whole number from 1, or off";
+    const FORM: Form = Form::Number;
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match text {
+            "off" => Ok(None),
+            "0" => Err(Refusal::new("is too little: nothing would be kept")),
+            text => u32::parse(text).map(Some),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.map_or("off".to_owned(), |number| number.to_string())
+    }
+}
+
 impl Kind for PathBuf {
     const ALLOWED: &'static str = "a path";
 

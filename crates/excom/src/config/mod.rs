@@ -255,6 +255,23 @@ impl Settings {
         at_most("inline_limit", &mut xcom.inline_limit, "hard_limit", &xcom.hard_limit)?;
         at_most("soft_limit", &mut xcom.soft_limit, "hard_limit", &xcom.hard_limit)?;
         at_most("history_bytes", &mut xcom.history_bytes, "history", &xcom.history)?;
+        if let Some(unread) = *xcom.retention_unread {
+            let retention = &xcom.retention_unread;
+            let known = match *xcom.ledger {
+                engine::Ledger::Off => Err(format!("[xcom] ledger = off (from {})", xcom.ledger.origin)),
+                _ if unread > *xcom.ledger_retention => Err(format!(
+                    "[xcom] ledger_retention = {} (from {})",
+                    xcom.ledger_retention.text, xcom.ledger_retention.origin
+                )),
+                _ => Ok(()),
+            };
+            known.map_err(|why| {
+                let set = format!("[xcom] retention_unread = {} (from {})", retention.text, retention.origin);
+                let message = format!("{set} needs to know what was read so long ago, and {why} forgets it");
+                Error::new(ErrorKind::Configuration, message)
+                    .hint("set retention_unread = \"off\", or let the ledger know for as long")
+            })?;
+        }
         if xcom.inline_limit.0 > MOST_INLINE.0 {
             let limit = &xcom.inline_limit;
             return Err(Error::new(
@@ -374,6 +391,9 @@ impl From<&Settings> for engine::Settings {
             ledger: *xcom.ledger,
             retention: engine::Retention {
                 entries: xcom.retention.map(|age| age.0),
+                count: *xcom.retention_count,
+                unread: xcom.retention_unread.map(|age| age.0),
+                done: xcom.retention_done.map(|age| age.0),
                 history: xcom.history.0,
                 history_bytes: xcom.history_bytes.0,
                 ledger: xcom.ledger_retention.0,

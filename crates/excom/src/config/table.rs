@@ -278,6 +278,13 @@ settings! {
              it, `warn` in the log, or `off`.";
         retention: Option<Age> = Some(Age(DAY.saturating_mul(90))),
             "How long after its push an XCom expires; `off` keeps it.";
+        retention_count: Option<u32> = None,
+            "How many runs of a task keep their XComs: those of the newest so many; `off` does not count.";
+        retention_unread: Option<Age> = None,
+            "How long after its push and its last read an XCom expires; `off` does not look at reads. Runs that go on \
+             keep theirs.";
+        retention_done: Option<Age> = None,
+            "How long after all tasks of a run ended well its XComs expire; `off` does not look at that.";
         history: Age = Age(DAY.saturating_mul(30)),
             "How long it stays known that there was an earlier version: size, hash, who and when.";
         history_bytes: Age = Age(DAY.saturating_mul(7)),

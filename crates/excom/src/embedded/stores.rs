@@ -145,7 +145,11 @@ impl Opening<'_> {
                 }
             };
             let compression = *self.settings.common_io.xcom_objectstorage_compression;
-            let options = Options { threshold, compression, ..Options::default() };
+            // What Python writes is hardly ever shorter, so a size tells nearly all.
+            let inline_limit = u64::try_from(threshold).map_or(Options::default().inline_limit, |at_least| {
+                at_least.saturating_sub(1).min(MOST_INLINE.0)
+            });
+            let options = Options { threshold, compression, inline_limit, ..Options::default() };
             let objects = AirflowObjects::new(Arc::new(store), url.secret().parse()?, options);
             formats.insert(usize::from(!selected), Arc::new(objects));
         }

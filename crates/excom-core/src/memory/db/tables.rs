@@ -7,12 +7,12 @@ use jiff::Timestamp;
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
-    DagVersion, Item, LedgerRow, LooseObject, Push, Pushed, ReadTarget, RefusalCount, Rendered, RunInfo,
-    Scope, Variable, intent_gone, not_started, superseded,
+    DagVersion, Item, Kept, LedgerRow, LooseObject, Place, Push, Pushed, ReadTarget, RefusalCount, Rendered,
+    RunInfo, Scan, Scope, Variable, intent_gone, not_started, superseded,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::value::preview;
-use crate::{Result, SequenceKey, TaskInstanceKey, XComKey};
+use crate::{ObjectName, Result, SequenceKey, TaskInstanceKey, XComKey};
 
 #[derive(Default)]
 pub(super) struct Tables {
@@ -30,6 +30,8 @@ pub(super) struct Tables {
     /// Objects without an entry; true when they are to be purged, false while they are being written.
     pub(super) loose: HashMap<(XComKey, Version), (LooseObject, bool)>,
     pub(super) marks: BTreeMap<String, String>,
+    /// The number of the newest row of entries and history.
+    pub(super) rows: i64,
 }
 
 /// Who read, and the task instance and number of the reading attempt when it was one.
@@ -53,11 +55,14 @@ impl Instance {
 
 #[derive(Clone)]
 pub(super) struct Held {
+    /// Rows are in the order in which they were made.
+    pub(super) row: i64,
     pub(super) entry: Entry,
     pub(super) preview: String,
 }
 
 pub(super) struct Past {
+    pub(super) row: i64,
     pub(super) info: PastEntry,
     pub(super) entry: Option<Entry>,
 }
@@ -138,8 +143,96 @@ impl Tables {
             shape: push.shape,
             stored: push.stored.clone(),
         };
-        self.entries.insert(push.key.clone(), Held { entry, preview });
+        self.rows += 1;
+        self.entries.insert(push.key.clone(), Held { row: self.rows, entry, preview });
         Ok(Pushed::Written)
+    }
+
+    /// Whether an entry, the history or a loose object has an object of a store.
+    pub(super) fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> bool {
+        let entries = self.entries.iter().map(|(key, held)| (key, Some(&held.entry)));
+        let past =
+            self.history.iter().flat_map(|(key, past)| past.iter().map(move |p| (key, p.entry.as_ref())));
+        let mut held = entries.chain(past).filter_map(|(key, entry)| Some((key, entry?)));
+        let is = |key: &XComKey, v: Version, at: &str| {
+            v == version && at == store && ObjectName::of(key, v) == *object
+        };
+        held.any(|(key, entry)| match &entry.stored {
+            Stored::Offloaded(reference) => is(key, entry.version, &reference.store),
+            Stored::Inline(_) => false,
+        }) || self.loose.iter().any(|((key, v), (loose, _))| is(key, *v, &loose.store))
+    }
+
+    /// What a version stores, while it is what was found.
+    pub(super) fn stored_as(&mut self, found: &Kept) -> Option<&mut Stored> {
+        let entry = match found.past {
+            false => self.entries.get_mut(&found.key).map(|held| &mut held.entry)?,
+            true => {
+                let past =
+                    self.history.get_mut(&found.key)?.iter_mut().filter_map(|past| past.entry.as_mut());
+                past.into_iter().find(|entry| entry.version == found.version)?
+            }
+        };
+        let reference = match &entry.stored {
+            Stored::Offloaded(reference) => Some(reference),
+            Stored::Inline(_) => None,
+        };
+        let same = entry.version == found.version && reference == found.reference.as_ref();
+        same.then_some(&mut entry.stored)
+    }
+
+    pub(super) fn move_stored(&mut self, found: &Kept, to: &Stored, at: Timestamp) -> bool {
+        let loose = (found.key.clone(), found.version);
+        let fits = match (to, self.loose.get(&loose)) {
+            (Stored::Offloaded(to), Some((intent, purge))) => !purge && intent.store == to.store,
+            (Stored::Offloaded(_), None) => false,
+            // Something of it that is being written or removed has the only row that there is for it.
+            (Stored::Inline(_), loose) => loose.is_none(),
+        };
+        if !fits {
+            return false;
+        }
+        let Some(stored) = self.stored_as(found) else { return false };
+        *stored = to.clone();
+        self.loose.remove(&loose);
+        if let Some(reference) = &found.reference {
+            let (key, version) = loose.clone();
+            let store = reference.store.clone();
+            self.loose.insert(loose, (LooseObject { key, version, store, since: at }, true));
+        }
+        true
+    }
+
+    /// Versions whose bytes are kept, behind a place.
+    pub(super) fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Scan<Kept> {
+        let entries = self.entries.iter().map(|(key, held)| (false, held.row, key, Some(&held.entry)));
+        let past = self.history.iter();
+        let past =
+            past.flat_map(|(key, past)| past.iter().map(move |p| (true, p.row, key, p.entry.as_ref())));
+        let mut found: Vec<_> = entries
+            .chain(past)
+            .filter_map(|(past, row, key, entry)| Some((past, row, key, entry?)))
+            .filter(|(past, row, key, _)| {
+                after.is_none_or(|after| (*past, *row) > (after.past, after.row))
+                    && dag_id.is_none_or(|dag_id| *key.ti.dag_id == *dag_id)
+            })
+            .collect();
+        found.sort_by_key(|(past, row, ..)| (*past, *row));
+        let more = found.len() > limit as usize;
+        found.truncate(limit as usize);
+        let next = found.last().filter(|_| more).map(|(past, row, ..)| Place { past: *past, row: *row });
+        let kept = |(past, _, key, entry): (bool, i64, &XComKey, &Entry)| Kept {
+            key: key.clone(),
+            version: entry.version,
+            past,
+            size: entry.size,
+            hash: entry.hash,
+            reference: match &entry.stored {
+                Stored::Offloaded(reference) => Some(reference.clone()),
+                Stored::Inline(_) => None,
+            },
+        };
+        Scan { items: found.into_iter().map(kept).collect(), next }
     }
 
     pub(super) fn ledger(&self, of: impl Fn(&Reader, &ReadTarget) -> bool) -> Vec<LedgerRow> {
@@ -169,10 +262,9 @@ impl Tables {
             self.loosen(key, &held.entry, at);
         }
         let past = PastEntry { info, ended_at: at, reason, by: by.to_owned(), has_bytes: keep };
-        self.history
-            .entry(key.clone())
-            .or_default()
-            .push(Past { info: past, entry: keep.then_some(held.entry) });
+        self.rows += 1;
+        let past = Past { row: self.rows, info: past, entry: keep.then_some(held.entry) };
+        self.history.entry(key.clone()).or_default().push(past);
         true
     }
 

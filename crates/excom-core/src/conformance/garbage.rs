@@ -1,0 +1,147 @@
+//! Objects without entries, and entries without objects.
+
+use std::time::Duration;
+
+use super::{Harness, large, refused, text, user, value, xcom};
+use crate::db::{LooseObject, Scope};
+use crate::engine::Orphan;
+use crate::{Clock as _, ErrorKind, ObjectName, ValueStore as _, Version, XComKey};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Puts an object into the store that nothing knows.
+async fn stray(h: &Harness, key: &XComKey, version: Version, json: &str) {
+    let crate::Payload::Stream(body) = crate::memory::streamed(&value(json)) else { return };
+    h.store.create(&ObjectName::of(key, version), body).await.unwrap();
+}
+
+async fn orphans(h: &Harness) -> Vec<Orphan> {
+    h.engine.orphans("memory", None, HOUR).await.unwrap().found
+}
+
+async fn objects(h: &Harness) -> usize {
+    h.store.list(None, 1000).await.unwrap().len()
+}
+
+/// What nothing knows is found once it is old enough, and removed; everything else stays.
+pub async fn orphans_are_found_and_removed(h: &Harness) {
+    let (known, cleared, lost) = (xcom("t", "known"), xcom("t", "cleared"), xcom("t", "lost"));
+    h.push(&user(), &known, &large(1)).await;
+    h.push(&user(), &cleared, &large(2)).await;
+    h.engine.clear(&user(), &Scope::Key(cleared.clone())).await.unwrap();
+    let version = Version::new(h.clock.now(), 1);
+    stray(h, &lost, version, &large(3)).await;
+    // An unfinished push is no orphan, however old: its intent is noted before its object is there.
+    let (at, going) = (h.clock.now(), xcom("t", "going"));
+    let intent = LooseObject { key: going.clone(), version, store: "memory".into(), since: at };
+    h.engine.db().note_intent(&intent).await.unwrap();
+    stray(h, &going, version, &large(4)).await;
+    // Another program's object is none of ours.
+    let crate::Payload::Stream(body) = crate::memory::streamed(&value("1")) else { return };
+    h.store.create(&ObjectName::listed("d/readme"), body).await.unwrap();
+
+    assert_eq!(orphans(h).await, [], "young");
+    h.clock.advance(HOUR + Duration::from_secs(1));
+    let found = orphans(h).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].key.as_ref(), found[0].version), (Some(&lost), version));
+    assert!(found[0].to_string().contains(&format!("no entry knows version {version}")), "{}", found[0]);
+    refused(h.engine.orphans("elsewhere", None, HOUR).await, ErrorKind::Configuration);
+
+    assert_eq!(objects(h).await, 5);
+    assert_eq!(h.engine.remove_orphans(&found).await.unwrap(), 1);
+    // The push was abandoned, and went too.
+    assert_eq!(objects(h).await, 3);
+    assert_eq!(orphans(h).await, []);
+    assert_eq!(h.engine.remove_orphans(&found).await.unwrap(), 1, "what is not there is soon removed");
+    assert_eq!(text(&h.pull(&known).await), large(1));
+
+    // Of a shortened name the key is not known, so nothing could keep a push from coming back to it.
+    let long = XComKey::new("d", "r".repeat(230), "t", -1, "k").unwrap();
+    stray(h, &long, version, &large(5)).await;
+    let found = orphans(h).await;
+    assert!(found.len() == 1 && found[0].key.is_none(), "{found:?}");
+    assert_eq!(h.engine.remove_orphans(&found).await.unwrap(), 0);
+    assert_eq!(orphans(h).await.len(), 1);
+}
+
+/// A push that is repeated takes back the object that its first try left, or is refused: never lost.
+pub async fn an_orphan_that_is_pushed_again_stays(h: &Harness) {
+    let key = xcom("t", "k");
+    let version = Version::new(h.clock.now(), 1);
+    stray(h, &key, version, &large(1)).await;
+    h.clock.advance(2 * HOUR);
+    let found = orphans(h).await;
+    assert_eq!(found.len(), 1);
+    // Between the look and the removal the push comes.
+    h.engine.push_version(&user(), &key, version, value(&large(1)).into()).await.unwrap();
+    assert_eq!(h.engine.remove_orphans(&found).await.unwrap(), 0);
+    assert_eq!(text(&h.pull(&key).await), large(1));
+
+    // It has only noted its intent when the removal comes.
+    let other = xcom("t", "other");
+    stray(h, &other, version, &large(2)).await;
+    let found = orphans(h).await;
+    assert_eq!(found.len(), 1);
+    let intent = LooseObject { key: other.clone(), version, store: "memory".into(), since: h.clock.now() };
+    h.engine.db().note_intent(&intent).await.unwrap();
+    assert_eq!(h.engine.remove_orphans(&found).await.unwrap(), 0);
+    h.engine.push_version(&user(), &other, version, value(&large(2)).into()).await.unwrap();
+    assert_eq!(text(&h.pull(&other).await), large(2));
+
+    // The removal was first, and has not come to the object yet.
+    let last = xcom("t", "last");
+    stray(h, &last, version, &large(3)).await;
+    let claim = LooseObject { key: last.clone(), version, store: "memory".into(), since: h.clock.now() };
+    assert!(h.engine.db().claim_orphan(&claim).await.unwrap());
+    let again = h.engine.push_version(&user(), &last, version, value(&large(3)).into()).await;
+    refused(again, ErrorKind::Unavailable);
+    assert_eq!(h.engine.purge_loose().await.unwrap(), 1);
+    h.engine.push_version(&user(), &last, version, value(&large(3)).into()).await.unwrap();
+    assert_eq!(text(&h.pull(&last).await), large(3));
+    assert_eq!(orphans(h).await, []);
+}
+
+/// References that lead to nothing are told, of entries and of earlier versions, and nothing is removed.
+pub async fn values_without_their_object_are_told(h: &Harness) {
+    for (task, json) in [("a", large(1)), ("a", large(2)), ("b", large(3)), ("c", "1".to_owned())] {
+        h.push(&user(), &xcom(task, "k"), &json).await;
+    }
+    assert_eq!(h.engine.bereft(None).await.unwrap().found, []);
+    let old = h.engine.history(&user(), &xcom("a", "k"), 1).await.unwrap()[0].info.version;
+    h.store.delete(&ObjectName::of(&xcom("a", "k"), old)).await.unwrap();
+    let receipt = h.engine.push(&user(), &xcom("d", "k"), value(&large(4)).into()).await.unwrap();
+    h.store.delete(&ObjectName::of(&xcom("d", "k"), receipt.version)).await.unwrap();
+    let looked = h.engine.bereft(None).await.unwrap();
+    assert_eq!((looked.looked_at, looked.next), (5, None));
+    let found: Vec<_> = looked.found.iter().map(|f| (f.key.clone(), f.version, f.past)).collect();
+    assert_eq!(found, [(xcom("d", "k"), receipt.version, false), (xcom("a", "k"), old, true)]);
+    assert_eq!(h.engine.bereft(None).await.unwrap().found.len(), 2, "nothing was removed");
+}
+
+/// Everything with bytes comes once, entries first, also when pages are small.
+pub async fn what_is_kept_is_looked_through_in_pages(h: &Harness) {
+    for i in 0..5 {
+        h.push(&user(), &xcom("t", &format!("k{i}")), &large(i)).await;
+        h.push(&user(), &xcom("t", "again"), &i.to_string()).await;
+    }
+    let elsewhere = XComKey::new("other", "r", "t", -1, "k").unwrap();
+    h.push(&user(), &elsewhere, "1").await;
+    let (mut after, mut seen) = (None, Vec::new());
+    loop {
+        let page = h.engine.db().kept(Some("d"), after, 3).await.unwrap();
+        assert!(page.items.len() <= 3);
+        seen.extend(page.items.into_iter().map(|kept| (kept.past, kept.key, kept.version)));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let past: Vec<bool> = seen.iter().map(|(past, ..)| *past).collect();
+    assert_eq!(past, [[false; 6].as_slice(), &[true; 4]].concat());
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 10);
+    assert_eq!(h.engine.db().kept(None, None, 100).await.unwrap().items.len(), 11);
+    assert_eq!(h.engine.db().kept(Some("nobody"), None, 100).await.unwrap().items, []);
+}

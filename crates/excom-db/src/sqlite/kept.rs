@@ -1,0 +1,230 @@
+//! What holds stored bytes: looks through all of it, orphans, and moves to another place.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use excom_core::db::{Kept, LooseObject, Place, Scan};
+use excom_core::entry::{Stored, Version};
+use excom_core::value::ContentHash;
+use excom_core::{ObjectName, XComKey};
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::failure::{Failure, damaged};
+use super::read::View;
+use super::row;
+use super::write::{Xcom, key};
+use super::writer::Transaction;
+use crate::packing::{Codec, Packed, pack};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// The rows that know an object of a version (`?1`) in a store (`?2`), with their keys in [`key`]'s columns.
+const KNOWING: &str = "SELECT d.text, r.run_id, t.text, o.map_index, k.text FROM
+         (SELECT run, task, map_index, key FROM entry
+          WHERE version = ?1 AND codec = 2 AND body ->> 'store' = ?2
+          UNION ALL SELECT run, task, map_index, key FROM history
+          WHERE version = ?1 AND codec = 2 AND body ->> 'store' = ?2
+          UNION ALL SELECT run, task, map_index, key FROM loose_object WHERE version = ?1 AND store = ?2) o
+     JOIN dag_run r ON r.id = o.run JOIN name d ON d.id = r.dag
+     JOIN name t ON t.id = o.task JOIN name k ON k.id = o.key";
+
+impl View<'_> {
+    pub(super) fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> Result<bool> {
+        let keys = self.rows(KNOWING, (version.to_code(), store), key)?;
+        Ok(keys.iter().any(|key| ObjectName::of(key, version) == *object))
+    }
+
+    pub(super) fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>> {
+        let dag = match dag_id {
+            None => None,
+            Some(dag_id) => match self.0.name(dag_id)? {
+                Some(dag) => Some(dag),
+                None => return Ok(Scan { items: Vec::new(), next: None }),
+            },
+        };
+        let mut items = Vec::new();
+        let mut last = after.unwrap_or(Place { past: false, row: 0 });
+        let parts: &[bool] = if last.past { &[true] } else { &[false, true] };
+        for past in parts.iter().copied() {
+            let row = if past == last.past { last.row } else { 0 };
+            let sql = format!(
+                "SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.id, e.version, e.size, e.hash, e.codec,
+                        iif(e.codec = 2, e.body, NULL)
+                 FROM {} e JOIN dag_run r ON r.id = e.run JOIN name d ON d.id = r.dag
+                      JOIN name t ON t.id = e.task JOIN name k ON k.id = e.key
+                 WHERE e.id > ?1 AND e.codec IS NOT NULL AND r.dag = ifnull(?2, r.dag) ORDER BY e.id LIMIT ?3",
+                if past { "history" } else { "entry" }
+            );
+            let wanted = i64::from(limit) + 1 - items.len() as i64;
+            items.extend(
+                self.rows(&sql, (row, dag, wanted), |found| Ok((past, found.get(5)?, kept(found, past)?)))?,
+            );
+        }
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        if let Some((past, row, _)) = items.last() {
+            last = Place { past: *past, row: *row };
+        }
+        Ok(Scan { items: items.into_iter().map(|(.., kept)| kept).collect(), next: more.then_some(last) })
+    }
+}
+
+fn kept(found: &Row<'_>, past: bool) -> Result<Kept> {
+    let reference: Option<Vec<u8>> = found.get(10)?;
+    let reference = reference.map(|reference| serde_json::from_slice(&reference));
+    Ok(Kept {
+        key: key(found)?,
+        version: row::version(found.get(6)?)?,
+        past,
+        size: found.get::<_, i64>(7)? as u64,
+        hash: ContentHash(found.get::<_, i64>(8)?.cast_unsigned()),
+        reference: reference.transpose().map_err(|_| damaged("an entry with a damaged reference"))?,
+    })
+}
+
+/// The row of a version (`?1` to `?5`) that still is in the place (`?6`, `?7`) where it was found.
+const AS_FOUND: &str = "WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4 AND version = ?5
+    AND codec IS NOT NULL AND iif(codec = 2, body ->> 'store', NULL) IS ?6
+    AND iif(codec = 2, body ->> 'mac', NULL) IS ?7";
+
+/// Store and MAC of what was found; none when it was in the database.
+fn place(found: &Kept) -> (Option<&str>, Option<&str>) {
+    let reference = found.reference.as_ref();
+    (reference.map(|reference| &*reference.store), reference.map(|reference| &*reference.mac))
+}
+
+fn table(found: &Kept) -> &'static str {
+    if found.past { "history" } else { "entry" }
+}
+
+/// A value as its row holds it after a move.
+#[derive(Clone)]
+pub(super) struct Moved {
+    /// The store, when it is in one.
+    store: Option<Arc<str>>,
+    /// The beginning of an inline value; that of an offloaded one stays.
+    head: Option<String>,
+    codec: Codec,
+    body: Bytes,
+}
+
+impl Moved {
+    pub(super) fn of(stored: &Stored) -> Self {
+        match stored {
+            Stored::Inline(value) => {
+                let Packed { head, codec, body } = pack(value.bytes());
+                Self { store: None, head: Some(head), codec, body }
+            }
+            Stored::Offloaded(reference) => Self {
+                store: Some(reference.store.clone()),
+                head: None,
+                codec: Codec::Reference,
+                body: serde_json::to_vec(reference).unwrap_or_default().into(),
+            },
+        }
+    }
+}
+
+impl Transaction<'_> {
+    pub(super) fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
+        let Some(Xcom { ti, key }) = self.known_xcom(&found.key)? else { return Ok(false) };
+        let (from, mac) = place(found);
+        if from == Some(store) {
+            return Ok(false);
+        }
+        let sql = format!(
+            "INSERT OR IGNORE INTO loose_object SELECT version, run, task, key, map_index, ?8, ?9, 0 FROM {} {AS_FOUND}",
+            table(found)
+        );
+        let bound = params![
+            ti.run,
+            ti.task,
+            key,
+            ti.map_index,
+            found.version.to_code(),
+            from,
+            mac,
+            store,
+            at.as_millisecond()
+        ];
+        Ok(self.connection.prepare_cached(&sql)?.execute(bound)? > 0)
+    }
+
+    pub(super) fn move_stored(&self, found: &Kept, to: &Moved, at: Timestamp) -> Result<bool> {
+        let Some(xcom) = self.known_xcom(&found.key)? else { return Ok(false) };
+        let Xcom { ti, key } = xcom;
+        let version = found.version.to_code();
+        let loose: Option<(String, bool)> = self
+            .connection
+            .prepare_cached(
+                "SELECT store, purge FROM loose_object
+                 WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5",
+            )?
+            .query_row((version, ti.run, ti.task, key, ti.map_index), |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let fits = match (&to.store, loose) {
+            (Some(store), Some((intent, purge))) => !purge && *intent == **store,
+            (Some(_), None) => false,
+            // Something of it that is being written or removed has the only row that there is for it.
+            (None, loose) => loose.is_none(),
+        };
+        if !fits {
+            return Ok(false);
+        }
+        let (from, mac) = place(found);
+        let besides = if found.past { ", offloaded = ?9 = 2" } else { "" };
+        let sql = format!(
+            "UPDATE {} SET head = ifnull(?8, head), codec = ?9, body = ?10{besides} {AS_FOUND}",
+            table(found)
+        );
+        let moved = self.connection.prepare_cached(&sql)?.execute(params![
+            ti.run,
+            ti.task,
+            key,
+            ti.map_index,
+            version,
+            from,
+            mac,
+            to.head,
+            to.codec as i64,
+            (!to.body.is_empty()).then_some(&to.body[..]),
+        ])?;
+        if moved == 0 {
+            return Ok(false);
+        }
+        self.take_intent(xcom, found.version)?;
+        if let Some(from) = from {
+            self.execute(
+                "INSERT INTO loose_object VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)",
+                (version, ti.run, ti.task, key, ti.map_index, from, at.as_millisecond()),
+            )?;
+        }
+        Ok(true)
+    }
+
+    pub(super) fn claim_orphan(&self, object: &LooseObject) -> Result<bool> {
+        let mut statement = self.connection.prepare_cached(KNOWING)?;
+        let mut rows = statement.query((object.version.to_code(), &*object.store))?;
+        while let Some(found) = rows.next()? {
+            let known: XComKey = key(found)?;
+            if known == object.key {
+                return Ok(false);
+            }
+        }
+        let xcom = self.xcom(&object.key, object.since)?;
+        let claimed = self.execute(
+            "INSERT OR IGNORE INTO loose_object VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)",
+            (
+                object.version.to_code(),
+                xcom.ti.run,
+                xcom.ti.task,
+                xcom.key,
+                xcom.ti.map_index,
+                &*object.store,
+                object.since.as_millisecond(),
+            ),
+        )?;
+        Ok(claimed > 0)
+    }
+}
