@@ -1,6 +1,6 @@
 //! Values outside of the home: selected by settings, switched, and found again.
 
-use excom_testkit::redis::{Program, Server};
+use excom_testkit::redis::{Program, Redis};
 use excom_testkit::skip::skipped;
 
 use crate::{Shell, Told};
@@ -79,7 +79,7 @@ fn values_live_in_redis() {
         Ok(program) => program,
         Err(why) => return skipped("stores::values_live_in_redis", &why),
     };
-    let server = Server::start(&program, "appendonly yes\nappendfsync always\n").unwrap();
+    let server = Redis::start(&program, "appendonly yes\nappendfsync always\n").unwrap();
     let shell = Shell::new().with("EXCOM__REDIS__URL", &server.url());
     shell.file("excom.toml", "core.xcom_backend = 'redis'\nseal.encrypt = true\n");
     push(&shell, "k", "r");
@@ -99,7 +99,7 @@ fn a_redis_that_may_lose_values_is_refused() {
         Ok(program) => program,
         Err(why) => return skipped("stores::a_redis_that_may_lose_values_is_refused", &why),
     };
-    let server = Server::start(&program, "appendonly no\n").unwrap();
+    let server = Redis::start(&program, "appendonly no\n").unwrap();
     let shell = Shell::new().with("EXCOM__REDIS__URL", &server.url());
     shell.file("excom.toml", "core.xcom_backend = 'redis'\n");
     let told = shell.count_with("push", &["-"], large("x").as_bytes());
