@@ -232,6 +232,10 @@ fn pump(sky: &Sky, way: Way, from: &TcpStream, to: &TcpStream, cut: &AtomicBool,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
             Err(_) => return true,
         };
+        // What a server says to half a request is no answer to the client's.
+        if cut.load(Ordering::Relaxed) {
+            return false;
+        }
         let fate = match sky.weather() {
             Weather::Foul => Fate::draw(sky, way, came, &mut random),
             _ => Fate::Passes,
