@@ -148,22 +148,27 @@ enum Fate {
     Late(Duration),
     /// Half of it passes, late; then the connection ends.
     Cut(Duration),
-    /// The proxy answers with this status.
+    /// The proxy answers with this status instead, and the connection ends.
     Refused(&'static str),
 }
 
 impl Fate {
     fn draw(sky: &Sky, way: Way, bytes: &[u8], random: &mut Random) -> Self {
-        let request = ["GET ", "PUT ", "POST ", "HEAD ", "DELETE "];
-        let begins =
-            way == Way::ToServer && request.iter().any(|method| bytes.starts_with(method.as_bytes()));
-        if sky.http && begins && random.once_in(10) {
+        let begins = |words: &[&str]| sky.http && words.iter().any(|word| bytes.starts_with(word.as_bytes()));
+        if way == Way::ToServer
+            && begins(&["GET ", "PUT ", "POST ", "HEAD ", "DELETE "])
+            && random.once_in(10)
+        {
             let answers = [
                 "500 Internal Server Error",
                 "503 Service Unavailable\r\nRetry-After: 1",
                 "429 Too Many Requests\r\nRetry-After: 1",
             ];
             return Self::Refused(answers[random.below(3) as usize]);
+        }
+        // It was done, but the client does not hear so.
+        if way == Way::ToClient && begins(&["HTTP/1."]) && random.once_in(20) {
+            return Self::Refused("502 Bad Gateway");
         }
         match random.below(120) {
             0..10 => Self::Late(Duration::from_millis(1 + random.below(30))),
@@ -213,7 +218,7 @@ fn carry(sky: &Arc<Sky>, client: TcpStream, seed: u64) -> io::Result<()> {
 fn pump(sky: &Sky, way: Way, from: &TcpStream, to: &TcpStream, cut: &AtomicBool, mut random: Random) -> bool {
     let mut bytes = vec![0; 64 << 10];
     let (mut source, mut sink) = (from, to);
-    let client = if way == Way::ToServer { from } else { to };
+    let mut client = if way == Way::ToServer { from } else { to };
     loop {
         if sky.weather() == Weather::Away {
             drop(reset(client));
@@ -258,10 +263,12 @@ fn pump(sky: &Sky, way: Way, from: &TcpStream, to: &TcpStream, cut: &AtomicBool,
             }
             Fate::Refused(status) => {
                 let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-                drop(source.write_all(answer.as_bytes()));
-                drop(from.shutdown(Shutdown::Write));
-                // With bytes unread, the answer would be lost in a reset.
-                drain(from, Duration::from_secs(1));
+                drop(client.write_all(answer.as_bytes()));
+                drop(client.shutdown(Shutdown::Write));
+                if way == Way::ToServer {
+                    // With bytes unread, the answer would be lost in a reset.
+                    drain(client, Duration::from_secs(1));
+                }
                 cut.store(true, Ordering::Relaxed);
                 return false;
             }
