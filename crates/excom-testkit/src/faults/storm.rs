@@ -167,7 +167,8 @@ fn one(
             _ => Weather::Foul,
         };
         sea.proxy.set(weather);
-        let longest = if weather == Weather::Silent { 3_000 } else { 700 };
+        // Some are longer than what a call waits.
+        let longest = if matches!(weather, Weather::Silent | Weather::Away) { 3_000 } else { 700 };
         std::thread::sleep(Duration::from_millis(50 + random.below(longest)));
     }
     sea.proxy.set(Weather::Fair);
@@ -310,11 +311,11 @@ impl Sailor<'_> {
     fn push(&mut self) -> Result<()> {
         let key = self.random.below(KEYS as u64) as usize;
         self.counter += 1;
-        let size = match self.random.below(60) {
+        let size = match self.random.below(40) {
             // More than a part of an upload.
             0 => 9_000_000,
-            1..12 => 1_100_000 + self.random.below(1_200_000),
-            12..40 => 5_000 + self.random.below(60_000),
+            1..8 => 1_100_000 + self.random.below(1_200_000),
+            8..27 => 5_000 + self.random.below(60_000),
             _ => 40 + self.random.below(3_000),
         };
         let value = home::value(self.counter, size as usize)?;
