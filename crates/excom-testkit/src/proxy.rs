@@ -298,3 +298,53 @@ fn drain(mut stream: &TcpStream, patience: Duration) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_pass_in_fair_weather_and_connections_end_when_it_settles() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let proxy = Proxy::start(listener.local_addr().unwrap().port(), false, 1).unwrap();
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let mut got = [0; 4];
+        client.write_all(b"ping").unwrap();
+        server.read_exact(&mut got).unwrap();
+        server.write_all(&got).unwrap();
+        client.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"ping");
+        // The server closes when it reads the end, as any does.
+        let server = thread::spawn(move || server.read(&mut [0; 4]).unwrap());
+        proxy.settle().unwrap();
+        assert_eq!(server.join().unwrap(), 0);
+        assert!(client.read(&mut got).is_err(), "a reset, no end");
+        assert_eq!(proxy.faults(), 0);
+    }
+
+    #[test]
+    fn foul_weather_spoils_some_of_what_passes_and_refuses_in_http() {
+        let sky = |http| Sky {
+            server: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            http,
+            weather: Mutex::new(Weather::Foul),
+            open: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+        };
+        let drawn = |sky: &Sky, way, bytes: &[u8]| {
+            let mut random = Random::new(7);
+            (0..1_000).map(|_| Fate::draw(sky, way, bytes, &mut random)).collect::<Vec<_>>()
+        };
+        let plain = drawn(&sky(false), Way::ToServer, b"GET /");
+        assert!(plain.iter().any(|fate| matches!(fate, Fate::Cut(_))));
+        assert!(!plain.iter().any(|fate| matches!(fate, Fate::Refused(_))));
+        let asked = drawn(&sky(true), Way::ToServer, b"GET /");
+        assert!(
+            asked.iter().any(|fate| matches!(fate, Fate::Refused(status) if status.contains("Retry-After")))
+        );
+        let answered = drawn(&sky(true), Way::ToClient, b"HTTP/1.1 200 OK");
+        assert!(answered.contains(&Fate::Refused("502 Bad Gateway")));
+    }
+}
