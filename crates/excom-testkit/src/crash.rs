@@ -19,6 +19,7 @@ use excom::{Caller, XComKey};
 pub use pusher::child;
 
 use crate::child::{Child, PATIENCE};
+use crate::place::Place;
 use crate::random::Random;
 use crate::{Result, home};
 use model::{Model, Operation};
@@ -38,7 +39,7 @@ pub struct Report {
     pub while_opening: u64,
     /// Pushes that the child was told to have happened.
     pub pushes: u64,
-    /// Of these, values that were files.
+    /// Of these, values that were objects of the store.
     pub large_pushes: u64,
     /// Clears, deletes and new attempts that the child was told to have happened.
     pub removals: u64,
@@ -52,10 +53,10 @@ pub struct Report {
     pub other_doubts: u64,
     /// Pushes in doubt that were pushed again with their version afterwards.
     pub repeated: u64,
-    /// Files of unfinished writes that kills left.
+    /// Files of unfinished writes that kills left; other stores do not show theirs.
     pub unfinished_files: u64,
-    /// Whole files without an entry that kills left.
-    pub whole_files: u64,
+    /// Whole objects without an entry that kills left.
+    pub whole_objects: u64,
     /// Objects that were collected as abandoned.
     pub collected: u64,
     /// Values that were loaded and compared byte by byte.
@@ -69,7 +70,7 @@ impl fmt::Display for Report {
         writeln!(f, "{} kills, {} while the home was opened", self.rounds, self.while_opening)?;
         writeln!(
             f,
-            "{} pushes acknowledged ({} of them files), {} clears, deletes and new attempts; none lost",
+            "{} pushes acknowledged ({} of them large), {} clears, deletes and new attempts; none lost",
             self.pushes, self.large_pushes, self.removals
         )?;
         writeln!(
@@ -80,49 +81,72 @@ impl fmt::Display for Report {
         writeln!(f, "{} other operations in doubt, none by half", self.other_doubts)?;
         writeln!(
             f,
-            "left by kills: {} unfinished files, {} whole files without an entry; {} objects collected, no byte \
+            "left by kills: {} unfinished files, {} whole objects without an entry; {} objects collected, no byte \
              stayed that nobody knows",
-            self.unfinished_files, self.whole_files, self.collected
+            self.unfinished_files, self.whole_objects, self.collected
         )?;
         write!(f, "{} values compared byte by byte, {} kept at the end", self.compared, self.kept)
     }
 }
 
-/// Kills so many children in a new home.
+/// Kills so many children in a new home with its own files.
 ///
 /// # Errors
 /// What was broken.
 pub fn prove(program: &Path, rounds: u64, seed: u64) -> Result<Report> {
+    prove_in(&Place::files(), &|| Ok(()), program, rounds, seed)
+}
+
+/// The same with large values in a place that has no others. Behind each kill it waits with `settle` until the
+/// place is done with what the child had sent.
+///
+/// # Errors
+/// What was broken.
+pub fn prove_in(
+    place: &Place,
+    settle: &dyn Fn() -> Result<()>,
+    program: &Path,
+    rounds: u64,
+    seed: u64,
+) -> Result<Report> {
     let folder = tempfile::tempdir()?;
     let mut model = Model::new(THREADS);
     let mut report = Report::default();
     let mut random = Random::new(seed);
     for round in 0..rounds {
-        one_round(program, folder.path(), round, &mut random, &mut model, &mut report)
+        let home = Home { place, folder: folder.path() };
+        let killed = run_and_kill(program, home, round, &mut random);
+        killed
+            .and_then(|lines| settle().map(|()| lines))
+            .and_then(|lines| one_round(home, &lines, &mut random, &mut model, &mut report))
             .map_err(|error| format!("round {round} with seed {seed}: {error}"))?;
     }
-    home::check_integrity(&home::settings(folder.path())?)?;
+    home::check_integrity(&place.settings(folder.path())?)?;
     report.kept = model.held().count() as u64;
     Ok(report)
 }
 
+/// A home, and where its large values are.
+#[derive(Debug, Clone, Copy)]
+struct Home<'a> {
+    place: &'a Place,
+    folder: &'a Path,
+}
+
 fn one_round(
-    program: &Path,
-    folder: &Path,
-    round: u64,
+    home: Home<'_>,
+    lines: &[String],
     random: &mut Random,
     model: &mut Model,
     report: &mut Report,
 ) -> Result<()> {
-    let lines = run_and_kill(program, folder, round, random)?;
     report.rounds += 1;
     report.while_opening += u64::from(lines.is_empty());
-    let doubts = replay(&lines, model, report)?;
+    let doubts = replay(lines, model, report)?;
     report.inside_a_push +=
         u64::from(doubts.iter().flatten().any(|doubt| matches!(doubt, Operation::Push { .. })));
 
-    let settings = home::settings(folder)?;
-    let engine = home::open(folder)?;
+    let engine = excom::embedded::open(&home.place.settings(home.folder)?)?;
     let happened = verify::resolve(&engine, model, &doubts)?;
     for (doubt, happened) in doubts.iter().zip(happened) {
         match doubt {
@@ -132,9 +156,9 @@ fn one_round(
             Some(_) => report.other_doubts += 1,
         }
     }
-    for name in verify::strangers(&settings, model)? {
+    for name in verify::strangers(home, model)? {
         let unfinished = Path::new(&name).extension().is_some_and(|extension| extension == "part");
-        *(if unfinished { &mut report.unfinished_files } else { &mut report.whole_files }) += 1;
+        *(if unfinished { &mut report.unfinished_files } else { &mut report.whole_objects }) += 1;
     }
     for (thread, doubt) in doubts.iter().enumerate() {
         if let Some(doubt @ Operation::Push { key, version, counter, size }) = doubt
@@ -158,7 +182,7 @@ fn one_round(
         }
     }
     report.collected += pollster::block_on(engine.collect_abandoned(Duration::ZERO))?;
-    report.compared += verify::verify(&engine, &settings, model)?;
+    report.compared += verify::verify(&engine, home, model)?;
     pollster::block_on(engine.close())?;
     Ok(())
 }
@@ -169,8 +193,12 @@ fn xcom(thread: usize, key: usize) -> excom::Result<XComKey> {
 }
 
 /// Starts a child, kills it at a moment of a random kind, and returns all that it wrote.
-fn run_and_kill(program: &Path, folder: &Path, round: u64, random: &mut Random) -> Result<Vec<String>> {
-    let child = Child::start(program, &["child-crash", &folder.display().to_string(), &round.to_string()])?;
+fn run_and_kill(program: &Path, home: Home<'_>, round: u64, random: &mut Random) -> Result<Vec<String>> {
+    let mut arguments = vec!["child-crash".to_owned(), home.folder.display().to_string(), round.to_string()];
+    arguments.extend(home.place.arguments());
+    let child = Child::start(program, &arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
+    // A service takes longer to write an object than a folder.
+    let inside = if home.place.is_service() { 20_000 } else { 1_500 };
     let begin = Instant::now();
     let mut lines = Vec::new();
     let until = |moment: Instant, lines: &mut Vec<String>| {
@@ -197,7 +225,7 @@ fn run_and_kill(program: &Path, folder: &Path, round: u64, random: &mut Random) 
                     return Err("the child is too slow".into());
                 }
             }
-            until(Instant::now() + Duration::from_micros(random.below(1_500)), &mut lines);
+            until(Instant::now() + Duration::from_micros(random.below(inside)), &mut lines);
         }
     }
     let rest = child.kill().map_err(|error| {

@@ -4,6 +4,8 @@
 //!
 //! - [`crash`]: a process that pushes is killed again and again; nothing acknowledged is lost, nothing is
 //!   half there, nothing stays behind.
+//! - [`faults`]: the same with values in Redis and in S3; and threads push and pull there through a [`proxy`] that
+//!   spoils what passes, while the server is killed; no value is wrong, nothing acknowledged is lost.
 //! - [`processes`]: four processes use one database at once.
 //! - [`dags`]: random DAGs come to the outcome that a model foretells, also when their runs are killed.
 //! - [`hunt`]: a wrong value is followed back to who pushed it, and forwards to who read it, by commands.
@@ -24,13 +26,16 @@ pub mod azure;
 pub mod child;
 pub mod crash;
 pub mod dags;
+pub mod faults;
 pub mod first_start;
 pub mod gcs;
 pub mod home;
 pub mod hunt;
 pub mod mount;
+pub mod place;
 pub mod postgres;
 pub mod processes;
+pub mod proxy;
 pub mod python;
 pub mod random;
 pub mod redis;
@@ -39,4 +44,7 @@ mod service;
 pub mod skip;
 
 /// What a proof comes to: its report, or what was found to be broken.
-pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What was found to be broken.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use excom_testkit::{Result, child, crash, dags, first_start, home, hunt, processes};
+use excom_testkit::place::Place;
+use excom_testkit::{Result, child, crash, dags, faults, first_start, home, hunt, processes};
 
 const PROOFS: &str = include_str!("../proofs.txt");
 
@@ -39,7 +40,9 @@ fn main() -> ExitCode {
 
 fn be_child(name: &str, arguments: &[&str]) -> Result<()> {
     match (name, arguments) {
-        ("child-crash", [folder, round]) => crash::child(Path::new(folder), round.parse()?),
+        ("child-crash", [folder, round, place @ ..]) => {
+            crash::child(&Place::parse(place), Path::new(folder), round.parse()?)
+        }
         ("child-dags", [folder, seed, delays]) => {
             dags::child(Path::new(folder), seed.parse()?, delays.parse()?)
         }
@@ -77,7 +80,7 @@ fn prove(name: &str, options: &[&str]) -> Result<()> {
         options.iter().partition(|option| name == "dags" && **option == "--isolate");
     let (isolate, options) = (!flags.is_empty(), options.as_slice());
     let allowed: &[&str] = match name {
-        "crash" | "dags" | "first-start" | "hunt" => &["--rounds", "--seed"],
+        "crash" | "dags" | "faults" | "first-start" | "hunt" => &["--rounds", "--seed"],
         "processes" => &["--seconds"],
         _ => return Err(format!("there is no proof `{name}`; there are\n{}", PROOFS.trim_end()).into()),
     };
@@ -96,6 +99,12 @@ fn prove(name: &str, options: &[&str]) -> Result<()> {
             let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(standard), seed()?);
             child::tell(&format!("{rounds} rounds with --seed {seed}"))?;
             dags::prove(&program, rounds, seed, isolate)?.to_string()
+        }
+        "faults" => {
+            let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(20), seed()?);
+            child::tell(&format!("{rounds} rounds with --seed {seed}"))?;
+            let length = faults::Length { storms: rounds, kills: rounds * 25, ..faults::Length::LONG };
+            faults::prove(&program, length, seed)?.to_string()
         }
         "first-start" => {
             let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(100), seed()?);

@@ -42,7 +42,17 @@ impl S3 {
 
     /// What a client is set to, as in the environment of Amazon's own tools.
     pub fn options(&self) -> Vec<(String, String)> {
-        let endpoint = format!("http://127.0.0.1:{}", self.0.port());
+        self.options_through(self.0.port())
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.0.port()
+    }
+
+    /// As [`S3::options`], for clients that come through another port.
+    pub fn options_through(&self, port: u16) -> Vec<(String, String)> {
+        let endpoint = format!("http://127.0.0.1:{port}");
         [
             ("AWS_ENDPOINT_URL", endpoint.as_str()),
             ("AWS_ACCESS_KEY_ID", "excom-test"),

@@ -1,8 +1,12 @@
 //! The short forms of the proofs; `cargo xtask prove` runs the long ones.
 
 use std::path::Path;
+use std::time::Duration;
 
-use excom_testkit::{crash, dags, first_start, processes};
+use excom_testkit::redis::Program;
+use excom_testkit::s3::S3;
+use excom_testkit::skip::skipped;
+use excom_testkit::{crash, dags, faults, first_start, processes};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_prove"))
@@ -62,4 +66,30 @@ fn a_proof_that_does_not_exist_is_an_error_that_names_those_that_do() {
     assert!(!output.status.success());
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("no proof `nonsense`") && told.contains("crash [--rounds 500]"), "{told}");
+}
+
+/// The short form of the proof of faults.
+const SHORT: faults::Length = faults::Length { storms: 1, storm: Duration::from_secs(3), kills: 5 };
+
+fn withstood(found: &faults::Found) {
+    let faults::Found { storms, kills, .. } = found;
+    // Otherwise the faults missed what they are for.
+    assert!(storms.faults > 0 && storms.large_pushes > 0 && storms.pulls > 0, "{storms}");
+    assert!(kills.rounds == SHORT.kills && kills.pushes > 0, "{kills}");
+}
+
+#[test]
+fn redis_that_fails_makes_nothing_wrong_and_loses_nothing() {
+    if let Err(why) = Program::redis() {
+        return skipped("redis_that_fails_makes_nothing_wrong_and_loses_nothing", &why);
+    }
+    withstood(&faults::redis(program(), SHORT, 7).unwrap());
+}
+
+#[test]
+fn s3_that_fails_makes_nothing_wrong_and_loses_nothing() {
+    if let Err(why) = S3::available() {
+        return skipped("s3_that_fails_makes_nothing_wrong_and_loses_nothing", &why);
+    }
+    withstood(&faults::s3(program(), SHORT, 7).unwrap());
 }

@@ -148,25 +148,29 @@ pub async fn a_late_repetition_does_not_undo_a_newer_push(h: &Harness) {
     }
 }
 
-/// A push that died behind its object is pushed again with the same version.
+/// A push that died behind its object is pushed again with the same version, whole or as a stream.
 pub async fn an_interrupted_push_is_repeated(h: &Harness) {
-    let (key, v) = (xcom("t", "k"), version(h, 9));
-    let intent = LooseObject {
-        key: key.clone(),
-        version: v,
-        store: "memory".into(),
-        since: crate::Clock::now(&*h.clock),
-    };
-    h.engine.db().note_intent(&intent).await.unwrap();
-    let body = stream(&value(&large(1)));
-    h.store.create(&ObjectName::of(&key, v), body).await.unwrap();
+    let payloads: [fn(&str) -> Payload; 2] =
+        [|json| value(json).into(), |json| memory::streamed(&value(json))];
+    for (number, payload) in (9..).zip(payloads) {
+        let (key, v) = (xcom("t", &format!("k{number}")), version(h, number));
+        let intent = LooseObject {
+            key: key.clone(),
+            version: v,
+            store: "memory".into(),
+            since: crate::Clock::now(&*h.clock),
+        };
+        h.engine.db().note_intent(&intent).await.unwrap();
+        let body = stream(&value(&large(1)));
+        h.store.create(&ObjectName::of(&key, v), body).await.unwrap();
 
-    let other = h.engine.push_version(&user(), &key, v, value(&large(2)).into()).await;
-    refused(other, ErrorKind::Exists);
-    let receipt = h.engine.push_version(&user(), &key, v, value(&large(1)).into()).await.unwrap();
-    assert!(!receipt.already && receipt.offloaded);
-    h.engine.collect_abandoned(std::time::Duration::ZERO).await.unwrap();
-    assert_eq!(text(&h.pull(&key).await), large(1));
+        let other = h.engine.push_version(&user(), &key, v, payload(&large(2))).await;
+        refused(other, ErrorKind::Exists);
+        let receipt = h.engine.push_version(&user(), &key, v, payload(&large(1))).await.unwrap();
+        assert!(!receipt.already && receipt.offloaded);
+        h.engine.collect_abandoned(std::time::Duration::ZERO).await.unwrap();
+        assert_eq!(text(&h.pull(&key).await), large(1));
+    }
 }
 
 /// JSON null was pushed: that is not the same as nothing.

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::push::too_large;
 use super::{Engine, INLINE_HARD_LIMIT, disguise};
-use crate::backend::{self, Object, Placement};
+use crate::backend::{Object, Placement};
 use crate::db::{LooseObject, Push, Pushed};
 use crate::entry::{Stored, Version};
 use crate::json::{Scanner, Shape};
@@ -109,8 +109,17 @@ impl Engine {
         let codec = match self.backend().serialize_value(&object, payload).await {
             // An earlier try of this very push was interrupted behind the object: it is as good as
             // written now, if it is the same.
-            Err(error) if error.kind() == ErrorKind::Exists && seen.is_none() => {
-                self.same_object(&object, push.size, push.hash).await?
+            Err(error) if error.kind() == ErrorKind::Exists => {
+                let written = match &seen {
+                    None => Some((push.size, push.hash)),
+                    Some(seen) => {
+                        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                        seen.as_ref().map(|seen| (seen.size, seen.hash))
+                    }
+                };
+                // A stream that was not read to its end cannot be compared.
+                let (size, hash) = written.ok_or(error)?;
+                self.same_object(&object, size, hash).await?
             }
             other => other?,
         };
@@ -131,9 +140,21 @@ impl Engine {
 
     /// The codec of an object that exists, when it holds the value that is being pushed.
     async fn same_object(&self, object: &Object<'_>, size: u64, hash: ContentHash) -> Result<String> {
-        let stored = self.backend().deserialize_value(object).await?;
-        let value = backend::collect(stored, size).await?;
-        if ContentHash::of(value.bytes()) == hash {
+        let same = match self.backend().deserialize_value(object).await? {
+            Payload::Value(value) => ContentHash::of(value.bytes()) == hash,
+            Payload::Stream(mut stream) => {
+                let (mut hasher, mut stored) = (Xxh3Default::new(), 0);
+                while stored <= size
+                    && let Some(piece) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await
+                {
+                    let piece = piece?;
+                    hasher.update(&piece);
+                    stored += piece.len() as u64;
+                }
+                (stored, ContentHash(hasher.digest())) == (size, hash)
+            }
+        };
+        if same {
             return Ok(self.backend().codec().to_owned());
         }
         Err(Error::new(

@@ -110,7 +110,11 @@ impl Bucket {
             Ok(size)
         };
         match sent.await {
-            Ok(size) => upload.complete().await.map(|()| size).map_err(failed),
+            Ok(size) => match upload.complete().await {
+                Ok(()) => Ok(size),
+                // When only the answer was lost, the repeated request finds no upload any more, but its object.
+                Err(error) => self.refuse_existing(name, path).await.and(Err(failed(error))),
+            },
             Err(error) => {
                 upload.abort().await;
                 Err(error)

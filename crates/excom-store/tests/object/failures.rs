@@ -3,12 +3,12 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use excom_core::{Error, ErrorKind, ValueStore as _};
 use excom_store::ObjectStorage;
 
-use super::support::{create, name, read};
+use super::support::{bytes, create, name, read};
 
 const SECRET: &str = "hunter2/secret";
 
@@ -172,6 +172,26 @@ fn a_cut_answer_is_an_error() {
     let cut = read(&server.store(), &name("k", 1));
     // The client asks for the rest, and gets an answer to another question.
     told(cut, ErrorKind::Other, &["cannot read d/r/t", "a proxy, a gateway"]);
+}
+
+/// The answer that an upload is complete gets lost, and the repeated request finds no upload any more.
+#[test]
+fn an_upload_whose_last_answer_was_lost_is_found() {
+    let posts = AtomicUsize::new(0);
+    let server = Server::start(move |method| {
+        let there = "ETag: \"1\"\r\nLast-Modified: Sat, 21 Nov 2026 10:00:00 GMT\r\n";
+        let begun = "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>";
+        match (method, posts.fetch_add(usize::from(method == "POST"), Ordering::Relaxed)) {
+            ("POST", 0) => ("200 OK", "", begun.to_owned()),
+            ("POST", 1) => ("502 Bad Gateway", "", String::new()),
+            ("POST", _) => ("404 Not Found", "", code("NoSuchUpload")),
+            ("HEAD", 0 | 1) => ("404 Not Found", "", String::new()),
+            _ => ("200 OK", there, String::new()),
+        }
+    });
+    let pushed = create(&server.store(), &name("k", 1), &bytes(9_000_000));
+    // Whether it is the same object is found out by who pushes.
+    told(pushed, ErrorKind::Exists, &["exists in s3://"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use excom::{Attempt, Caller, Engine};
 use super::model::Operation;
 use super::{KEYS, THREADS, xcom};
 use crate::child::tell;
+use crate::place::Place;
 use crate::random::Random;
 use crate::{Result, home};
 
@@ -16,8 +17,8 @@ use crate::{Result, home};
 ///
 /// # Errors
 /// Whatever fails: nothing should.
-pub fn child(folder: &Path, round: u64) -> Result<()> {
-    let engine = home::open(folder)?;
+pub fn child(place: &Place, folder: &Path, round: u64) -> Result<()> {
+    let engine = excom::embedded::open(&place.settings(folder)?)?;
     tell("ready")?;
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)

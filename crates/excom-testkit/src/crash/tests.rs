@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use excom::core::db::Scope;
-use excom::embedded::Home;
 
 use super::*;
 
@@ -27,9 +26,10 @@ fn home_and_model() -> (tempfile::TempDir, excom::Engine, Model) {
 #[test]
 fn what_is_as_it_should_be_passes() {
     let (folder, engine, mut model) = home_and_model();
-    let settings = home::settings(folder.path()).unwrap();
+    let place = Place::files();
+    let home = Home { place: &place, folder: folder.path() };
     assert_eq!(verify::resolve(&engine, &mut model, &[None, None, None]).unwrap(), [true; 3]);
-    assert_eq!(verify::verify(&engine, &settings, &model).unwrap(), 3);
+    assert_eq!(verify::verify(&engine, home, &model).unwrap(), 3);
     assert_eq!(pollster::block_on(engine.collect_abandoned(Duration::ZERO)).unwrap(), 0);
 }
 
@@ -54,21 +54,23 @@ fn a_clear_by_half_is_noticed() {
 #[test]
 fn files_too_many_and_too_few_and_altered_are_noticed() {
     let (folder, engine, model) = home_and_model();
+    let place = Place::files();
+    let home = Home { place: &place, folder: folder.path() };
     let settings = home::settings(folder.path()).unwrap();
-    let values = Home::of(&settings).values();
+    let values = excom::embedded::Home::of(&settings).values();
 
     std::fs::write(values.join("stranger.part"), "x").unwrap();
-    let error = verify::verify(&engine, &settings, &model).unwrap_err().to_string();
-    assert!(error.contains("files that nobody knows") && error.contains("stranger.part"), "{error}");
+    let error = verify::verify(&engine, home, &model).unwrap_err().to_string();
+    assert!(error.contains("objects that nobody knows") && error.contains("stranger.part"), "{error}");
     std::fs::remove_file(values.join("stranger.part")).unwrap();
 
     let file = values.join(home::value_files(&settings).unwrap().pop_first().unwrap());
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
-    let error = verify::verify(&engine, &settings, &model).unwrap_err().to_string();
+    let error = verify::verify(&engine, home, &model).unwrap_err().to_string();
     assert!(error.contains("truncated"), "{error}");
     std::fs::remove_file(&file).unwrap();
-    assert!(verify::verify(&engine, &settings, &model).is_err());
+    assert!(verify::verify(&engine, home, &model).is_err());
 }
 
 #[test]

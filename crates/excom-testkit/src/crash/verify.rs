@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use excom::config::Settings;
 use excom::core::db::Filter;
 use excom::{Caller, Engine, ObjectName, PullOptions};
 
 use super::model::{Model, Operation, Seen};
-use super::{KEYS, xcom};
+use super::{Home, KEYS, xcom};
 use crate::{Result, home};
 
 /// Finds out which operations in doubt happened, and does them to the model too.
@@ -63,16 +62,16 @@ fn see(engine: &Engine, thread: usize) -> Result<Seen> {
     })
 }
 
-/// Files of values that no entry and no history refers to.
+/// Objects that no entry and no history refers to.
 ///
 /// # Errors
 /// When they cannot be listed.
-pub(super) fn strangers(settings: &Settings, model: &Model) -> Result<Vec<String>> {
+pub(super) fn strangers(home: Home<'_>, model: &Model) -> Result<Vec<String>> {
     let known = objects(model)?;
-    Ok(home::value_files(settings)?.into_iter().filter(|file| !known.contains(file)).collect())
+    Ok(home.place.objects(home.folder)?.into_iter().filter(|object| !known.contains(object)).collect())
 }
 
-/// The names of the files that must be there.
+/// The names of the objects that must be there.
 fn objects(model: &Model) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for (thread, key, _, held) in model.held() {
@@ -87,8 +86,8 @@ fn objects(model: &Model) -> Result<BTreeSet<String>> {
 ///
 /// # Errors
 /// The first difference.
-pub(super) fn verify(engine: &Engine, settings: &Settings, model: &Model) -> Result<u64> {
-    pollster::block_on(async {
+pub(super) fn verify(engine: &Engine, home: Home<'_>, model: &Model) -> Result<u64> {
+    let compared = pollster::block_on(async {
         let health = engine.health().await?;
         if !health.problems.is_empty() {
             return Err(format!("the database has problems: {:?}", health.problems).into());
@@ -135,12 +134,13 @@ pub(super) fn verify(engine: &Engine, settings: &Settings, model: &Model) -> Res
             }
             compared += 1;
         }
-        let files = home::value_files(settings)?;
-        if files != objects {
-            let more: Vec<_> = files.difference(&objects).collect();
-            let less: Vec<_> = objects.difference(&files).collect();
-            return Err(format!("files that nobody knows: {more:?}; files that are gone: {less:?}").into());
-        }
-        Ok(compared)
-    })
+        Ok::<_, crate::Error>(compared)
+    })?;
+    let (known, found) = (objects(model)?, home.place.objects(home.folder)?);
+    if found != known {
+        let more: Vec<_> = found.difference(&known).collect();
+        let less: Vec<_> = known.difference(&found).collect();
+        return Err(format!("objects that nobody knows: {more:?}; objects that are gone: {less:?}").into());
+    }
+    Ok(compared)
 }
