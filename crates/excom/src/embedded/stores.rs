@@ -192,7 +192,7 @@ impl Opening<'_> {
         if let Some(id) = self.known(place)? {
             return Ok(id);
         }
-        let id = format!("{kind}-{}", ContentHash::of(place.as_bytes()));
+        let id = format!("{kind}-{:016x}", ContentHash::of(place.as_bytes()).0);
         remember(self.db, &format!("{STORES}{id}"), place, self.read_only)?;
         Ok(id)
     }
@@ -245,9 +245,12 @@ struct Unknown {
 
 impl Unknown {
     fn told(&self, key: &XComKey) -> Error {
-        let what =
-            format!("{key} is in {}, the store `{}`, which is not in the settings", self.place, self.id);
-        Error::new(ErrorKind::Configuration, what).hint("add its URL to [xcom] also_read")
+        // An answer has no hints, so the message says what to do.
+        let what = format!(
+            "{key} is in {}, the store `{}`, which is not in the settings; add its URL to [xcom] also_read",
+            self.place, self.id
+        );
+        Error::new(ErrorKind::Configuration, what)
     }
 }
 
