@@ -17,10 +17,10 @@ use crate::payload::{Kind, kilobytes};
 use crate::report::Row;
 use crate::system::SystemClock;
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 type Rounds = Vec<(f64, Option<f64>)>;
 
-const ROUNDS: usize = 5;
+pub(crate) const ROUNDS: usize = 5;
 const THREADS: usize = 16;
 
 /// Measures a row of this group with both payloads; none when it is of another group.
@@ -55,7 +55,7 @@ fn open(folder: &Path, durability: Durability) -> Result<Engine> {
     Ok(Engine::builder(Arc::new(db), Arc::new(SystemClock)).backend(Arc::new(backend)).keys(keys).build())
 }
 
-fn run_id(run: usize) -> String {
+pub(crate) fn run_id(run: usize) -> String {
     format!("scheduled__2026-11-21T{run:06}")
 }
 
@@ -66,7 +66,7 @@ fn key(i: usize) -> XComKey {
 }
 
 /// Every task instance starts an attempt, pushes and ends, sixteen at a time.
-fn fill(engine: &Engine, keys: &[XComKey], values: &[Value]) -> Result<()> {
+pub(crate) fn fill(engine: &Engine, keys: &[XComKey], values: &[Value]) -> Result<()> {
     let work = keys.len().div_ceil(THREADS);
     std::thread::scope(|scope| {
         let tasks: Vec<_> = keys
@@ -93,7 +93,7 @@ fn fill(engine: &Engine, keys: &[XComKey], values: &[Value]) -> Result<()> {
 }
 
 /// An order that visits entries all over, the same for both.
-fn order(count: usize, reads: usize) -> Vec<usize> {
+pub(crate) fn order(count: usize, reads: usize) -> Vec<usize> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     (0..reads)
         .map(|_| {
@@ -104,7 +104,7 @@ fn order(count: usize, reads: usize) -> Vec<usize> {
 }
 
 /// The raw driver's table with the same rows.
-fn reference(path: &Path, synchronous: &str) -> Result<Connection> {
+pub(crate) fn reference(path: &Path, synchronous: &str) -> Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(std::time::Duration::from_secs(60))?;
     connection.pragma_update(None, "journal_mode", "wal")?;
@@ -119,14 +119,14 @@ fn reference(path: &Path, synchronous: &str) -> Result<Connection> {
     Ok(connection)
 }
 
-const SELECT: &str = "SELECT value, size, timestamp, hash, map_index FROM xcom
+pub(crate) const SELECT: &str = "SELECT value, size, timestamp, hash, map_index FROM xcom
     WHERE dag_id = ?1 AND run_id = ?2 AND task_id = ?3 AND map_index = ?4 AND key = ?5";
 
-const UPSERT: &str = "INSERT INTO xcom VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+pub(crate) const UPSERT: &str = "INSERT INTO xcom VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
     ON CONFLICT DO UPDATE SET value = excluded.value, size = excluded.size,
         timestamp = excluded.timestamp, hash = excluded.hash";
 
-fn upsert(
+pub(crate) fn upsert(
     statement: &mut rusqlite::CachedStatement<'_>,
     key: &XComKey,
     value: &Value,
@@ -160,7 +160,7 @@ fn raw_pull(connection: &Connection, keys: &[XComKey], order: &[usize]) -> Resul
     Ok(begin.elapsed().as_secs_f64() * 1e6 / order.len() as f64)
 }
 
-fn our_pull(engine: &Engine, caller: &Caller, keys: &[XComKey], order: &[usize]) -> Result<f64> {
+pub(crate) fn our_pull(engine: &Engine, caller: &Caller, keys: &[XComKey], order: &[usize]) -> Result<f64> {
     let begin = Instant::now();
     let mut bytes = 0;
     for &i in order {
@@ -195,7 +195,7 @@ fn with_upkeep<T>(engine: &Engine, measure: impl FnOnce() -> Result<T>) -> Resul
     })
 }
 
-fn reader(engine: &Engine) -> Result<Caller> {
+pub(crate) fn reader(engine: &Engine) -> Result<Caller> {
     let ti = TaskInstanceKey::new("weather", run_id(0), "report", -1)?;
     Ok(Caller::Attempt(pollster::block_on(engine.start(&ti, 1))?))
 }

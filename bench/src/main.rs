@@ -3,6 +3,7 @@
 //! Run it with `cargo xtask bench [GROUP or ROW…] [--json]`. A row's ratio is the median over the rounds of
 //! that round's ratio; its spread is the least and the greatest.
 
+mod backends;
 mod engine;
 mod flow;
 mod goals;
@@ -66,9 +67,10 @@ fn run(groups: &[String], json: bool) -> Result<bool, Box<dyn std::error::Error>
     let mut rows = Vec::new();
     let mut missing = Vec::new();
     for goal in goals.iter().filter(|goal| chosen(goal)) {
-        let measured = match engine::measure(goal)? {
-            Some(rows) => Some(rows),
-            None => flow::measure(goal)?,
+        let measured = match (engine::measure(goal)?, goal.group.as_str()) {
+            (None, "flow") => flow::measure(goal)?,
+            (None, "backends") => backends::measure(goal)?,
+            (measured, _) => measured,
         };
         match measured {
             Some(measured) => {

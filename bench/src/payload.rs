@@ -75,7 +75,8 @@ fn list_of_days(days: &[String], from: usize) -> String {
     text
 }
 
-fn random_text(length: usize) -> String {
+/// A JSON text of so many random digits of base64.
+pub(crate) fn random_text(length: usize) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bytes = vec![0; length];
     getrandom::fill(&mut bytes).expect("the system gives random bytes");

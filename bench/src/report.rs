@@ -74,6 +74,23 @@ impl Row {
         }
     }
 
+    /// A row that cannot be measured here.
+    pub(crate) fn missing(goal: &Goal, why: String) -> Self {
+        Self {
+            name: goal.name.clone(),
+            ours: f64::NAN,
+            reference: None,
+            ratio: f64::NAN,
+            goal: goal.bound(),
+            met: false,
+            spread: [f64::NAN; 2],
+            unit: String::new(),
+            what: goal.ratio.clone(),
+            beside: vec![("the row".to_owned(), Beside::Missing(why))],
+            rounds: Vec::new(),
+        }
+    }
+
     /// The row with something to compare it with.
     pub(crate) fn beside(mut self, beside: Vec<(String, Beside)>) -> Self {
         self.beside.extend(beside);

@@ -25,10 +25,16 @@ impl Clock for SystemClock {
     }
 }
 
-/// The most memory that this process has used so far, in MiB.
+/// The most memory that this process has used so far, or since [`forget_peak`], in MiB.
 pub(crate) fn resident() -> std::io::Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<f64>().ok());
     Ok(kilobytes.unwrap_or(f64::NAN) / 1024.0)
+}
+
+/// Begins to measure the most memory anew.
+pub(crate) fn forget_peak() -> std::io::Result<()> {
+    // 5 sets the peak to what is in use now.
+    std::fs::write("/proc/self/clear_refs", "5")
 }
