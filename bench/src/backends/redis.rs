@@ -45,7 +45,8 @@ pub(super) fn measure(goal: &Goal) -> Result<Option<Vec<Row>>> {
 
 /// A server, an engine over it, and the reference's two sides.
 struct Sides {
-    place: Place,
+    // The folder goes with the last of them.
+    _place: Place,
     // The engine's connections end before their server.
     engine: Engine,
     raw: Connection,
@@ -76,7 +77,7 @@ impl Sides {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = redis::Client::open(server.url())?;
         let connection = runtime.block_on(client.get_multiplexed_async_connection())?;
-        Ok(Self { place, engine, raw, client: Client { connection, runtime }, server })
+        Ok(Self { _place: place, engine, raw, client: Client { connection, runtime }, server })
     }
 
     /// The same values on both sides.
@@ -113,8 +114,13 @@ impl Sides {
 
 /// What the exclusive mode is: all values in the store, own writes, reads of the own run, noted at once.
 fn exclusive() -> Settings {
-    let access = Access { writes: Writes::Own, reads: Reads::Run };
-    Settings { access, ledger: Ledger::Strict, ..Settings::default() }
+    let access = Access { writes: Writes::Own, reads: Reads::Run, ..Access::default() };
+    Settings {
+        access,
+        offload: excom_core::engine::Offload::All,
+        ledger: Ledger::Strict,
+        ..Settings::default()
+    }
 }
 
 fn key(i: usize) -> Result<XComKey> {

@@ -128,7 +128,8 @@ pub(super) fn verify(engine: &Engine, home: Home<'_>, model: &Model) -> Result<u
                 return Err(format!("{name} version {} is {value:?}, not {expected:?}", held.version).into());
             }
             let object = ObjectName::of(&name, held.version);
-            let known = engine.db().knows_object("files", &object, held.version).await?;
+            let store = engine.backend().store().unwrap_or_default();
+            let known = engine.db().knows_object(store, &object, held.version).await?;
             if known != objects.contains(object.as_str()) {
                 return Err(format!("knows_object({object}) is {known}").into());
             }

@@ -379,8 +379,8 @@ mod tests {
         let named: BTreeMap<_, _> =
             [("K".to_owned(), "0c".repeat(32)), ("F".to_owned(), format!("{fernet},{fernet}"))].into();
         let fetch = |text: &str| {
-            let sources = Settings::default().with("seal.keys", text).unwrap().seal.keys.clone();
-            fetch(&sources[0], &named)
+            let settings = Settings::default().with("seal.keys", text).unwrap();
+            fetch(&settings.seal.keys[0], &named)
         };
         assert_eq!(fetch(&format!("file:{}", path.display())).unwrap(), [[10; 32], [11; 32]]);
         assert_eq!(fetch("env:K").unwrap(), [[12; 32]]);
