@@ -1,6 +1,6 @@
 //! The proof of faults: large values in Redis and in S3, and everything between them and the engine going wrong.
 //!
-//! In a [storm](storm) threads push and pull through a proxy that spoils what passes, and the Redis is killed and
+//! In a storm threads push and pull through a proxy that spoils what passes, and the Redis is killed and
 //! started again. Then a process that pushes is killed again and again, as in the [proof of crashes](crate::crash).
 //! Behind each of both the place must have exactly the objects that the database knows.
 

@@ -165,7 +165,7 @@ settings! {
         xcom_backend: Backend = Backend::Database,
             "The XCom backend, which decides where values live: `database` keeps small values in the metadata \
              database and large ones as files beside it, `object_storage` and `redis` keep the large ones there, \
-             `process` hands them to the program of [xcom] backend_command. Airflow's class names select the backend that means the same.";
+             `process` hands them to the program of `[xcom] backend_command`. Airflow's class names select the backend that means the same.";
         parallelism: u32 = excom_flow::runner::PARALLELISM,
             "How many tasks of a run a DAG program runs at the same time.";
         #[also(Alias::Airflow("AIRFLOW__CORE__MAX_MAP_LENGTH"))]
@@ -184,10 +184,10 @@ settings! {
         #[also(Alias::Airflow("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD"))]
         xcom_objectstorage_threshold: Option<Threshold> = None,
             "Values of at least so many bytes go to object storage: `0` all, `-1` none. When it is not set, \
-             those over [xcom] inline_limit.";
+             those over `[xcom] inline_limit`.";
         #[also(Alias::Airflow("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_COMPRESSION"))]
         xcom_objectstorage_compression: Compression = Compression::None,
-            "How objects in Airflow's format are compressed; those in Excom's own follow [xcom] compress_from.";
+            "How objects in Airflow's format are compressed; those in Excom's own follow `[xcom] compress_from`.";
     }
 
     /// `[redis]`: a Redis or Valkey that keeps values.
