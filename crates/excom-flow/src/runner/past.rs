@@ -160,9 +160,18 @@ async fn failed_tries(engine: &Engine, key: &TaskInstanceKey, up_to: u32) -> Res
         return Ok(0);
     }
     let attempts = engine.attempts(key).await?;
-    let last = attempts.iter().rev().filter(|attempt| attempt.try_number <= up_to);
-    let failed = last.take_while(|attempt| attempt.state == TaskState::UpForRetry).count();
-    Ok(u32::try_from(failed).unwrap_or(u32::MAX))
+    let (mut failed, mut newer) = (0, None);
+    for attempt in attempts.iter().rev().filter(|attempt| attempt.try_number <= up_to) {
+        let interrupted = !attempt.state.is_finished() && newer == Some(attempt.try_number);
+        match attempt.state {
+            TaskState::UpForRetry => failed += 1,
+            // The same try began again behind it; a run again goes on with the next number.
+            _ if interrupted => {}
+            _ => break,
+        }
+        newer = Some(attempt.try_number);
+    }
+    Ok(failed)
 }
 
 /// What a task pushed about the tasks that it chose to skip.
@@ -171,4 +180,36 @@ async fn failed_tries(engine: &Engine, key: &TaskInstanceKey, up_to: u32) -> Res
 enum Choice {
     Followed(Vec<String>),
     Skipped(Vec<String>),
+}
+
+#[cfg(test)]
+mod tests {
+    use excom_core::memory;
+
+    use super::*;
+
+    #[test]
+    fn tries_that_were_interrupted_hide_no_failed_ones() {
+        let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build();
+        let key = TaskInstanceKey::new("d", "r", "t", -1).unwrap();
+        let tried = |number, state| {
+            pollster::block_on(async {
+                let attempt = engine.start(&key, number).await.unwrap();
+                if state != TaskState::Running {
+                    engine.set_attempt_state(&attempt, state).await.unwrap();
+                }
+            });
+        };
+        let failed = |up_to| pollster::block_on(failed_tries(&engine, &key, up_to)).unwrap();
+        tried(1, TaskState::UpForRetry);
+        tried(2, TaskState::Running);
+        assert_eq!((failed(0), failed(1)), (0, 1));
+        tried(2, TaskState::UpForRetry);
+        assert_eq!(failed(2), 2);
+        tried(3, TaskState::Running);
+        assert_eq!(failed(2), 2);
+        // Run again: the next number, and all retries anew.
+        tried(4, TaskState::UpForRetry);
+        assert_eq!(failed(4), 1);
+    }
 }
