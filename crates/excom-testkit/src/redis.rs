@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::Result;
+use crate::python::succeeds;
 
 /// How long a server or a cluster may take to be ready.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -307,15 +308,4 @@ fn shared_folder() -> Result<PathBuf, String> {
 fn lock(file: &Path) -> Result<File, String> {
     let lock = File::create(file).and_then(|lock| lock.lock().map(|()| lock));
     lock.map_err(|error| format!("{} cannot be locked: {error}", file.display()))
-}
-
-fn succeeds(command: &mut Command) -> Result<(), String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("no `{name}`: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it says nothing");
-    Err(format!("`{name}` ended with {}: {last}", output.status))
 }

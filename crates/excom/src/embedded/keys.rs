@@ -44,8 +44,7 @@ pub(super) fn load(db: &dyn MetadataDb, settings: &Settings, read_only: bool) ->
     if !missing.is_empty() {
         return Err(not_met(&source, settings, &ring, &missing.join(", ")));
     }
-    let (mut first, looked) = (Some(ring), Mutex::new(None::<Instant>));
-    let first = Mutex::new(first.take());
+    let (first, looked) = (Mutex::new(Some(ring)), Mutex::new(None::<Instant>));
     let keys = SealKeys::from_source(move || {
         if let Some(ring) = first.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Ok(ring);
