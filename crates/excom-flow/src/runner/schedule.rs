@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use excom_core::{TaskState, UNMAPPED};
 
 use super::rule::{Counts, Verdict, verdict};
-use crate::dag::{Graph, Role, Task};
+use crate::dag::{Graph, Role, Task, TriggerRule};
 
 /// A task instance: a task by its number, and a map index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -341,11 +341,12 @@ impl Schedule {
         if task.over.is_none() {
             return;
         }
+        let rule = task.settings().trigger_rule;
         let verdict = if status.forced {
-            Some(Verdict::Skip)
+            chosen(rule, status.waiting == 0)
         } else {
             let setups = || self.setups(task, UNMAPPED);
-            verdict(task.settings().trigger_rule, &status.outer, status.waiting == 0, setups)
+            verdict(rule, &status.outer, status.waiting == 0, setups)
                 .and_then(|verdict| self.enclosed(task, UNMAPPED, verdict))
         };
         let status = &mut self.tasks[number as usize];
@@ -369,9 +370,6 @@ impl Schedule {
         }
         let task = &self.graph.tasks()[instance.task as usize];
         let status = &self.tasks[instance.task as usize];
-        if status.forced || self.forced.contains(&instance) {
-            return self.decide(instance, TaskState::Skipped, done);
-        }
         let (mut before, mut all_done) = (status.outer, status.waiting == 0);
         for up in task.upstream.iter().filter(|up| together(&self.graph, **up, task)) {
             match self.state(Instance { task: *up, map_index: instance.map_index }) {
@@ -379,10 +377,16 @@ impl Schedule {
                 _ => all_done = false,
             }
         }
-        let setups = || self.setups(task, instance.map_index);
+        let rule = task.settings().trigger_rule;
+        let verdict = if status.forced || self.forced.contains(&instance) {
+            chosen(rule, all_done)
+        } else {
+            let setups = || self.setups(task, instance.map_index);
+            verdict(rule, &before, all_done, setups)
+                .and_then(|verdict| self.enclosed(task, instance.map_index, verdict))
+        };
         let instead = self.without_elements(task);
-        let verdict = verdict(task.settings().trigger_rule, &before, all_done, setups);
-        match verdict.and_then(|verdict| self.enclosed(task, instance.map_index, verdict)) {
+        match verdict {
             None => {}
             Some(Verdict::Run) => match instead {
                 Some(state) => self.decide(instance, state, done),
@@ -492,6 +496,13 @@ impl Schedule {
 /// Whether two tasks are in one mapped group, so that instances of the same map index belong together.
 pub(super) fn together(graph: &Graph, before: u32, task: &Task) -> bool {
     task.group.is_some() && graph.tasks()[before as usize].group == task.group
+}
+
+/// What is said of a task that a branch or short-circuit skips: nothing before all that is directly before it is
+/// done. Were it skipped at once, tasks behind it could run while another task that is to skip them still runs, and
+/// what became of them would depend on which is faster.
+fn chosen(rule: TriggerRule, all_done: bool) -> Option<Verdict> {
+    (all_done || rule.is_early()).then_some(Verdict::Skip)
 }
 
 fn state_of(verdict: Verdict) -> TaskState {

@@ -105,6 +105,26 @@ fn a_short_circuit_skips_what_is_direct_or_everything_behind_it() {
 }
 
 #[test]
+fn what_a_slow_short_circuit_skips_does_not_run_because_a_fast_branch_skipped_what_lies_between() {
+    #[task]
+    async fn cut_late(ti: &TaskInstance) -> u8 {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        ti.skip_downstream(SkipDownstream::All);
+        1
+    }
+    let definition = DagDefinition::new("d", |dag| {
+        let choose = choose(dag, Vec::new());
+        let cut = cut_late(dag);
+        let between = dag.bash("between", "true").after(choose).after(cut);
+        dag.bash("forgiving", "true").after(between).trigger_rule(TriggerRule::AllDone);
+    });
+    let engine = engine();
+    assert!(run(&engine, &definition).succeeded());
+    assert_eq!(states(&engine, "d", "between"), SKIPPED);
+    assert_eq!(states(&engine, "d", "forgiving"), SKIPPED);
+}
+
+#[test]
 fn a_short_circuit_leaves_teardowns_to_run() {
     let definition = DagDefinition::new("d", |dag| {
         let setup = dag.bash("make", "true").setup();
