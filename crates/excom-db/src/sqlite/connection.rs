@@ -1,5 +1,6 @@
 //! Opening SQLite: pragmas, file modes, the pool of readers.
 
+use std::cell::Cell;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -36,10 +37,6 @@ const PAGE_SIZE: u32 = 8 << 10;
 
 /// How often a busy database is tried again before the caller hears of it: for about 30 s.
 const BUSY_TRIES: i32 = 30_000;
-
-/// How many pages (32 MiB) the log gathers before they are copied into the database, which waits for the disk
-/// twice: the writer stands still less often, and a page that changes often is copied once.
-const CHECKPOINT_PAGES: u32 = 4096;
 
 const KEPT_READERS: usize = 16;
 
@@ -130,7 +127,6 @@ fn configure(connection: &Connection, options: Options) -> rusqlite::Result<()> 
     };
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     // Turning WAL on needs the database alone; when two processes create it, one must wait.
     for attempt in 0.. {
         let mode: rusqlite::Result<String> =
@@ -157,8 +153,23 @@ fn busy(mode: &rusqlite::Result<String>) -> bool {
     }
 }
 
+thread_local! {
+    static IMPATIENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does something in this thread that does not wait when the database is busy.
+pub(super) fn impatiently<T>(act: impl FnOnce() -> T) -> T {
+    IMPATIENT.set(true);
+    let done = act();
+    IMPATIENT.set(false);
+    done
+}
+
 /// SQLite's own waiting grows to 100 ms a step, far longer than our transactions take.
 fn wait(tries: i32) -> bool {
+    if IMPATIENT.get() {
+        return false;
+    }
     let pause = if tries < 20 { Duration::from_micros(100) } else { Duration::from_millis(1) };
     std::thread::sleep(pause);
     tries < BUSY_TRIES

@@ -1,7 +1,7 @@
 //! The embedded metadata database: one SQLite file, for several processes at once.
 //!
-//! Reads run inline when polled, each on a connection of its own; writes go to one thread that commits
-//! what has gathered, together. WAL mode, so readers and the writer do not wait for each other.
+//! Reads run inline when polled, each on a connection of its own; writes go to one connection, which commits what
+//! has gathered together. WAL mode, so readers and the writer do not wait for each other.
 
 mod connection;
 mod expiry;
@@ -42,6 +42,20 @@ use names::{Lookup, Names};
 use read::View;
 use writer::{Transaction, Writer};
 
+/// A write of up to so many bytes is small: the caller may commit it.
+const SMALL_BYTES: usize = 16 << 10;
+
+/// What a row of the ledger counts for.
+const READ_BYTES: usize = 256;
+
+/// How much of a push is written into the database, beside its key.
+fn inline_bytes(push: &Push) -> usize {
+    match &push.stored {
+        Stored::Inline(value) => value.bytes().len(),
+        Stored::Offloaded(_) => 0,
+    }
+}
+
 /// The metadata database in an SQLite file.
 ///
 /// Several processes may have it open at once. Dropping it waits for what was given to the writer.
@@ -72,7 +86,7 @@ impl Db {
             None
         } else {
             schema::migrate(&mut connection, path)?;
-            Some(Writer::start(connection, path)?)
+            Some(Writer::start(connection, options.durability, path)?)
         };
         Ok(Self { path: path.to_owned(), names: Names::default(), readers: Readers::new(path), writer })
     }
@@ -97,8 +111,26 @@ impl Db {
         T: Send + 'static,
         F: FnMut(&Transaction<'_>) -> Result<T, Failure> + Send + 'static,
     {
+        self.write_sized(usize::MAX, work).await
+    }
+
+    /// A write that touches a few rows.
+    async fn write_few<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+    {
+        self.write_sized(0, work).await
+    }
+
+    /// A write of about so many bytes.
+    async fn write_sized<T, F>(&self, bytes: usize, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+    {
         match &self.writer {
-            Some(writer) => writer.write(work).await,
+            Some(writer) => writer.write(bytes <= SMALL_BYTES, work).await,
             None => Err(Error::new(
                 ErrorKind::ReadOnly,
                 format!("{} was opened for reading only", self.path.display()),
@@ -123,17 +155,17 @@ impl fmt::Debug for Db {
 impl MetadataDb for Db {
     async fn register_run(&self, run: &DagRun) -> Result<()> {
         let run = run.clone();
-        self.write(move |t| t.register_run(&run).map(drop)).await
+        self.write_few(move |t| t.register_run(&run).map(drop)).await
     }
 
     async fn start_run(&self, run: &DagRun, at: Timestamp) -> Result<()> {
         let run = run.clone();
-        self.write(move |t| t.start_run(&run, at)).await
+        self.write_few(move |t| t.start_run(&run, at)).await
     }
 
     async fn set_run_state(&self, dag_id: &str, run_id: &str, state: RunState, at: Timestamp) -> Result<()> {
         let (dag_id, run_id) = (dag_id.to_owned(), run_id.to_owned());
-        self.write(move |t| t.set_run_state(&dag_id, &run_id, state, at)).await
+        self.write_few(move |t| t.set_run_state(&dag_id, &run_id, state, at)).await
     }
 
     async fn run_info(&self, dag_id: &str, run_id: &str) -> Result<Option<RunInfo>> {
@@ -179,12 +211,12 @@ impl MetadataDb for Db {
         at: Timestamp,
     ) -> Result<Started> {
         let attempt = attempt.clone();
-        self.write(move |t| t.start_attempt(&attempt, try_number, mode, at)).await
+        self.write_few(move |t| t.start_attempt(&attempt, try_number, mode, at)).await
     }
 
     async fn set_attempt_state(&self, attempt: &Attempt, state: TaskState, at: Timestamp) -> Result<()> {
         let attempt = attempt.clone();
-        self.write(move |t| t.set_attempt_state(&attempt, state, at)).await
+        self.write_few(move |t| t.set_attempt_state(&attempt, state, at)).await
     }
 
     async fn finish_attempt(
@@ -196,7 +228,8 @@ impl MetadataDb for Db {
     ) -> Result<()> {
         let attempt = attempt.clone();
         let pushes: Vec<_> = pushes.iter().map(|push| (push.clone(), write::packed(push))).collect();
-        self.write(move |t| t.finish_attempt(&attempt, state, &pushes, at)).await
+        let bytes = pushes.iter().map(|(push, _)| inline_bytes(push)).sum();
+        self.write_sized(bytes, move |t| t.finish_attempt(&attempt, state, &pushes, at)).await
     }
 
     async fn note_rendered(
@@ -216,7 +249,7 @@ impl MetadataDb for Db {
     async fn push(&self, push: &Push) -> Result<Pushed> {
         let packed = write::packed(push);
         let push = push.clone();
-        self.write(move |t| t.push(&push, &packed)).await
+        self.write_sized(inline_bytes(&push), move |t| t.push(&push, &packed)).await
     }
 
     async fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {
@@ -278,7 +311,7 @@ impl MetadataDb for Db {
 
     async fn note_reads(&self, reads: &[Reads]) -> Result<()> {
         let reads = reads.to_vec();
-        self.write(move |t| t.note_reads(&reads)).await
+        self.write_sized(reads.len() * READ_BYTES, move |t| t.note_reads(&reads)).await
     }
 
     async fn readers(&self, key: &XComKey) -> Result<Vec<LedgerRow>> {
@@ -308,12 +341,12 @@ impl MetadataDb for Db {
 
     async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
         let (caller, variable) = (caller.clone(), variable.clone());
-        self.write(move |t| t.set_variable(&caller, &variable)).await
+        self.write_few(move |t| t.set_variable(&caller, &variable)).await
     }
 
     async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
         let (caller, key) = (caller.clone(), key.to_owned());
-        self.write(move |t| t.delete_variable(&caller, &key)).await
+        self.write_few(move |t| t.delete_variable(&caller, &key)).await
     }
 
     async fn variables(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Variable>> {
@@ -341,7 +374,7 @@ impl MetadataDb for Db {
 
     async fn note_intent(&self, object: &LooseObject) -> Result<Pushed> {
         let object = object.clone();
-        self.write(move |t| t.note_intent(&object)).await
+        self.write_few(move |t| t.note_intent(&object)).await
     }
 
     async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
@@ -394,7 +427,7 @@ impl MetadataDb for Db {
 
     async fn take_turn(&self, name: &str, at: Timestamp, every: Duration) -> Result<bool> {
         let name = name.to_owned();
-        self.write(move |t| t.take_turn(&name, at, every)).await
+        self.write_few(move |t| t.take_turn(&name, at, every)).await
     }
 
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {
@@ -408,7 +441,7 @@ impl MetadataDb for Db {
 
     async fn set_mark(&self, name: &str, value: &str) -> Result<String> {
         let (name, value) = (name.to_owned(), value.to_owned());
-        self.write(move |t| t.set_mark(&name, &value)).await
+        self.write_few(move |t| t.set_mark(&name, &value)).await
     }
 
     async fn marks(&self, prefix: &str) -> Result<Vec<(String, String)>> {
