@@ -54,20 +54,50 @@ type Source = Box<dyn Fn() -> Result<Ring> + Send + Sync>;
 #[derive(Clone)]
 pub struct Ring {
     current: Arc<str>,
-    keys: BTreeMap<Arc<str>, [u8; 32]>,
+    keys: BTreeMap<Arc<str>, Derived>,
+}
+
+/// What a secret is used as. Deriving takes as long as sealing a small value, so it is done once.
+#[derive(Clone)]
+struct Derived {
+    reference: MacKey,
+    frame: MacKey,
+    encryption: MacKey,
+    fingerprint: MacKey,
+}
+
+impl Derived {
+    fn of(secret: &[u8; 32]) -> Self {
+        let key = |purpose: Purpose| MacKey(blake3::derive_key(purpose.context(), secret));
+        Self {
+            reference: key(Purpose::Reference),
+            frame: key(Purpose::Frame),
+            encryption: key(Purpose::Encryption),
+            fingerprint: key(Purpose::Fingerprint),
+        }
+    }
+
+    fn key(&self, purpose: Purpose) -> &MacKey {
+        match purpose {
+            Purpose::Reference => &self.reference,
+            Purpose::Frame => &self.frame,
+            Purpose::Encryption => &self.encryption,
+            Purpose::Fingerprint => &self.fingerprint,
+        }
+    }
 }
 
 impl Ring {
     /// One key, which is the current one.
     pub fn new(id: impl Into<Arc<str>>, secret: [u8; 32]) -> Self {
         let current = id.into();
-        Self { keys: BTreeMap::from([(current.clone(), secret)]), current }
+        Self { keys: BTreeMap::from([(current.clone(), Derived::of(&secret))]), current }
     }
 
     /// The same keys with an older one that still opens what it sealed.
     #[must_use]
     pub fn with_old(mut self, id: impl Into<Arc<str>>, secret: [u8; 32]) -> Self {
-        self.keys.entry(id.into()).or_insert(secret);
+        self.keys.entry(id.into()).or_insert_with(|| Derived::of(&secret));
         self
     }
 
@@ -77,7 +107,7 @@ impl Ring {
     }
 
     fn derive(&self, key_id: &str, purpose: Purpose) -> Option<MacKey> {
-        self.keys.get(key_id).map(|secret| MacKey(blake3::derive_key(purpose.context(), secret)))
+        self.keys.get(key_id).map(|derived| derived.key(purpose).clone())
     }
 }
 
@@ -146,7 +176,7 @@ impl SealKeys {
     /// A public name for the current key: 16 hex digits that tell two keys apart.
     pub fn fingerprint(&self) -> String {
         let ring = self.ring();
-        fingerprint(&ring.keys[&ring.current])
+        ring.keys[&ring.current].fingerprint.name()
     }
 
     /// A derived key for many MACs of one purpose; none when the key id is unknown, also after the keys were
@@ -170,14 +200,11 @@ impl SealKeys {
 
     /// Seals where and what an offloaded value is.
     pub fn seal(&self, key: &XComKey, what: &Sealed<'_>) -> Reference {
-        let Ring { current, keys } = self.ring();
-        let mac = MacKey(blake3::derive_key(Purpose::Reference.context(), &keys[&current]));
-        Reference {
-            store: what.store.into(),
-            codec: what.codec.into(),
-            mac: hex(mac.mac(&what.parts(key, &current)).as_bytes()),
-            key_id: current,
-        }
+        let (key_id, mac) = {
+            let ring = self.0.ring.read().unwrap_or_else(PoisonError::into_inner);
+            (ring.current.clone(), ring.keys[&ring.current].reference.mac(&what.parts(key, &ring.current)))
+        };
+        Reference { store: what.store.into(), codec: what.codec.into(), mac: hex(mac.as_bytes()), key_id }
     }
 
     /// Checks a reference against the entry that holds it.
@@ -232,7 +259,7 @@ impl fmt::Debug for SealKeys {
 
 /// A public name for a secret: 16 hex digits that tell two apart and say nothing about them.
 pub fn fingerprint(secret: &[u8; 32]) -> String {
-    hex(&blake3::derive_key(Purpose::Fingerprint.context(), secret)[..8])
+    MacKey(blake3::derive_key(Purpose::Fingerprint.context(), secret)).name()
 }
 
 /// A secret made of another one that something else uses too, so that neither tells the other.
@@ -291,6 +318,10 @@ impl MacKey {
     /// The MAC of bytes.
     pub fn mac(&self, bytes: &[u8]) -> blake3::Hash {
         blake3::keyed_hash(&self.0, bytes)
+    }
+
+    fn name(&self) -> String {
+        hex(&self.0[..8])
     }
 
     /// A MAC over pieces.

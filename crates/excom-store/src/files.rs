@@ -11,6 +11,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
@@ -22,6 +23,9 @@ use futures_core::Stream;
 
 /// How much is read at a time.
 const READ_BYTES: usize = 1 << 20;
+
+/// How much is written before the disk is asked to work.
+const SYNC_BYTES: usize = 16 << 20;
 
 /// How often a new object's folder is made anew when it vanishes.
 const BEGIN_TRIES: u32 = 1000;
@@ -173,7 +177,7 @@ impl ValueStore for Files {
         let path = self.path(name);
         let part = part_of(&path);
         let (root, at) = (self.folder.clone(), part.clone());
-        let mut file = unblock(move || {
+        let file = unblock(move || {
             // Deletes of the last object beside it may remove the folder again and again; each that does
             // has succeeded, so it ends.
             for _ in 0..BEGIN_TRIES {
@@ -187,26 +191,21 @@ impl ValueStore for Files {
         .await
         .map_err(|e| told(&e, "create", &part))?;
         let mut size = 0;
+        let mut writing = Writing::new(file);
         let written = loop {
             let piece = match poll_fn(|cx| body.as_mut().poll_next(cx)).await {
-                None => break Ok(()),
+                None => break writing.end().await.map_err(|error| told(&error, "write", &part)),
                 Some(Err(error)) => break Err(error),
                 Some(Ok(piece)) => piece,
             };
             size += piece.len() as u64;
-            let result = unblock(move || {
-                let result = file.write_all(&piece);
-                (file, result)
-            })
-            .await;
-            file = result.0;
-            if let Err(error) = result.1 {
+            if let Err(error) = writing.write(piece).await {
                 break Err(told(&error, "write", &part));
             }
         };
         let result = match written {
             Err(error) => Err(error),
-            Ok(()) => {
+            Ok(file) => {
                 let (from, to) = (part.clone(), path.clone());
                 unblock(move || finish(&file, &from, &to)).await.map_err(|e| match e.kind() {
                     io::ErrorKind::AlreadyExists => {
@@ -300,6 +299,55 @@ fn walk(root: &Path, folder: &Path, names: &mut Vec<ObjectName>) -> io::Result<(
         }
     }
     Ok(())
+}
+
+/// A file that is written behind by one piece, and brought to disk meanwhile, so that the next pieces are made
+/// while the disk works.
+struct Writing {
+    file: Arc<File>,
+    piece: Option<Task<io::Result<()>>>,
+    sync: Option<Task<io::Result<()>>>,
+    /// Bytes since the last sync began.
+    unsynced: usize,
+}
+
+impl Writing {
+    fn new(file: File) -> Self {
+        Self { file: Arc::new(file), piece: None, sync: None, unsynced: 0 }
+    }
+
+    async fn write(&mut self, piece: Bytes) -> io::Result<()> {
+        self.settle().await?;
+        if self.unsynced >= SYNC_BYTES && self.sync.as_ref().is_none_or(Task::is_finished) {
+            if let Some(sync) = self.sync.take() {
+                sync.await?;
+            }
+            let file = Arc::clone(&self.file);
+            self.sync = Some(unblock(move || file.sync_data()));
+            self.unsynced = 0;
+        }
+        self.unsynced += piece.len();
+        let file = Arc::clone(&self.file);
+        self.piece = Some(unblock(move || (&*file).write_all(&piece)));
+        Ok(())
+    }
+
+    /// Waits for the piece before.
+    async fn settle(&mut self) -> io::Result<()> {
+        match self.piece.take() {
+            Some(piece) => piece.await,
+            None => Ok(()),
+        }
+    }
+
+    /// The file with all pieces. A sync that failed is told here, as the system tells it only once.
+    async fn end(&mut self) -> io::Result<Arc<File>> {
+        self.settle().await?;
+        if let Some(sync) = self.sync.take() {
+            sync.await?;
+        }
+        Ok(Arc::clone(&self.file))
+    }
 }
 
 fn read(mut file: File) -> (File, io::Result<Bytes>) {

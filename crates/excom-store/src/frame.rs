@@ -15,6 +15,7 @@
 //! ends before its last frame is truncated.
 
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -36,6 +37,9 @@ const LENGTH: u32 = ENCRYPTED - 1;
 const MAC_BYTES: usize = 32;
 const LEVEL: i32 = 3;
 
+/// How much of the middle of a frame tells whether it is worth compressing; one under twice as long is tried whole.
+const SAMPLE_BYTES: usize = 16 << 10;
+
 /// How an object is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Layout {
@@ -48,7 +52,10 @@ pub struct Layout {
 /// What seals the frames of one version of an XCom.
 struct Scope {
     key: MacKey,
-    cipher: Cipher,
+    // Few values are encrypted, and its keys take longer than a small value's seal.
+    cipher: OnceLock<Option<Cipher>>,
+    keys: SealKeys,
+    key_id: Arc<str>,
     bytes: Vec<u8>,
 }
 
@@ -56,9 +63,12 @@ impl Scope {
     fn of(keys: &SealKeys, key_id: &str, key: &XComKey, version: Version) -> Result<Self> {
         let mut bytes = Vec::with_capacity(128);
         seal::scope(&mut bytes, key, version);
-        let parts = keys.derive(key_id, Purpose::Frame).zip(keys.cipher(key_id, bytes.clone()));
-        let (key, cipher) = parts.ok_or_else(|| unknown_key(key_id))?;
-        Ok(Self { key, cipher, bytes })
+        let key = keys.derive(key_id, Purpose::Frame).ok_or_else(|| unknown_key(key_id))?;
+        Ok(Self { key, cipher: OnceLock::new(), keys: keys.clone(), key_id: key_id.into(), bytes })
+    }
+
+    fn cipher(&self) -> Option<&Cipher> {
+        self.cipher.get_or_init(|| self.keys.cipher(&self.key_id, self.bytes.clone())).as_ref()
     }
 
     fn mac(&self, index: u64, head: u32, body: &[u8]) -> blake3::Hash {
@@ -73,7 +83,9 @@ impl Scope {
     /// The body of a frame as it was before it was sealed; none when the seal does not match.
     fn open(&self, index: u64, head: u32, mut body: BytesMut, seal: &[u8]) -> Option<BytesMut> {
         let fits = match seal.try_into() {
-            Ok(tag) if head & ENCRYPTED != 0 => self.cipher.open(index, &head.to_le_bytes(), &mut body, tag),
+            Ok(tag) if head & ENCRYPTED != 0 => {
+                self.cipher()?.open(index, &head.to_le_bytes(), &mut body, tag)
+            }
             _ => {
                 let mac: &[u8; MAC_BYTES] = seal.try_into().ok()?;
                 // Compared in constant time, as blake3 does.
@@ -118,7 +130,8 @@ impl Encoder {
     }
 
     fn frame(&mut self, plain: &[u8], last: bool) -> Result<()> {
-        let packed = self.layout.compress.then(|| zstd::bulk::compress(plain, LEVEL).ok()).flatten();
+        let compress = self.layout.compress && worthwhile(plain);
+        let packed = compress.then(|| zstd::bulk::compress(plain, LEVEL).ok()).flatten();
         let (body, mut head) = match &packed {
             Some(packed) if packed.len() < plain.len() => (&packed[..], COMPRESSED),
             _ => (plain, 0),
@@ -136,7 +149,8 @@ impl Encoder {
         self.out.extend_from_slice(body);
         if self.layout.encrypt {
             let body = &mut self.out[begin..];
-            let tag = self.scope.cipher.seal(self.index, &head.to_le_bytes(), body)?;
+            let cipher = self.scope.cipher().ok_or_else(|| unknown_key(&self.scope.key_id))?;
+            let tag = cipher.seal(self.index, &head.to_le_bytes(), body)?;
             self.out.extend_from_slice(&tag);
         } else {
             let mac = self.scope.mac(self.index, head, body);
@@ -313,6 +327,14 @@ impl Stream for Decoder {
             }
         }
     }
+}
+
+/// Whether compressing a frame is worth its time. Digits of base64 become a quarter shorter and no more, and take
+/// longer to compress than to write.
+fn worthwhile(plain: &[u8]) -> bool {
+    let middle = plain.len() / 2;
+    let Some(sample) = plain.get(middle..middle + SAMPLE_BYTES) else { return true };
+    zstd::bulk::compress(sample, LEVEL).is_ok_and(|packed| packed.len() < SAMPLE_BYTES / 10 * 7)
 }
 
 fn unknown_key(id: &str) -> Error {

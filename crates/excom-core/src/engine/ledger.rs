@@ -21,7 +21,8 @@ pub enum Ledger {
     /// Gathered in memory and written about once a second; a crash loses the last of them.
     #[default]
     Batched,
-    /// Written before the read is answered.
+    /// Written before the read is answered, while values outside of the database are loaded; so a value that
+    /// turns out to be lost or damaged may be noted as read too.
     Strict,
     /// Not noted.
     Off,

@@ -7,16 +7,17 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::Stream;
+use futures_util::future::join;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::Engine;
-use super::ledger::TargetRef;
+use super::ledger::{Ledger, TargetRef};
 use crate::answer::{Answer, Damaged, Ended, Found, Missing, Near, NotYet};
 use crate::attempt::{Caller, TaskState};
 use crate::backend::Object;
 use crate::channel::PullOptions;
 use crate::db::{Produced, Surroundings};
-use crate::entry::{EndReason, Entry, Stored};
+use crate::entry::{EndReason, Entry, Stored, Version};
 use crate::together::at_once;
 use crate::value::{ByteStream, ContentHash, Payload, Value};
 use crate::{Error, ErrorKind, Result, SequenceKey, XComKey};
@@ -58,17 +59,37 @@ impl Engine {
             }
         }
         let entries = self.0.db.entries(&keys).await?;
-        let asked = keys
+        let asked: Vec<(&XComKey, _)> = keys
             .iter()
             .zip(entries.into_iter().zip(refusals))
-            .map(|(key, (entry, refusal))| (key, refusal.map_or(Ok(entry), Err)));
-        let answers = self.answers(asked.collect()).await?;
-        let read = keys
-            .iter()
-            .zip(&answers)
-            .filter_map(|(key, answer)| answer.found().map(|found| TargetRef::Entry(key, found.version)));
+            .map(|(key, (entry, refusal))| (key, refusal.map_or(Ok(entry), Err)))
+            .collect();
+        let ahead = self.noted_ahead(&asked);
+        let known =
+            keys.iter().zip(&ahead).filter_map(|(key, version)| Some(TargetRef::Entry(key, (*version)?)));
+        // Loading first: what it asks for is on its way while the ledger is written.
+        let (answers, noted) = join(self.answers(asked), self.note(caller, known)).await;
+        let answers = answers?;
+        noted?;
+        let read = keys.iter().zip(&ahead).zip(&answers).filter_map(|((key, ahead), answer)| {
+            let version = answer.found()?.version;
+            (*ahead != Some(version)).then_some(TargetRef::Entry(key, version))
+        });
         self.note(caller, read).await?;
         Ok(answers)
+    }
+
+    /// The versions whose reads are noted while they are loaded: all, when the ledger is strict and there is
+    /// something to wait for. One that then cannot be answered stays noted, as one does whose reader crashed
+    /// between the two.
+    fn noted_ahead(
+        &self,
+        asked: &[(&XComKey, std::result::Result<Option<Entry>, Answer>)],
+    ) -> Vec<Option<Version>> {
+        let entries = || asked.iter().map(|(_, entry)| entry.as_ref().ok()?.as_ref());
+        let waits = entries().flatten().any(|entry| matches!(entry.stored, Stored::Offloaded(_)));
+        let ahead = waits && self.0.settings.ledger == Ledger::Strict;
+        entries().map(|entry| entry.filter(|_| ahead).map(|entry| entry.version)).collect()
     }
 
     /// The same XCom in the newest run that has it, up to the run named.
@@ -104,7 +125,7 @@ impl Engine {
         }
         let produced = self.0.db.produced(&keys).await?;
         let mut answers = Vec::with_capacity(keys.len());
-        let mut read: Vec<(XComKey, crate::Version)> = Vec::new();
+        let mut read: Vec<(XComKey, Version)> = Vec::new();
         let mut sequences = Vec::new();
         for (key, (produced, refusal)) in keys.iter().zip(produced.into_iter().zip(refusals)) {
             if let Some(refusal) = refusal {
@@ -167,12 +188,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the database cannot be read; damage, and a refusal by an access rule, as an error.
-    pub async fn pull_past(
-        &self,
-        caller: &Caller,
-        key: &XComKey,
-        version: crate::Version,
-    ) -> Result<Option<Value>> {
+    pub async fn pull_past(&self, caller: &Caller, key: &XComKey, version: Version) -> Result<Option<Value>> {
         self.may_look(caller, key).await?;
         let Some(entry) = self.0.db.past(key, version).await? else { return Ok(None) };
         let value = match self.fetch(key, &entry).await {
