@@ -83,16 +83,15 @@ const LONGEST_PART: usize = 200;
 impl ObjectName {
     /// The name of one version of an XCom.
     pub fn of(key: &XComKey, version: Version) -> Self {
-        let mut name = String::with_capacity(96);
+        use std::fmt::Write as _;
+        let mut name = String::with_capacity(128);
         for part in [&key.ti.dag_id, &key.ti.run_id, &key.ti.task_id] {
             escape(&mut name, part);
             name.push('/');
         }
-        name.push_str(&key.ti.map_index.to_string());
-        name.push('/');
+        let _ = write!(name, "{}/", key.ti.map_index);
         escape(&mut name, &key.key);
-        name.push('/');
-        name.push_str(&version.to_string());
+        let _ = write!(name, "/{version}");
         Self(name.into())
     }
 
@@ -132,9 +131,13 @@ impl fmt::Display for ObjectName {
 fn escape(name: &mut String, part: &str) {
     use std::fmt::Write as _;
     let start = name.len();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if part.len() <= LONGEST_PART && part.bytes().all(plain) {
+        return name.push_str(part);
+    }
     for (i, byte) in part.bytes().enumerate() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => name.push(byte as char),
+            byte if plain(byte) => name.push(byte as char),
             b'.' if i > 0 => name.push('.'),
             _ => {
                 let _ = write!(name, "%{byte:02X}");

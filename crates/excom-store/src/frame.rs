@@ -20,7 +20,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use excom_core::seal::{self, Cipher, MacKey, Purpose, SealKeys};
-use excom_core::{ByteStream, Error, ErrorKind, Result, Version, XComKey};
+use excom_core::{ByteStream, Error, ErrorKind, ObjectName, Result, Version, XComKey};
 use futures_core::Stream;
 
 /// The name by which entries know this layout.
@@ -208,7 +208,6 @@ pub struct Decoder {
     keys: SealKeys,
     key: XComKey,
     version: Version,
-    name: String,
     scope: Option<Scope>,
     index: u64,
     buffer: BytesMut,
@@ -224,14 +223,15 @@ enum State {
 }
 
 impl Decoder {
-    /// Reads an object that was written for one version of an XCom. The name is for messages.
-    pub fn new(stored: ByteStream, keys: SealKeys, key: XComKey, version: Version, name: String) -> Self {
+    /// Reads an object that was written for one version of an XCom.
+    pub fn new(stored: ByteStream, keys: SealKeys, key: XComKey, version: Version) -> Self {
         let (scope, state) = (None, State::Frames);
-        Self { stored, keys, key, version, name, scope, index: 0, buffer: BytesMut::new(), state }
+        Self { stored, keys, key, version, scope, index: 0, buffer: BytesMut::new(), state }
     }
 
     fn corrupt(&self, what: &str) -> Error {
-        Error::new(ErrorKind::Corrupt, format!("object {}: {what}", self.name))
+        let name = ObjectName::of(&self.key, self.version);
+        Error::new(ErrorKind::Corrupt, format!("object {name}: {what}"))
     }
 
     /// The beginning of the object; none while more bytes are needed.
@@ -309,7 +309,11 @@ impl Stream for Decoder {
             }
             let end = match ready!(this.stored.as_mut().poll_next(cx)) {
                 Some(Ok(piece)) => {
-                    this.buffer.extend_from_slice(&piece);
+                    if this.buffer.is_empty() {
+                        this.buffer = piece.into();
+                    } else {
+                        this.buffer.extend_from_slice(&piece);
+                    }
                     (this.state == State::Last && !this.buffer.is_empty())
                         .then(|| this.corrupt("it goes on behind its last frame"))
                 }

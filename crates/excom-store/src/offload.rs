@@ -9,9 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use excom_core::backend::{Object, Placement};
 use excom_core::seal::SealKeys;
-use excom_core::{
-    ByteStream, Error, ErrorKind, ObjectName, Payload, Result, Value, ValueStore, XComBackend, XComKey,
-};
+use excom_core::{ByteStream, Error, ErrorKind, Payload, Result, Value, ValueStore, XComBackend, XComKey};
 use futures_core::Stream;
 
 use crate::frame::{CODEC, Decoder, Encoder, Layout};
@@ -50,9 +48,9 @@ impl Offload {
         Self { store, keys, options }
     }
 
-    fn decoded(&self, object: &Object<'_>, name: &ObjectName, stored: ByteStream) -> Payload {
+    fn decoded(&self, object: &Object<'_>, stored: ByteStream) -> Payload {
         let (keys, key) = (self.keys.clone(), object.key.clone());
-        Payload::Stream(Box::pin(Decoder::new(stored, keys, key, object.version, name.to_string())))
+        Payload::Stream(Box::pin(Decoder::new(stored, keys, key, object.version)))
     }
 
     fn mine(&self, object: &Object<'_>) -> Result<()> {
@@ -130,9 +128,8 @@ impl XComBackend for Offload {
 
     async fn deserialize_value(&self, object: &Object<'_>) -> Result<Payload> {
         self.mine(object)?;
-        let name = object.name();
-        let stored = self.store.get(&name).await?;
-        Ok(self.decoded(object, &name, stored))
+        let stored = self.store.get(&object.name()).await?;
+        Ok(self.decoded(object, stored))
     }
 
     async fn deserialize_values(&self, objects: &[Object<'_>]) -> Vec<Result<Payload>> {
@@ -143,12 +140,12 @@ impl XComBackend for Offload {
                 mine.push(object.name());
             }
         }
-        let mut stored = mine.iter().zip(self.store.get_many(&mine).await);
+        let mut stored = self.store.get_many(&mine).await.into_iter();
         let untold = || Error::new(ErrorKind::Other, "the store told nothing of the object");
         let decode = |(object, refused): (&Object<'_>, Result<()>)| {
             refused?;
-            let (name, stored) = stored.next().ok_or_else(untold)?;
-            Ok(self.decoded(object, name, stored?))
+            let stored = stored.next().ok_or_else(untold)??;
+            Ok(self.decoded(object, stored))
         };
         objects.iter().zip(refused).map(decode).collect()
     }

@@ -20,7 +20,7 @@ use crate::db::{Produced, Surroundings};
 use crate::entry::{EndReason, Entry, Stored, Version};
 use crate::together::at_once;
 use crate::value::{ByteStream, ContentHash, Payload, Value};
-use crate::{Error, ErrorKind, Result, SequenceKey, XComKey};
+use crate::{Error, ErrorKind, ObjectName, Result, SequenceKey, XComKey};
 
 /// How many values of one call are loaded at the same time.
 const LOADS_AT_ONCE: usize = 32;
@@ -368,11 +368,18 @@ async fn collect(payload: Payload, entry: &Entry) -> Result<Value> {
         Payload::Value(value) => return Ok(value),
         Payload::Stream(stream) => stream,
     };
+    let mut next = async || poll_fn(|cx| stream.as_mut().poll_next(cx)).await.transpose();
+    let first = next().await?.unwrap_or_default();
+    let Some(mut piece) = next().await? else { return Ok(Value::trusted(first, entry.shape)) };
     let mut bytes = Vec::with_capacity(usize::try_from(entry.size).unwrap_or(0).min(1 << 20));
-    while let Some(piece) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
-        bytes.extend_from_slice(&piece?);
+    bytes.extend_from_slice(&first);
+    loop {
+        bytes.extend_from_slice(&piece);
+        match next().await? {
+            Some(further) => piece = further,
+            None => return Ok(Value::trusted(bytes.into(), entry.shape)),
+        }
     }
-    Ok(Value::trusted(bytes.into(), entry.shape))
 }
 
 /// Size and checksum of a stored value are those of its entry.
@@ -476,7 +483,8 @@ fn verified(stored: Payload, entry: &Entry, object: &Object<'_>) -> Payload {
         state: Some((Xxh3Default::new(), 0)),
         size: entry.size,
         hash: entry.hash,
-        name: object.name().to_string(),
+        key: object.key.clone(),
+        version: object.version,
     }))
 }
 
@@ -486,7 +494,8 @@ struct Verified {
     state: Option<(Xxh3Default, u64)>,
     size: u64,
     hash: ContentHash,
-    name: String,
+    key: XComKey,
+    version: Version,
 }
 
 impl Stream for Verified {
@@ -501,7 +510,8 @@ impl Stream for Verified {
                     *size += piece.len() as u64;
                     if *size > self.size {
                         // One that goes on for ever must not fill the memory.
-                        let message = format!("object {}: more bytes than {} found", self.name, self.size);
+                        let name = ObjectName::of(&self.key, self.version);
+                        let message = format!("object {name}: more bytes than {} found", self.size);
                         return Poll::Ready(Some(Err(Error::new(ErrorKind::Corrupt, message))));
                     }
                 }
@@ -515,7 +525,9 @@ impl Stream for Verified {
                         ErrorKind::Corrupt,
                         format!(
                             "object {}: {} bytes with checksum {} expected, {size} bytes with {hash} found",
-                            self.name, self.size, self.hash
+                            ObjectName::of(&self.key, self.version),
+                            self.size,
+                            self.hash
                         ),
                     ))
                 })

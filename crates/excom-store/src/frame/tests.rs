@@ -54,7 +54,7 @@ fn encode(plain: &[u8], piece: usize, layout: Layout) -> Vec<u8> {
 }
 
 fn decode_as(stored: &[u8], piece: usize, name: &str, at: i64) -> Result<Vec<u8>> {
-    drain(Decoder::new(stream(stored, piece), keys(), key(name), version(at), "object".into()))
+    drain(Decoder::new(stream(stored, piece), keys(), key(name), version(at)))
 }
 
 fn decode(stored: &[u8]) -> Result<Vec<u8>> {
@@ -124,7 +124,7 @@ fn moved(layout: Layout) {
     assert_eq!(decode_as(&stored, 9999, "other", 1).unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(decode_as(&stored, 9999, "k", 2).unwrap_err().kind(), ErrorKind::Corrupt);
     let strange = SealKeys::new("k2", [3; 32]);
-    let decoder = Decoder::new(stream(&stored, 99), strange, key("k"), version(1), "object".into());
+    let decoder = Decoder::new(stream(&stored, 99), strange, key("k"), version(1));
     let error = drain(decoder).unwrap_err();
     assert!(error.to_string().contains("`k1`"), "{error}");
 }

@@ -33,11 +33,14 @@ impl Keys {
 
     /// The key of an object.
     pub(super) fn object(&self, name: &ObjectName) -> Result<String> {
-        let parts: Vec<_> = name.as_str().split('/').collect();
-        let safe = |part: &&str| !part.is_empty() && !part.contains(['{', '}', ':']);
-        match parts[..] {
-            [dag, run, task, map, key, version] if parts.iter().all(safe) => {
-                Ok(format!("{}:{{{dag}/{run}}}:{task}/{map}/{key}/{version}", self.prefix))
+        let text = name.as_str();
+        let mut slashes = text.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
+        let run = slashes.nth(1);
+        let whole = slashes.count() == 3 && !text.split('/').any(str::is_empty);
+        match run {
+            Some(run) if whole && !text.contains(['{', '}', ':']) => {
+                let (run, rest) = (&text[..run], &text[run + 1..]);
+                Ok([&self.prefix, ":{", run, "}:", rest].concat())
             }
             _ => Err(Error::new(ErrorKind::InvalidName, format!("`{name}` is no name of an object"))
                 .hint("names have six escaped parts: dag/run/task/map_index/key/version")),

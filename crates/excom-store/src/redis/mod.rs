@@ -425,14 +425,15 @@ impl ValueStore for Redis {
             .await;
         // When one part of a cluster is away, each object has its own answer.
         let found = found.unwrap_or_else(|_| vec![None; names.len()]);
-        let found = names.iter().zip(found).map(|(name, found)| async move {
-            match found {
-                Some(found) => self.whole(name, found),
-                // Missing, or in chunks.
-                None => self.get(name).await,
-            }
+        // What is not there may be missing, or in chunks.
+        let absent = names.iter().zip(&found).filter(|(_, found)| found.is_none());
+        let mut others = join_all(absent.map(|(name, _)| self.get(name))).await.into_iter();
+        let untold = || Err(Error::new(ErrorKind::Other, "the server told nothing of the object"));
+        let found = names.iter().zip(found).map(|(name, found)| match found {
+            Some(found) => self.whole(name, found),
+            None => others.next().unwrap_or_else(untold),
         });
-        join_all(found).await
+        found.collect()
     }
 
     async fn delete(&self, name: &ObjectName) -> Result<bool> {
