@@ -150,10 +150,11 @@ impl Engine {
             return Ok(Err(self.explain(key).await?));
         };
         let payload = self.fetch(key, &entry).await;
-        let (entry, payload) = match self.or_again(key, entry, payload).await? {
-            Ok(fetched) => fetched,
-            Err(answer) => return Ok(Err(answer)),
-        };
+        let (entry, payload) =
+            match self.or_again(key, entry, payload, async |payload, _| Ok(payload)).await? {
+                Ok(fetched) => fetched,
+                Err(answer) => return Ok(Err(answer)),
+            };
         let version = entry.version;
         let stream = match payload {
             Payload::Stream(stream) => stream,
@@ -174,18 +175,22 @@ impl Engine {
         version: crate::Version,
     ) -> Result<Option<Value>> {
         self.may_look(caller, key).await?;
-        let Some(entry) = self.0.db.past(key, version).await? else { return Ok(None) };
-        let value = match self.fetch(key, &entry).await {
-            Ok(payload) => collect(payload, &entry).await?,
+        let Some(mut entry) = self.0.db.past(key, version).await? else { return Ok(None) };
+        let value = loop {
+            let payload = self.fetch(key, &entry).await;
+            let error = match payload {
+                Ok(payload) => match collect(payload, &entry).await {
+                    Ok(value) => break value,
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
             // Its time may just have come, or it was moved.
-            Err(error) if error.kind() == ErrorKind::Lost => match self.0.db.past(key, version).await? {
+            match self.0.db.past(key, version).await? {
                 None => return Ok(None),
-                Some(again) if again.stored != entry.stored => {
-                    collect(self.fetch(key, &again).await?, &again).await?
-                }
+                Some(again) if again.stored != entry.stored => entry = again,
                 Some(_) => return Err(error),
-            },
-            Err(error) => return Err(error),
+            }
         };
         self.note(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
         Ok(Some(value))
@@ -236,44 +241,41 @@ impl Engine {
         }
         let payloads = self.fetch_all(&away).await;
         let loads = away.into_iter().zip(payloads).map(|((key, entry), payload)| async move {
-            let (entry, payload) = match self.or_again(key, entry, payload).await? {
-                Ok(fetched) => fetched,
-                Err(answer) => return Ok(answer),
-            };
-            match collect(payload, &entry).await {
-                Ok(value) => Ok(found(Found { value, version: entry.version, writer: entry.writer })),
-                Err(error) => damaged(key, &entry, &error),
-            }
+            Ok(match self.or_again(key, entry, payload, collect).await? {
+                Ok((entry, value)) => found(Found { value, version: entry.version, writer: entry.writer }),
+                Err(answer) => answer,
+            })
         });
         at_once(loads.collect(), LOADS_AT_ONCE).await.into_iter().collect()
     }
 
-    /// What was fetched behind an entry. When its object is gone, the entry is read once more: it may have
-    /// been replaced or moved in between.
-    async fn or_again(
+    /// What is read of what was fetched behind an entry. Whenever that fails, also in the middle, the entry is
+    /// read once more: it may have been replaced or moved in between.
+    async fn or_again<T>(
         &self,
         key: &XComKey,
-        entry: Entry,
-        payload: Result<Payload>,
-    ) -> Result<std::result::Result<(Entry, Payload), Answer>> {
-        let error = match payload {
-            Ok(payload) => return Ok(Ok((entry, payload))),
-            Err(error) => error,
-        };
-        if error.kind() == ErrorKind::Lost {
-            match self.0.db.entries(std::slice::from_ref(key)).await?.pop().flatten() {
-                None => return Ok(Err(self.explain(key).await?)),
-                // Another version, or the same one in another place.
-                Some(again) if again.version != entry.version || again.stored != entry.stored => {
-                    return match self.fetch(key, &again).await {
-                        Ok(payload) => Ok(Ok((again, payload))),
-                        Err(error) => Ok(Err(damaged(key, &again, &error)?)),
-                    };
-                }
-                Some(_) => {}
+        mut entry: Entry,
+        mut payload: Result<Payload>,
+        read: impl AsyncFn(Payload, &Entry) -> Result<T>,
+    ) -> Result<std::result::Result<(Entry, T), Answer>> {
+        loop {
+            let error = match payload {
+                Ok(payload) => match read(payload, &entry).await {
+                    Ok(read) => return Ok(Ok((entry, read))),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            let Some(again) = self.0.db.entries(std::slice::from_ref(key)).await?.pop().flatten() else {
+                return Ok(Err(self.explain(key).await?));
+            };
+            // Another version, or the same one in another place.
+            if again.version == entry.version && again.stored == entry.stored {
+                return Ok(Err(damaged(key, &entry, &error)?));
             }
+            payload = self.fetch(key, &again).await;
+            entry = again;
         }
-        Ok(Err(damaged(key, &entry, &error)?))
     }
 
     /// The payload behind an entry.
