@@ -49,7 +49,8 @@ impl Object<'_> {
 /// An interchangeable part that decides where values live.
 ///
 /// The default methods keep every value in the metadata database; a backend that offloads overrides
-/// [`store`](XComBackend::store), [`serialize_value`](XComBackend::serialize_value),
+/// [`store`](XComBackend::store), after which values over [`inline_limit`](XComBackend::inline_limit) go there,
+/// [`serialize_value`](XComBackend::serialize_value),
 /// [`deserialize_value`](XComBackend::deserialize_value) and [`purge`](XComBackend::purge).
 #[async_trait]
 pub trait XComBackend: Send + Sync + fmt::Debug + fmt::Display {
@@ -68,7 +69,10 @@ pub trait XComBackend: Send + Sync + fmt::Debug + fmt::Display {
 
     /// Where a value goes. It is unknown when a stream is longer than the engine looked ahead; then
     /// [`Placement::Inline`] is refused by the inline limit.
-    fn placement(&self, key: &XComKey, value: Option<&Value>) -> Placement<'_>;
+    fn placement(&self, _key: &XComKey, value: Option<&Value>) -> Placement<'_> {
+        let over = value.is_none_or(|value| value.size() > self.inline_limit());
+        self.store().filter(|_| over).map_or(Placement::Inline, Placement::Offload)
+    }
 
     /// The largest value, in bytes, that [`placement`](XComBackend::placement) puts inline; how far
     /// the engine looks ahead into a stream.
@@ -167,10 +171,6 @@ impl fmt::Display for Database {
 impl XComBackend for Database {
     fn name(&self) -> &'static str {
         "database"
-    }
-
-    fn placement(&self, _: &XComKey, _: Option<&Value>) -> Placement<'_> {
-        Placement::Inline
     }
 
     fn inline_limit(&self) -> u64 {

@@ -7,11 +7,9 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use excom_core::backend::{Object, Placement};
+use excom_core::backend::Object;
 use excom_core::seal::SealKeys;
-use excom_core::{
-    ByteStream, Error, ErrorKind, ObjectName, Payload, Result, Value, ValueStore, XComBackend, XComKey,
-};
+use excom_core::{ByteStream, Error, ErrorKind, ObjectName, Payload, Result, ValueStore, XComBackend};
 use futures_core::Stream;
 
 use crate::frame::{CODEC, Decoder, Encoder, Layout};
@@ -93,13 +91,6 @@ impl XComBackend for Offload {
 
     fn objects(&self) -> Option<&dyn ValueStore> {
         Some(&*self.store)
-    }
-
-    fn placement(&self, _: &XComKey, value: Option<&Value>) -> Placement<'_> {
-        match value {
-            Some(value) if value.size() <= self.options.threshold => Placement::Inline,
-            _ => Placement::Offload(self.store.id()),
-        }
     }
 
     fn inline_limit(&self) -> u64 {

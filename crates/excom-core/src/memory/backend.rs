@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Store;
-use crate::backend::{Object, Placement};
+use crate::backend::Object;
 use crate::value::Payload;
-use crate::{Error, ErrorKind, Result, Value, ValueStore, XComBackend, XComKey};
+use crate::{Error, ErrorKind, Result, Value, ValueStore, XComBackend};
 
 /// Values over a threshold go to a [`Store`].
 #[derive(Debug)]
@@ -50,13 +50,6 @@ impl XComBackend for Backend {
 
     fn objects(&self) -> Option<&dyn ValueStore> {
         Some(&*self.store)
-    }
-
-    fn placement(&self, _: &XComKey, value: Option<&Value>) -> Placement<'_> {
-        match value {
-            Some(value) if value.size() <= self.threshold => Placement::Inline,
-            _ => Placement::Offload(self.store.id()),
-        }
     }
 
     fn inline_limit(&self) -> u64 {
