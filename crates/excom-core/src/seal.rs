@@ -121,12 +121,8 @@ impl SealKeys {
 
     /// Keys that can be loaded again: when a key is wanted that is not there, another process may have begun to
     /// use a new one.
-    ///
-    /// # Errors
-    /// Whatever the source reports when it is asked first.
-    pub fn from_source(source: impl Fn() -> Result<Ring> + Send + Sync + 'static) -> Result<Self> {
-        let ring = RwLock::new(source()?);
-        Ok(Self(Arc::new(Shared { ring, source: Some(Box::new(source)) })))
+    pub fn from_source(first: Ring, source: impl Fn() -> Result<Ring> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Shared { ring: RwLock::new(first), source: Some(Box::new(source)) }))
     }
 
     fn ring(&self) -> Ring {

@@ -6,7 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use excom_core::seal::{Ring, SealKeys, adopted, fingerprint};
@@ -18,7 +18,7 @@ use crate::config::{KeyPlace, KeySource, Secret, Settings};
 /// What the names of marks begin with under which a database remembers keys that came later than its first.
 const LATER_KEYS: &str = "seal_key/";
 
-/// How soon keys are looked for again when one is wanted that is not there: a value that names one may be forged.
+/// How soon keys are looked for again after a look found no new one: a value that names one may be forged.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 type Bytes = [u8; 32];
@@ -44,18 +44,21 @@ pub(super) fn load(db: &dyn MetadataDb, settings: &Settings, read_only: bool) ->
     if !missing.is_empty() {
         return Err(not_met(&source, settings, &ring, &missing.join(", ")));
     }
-    let (first, looked) = (Mutex::new(Some(ring)), Mutex::new(None::<Instant>));
-    let keys = SealKeys::from_source(move || {
-        if let Some(ring) = first.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Ok(ring);
-        }
+    let seen: Vec<Arc<str>> = ring.ids().cloned().collect();
+    let looked = Mutex::new((seen, None::<Instant>));
+    let keys = SealKeys::from_source(ring, move || {
         let mut looked = looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+        let (seen, in_vain) = &mut *looked;
+        if in_vain.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
             return Err(Error::new(ErrorKind::Unavailable, "the keys were looked for just now"));
         }
-        *looked = Some(Instant::now());
-        source.ring(None)
-    })?;
+        let ring = source.ring(None)?;
+        let found: Vec<Arc<str>> = ring.ids().cloned().collect();
+        // A file is read at once, so only what may take long waits.
+        *in_vain = (found == *seen && matches!(source, Source::Settings(..))).then(Instant::now);
+        *seen = found;
+        Ok(ring)
+    });
     let current = keys.current_id();
     if !known.iter().any(|known| **known == *current) {
         let name = if known.is_empty() { SEAL_KEY_MARK.to_owned() } else { format!("{LATER_KEYS}{current}") };
