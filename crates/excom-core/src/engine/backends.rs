@@ -11,11 +11,16 @@ use crate::{Result, TaskInstanceKey};
 pub(super) struct Backends {
     current: Arc<dyn XComBackend>,
     others: Vec<Arc<dyn XComBackend>>,
+    elsewhere: Option<Arc<dyn XComBackend>>,
 }
 
 impl Backends {
-    pub(super) fn new(current: Arc<dyn XComBackend>, others: Vec<Arc<dyn XComBackend>>) -> Self {
-        Self { current, others }
+    pub(super) fn new(
+        current: Arc<dyn XComBackend>,
+        others: Vec<Arc<dyn XComBackend>>,
+        elsewhere: Option<Arc<dyn XComBackend>>,
+    ) -> Self {
+        Self { current, others, elsewhere }
     }
 
     /// The one that stores new values.
@@ -28,9 +33,15 @@ impl Backends {
         std::iter::once(&self.current).chain(&self.others)
     }
 
+    /// The one for stores that none of them has.
+    pub(super) fn elsewhere(&self) -> Option<&Arc<dyn XComBackend>> {
+        self.elsewhere.as_ref()
+    }
+
     /// The one that reads and purges what is in a store. Of a store that nobody has, the current one tells so.
     pub(super) fn of(&self, store: &str) -> &Arc<dyn XComBackend> {
-        self.all().find(|backend| backend.store() == Some(store)).unwrap_or(&self.current)
+        let has = self.all().find(|backend| backend.store() == Some(store));
+        has.or(self.elsewhere.as_ref()).unwrap_or(&self.current)
     }
 
     /// Tells all of them that a task instance's XComs were cleared.

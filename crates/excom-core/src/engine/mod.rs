@@ -125,6 +125,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     backend: Option<Arc<dyn XComBackend>>,
     others: Vec<Arc<dyn XComBackend>>,
+    elsewhere: Option<Arc<dyn XComBackend>>,
     keys: Option<SealKeys>,
     settings: Settings,
     overrides: BTreeMap<String, String>,
@@ -141,6 +142,13 @@ impl Builder {
     /// values stay where they are until they are migrated.
     pub fn reading(mut self, backend: Arc<dyn XComBackend>) -> Self {
         self.others.push(backend);
+        self
+    }
+
+    /// The backend that reads, and purges, what is in a store that none of the others has: another process may have
+    /// begun to use one.
+    pub fn elsewhere(mut self, backend: Arc<dyn XComBackend>) -> Self {
+        self.elsewhere = Some(backend);
         self
     }
 
@@ -177,6 +185,7 @@ impl Builder {
             backends: Backends::new(
                 self.backend.unwrap_or_else(|| Arc::new(Database::new(INLINE_HARD_LIMIT))),
                 self.others,
+                self.elsewhere,
             ),
             reads: ledger::Buffer::new(),
             refusals: refusals::Tally::default(),
@@ -199,6 +208,7 @@ impl Engine {
             clock,
             backend: None,
             others: Vec::new(),
+            elsewhere: None,
             keys: None,
             settings: Settings::default(),
             overrides: BTreeMap::new(),
@@ -244,18 +254,17 @@ impl Engine {
     #[must_use]
     pub fn with_backend(self, backend: Arc<dyn XComBackend>) -> Self {
         let inner = &*self.0;
-        Self(Arc::new(Inner {
+        let builder = Builder {
             db: inner.db.clone(),
-            backends: Backends::new(backend, inner.backends.all().cloned().collect()),
             clock: inner.clock.clone(),
-            keys: inner.keys.clone(),
+            backend: Some(backend),
+            others: inner.backends.all().cloned().collect(),
+            elsewhere: inner.backends.elsewhere().cloned(),
+            keys: Some(inner.keys.clone()),
             settings: inner.settings.clone(),
             overrides: inner.overrides.clone(),
-            reads: ledger::Buffer::new(),
-            refusals: refusals::Tally::default(),
-            declared: declared::Declared::default(),
-            pruned: Mutex::default(),
-        }))
+        };
+        builder.build()
     }
 
     /// The clock.

@@ -157,7 +157,17 @@ impl Settings {
         });
         settings.environment = sources.environment.secrets(keys);
         settings.check()?;
+        settings.sources = Some(Secret(sources.clone()));
         Ok(settings)
+    }
+
+    /// The settings as the same sources give them now, for what goes on while the file is changed; none when they
+    /// came from no sources.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub(crate) fn again(&self) -> Result<Option<Self>> {
+        self.sources.as_ref().map(|sources| Self::load(&sources.0)).transpose()
     }
 
     /// The defaults, with everything in a folder of its own: for programs and tests.
