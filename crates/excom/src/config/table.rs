@@ -40,7 +40,8 @@ pub struct Spec {
 pub enum Alias {
     /// A short name of Excom's own: behind [`Spec::variable`], before `excom.toml`.
     Short(&'static str),
-    /// Airflow's name for the same thing: read when nothing of Excom's sets it.
+    /// Airflow's name for the same thing, which has the same section and key in `airflow.cfg`: read when nothing of
+    /// Excom's sets it.
     Airflow(&'static str),
 }
 
