@@ -9,6 +9,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::entry::{EntryInfo, Version};
+use crate::store::Side;
 use crate::together::at_once;
 use crate::value::{Payload, Value};
 use crate::{Error, ErrorKind, ObjectName, Result, TaskInstanceKey, ValueStore, XComKey};
@@ -32,17 +33,19 @@ pub struct Object<'a> {
     pub key: &'a XComKey,
     /// Which version.
     pub version: Version,
-    /// The store's id.
+    /// The store's id, and its [`Side`].
     pub store: &'a str,
     /// How the bytes are laid out: what [`XComBackend::serialize_value`] returned; empty where that is
     /// not known yet, or does not matter.
     pub codec: &'a str,
+    /// The key that seals it; empty where that is not known yet, or does not matter.
+    pub key_id: &'a str,
 }
 
 impl Object<'_> {
-    /// The object's name, derived from its key and version.
+    /// The object's name, derived from its key and version, and the side of the store.
     pub fn name(&self) -> ObjectName {
-        ObjectName::of(self.key, self.version)
+        ObjectName::on(Side::split(self.store).1, self.key, self.version)
     }
 }
 
@@ -81,6 +84,16 @@ pub trait XComBackend: Send + Sync + fmt::Debug + fmt::Display {
     /// The name of the layout in which it stores values now; empty when it never does.
     fn codec(&self) -> &str {
         ""
+    }
+
+    /// The id of the key that an object is sealed with, by a backend that seals what it stores with the engine's
+    /// keys: that of [`Object::key_id`]. Such an object is written anew, on the other side of its store, when its
+    /// key is replaced; of any other only the reference is sealed anew.
+    ///
+    /// # Errors
+    /// As [`deserialize_value`](XComBackend::deserialize_value).
+    async fn key_of(&self, _object: &Object<'_>) -> Result<Option<String>> {
+        Ok(None)
     }
 
     /// Stores an offloaded value, durably, and tells its codec. The engine has noted the intent

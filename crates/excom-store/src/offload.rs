@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use excom_core::backend::Object;
 use excom_core::seal::SealKeys;
+use excom_core::store::Side;
 use excom_core::{ByteStream, Error, ErrorKind, ObjectName, Payload, Result, ValueStore, XComBackend};
 use futures_core::Stream;
 
-use crate::frame::{CODEC, Decoder, Encoder, Layout};
+use crate::frame::{self, CODEC, Decoder, Encoder, Layout};
 
 /// What an [`Offload`] backend is set to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +56,7 @@ impl Offload {
 
     fn mine(&self, object: &Object<'_>) -> Result<()> {
         let known = object.codec.is_empty() || object.codec == CODEC;
-        if object.store == self.store.id() && known {
+        if Side::split(object.store).0 == self.store.id() && known {
             return Ok(());
         }
         Err(Error::new(
@@ -101,6 +102,12 @@ impl XComBackend for Offload {
         CODEC
     }
 
+    async fn key_of(&self, object: &Object<'_>) -> Result<Option<String>> {
+        self.mine(object)?;
+        let name = object.name();
+        frame::key_of(self.store.get(&name).await?, name.as_str()).await.map(Some)
+    }
+
     async fn serialize_value(&self, object: &Object<'_>, value: Payload) -> Result<String> {
         self.mine(object)?;
         let (plain, compress): (ByteStream, bool) = match value {
@@ -114,7 +121,9 @@ impl XComBackend for Offload {
             }
         };
         let layout = Layout { compress, encrypt: self.options.encrypt };
-        let frames = Encoder::new(plain, &self.keys, object.key, object.version, layout)?;
+        let current = self.keys.current_id();
+        let key_id = if object.key_id.is_empty() { &*current } else { object.key_id };
+        let frames = Encoder::new(plain, &self.keys, key_id, object.key, object.version, layout)?;
         self.store.create(&object.name(), Box::pin(frames)).await?;
         Ok(CODEC.to_owned())
     }

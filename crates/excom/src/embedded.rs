@@ -19,7 +19,7 @@ use excom_db::sqlite;
 use excom_store::Files;
 
 pub use clock::SystemClock;
-pub use keys::rotate_keys;
+pub use keys::{retire_key, rotate_keys};
 
 use self::stores::Stores;
 pub use self::stores::place_of_store;

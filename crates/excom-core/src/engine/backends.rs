@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::backend::XComBackend;
-use crate::{Result, TaskInstanceKey};
+use crate::store::Side;
+use crate::{Error, Result, TaskInstanceKey};
 
 /// The backends of a deployment.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl Backends {
 
     /// The one that reads and purges what is in a store. Of a store that nobody has, the current one tells so.
     pub(super) fn of(&self, store: &str) -> &Arc<dyn XComBackend> {
+        let (store, _) = Side::split(store);
         let has = self.all().find(|backend| backend.store() == Some(store));
         has.or(self.elsewhere.as_ref()).unwrap_or(&self.current)
     }

@@ -35,6 +35,7 @@ pub use garbage::{Bereft, Looked, Orphan};
 pub use instances::TaskInstances;
 pub use ledger::Ledger;
 pub use local::LocalChannel;
+pub use migrate::Retiring;
 pub use offload::Offload;
 pub use pull::TaskAnswer;
 pub use push::Receipt;

@@ -17,6 +17,7 @@ use crate::backend::Object;
 use crate::channel::PullOptions;
 use crate::db::{Produced, Surroundings};
 use crate::entry::{EndReason, Entry, Stored};
+use crate::seal::Reference;
 use crate::together::at_once;
 use crate::value::{ByteStream, ContentHash, Payload, Value};
 use crate::{Error, ErrorKind, Result, SequenceKey, XComKey};
@@ -297,8 +298,8 @@ impl Engine {
                 }
                 Stored::Offloaded(reference) => {
                     let verified = self.0.keys.verify(key, entry.version, entry.size, entry.hash, reference);
-                    let (store, codec) = (&reference.store, &reference.codec);
-                    away.push((place, entry, Object { key, version: entry.version, store, codec }));
+                    let Reference { store, codec, key_id, .. } = reference;
+                    away.push((place, entry, Object { key, version: entry.version, store, codec, key_id }));
                     verified.err().map(Err)
                 }
             });

@@ -217,7 +217,13 @@ impl Engine {
             let mut gone = Vec::with_capacity(loose.len());
             for object in loose {
                 let (key, version, store) = (&object.key, object.version, &*object.store);
-                match self.0.backends.of(store).purge(&Object { key, version, store, codec: "" }).await {
+                match self
+                    .0
+                    .backends
+                    .of(store)
+                    .purge(&Object { key, version, store, codec: "", key_id: "" })
+                    .await
+                {
                     Ok(()) => gone.push(object),
                     Err(error) => failure = failure.or(Some(error)),
                 }

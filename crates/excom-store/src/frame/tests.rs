@@ -50,7 +50,7 @@ const LAYOUTS: [Layout; 4] = [
 ];
 
 fn encode(plain: &[u8], piece: usize, layout: Layout) -> Vec<u8> {
-    drain(Encoder::new(stream(plain, piece), &keys(), &key("k"), version(1), layout).unwrap()).unwrap()
+    drain(Encoder::new(stream(plain, piece), &keys(), "k1", &key("k"), version(1), layout).unwrap()).unwrap()
 }
 
 fn decode_as(stored: &[u8], piece: usize, name: &str, at: i64) -> Result<Vec<u8>> {
@@ -140,7 +140,7 @@ fn what_is_encrypted_cannot_be_read() {
     // The same text at another place looks entirely different.
     let at = |version| {
         let (keys, layout) = (keys(), Layout { compress: false, encrypt: true });
-        drain(Encoder::new(stream(&plain, 99), &keys, &key("k"), version, layout).unwrap()).unwrap()
+        drain(Encoder::new(stream(&plain, 99), &keys, "k1", &key("k"), version, layout).unwrap()).unwrap()
     };
     let (one, two) = (at(version(1)), at(version(2)));
     let same = one.iter().zip(&two).skip(MAGIC.len() + 7).filter(|(a, b)| a == b).count();
@@ -155,7 +155,8 @@ fn the_vectors_of_the_description() {
     let (version, keys) = (version(0x0123_4567_89ab_cdef), SealKeys::new("k1", [7; 32]));
     for encrypt in [false, true] {
         let layout = Layout { compress: false, encrypt };
-        let stored = drain(Encoder::new(stream(b"[1,2]", 5), &keys, &key, version, layout).unwrap()).unwrap();
+        let stored =
+            drain(Encoder::new(stream(b"[1,2]", 5), &keys, "k1", &key, version, layout).unwrap()).unwrap();
         let hex: String = stored.iter().map(|byte| format!("{byte:02x}")).collect();
         assert!(description.contains(&format!("`{hex}`")), "{layout:?}: {hex}");
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use excom_core::backend::Object;
 use excom_core::seal::SealKeys;
+use excom_core::store::Side;
 use excom_core::value::ContentHash;
 use excom_core::{Error, ErrorKind, MetadataDb, Payload, Result, ValueStore, XComBackend};
 use excom_store::{Files, Offload, OffloadOptions, Process, ProcessOptions};
@@ -268,20 +269,18 @@ struct Looked {
 impl Elsewhere {
     /// The backend of an object's store, when the settings name it now.
     async fn find(&self, object: &Object<'_>) -> Result<Arc<dyn XComBackend>> {
-        let found = self.look(object.store)?;
-        match found {
-            Some(found) => Ok(found),
-            None => {
-                let place = place_of_store(&*self.db, object.store).await?;
-                let place = place.unwrap_or_else(|| "a place that nobody remembers".to_owned());
-                // An answer has no hints, so the message says what to do.
-                let what = format!(
-                    "{} is in {place}, the store `{}`, which is not in the settings; add its URL to [xcom] also_read",
-                    object.key, object.store
-                );
-                Err(Error::new(ErrorKind::Configuration, what))
-            }
+        let (store, _) = Side::split(object.store);
+        if let Some(found) = self.look(store)? {
+            return Ok(found);
         }
+        let place = place_of_store(&*self.db, store).await?;
+        let place = place.unwrap_or_else(|| "a place that nobody remembers".to_owned());
+        // An answer has no hints, so the message says what to do.
+        let what = format!(
+            "{} is in {place}, the store `{store}`, which is not in the settings; add its URL to [xcom] also_read",
+            object.key
+        );
+        Err(Error::new(ErrorKind::Configuration, what))
     }
 
     fn look(&self, store: &str) -> Result<Option<Arc<dyn XComBackend>>> {
@@ -335,6 +334,10 @@ impl XComBackend for Elsewhere {
             }
         }
         values
+    }
+
+    async fn key_of(&self, object: &Object<'_>) -> Result<Option<String>> {
+        self.find(object).await?.key_of(object).await
     }
 
     async fn purge(&self, object: &Object<'_>) -> Result<()> {
