@@ -46,12 +46,17 @@ impl Backends {
         has.or(self.elsewhere.as_ref()).unwrap_or(&self.current)
     }
 
-    /// Tells all of them that a task instance's XComs were cleared.
+    /// Tells all of them that a task instance's XComs were cleared; one that fails keeps it from no other.
     pub(super) async fn clear(&self, ti: &TaskInstanceKey) -> Result<()> {
+        let mut told = Ok(());
         for backend in self.all() {
-            backend.clear(ti).await?;
+            let failed = |error: Error| {
+                let what = format!("the backend `{}` was not told that {ti} was cleared", backend.name());
+                Error::new(error.kind(), what).because(error)
+            };
+            told = told.and(backend.clear(ti).await.map_err(failed));
         }
-        Ok(())
+        told
     }
 }
 

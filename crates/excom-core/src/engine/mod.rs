@@ -25,7 +25,7 @@ mod variables;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -50,7 +50,7 @@ use crate::clock::Clock;
 use crate::db::{DagRun, Filter, Health, LedgerRow, MetadataDb, Page, RunState, Scope, StartMode, Started};
 use crate::entry::{EntryInfo, PastEntry};
 use crate::seal::SealKeys;
-use crate::{Result, TaskInstanceKey, XComKey};
+use crate::{Error, Result, TaskInstanceKey, XComKey};
 
 /// The hard limit of values in the metadata database, in bytes, unless set otherwise: 1 MiB.
 pub const INLINE_HARD_LIMIT: u64 = 1 << 20;
@@ -111,6 +111,8 @@ struct Inner {
     declared: declared::Declared,
     /// When a step of pruning was done last.
     pruned: Mutex<Option<Timestamp>>,
+    /// The last backend that could not be told of a clear.
+    untold: Mutex<Option<Error>>,
 }
 
 impl fmt::Debug for Engine {
@@ -192,6 +194,7 @@ impl Builder {
             refusals: refusals::Tally::default(),
             declared: declared::Declared::default(),
             pruned: Mutex::default(),
+            untold: Mutex::default(),
             db: self.db,
             clock: self.clock,
             keys,
@@ -354,7 +357,7 @@ impl Engine {
     ) -> Result<Started> {
         let started = self.0.db.start_attempt(attempt, try_number, mode, self.0.clock.now()).await?;
         if started.cleared > 0 {
-            self.0.backends.clear(&attempt.ti).await?;
+            self.tell_cleared(&attempt.ti).await;
         }
         Ok(started)
     }
@@ -405,9 +408,16 @@ impl Engine {
         access::may_remove(caller, scope)?;
         let cleared = self.0.db.clear(caller, scope, self.0.clock.now()).await?;
         if cleared > 0 {
-            self.0.backends.clear(scope.ti()).await?;
+            self.tell_cleared(scope.ti()).await;
         }
         Ok(cleared)
+    }
+
+    /// Tells the backends of a clear. It stands whatever they say: what fails is told by the next upkeep.
+    async fn tell_cleared(&self, ti: &TaskInstanceKey) {
+        if let Err(error) = self.0.backends.clear(ti).await {
+            *self.0.untold.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
     }
 
     /// Deletes XComs with their history and bytes: what was deleted is gone. Not for tasks, which
