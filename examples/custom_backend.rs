@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use excom::config::Settings;
 use excom::core::EntryInfo;
-use excom::core::backend::{Object, Placement, collect};
+use excom::core::backend::{Object, collect};
 use excom::prelude::*;
 use excom::program::Program;
-use excom::{Engine, Error, ErrorKind, Payload, Result, TaskInstanceKey, Value, XComBackend, XComKey};
+use excom::{Engine, Error, ErrorKind, Payload, Result, TaskInstanceKey, Value, XComBackend};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// The store's id. References keep it, so it stays the same as long as there are values.
@@ -66,13 +66,6 @@ impl XComBackend for Tables {
 
     fn store(&self) -> Option<&str> {
         Some(STORE)
-    }
-
-    fn placement(&self, _: &XComKey, value: Option<&Value>) -> Placement<'_> {
-        match value {
-            Some(value) if value.size() <= self.threshold => Placement::Inline,
-            _ => Placement::Offload(STORE),
-        }
     }
 
     fn inline_limit(&self) -> u64 {

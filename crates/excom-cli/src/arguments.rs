@@ -134,8 +134,9 @@ fn gc() -> Command {
 
 fn migrate_values() -> Command {
     Command::new("migrate-values")
-        .about("Move values to where the selected backend puts them")
+        .about("Move values to where the selected backend puts them, or seal them with the current key")
         .arg(flag("dry-run", "Tell how many values would move, and change nothing"))
+        .arg(flag("reseal", "Seal what an older key sealed with the current one, where it is, instead of moving"))
         .arg(id("dag-id", "DAG", true))
         .arg(
             Arg::new("rate")
@@ -146,7 +147,8 @@ fn migrate_values() -> Command {
         )
         .after_help(
             "For after [core] xcom_backend, its store or [xcom] inline_limit was changed. Earlier versions move too,\n\
-             while their bytes are kept. Versions stay what they are, and each value is verified on its way.\n\n\
+             while their bytes are kept. Versions stay what they are, and each value is verified on its way.\n\
+             With --reseal for after `excom keys rotate`, so that `excom keys retire` can let the old key go.\n\n\
              It may run while tasks push and pull: a value that is replaced or cleared meanwhile is left alone.\n\
              Interrupted, it is run again; a value whose move was interrupted follows after [xcom] abandoned_after.\n\
              A value that cannot be moved is told, stays where it is, and makes the command fail at its end.",

@@ -7,12 +7,14 @@ mod access;
 mod orphans;
 mod round_trip;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use excom::config::{Backend, Settings, Spec, find};
-use excom::core::db::{Health, Occupied};
+use excom::core::db::Health;
 use excom::core::engine::Offload;
-use excom::embedded::Home;
+use excom::core::store::Side;
+use excom::embedded::{self, Home};
 use excom::{Engine, Error};
 use serde_json::{Value as Json, json};
 
@@ -197,17 +199,25 @@ async fn entries(engine: &Engine, health: &Health) -> Check {
     };
     let data = json!({"entries": health.entries, "places": places});
     let current = engine.backend().store();
-    let elsewhere = |place: &&Occupied| place.store.is_some() && place.store.as_deref() != current;
-    let told: Vec<String> = places
-        .iter()
-        .filter(elsewhere)
-        .map(|place| {
-            let id = place.store.as_deref().unwrap_or_default();
-            let backend = engine.backends().find(|backend| backend.store() == Some(id));
-            let place_of = backend.map_or_else(|| format!("`{id}`"), ToString::to_string);
-            format!("{} in {place_of}", text::number(place.entries))
-        })
-        .collect();
+    // Both sides of a store are one place.
+    let mut elsewhere = BTreeMap::<&str, u64>::new();
+    for place in &places {
+        let id = place.store.as_deref().map(|store| Side::split(store).0);
+        if let Some(id) = id.filter(|_| id != current) {
+            *elsewhere.entry(id).or_default() += place.entries;
+        }
+    }
+    let mut told = Vec::new();
+    for (id, entries) in elsewhere {
+        let shown = match engine.backends().find(|backend| backend.store() == Some(id)) {
+            Some(backend) => backend.to_string(),
+            None => match embedded::place_of_store(&**engine.db(), id).await {
+                Ok(Some(place)) => format!("{place}, which is not in the settings"),
+                _ => format!("`{id}`"),
+            },
+        };
+        told.push(format!("{} in {shown}", text::number(entries)));
+    }
     if told.is_empty() {
         return Check::fine("entries", format!("{total}, all written with this backend"), data);
     }

@@ -1,7 +1,7 @@
 //! `excom keys`: the secret keys, by their fingerprints.
 
-use clap::{ArgMatches, Command};
-use excom::embedded;
+use clap::{Arg, ArgMatches, Command};
+use excom::embedded::{self, Home};
 use serde_json::json;
 
 use crate::context::{self, Context};
@@ -18,11 +18,21 @@ pub(crate) fn command() -> Command {
             "What was sealed before stays readable, and running programs find the new key by themselves.\n\
                  Keys that [seal] keys names are rotated there: the new one's source goes in front.",
         ))
+        .subcommand(
+            Command::new("retire")
+                .about("Let an old key go that seals nothing any more")
+                .arg(Arg::new("id").value_name("ID").required(true).help("The key, by its fingerprint"))
+                .after_help(
+                    "It is refused while a stored value is sealed with the key; `excom migrate-values --reseal` \
+                     seals them with the\ncurrent one. From the first time on, no process seals anything with it.",
+                ),
+        )
 }
 
 pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
-    let rotated = match matches.subcommand_name() {
-        Some("rotate") => {
+    let rotated = match matches.subcommand() {
+        Some(("retire", matches)) => return retire(context, matches, output).await,
+        Some(("rotate", _)) => {
             // An engine that opens knows all keys of the database, so none is left behind.
             context.engine()?.close().await?;
             Some(embedded::rotate_keys(&context.settings()?)?)
@@ -42,4 +52,21 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     }
     context::close(&engine, output).await;
     Ok(())
+}
+
+async fn retire(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
+    let id = matches.get_one::<String>("id").map_or("", String::as_str);
+    let (engine, settings) = (context.engine()?, context.settings()?);
+    let retired = embedded::retire_key(&engine, &settings, id).await;
+    context::close(&engine, output).await;
+    let removed = retired?;
+    if output.json() {
+        return output.document(&json!({"retired": id, "removed": removed}));
+    }
+    if removed {
+        output.line(&format!("{id}   retired, and removed from {}", Home::of(&settings).seal_key().display()))
+    } else {
+        let origin = settings.seal.keys.origin();
+        output.line(&format!("{id}   retired; its source in [seal] keys (from {origin}) may go"))
+    }
 }

@@ -7,9 +7,8 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
+use excom::XComBackend;
 use excom::core::EntryInfo;
-use excom::core::backend::Placement;
-use excom::{Value, XComBackend, XComKey};
 
 /// Keeps every value in the metadata database, and shows none in lists.
 #[derive(Debug)]
@@ -24,10 +23,6 @@ impl fmt::Display for Discreet {
 impl XComBackend for Discreet {
     fn name(&self) -> &'static str {
         "discreet"
-    }
-
-    fn placement(&self, _: &XComKey, _: Option<&Value>) -> Placement<'_> {
-        Placement::Inline
     }
 
     fn inline_limit(&self) -> u64 {

@@ -9,6 +9,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::entry::{EntryInfo, Version};
+use crate::store::Side;
 use crate::together::at_once;
 use crate::value::{Payload, Value};
 use crate::{Error, ErrorKind, ObjectName, Result, TaskInstanceKey, ValueStore, XComKey};
@@ -32,24 +33,27 @@ pub struct Object<'a> {
     pub key: &'a XComKey,
     /// Which version.
     pub version: Version,
-    /// The store's id.
+    /// The store's id, and its [`Side`].
     pub store: &'a str,
     /// How the bytes are laid out: what [`XComBackend::serialize_value`] returned; empty where that is
     /// not known yet, or does not matter.
     pub codec: &'a str,
+    /// The key that seals it; empty where that is not known yet, or does not matter.
+    pub key_id: &'a str,
 }
 
 impl Object<'_> {
-    /// The object's name, derived from its key and version.
+    /// The object's name, derived from its key and version, and the side of the store.
     pub fn name(&self) -> ObjectName {
-        ObjectName::of(self.key, self.version)
+        ObjectName::on(Side::split(self.store).1, self.key, self.version)
     }
 }
 
 /// An interchangeable part that decides where values live.
 ///
 /// The default methods keep every value in the metadata database; a backend that offloads overrides
-/// [`store`](XComBackend::store), [`serialize_value`](XComBackend::serialize_value),
+/// [`store`](XComBackend::store), after which values over [`inline_limit`](XComBackend::inline_limit) go there,
+/// [`serialize_value`](XComBackend::serialize_value),
 /// [`deserialize_value`](XComBackend::deserialize_value) and [`purge`](XComBackend::purge).
 #[async_trait]
 pub trait XComBackend: Send + Sync + fmt::Debug + fmt::Display {
@@ -68,7 +72,10 @@ pub trait XComBackend: Send + Sync + fmt::Debug + fmt::Display {
 
     /// Where a value goes. It is unknown when a stream is longer than the engine looked ahead; then
     /// [`Placement::Inline`] is refused by the inline limit.
-    fn placement(&self, key: &XComKey, value: Option<&Value>) -> Placement<'_>;
+    fn placement(&self, _key: &XComKey, value: Option<&Value>) -> Placement<'_> {
+        let over = value.is_none_or(|value| value.size() > self.inline_limit());
+        self.store().filter(|_| over).map_or(Placement::Inline, Placement::Offload)
+    }
 
     /// The largest value, in bytes, that [`placement`](XComBackend::placement) puts inline; how far
     /// the engine looks ahead into a stream.
@@ -77,6 +84,16 @@ pub trait XComBackend: Send + Sync + fmt::Debug + fmt::Display {
     /// The name of the layout in which it stores values now; empty when it never does.
     fn codec(&self) -> &str {
         ""
+    }
+
+    /// The id of the key that an object is sealed with, by a backend that seals what it stores with the engine's
+    /// keys: that of [`Object::key_id`]. Such an object is written anew, on the other side of its store, when its
+    /// key is replaced; of any other only the reference is sealed anew.
+    ///
+    /// # Errors
+    /// As [`deserialize_value`](XComBackend::deserialize_value).
+    async fn key_of(&self, _object: &Object<'_>) -> Result<Option<String>> {
+        Ok(None)
     }
 
     /// Stores an offloaded value, durably, and tells its codec. The engine has noted the intent
@@ -167,10 +184,6 @@ impl fmt::Display for Database {
 impl XComBackend for Database {
     fn name(&self) -> &'static str {
         "database"
-    }
-
-    fn placement(&self, _: &XComKey, _: Option<&Value>) -> Placement<'_> {
-        Placement::Inline
     }
 
     fn inline_limit(&self) -> u64 {

@@ -242,6 +242,14 @@ pub struct LooseObject {
     pub since: Timestamp,
 }
 
+/// The mark of a key that is to seal nothing any more. Whoever seals looks for it after noting an intent.
+pub fn retired_key(id: &str) -> String {
+    format!("{RETIRED_KEYS}{id}")
+}
+
+/// What the names of marks of retired keys begin with; their ids are behind it.
+pub const RETIRED_KEYS: &str = "retired_key/";
+
 /// A version whose bytes are kept, without them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
@@ -257,6 +265,13 @@ pub struct Kept {
     pub hash: ContentHash,
     /// Where the bytes are; none when they are in the metadata database.
     pub reference: Option<Reference>,
+}
+
+impl Kept {
+    /// The key that seals it; none when nothing does.
+    pub fn key_id(&self) -> Option<&Arc<str>> {
+        self.reference.as_ref().map(|reference| &reference.key_id)
+    }
 }
 
 /// Where a look through all rows of a kind goes on. What it holds is the database's own.
@@ -619,8 +634,12 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
 
     /// Puts a version's bytes where they were moved to, in one step, while it still is what was found. An object
     /// that is left becomes loose and may go at once; one that was written needs its intent, and takes it away.
-    /// `false` when it is something else by now, or the intent is gone; then nothing changes.
+    /// What stays in its store, and on its side, is only sealed anew. `false` when it is something else by now, the
+    /// intent is gone, or the key that seals it is [retired](retired_key); then nothing changes.
     async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool>;
+
+    /// Objects that are about to be written, by pushes and moves that are under way or were interrupted.
+    async fn intents(&self) -> Result<Vec<LooseObject>>;
 
     /// Takes over loose objects for removal: those to be purged, and intents from before a moment,
     /// whose pushes can then no longer succeed. At most so many.

@@ -20,7 +20,7 @@ use crate::{Error, ErrorKind, Result, XComKey};
 /// What an entry keeps of bytes that are in a value store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
-    /// Which store: its id in the configuration.
+    /// Which store: its id in the configuration, and its side.
     pub store: Arc<str>,
     /// How the bytes are laid out there, such as `frames-1`.
     pub codec: Arc<str>,
@@ -151,12 +151,8 @@ impl SealKeys {
 
     /// Keys that can be loaded again: when a key is wanted that is not there, another process may have begun to
     /// use a new one.
-    ///
-    /// # Errors
-    /// Whatever the source reports when it is asked first.
-    pub fn from_source(source: impl Fn() -> Result<Ring> + Send + Sync + 'static) -> Result<Self> {
-        let ring = RwLock::new(source()?);
-        Ok(Self(Arc::new(Shared { ring, source: Some(Box::new(source)) })))
+    pub fn from_source(first: Ring, source: impl Fn() -> Result<Ring> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Shared { ring: RwLock::new(first), source: Some(Box::new(source)) }))
     }
 
     fn ring(&self) -> Ring {
@@ -198,13 +194,33 @@ impl SealKeys {
         Some(Cipher { aead: Aes256GcmSiv::new(key.as_bytes().into()), scope })
     }
 
+    /// Loads the keys again, and tells the id of the current one.
+    ///
+    /// # Errors
+    /// Whatever the source reports; then the keys are as before.
+    pub fn renew(&self) -> Result<Arc<str>> {
+        if let Some(source) = &self.0.source {
+            *self.0.ring.write().unwrap_or_else(PoisonError::into_inner) = source()?;
+        }
+        Ok(self.current_id())
+    }
+
     /// Seals where and what an offloaded value is.
-    pub fn seal(&self, key: &XComKey, what: &Sealed<'_>) -> Reference {
-        let (key_id, mac) = {
-            let ring = self.0.ring.read().unwrap_or_else(PoisonError::into_inner);
-            (ring.current.clone(), ring.keys[&ring.current].reference.mac(&what.parts(key, &ring.current)))
-        };
-        Reference { store: what.store.into(), codec: what.codec.into(), mac: hex(mac.as_bytes()), key_id }
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] when the key is not here.
+    pub fn seal(&self, key: &XComKey, what: &Sealed<'_>) -> Result<Reference> {
+        let mac = self.derive(what.key_id, Purpose::Reference).ok_or_else(|| {
+            let message = format!("{key} is to be sealed with key `{}`, which is not loaded", what.key_id);
+            Error::new(ErrorKind::Configuration, message)
+                .hint(format!("add key `{}` to the keys", what.key_id))
+        })?;
+        Ok(Reference {
+            store: what.store.into(),
+            codec: what.codec.into(),
+            mac: hex(mac.mac(&what.parts(key)).as_bytes()),
+            key_id: what.key_id.into(),
+        })
     }
 
     /// Checks a reference against the entry that holds it.
@@ -231,8 +247,8 @@ impl SealKeys {
                 self.ids().join(", ")
             )));
         };
-        let what = Sealed { version, size, hash, store: &reference.store, codec: &reference.codec };
-        let expected = mac.mac(&what.parts(key, &reference.key_id));
+        let Reference { store, codec, key_id, .. } = reference;
+        let expected = mac.mac(&Sealed { version, size, hash, store, codec, key_id }.parts(key));
         let found = unhex(&reference.mac);
         // blake3::Hash compares in constant time.
         if found.is_some_and(|found| expected == blake3::Hash::from_bytes(found)) {
@@ -276,21 +292,23 @@ pub struct Sealed<'a> {
     pub size: u64,
     /// Checksum of the value.
     pub hash: ContentHash,
-    /// Which store.
+    /// Which store, and which side of it.
     pub store: &'a str,
     /// How the bytes are laid out.
     pub codec: &'a str,
+    /// Which key seals it.
+    pub key_id: &'a str,
 }
 
 impl Sealed<'_> {
-    fn parts(&self, key: &XComKey, key_id: &str) -> Vec<u8> {
+    fn parts(&self, key: &XComKey) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(160);
         scope(&mut bytes, key, self.version);
         part(&mut bytes, &self.size.to_le_bytes());
         part(&mut bytes, &self.hash.0.to_le_bytes());
         part(&mut bytes, self.store.as_bytes());
         part(&mut bytes, self.codec.as_bytes());
-        part(&mut bytes, key_id.as_bytes());
+        part(&mut bytes, self.key_id.as_bytes());
         bytes
     }
 }
@@ -407,8 +425,8 @@ mod tests {
         let key = XComKey::new("weather", "manual__2026-11-21T10:00:00", "read", 3, "rows").unwrap();
         let version = Version::from_code(0x0123_4567_89ab_cdef).unwrap();
         let (size, hash) = (5, ContentHash(0x1122_3344_5566_7788));
-        let what = Sealed { version, size, hash, store: "files", codec: "frames-1" };
-        let mac = SealKeys::new("k1", [7; 32]).seal(&key, &what).mac;
+        let what = Sealed { version, size, hash, store: "files", codec: "frames-1", key_id: "k1" };
+        let mac = SealKeys::new("k1", [7; 32]).seal(&key, &what).unwrap().mac;
         assert!(description.contains(&format!("`{mac}`")), "{mac}");
     }
 
@@ -417,8 +435,9 @@ mod tests {
         let keys = SealKeys::new("k1", [1; 32]);
         let version = Version::new("2026-11-21T10:00:00Z".parse().unwrap(), 1);
         let (size, hash) = (10, ContentHash(5));
-        let what = Sealed { version, size, hash, store: "files", codec: "frames-1" };
-        let reference = keys.seal(&key("t"), &what);
+        let what = Sealed { version, size, hash, store: "files", codec: "frames-1", key_id: "k1" };
+        let reference = keys.seal(&key("t"), &what).unwrap();
+        assert!(keys.seal(&key("t"), &Sealed { key_id: "k2", ..what }).is_err());
         assert!(keys.verify(&key("t"), version, size, hash, &reference).is_ok());
 
         let altered = |result: Result<()>| assert_eq!(result.unwrap_err().kind(), ErrorKind::Corrupt);
@@ -442,7 +461,8 @@ mod tests {
     fn keys_are_loaded_again_when_one_is_wanted_that_is_new() {
         let ring = Arc::new(RwLock::new(Ring::new("k1", [1; 32])));
         let source = ring.clone();
-        let keys = SealKeys::from_source(move || Ok(source.read().unwrap().clone())).unwrap();
+        let keys =
+            SealKeys::from_source(Ring::new("k1", [1; 32]), move || Ok(source.read().unwrap().clone()));
         let clone = keys.clone();
         assert!(keys.derive("k2", Purpose::Frame).is_none());
         *ring.write().unwrap() = Ring::new("k2", [2; 32]).with_old("k1", [1; 32]);

@@ -61,6 +61,54 @@ pub trait ValueStore: Send + Sync + fmt::Debug + fmt::Display {
 /// How many objects are asked for at the same time, by stores that are asked for one at a time.
 const GETS_AT_ONCE: usize = 32;
 
+/// Which of the two objects that a version may have in a store. Objects are immutable, so what is sealed anew is
+/// written on the other side, and then the one before goes.
+///
+/// What names a store for a version, such as a reference, has the store's id for the first side, and the id with
+/// `/2` behind it for the second.
+///
+/// ```
+/// use excom_core::store::Side;
+///
+/// let (id, side) = Side::split("files/2");
+/// assert_eq!((id, side), ("files", Side::Second));
+/// assert_eq!(side.other().of("files"), "files");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Where every push goes; the name ends in the version.
+    First,
+    /// The name ends in the version and `-2`.
+    Second,
+}
+
+const SECOND_STORE: &str = "/2";
+const SECOND_NAME: &str = "-2";
+
+impl Side {
+    /// A store's id, and the side that is named with it.
+    pub fn split(store: &str) -> (&str, Self) {
+        store.strip_suffix(SECOND_STORE).map_or((store, Self::First), |id| (id, Self::Second))
+    }
+
+    /// The side as it is named with a store's id.
+    pub fn of(self, id: &str) -> String {
+        match self {
+            Self::First => id.to_owned(),
+            Self::Second => format!("{id}{SECOND_STORE}"),
+        }
+    }
+
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
 /// The name of a stored object: `dag/run/task/map_index/key/version`, each part escaped.
 ///
 /// The escaping is reversible: letters, digits, `_`, `-` and inner `.` stay, every other byte becomes
@@ -83,6 +131,11 @@ const LONGEST_PART: usize = 200;
 impl ObjectName {
     /// The name of one version of an XCom.
     pub fn of(key: &XComKey, version: Version) -> Self {
+        Self::on(Side::First, key, version)
+    }
+
+    /// The name of one version of an XCom on a side of a store.
+    pub fn on(side: Side, key: &XComKey, version: Version) -> Self {
         use std::fmt::Write as _;
         let mut name = String::with_capacity(128);
         for part in [&key.ti.dag_id, &key.ti.run_id, &key.ti.task_id] {
@@ -92,6 +145,9 @@ impl ObjectName {
         let _ = write!(name, "{}/", key.ti.map_index);
         escape(&mut name, &key.key);
         let _ = write!(name, "/{version}");
+        if side == Side::Second {
+            name.push_str(SECOND_NAME);
+        }
         Self(name.into())
     }
 
@@ -102,7 +158,13 @@ impl ObjectName {
 
     /// The version that the name ends with; none for what is no object of an XCom.
     pub fn version(&self) -> Option<Version> {
-        self.0.rsplit('/').next()?.parse().ok()
+        let last = self.0.rsplit('/').next()?;
+        last.strip_suffix(SECOND_NAME).unwrap_or(last).parse().ok()
+    }
+
+    /// The side of the store that the name is on.
+    pub fn side(&self) -> Side {
+        if self.0.ends_with(SECOND_NAME) { Side::Second } else { Side::First }
     }
 
     /// The key and version that the name was made of; none for a name that was shortened, and for what is no
@@ -113,7 +175,7 @@ impl ObjectName {
         let (dag, run, task) = (unescape(dag)?, unescape(run)?, unescape(task)?);
         let key = XComKey::new(dag, run, task, map_index.parse().ok()?, unescape(key)?).ok()?;
         let version = self.version()?;
-        (Self::of(&key, version) == *self).then_some((key, version))
+        (Self::on(self.side(), &key, version) == *self).then_some((key, version))
     }
 
     /// The name as text, its parts separated by `/`.
@@ -180,8 +242,12 @@ mod tests {
     use super::*;
 
     fn name(parts: &(String, String, String, i32, String)) -> ObjectName {
+        name_on(Side::First, parts)
+    }
+
+    fn name_on(side: Side, parts: &(String, String, String, i32, String)) -> ObjectName {
         let key = XComKey::new(&*parts.0, &*parts.1, &*parts.2, parts.3, &*parts.4).unwrap();
-        ObjectName::of(&key, Version::from_code(1).unwrap())
+        ObjectName::on(side, &key, Version::from_code(1).unwrap())
     }
 
     fn part() -> impl Strategy<Value = String> {
@@ -199,10 +265,14 @@ mod tests {
 
         #[test]
         fn a_name_tells_its_key(a in (part(), part(), part(), -1..2i32, part())) {
-            let (name, key) = (name(&a), XComKey::new(&*a.0, &*a.1, &*a.2, a.3, &*a.4).unwrap());
-            let shortened = name.as_str().contains('~');
-            let told = (!shortened).then(|| (key, Version::from_code(1).unwrap()));
-            prop_assert_eq!(name.parse(), told, "{}", name);
+            let key = XComKey::new(&*a.0, &*a.1, &*a.2, a.3, &*a.4).unwrap();
+            for side in [Side::First, Side::Second] {
+                let name = name_on(side, &a);
+                let shortened = name.as_str().contains('~');
+                let told = (!shortened).then(|| (key.clone(), Version::from_code(1).unwrap()));
+                prop_assert_eq!(name.parse(), told, "{}", name);
+                prop_assert_eq!((name.side(), name.version()), (side, Version::from_code(1)));
+            }
         }
 
         #[test]

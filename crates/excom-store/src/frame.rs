@@ -14,6 +14,7 @@
 //! Frames cut, swapped, repeated or moved to another key or version do not verify, and an object that
 //! ends before its last frame is truncated.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -108,19 +109,19 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Frames for one version of an XCom, sealed with the current key.
+    /// Frames for one version of an XCom, sealed with one of the keys.
     ///
     /// # Errors
-    /// `Configuration` when the keys hold no current key.
+    /// `Configuration` when the keys do not have it.
     pub fn new(
         plain: ByteStream,
         keys: &SealKeys,
+        id: &str,
         key: &XComKey,
         version: Version,
         layout: Layout,
     ) -> Result<Self> {
-        let id = keys.current_id();
-        let scope = Scope::of(keys, &id, key, version)?;
+        let scope = Scope::of(keys, id, key, version)?;
         let length = u8::try_from(id.len())
             .map_err(|_| Error::new(ErrorKind::Configuration, "the seal key's id is over 255 bytes"))?;
         let mut out = BytesMut::from(&MAGIC[..]);
@@ -202,12 +203,45 @@ impl Stream for Encoder {
     }
 }
 
+/// The id of the key that an object says it is sealed with. The name is for messages.
+///
+/// # Errors
+/// `Corrupt` when it does not begin like an object; the stream's own.
+pub async fn key_of(mut stored: ByteStream, name: &ObjectName) -> Result<String> {
+    let mut begin = BytesMut::new();
+    loop {
+        if let Some((id, _)) = beginning(&begin, name)? {
+            return Ok(id);
+        }
+        match poll_fn(|cx| stored.as_mut().poll_next(cx)).await {
+            Some(piece) => begin.extend_from_slice(&piece?),
+            None => return Err(corrupt(name, "it is truncated: it ends before its first frame")),
+        }
+    }
+}
+
+/// The key's id and the length of what is before the first frame; none while more bytes are needed.
+fn beginning(bytes: &[u8], name: &ObjectName) -> Result<Option<(String, usize)>> {
+    let Some(&length) = bytes.get(MAGIC.len()) else { return Ok(None) };
+    if bytes[..MAGIC.len()] != MAGIC {
+        return Err(corrupt(name, "it does not begin like a value of this format"));
+    }
+    let end = MAGIC.len() + 1 + length as usize;
+    let id = bytes.get(MAGIC.len() + 1..end);
+    Ok(id.map(|id| (String::from_utf8_lossy(id).into_owned(), end)))
+}
+
+fn corrupt(name: &ObjectName, what: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("object {name}: {what}"))
+}
+
 /// An object's bytes as the value's: a stream of verified pieces.
 pub struct Decoder {
     stored: ByteStream,
     keys: SealKeys,
     key: XComKey,
     version: Version,
+    name: ObjectName,
     scope: Option<Scope>,
     index: u64,
     buffer: BytesMut,
@@ -223,28 +257,19 @@ enum State {
 }
 
 impl Decoder {
-    /// Reads an object that was written for one version of an XCom.
-    pub fn new(stored: ByteStream, keys: SealKeys, key: XComKey, version: Version) -> Self {
+    /// Reads an object that was written for one version of an XCom. The name is for messages.
+    pub fn new(stored: ByteStream, keys: SealKeys, key: XComKey, version: Version, name: ObjectName) -> Self {
         let (scope, state) = (None, State::Frames);
-        Self { stored, keys, key, version, scope, index: 0, buffer: BytesMut::new(), state }
+        Self { stored, keys, key, version, name, scope, index: 0, buffer: BytesMut::new(), state }
     }
 
     fn corrupt(&self, what: &str) -> Error {
-        let name = ObjectName::of(&self.key, self.version);
-        Error::new(ErrorKind::Corrupt, format!("object {name}: {what}"))
+        corrupt(&self.name, what)
     }
 
     /// The beginning of the object; none while more bytes are needed.
     fn begin(&mut self) -> Result<Option<()>> {
-        let Some(&length) = self.buffer.get(MAGIC.len()) else { return Ok(None) };
-        if self.buffer[..MAGIC.len()] != MAGIC {
-            return Err(self.corrupt("it does not begin like a value of this format"));
-        }
-        let end = MAGIC.len() + 1 + length as usize;
-        if self.buffer.len() < end {
-            return Ok(None);
-        }
-        let id = String::from_utf8_lossy(&self.buffer[MAGIC.len() + 1..end]).into_owned();
+        let Some((id, end)) = beginning(&self.buffer, &self.name)? else { return Ok(None) };
         self.scope = Some(Scope::of(&self.keys, &id, &self.key, self.version)?);
         self.buffer.advance(end);
         Ok(Some(()))

@@ -7,12 +7,13 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use excom_core::backend::{Object, Placement};
+use excom_core::backend::Object;
 use excom_core::seal::SealKeys;
-use excom_core::{ByteStream, Error, ErrorKind, Payload, Result, Value, ValueStore, XComBackend, XComKey};
+use excom_core::store::Side;
+use excom_core::{ByteStream, Error, ErrorKind, ObjectName, Payload, Result, ValueStore, XComBackend};
 use futures_core::Stream;
 
-use crate::frame::{CODEC, Decoder, Encoder, Layout};
+use crate::frame::{self, CODEC, Decoder, Encoder, Layout};
 
 /// What an [`Offload`] backend is set to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,14 +49,14 @@ impl Offload {
         Self { store, keys, options }
     }
 
-    fn decoded(&self, object: &Object<'_>, stored: ByteStream) -> Payload {
+    fn decoded(&self, object: &Object<'_>, name: ObjectName, stored: ByteStream) -> Payload {
         let (keys, key) = (self.keys.clone(), object.key.clone());
-        Payload::Stream(Box::pin(Decoder::new(stored, keys, key, object.version)))
+        Payload::Stream(Box::pin(Decoder::new(stored, keys, key, object.version, name)))
     }
 
     fn mine(&self, object: &Object<'_>) -> Result<()> {
         let known = object.codec.is_empty() || object.codec == CODEC;
-        if object.store == self.store.id() && known {
+        if Side::split(object.store).0 == self.store.id() && known {
             return Ok(());
         }
         Err(Error::new(
@@ -93,19 +94,18 @@ impl XComBackend for Offload {
         Some(&*self.store)
     }
 
-    fn placement(&self, _: &XComKey, value: Option<&Value>) -> Placement<'_> {
-        match value {
-            Some(value) if value.size() <= self.options.threshold => Placement::Inline,
-            _ => Placement::Offload(self.store.id()),
-        }
-    }
-
     fn inline_limit(&self) -> u64 {
         self.options.threshold
     }
 
     fn codec(&self) -> &str {
         CODEC
+    }
+
+    async fn key_of(&self, object: &Object<'_>) -> Result<Option<String>> {
+        self.mine(object)?;
+        let name = object.name();
+        frame::key_of(self.store.get(&name).await?, &name).await.map(Some)
     }
 
     async fn serialize_value(&self, object: &Object<'_>, value: Payload) -> Result<String> {
@@ -121,15 +121,18 @@ impl XComBackend for Offload {
             }
         };
         let layout = Layout { compress, encrypt: self.options.encrypt };
-        let frames = Encoder::new(plain, &self.keys, object.key, object.version, layout)?;
+        let current = self.keys.current_id();
+        let key_id = if object.key_id.is_empty() { &*current } else { object.key_id };
+        let frames = Encoder::new(plain, &self.keys, key_id, object.key, object.version, layout)?;
         self.store.create(&object.name(), Box::pin(frames)).await?;
         Ok(CODEC.to_owned())
     }
 
     async fn deserialize_value(&self, object: &Object<'_>) -> Result<Payload> {
         self.mine(object)?;
-        let stored = self.store.get(&object.name()).await?;
-        Ok(self.decoded(object, stored))
+        let name = object.name();
+        let stored = self.store.get(&name).await?;
+        Ok(self.decoded(object, name, stored))
     }
 
     async fn deserialize_values(&self, objects: &[Object<'_>]) -> Vec<Result<Payload>> {
@@ -140,12 +143,13 @@ impl XComBackend for Offload {
                 mine.push(object.name());
             }
         }
-        let mut stored = self.store.get_many(&mine).await.into_iter();
+        let stored = self.store.get_many(&mine).await;
+        let mut stored = mine.into_iter().zip(stored);
         let untold = || Error::new(ErrorKind::Other, "the store told nothing of the object");
         let decode = |(object, refused): (&Object<'_>, Result<()>)| {
             refused?;
-            let stored = stored.next().ok_or_else(untold)??;
-            Ok(self.decoded(object, stored))
+            let (name, stored) = stored.next().ok_or_else(untold)?;
+            Ok(self.decoded(object, name, stored?))
         };
         objects.iter().zip(refused).map(decode).collect()
     }

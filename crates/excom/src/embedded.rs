@@ -19,9 +19,10 @@ use excom_db::sqlite;
 use excom_store::Files;
 
 pub use clock::SystemClock;
-pub use keys::rotate_keys;
+pub use keys::{retire_key, rotate_keys};
 
 use self::stores::Stores;
+pub use self::stores::place_of_store;
 use crate::config::Settings;
 
 /// The mark under which the database remembers the seal key's fingerprint.
@@ -136,15 +137,15 @@ fn assemble(settings: &Settings, access: Access) -> Result<Engine> {
     let home = Home::of(settings);
     let read_only = access == Access::Read;
     let options = sqlite::Options { durability: *settings.database.durability, read_only };
-    let db = Arc::new(sqlite::Db::open(&home.database(), options)?);
+    let db: Arc<dyn MetadataDb> = Arc::new(sqlite::Db::open(&home.database(), options)?);
     let keys = keys::load(&*db, settings, read_only)?;
-    let stores = Stores::open(&*db, settings, &keys, read_only)?;
+    let stores = Stores::open(&db, settings, &keys, read_only)?;
     let mut rules = engine::Settings::from(settings);
     if read_only {
         rules.ledger = Ledger::Off;
     }
-    let builder =
-        Engine::builder(db, Arc::new(SystemClock)).backend(stores.current).keys(keys).settings(rules);
+    let builder = Engine::builder(db, Arc::new(SystemClock)).settings(rules).keys(keys);
+    let builder = builder.backend(stores.current).elsewhere(stores.elsewhere);
     let builder = stores.others.into_iter().fold(builder, engine::Builder::reading);
     Ok(builder.variable_overrides(settings.variable_overrides.clone()).build())
 }

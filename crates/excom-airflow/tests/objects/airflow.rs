@@ -105,6 +105,7 @@ fn push(backend: AirflowObjects, name: &str, value: Payload) -> Value {
     let key = pusher(name).return_value();
     let receipt = pollster::block_on(engine.push(&Caller::user("ana"), &key, value)).unwrap();
     assert!(receipt.offloaded);
-    let object = Object { key: &key, version: receipt.version, store: "files", codec: backend.codec() };
+    let object =
+        Object { key: &key, version: receipt.version, store: "files", codec: backend.codec(), key_id: "" };
     backend.reference(&object).unwrap()
 }

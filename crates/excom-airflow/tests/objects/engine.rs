@@ -50,7 +50,7 @@ impl House {
 
     /// What Airflow's database would hold.
     fn reference(&self, key: &XComKey, version: Version) -> String {
-        let object = Object { key, version, store: "files", codec: self.backend.codec() };
+        let object = Object { key, version, store: "files", codec: self.backend.codec(), key_id: "" };
         self.backend.reference(&object).unwrap().get().unwrap()
     }
 
@@ -244,7 +244,7 @@ fn a_repeated_push_is_one_object() {
         let (key, version, caller) = (key("t"), Version::from_code(7).unwrap(), Caller::user("ana"));
         pollster::block_on(async {
             // The object of a push that was interrupted before its entry.
-            let object = Object { key: &key, version, store: store.id(), codec: "" };
+            let object = Object { key: &key, version, store: store.id(), codec: "", key_id: "" };
             backend.serialize_value(&object, value().into()).await.unwrap();
             let receipt = engine.push_version(&caller, &key, version, value().into()).await.unwrap();
             assert!(!receipt.already);

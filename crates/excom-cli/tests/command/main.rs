@@ -9,6 +9,7 @@ mod garbage;
 mod instances;
 mod migrate;
 mod names;
+mod operating;
 mod pages;
 mod places;
 mod pull;

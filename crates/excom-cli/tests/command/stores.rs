@@ -135,3 +135,60 @@ fn a_rotated_key_leaves_everything_readable() {
     shell.file("excom.toml", "seal.keys = ['env:KEY']\n");
     shell.run(&["keys", "rotate"]).contains(1, &["KEY, which [seal] keys names, is not set"]);
 }
+
+#[test]
+fn an_old_key_goes_when_nothing_is_sealed_with_it() {
+    let shell = Shell::new();
+    push(&shell, "k", "o");
+    push(&shell, "k", "n");
+    let current = |told: Told| told.json()["current"].as_str().unwrap().to_owned();
+    let old = current(shell.run(&["keys", "list", "--json"]));
+    shell.run(&["keys", "retire", &old]).contains(1, &["is the current one", "rotate the keys first"]);
+    let new = current(shell.run(&["keys", "rotate", "--json"]));
+    shell.run(&["keys", "retire", "none"]).contains(1, &["there is no key `none`", &old, &new]);
+    let refused = format!("the key `{old}` still seals stored values: 2, with earlier versions");
+    shell.run(&["keys", "retire", &old]).contains(1, &[&refused, "migrate-values --reseal"]);
+
+    let reseal = |more: &[&str]| shell.run(&[&["migrate-values", "--reseal"], more].concat()).out;
+    assert_eq!(
+        reseal(&["--dry-run"]),
+        "looked at 2 versions: 2 values, 195.3 KiB, would be sealed anew; nothing changed\n"
+    );
+    assert_eq!(reseal(&[]), "looked at 2 versions: 2 values, 195.3 KiB, sealed anew\n");
+    assert_eq!(reseal(&[]), "looked at 2 versions: all that are sealed are so with the current key\n");
+    let told = shell.run(&["keys", "retire", &old]);
+    assert!(told.out.starts_with(&format!("{old}   retired, and removed from ")), "{told:?}");
+    let key = std::fs::read_to_string(shell.home().join("seal.key")).unwrap();
+    assert_eq!(key.lines().count(), 1);
+    pulled(&shell, "k", "n");
+    assert_eq!(files(&shell.home().join("values")), 2);
+    assert_eq!(shell.run(&["migrate-values"]).code, 0);
+    shell.run(&["gc", "--older-than", "0s"]).contains(0, &[]);
+    assert_eq!(shell.run(&["doctor"]).code, 0);
+
+    // A process that begins with nothing newer is refused.
+    std::fs::write(shell.home().join("seal.key"), format!("{}\n{key}", "ab".repeat(32))).unwrap();
+    let newest = current(shell.run(&["keys", "list", "--json"]));
+    reseal(&[]);
+    std::fs::write(shell.home().join("seal.key"), format!("{key}{}\n", "ab".repeat(32))).unwrap();
+    assert_eq!(current(shell.run(&["keys", "list", "--json"])), new, "it is the current one again");
+    assert_eq!(shell.run(&["keys", "retire", &newest]).code, 1);
+    std::fs::write(shell.home().join("seal.key"), format!("{}\n{key}", "ab".repeat(32))).unwrap();
+    shell.count("pull", &["--key", "k"]).contains(1, &[&newest, "is retired"]);
+}
+
+#[test]
+fn keys_of_settings_are_retired_where_they_are_named() {
+    let shell = Shell::new().with("OLD", &"0a".repeat(32)).with("NEW", &"0b".repeat(32));
+    shell.file("excom.toml", "seal.keys = ['env:OLD']\n");
+    push(&shell, "k", "o");
+    let old = shell.run(&["keys", "list"]).out.split(' ').next().unwrap().to_owned();
+    shell.file("excom.toml", "seal.keys = ['env:NEW', 'env:OLD']\n");
+    assert_eq!(shell.run(&["migrate-values", "--reseal"]).code, 0);
+    let told = shell.run(&["keys", "retire", &old]);
+    assert_eq!(told.out, format!("{old}   retired; its source in [seal] keys (from excom.toml:1) may go\n"));
+    shell.file("excom.toml", "seal.keys = ['env:NEW']\n");
+    pulled(&shell, "k", "o");
+    shell.file("excom.toml", "seal.keys = ['env:OLD']\n");
+    shell.count("pull", &["--key", "k"]).contains(1, &["is not the one that this home was used with"]);
+}

@@ -75,7 +75,7 @@ struct Stored<'a> {
 impl<'a> Stored<'a> {
     fn object(self, key: &'a XComKey, version: i64) -> Object<'a> {
         let version = Version::from_code(version).unwrap();
-        Object { key, version, store: self.store, codec: "" }
+        Object { key, version, store: self.store, codec: "", key_id: "" }
     }
 
     /// The object as a reference has it, with its codec.

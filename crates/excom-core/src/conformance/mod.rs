@@ -124,6 +124,14 @@ impl Harness {
             .build()
     }
 
+    /// An engine on the same database and store with these keys, as another process would have, whose backend seals
+    /// what it stores or does not.
+    fn with_keys(&self, keys: crate::seal::SealKeys, seals: bool) -> Engine {
+        let backend = memory::Backend::new(self.store.clone(), THRESHOLD);
+        let backend = if seals { backend.sealing() } else { backend };
+        Engine::builder(self.db.clone(), self.clock.clone()).backend(Arc::new(backend)).keys(keys).build()
+    }
+
     async fn pull(&self, key: &XComKey) -> Answer {
         self.pull_as(&user(), key).await
     }
@@ -242,6 +250,8 @@ macro_rules! metadata_db_conformance {
             values_move_and_stay_what_they_are
             a_move_gives_way_to_what_happens_meanwhile
             an_interrupted_move_leaves_nothing
+            values_are_sealed_anew
+            a_retired_key_seals_nothing
             orphans_are_found_and_removed
             an_orphan_that_is_pushed_again_stays
             values_without_their_object_are_told

@@ -23,7 +23,7 @@ const LOOKS_AT_ONCE: usize = 32;
 /// A stored object that no entry, no earlier version and no unfinished push knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Orphan {
-    /// The id of the store that it is in.
+    /// The id of the store that it is in, and the side.
     pub store: Arc<str>,
     /// Its name there.
     pub name: String,
@@ -59,7 +59,7 @@ pub struct Bereft {
     pub version: Version,
     /// Whether it is an earlier version, not the entry.
     pub past: bool,
-    /// The id of the store that it should be in.
+    /// The id of the store that it should be in, and the side.
     pub store: Arc<str>,
     /// What was found instead.
     pub why: String,
@@ -115,7 +115,8 @@ impl Engine {
         for name in &names {
             // What has no version is no object of ours.
             let Some(version) = name.version().filter(|version| version.time() < old) else { continue };
-            if !self.0.db.knows_object(store, name, version).await? {
+            let store = name.side().of(store);
+            if !self.0.db.knows_object(&store, name, version).await? {
                 let key = name.parse().map(|(key, _)| key);
                 found.push(Orphan { store: store.into(), name: name.to_string(), version, key });
             }
@@ -163,10 +164,10 @@ impl Engine {
     async fn without_object(&self, kept: Kept) -> Result<Option<Bereft>> {
         let Kept { key, version, past, size, hash, reference } = kept;
         let Some(reference) = reference else { return Ok(None) };
-        let (store, codec) = (&*reference.store, &*reference.codec);
+        let (store, codec, key_id) = (&*reference.store, &*reference.codec, &*reference.key_id);
         let opened = match self.0.keys.verify(&key, version, size, hash, &reference) {
             Ok(()) => {
-                let object = Object { key: &key, version, store, codec };
+                let object = Object { key: &key, version, store, codec, key_id };
                 self.0.backends.of(store).deserialize_value(&object).await.map(drop)
             }
             altered => altered,

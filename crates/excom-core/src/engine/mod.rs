@@ -25,7 +25,7 @@ mod variables;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -35,6 +35,7 @@ pub use garbage::{Bereft, Looked, Orphan};
 pub use instances::TaskInstances;
 pub use ledger::Ledger;
 pub use local::LocalChannel;
+pub use migrate::Retiring;
 pub use offload::Offload;
 pub use pull::TaskAnswer;
 pub use push::Receipt;
@@ -49,7 +50,7 @@ use crate::clock::Clock;
 use crate::db::{DagRun, Filter, Health, LedgerRow, MetadataDb, Page, RunState, Scope, StartMode, Started};
 use crate::entry::{EntryInfo, PastEntry};
 use crate::seal::SealKeys;
-use crate::{Result, TaskInstanceKey, XComKey};
+use crate::{Error, Result, TaskInstanceKey, XComKey};
 
 /// The hard limit of values in the metadata database, in bytes, unless set otherwise: 1 MiB.
 pub const INLINE_HARD_LIMIT: u64 = 1 << 20;
@@ -110,6 +111,8 @@ struct Inner {
     declared: declared::Declared,
     /// When a step of pruning was done last.
     pruned: Mutex<Option<Timestamp>>,
+    /// The last backend that could not be told of a clear.
+    untold: Mutex<Option<Error>>,
 }
 
 impl fmt::Debug for Engine {
@@ -125,6 +128,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     backend: Option<Arc<dyn XComBackend>>,
     others: Vec<Arc<dyn XComBackend>>,
+    elsewhere: Option<Arc<dyn XComBackend>>,
     keys: Option<SealKeys>,
     settings: Settings,
     overrides: BTreeMap<String, String>,
@@ -141,6 +145,13 @@ impl Builder {
     /// values stay where they are until they are migrated.
     pub fn reading(mut self, backend: Arc<dyn XComBackend>) -> Self {
         self.others.push(backend);
+        self
+    }
+
+    /// The backend that reads, and purges, what is in a store that none of the others has: another process may have
+    /// begun to use one.
+    pub fn elsewhere(mut self, backend: Arc<dyn XComBackend>) -> Self {
+        self.elsewhere = Some(backend);
         self
     }
 
@@ -177,11 +188,13 @@ impl Builder {
             backends: Backends::new(
                 self.backend.unwrap_or_else(|| Arc::new(Database::new(INLINE_HARD_LIMIT))),
                 self.others,
+                self.elsewhere,
             ),
             reads: ledger::Buffer::new(),
             refusals: refusals::Tally::default(),
             declared: declared::Declared::default(),
             pruned: Mutex::default(),
+            untold: Mutex::default(),
             db: self.db,
             clock: self.clock,
             keys,
@@ -199,6 +212,7 @@ impl Engine {
             clock,
             backend: None,
             others: Vec::new(),
+            elsewhere: None,
             keys: None,
             settings: Settings::default(),
             overrides: BTreeMap::new(),
@@ -244,18 +258,17 @@ impl Engine {
     #[must_use]
     pub fn with_backend(self, backend: Arc<dyn XComBackend>) -> Self {
         let inner = &*self.0;
-        Self(Arc::new(Inner {
+        let builder = Builder {
             db: inner.db.clone(),
-            backends: Backends::new(backend, inner.backends.all().cloned().collect()),
             clock: inner.clock.clone(),
-            keys: inner.keys.clone(),
+            backend: Some(backend),
+            others: inner.backends.all().cloned().collect(),
+            elsewhere: inner.backends.elsewhere().cloned(),
+            keys: Some(inner.keys.clone()),
             settings: inner.settings.clone(),
             overrides: inner.overrides.clone(),
-            reads: ledger::Buffer::new(),
-            refusals: refusals::Tally::default(),
-            declared: declared::Declared::default(),
-            pruned: Mutex::default(),
-        }))
+        };
+        builder.build()
     }
 
     /// The clock.
@@ -344,7 +357,7 @@ impl Engine {
     ) -> Result<Started> {
         let started = self.0.db.start_attempt(attempt, try_number, mode, self.0.clock.now()).await?;
         if started.cleared > 0 {
-            self.0.backends.clear(&attempt.ti).await?;
+            self.tell_cleared(&attempt.ti).await;
         }
         Ok(started)
     }
@@ -395,9 +408,16 @@ impl Engine {
         access::may_remove(caller, scope)?;
         let cleared = self.0.db.clear(caller, scope, self.0.clock.now()).await?;
         if cleared > 0 {
-            self.0.backends.clear(scope.ti()).await?;
+            self.tell_cleared(scope.ti()).await;
         }
         Ok(cleared)
+    }
+
+    /// Tells the backends of a clear. It stands whatever they say: what fails is told by the next upkeep.
+    async fn tell_cleared(&self, ti: &TaskInstanceKey) {
+        if let Err(error) = self.0.backends.clear(ti).await {
+            *self.0.untold.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
     }
 
     /// Deletes XComs with their history and bytes: what was deleted is gone. Not for tasks, which

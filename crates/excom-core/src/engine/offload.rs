@@ -92,7 +92,14 @@ impl Engine {
             push.version = self.0.clock.version();
             intent.version = push.version;
         }
-        let object = Object { key: &push.key, version: push.version, store, codec: "" };
+        let object = Object {
+            key: &push.key,
+            version: push.version,
+            store,
+            codec: "",
+            key_id: &self.sealing_key().await?,
+        };
+        let mut key_id = object.key_id.to_owned();
         let (payload, seen) = match sized {
             Sized::Value(value) => {
                 push.size = value.size();
@@ -119,7 +126,10 @@ impl Engine {
                 };
                 // A stream that was not read to its end cannot be compared.
                 let (size, hash) = written.ok_or(error)?;
-                self.same_object(&object, size, hash).await?
+                let codec = self.same_object(&object, size, hash).await?;
+                // It may be from before the keys were rotated.
+                key_id = self.backend().key_of(&object).await?.unwrap_or(key_id);
+                codec
             }
             other => other?,
         };
@@ -133,8 +143,9 @@ impl Engine {
             push.preview = value::preview(&seen.head);
             *looks_like = disguise::look(&seen.head, seen.size, seen.shape);
         }
-        let what = Sealed { version: push.version, size: push.size, hash: push.hash, store, codec: &codec };
-        push.stored = Stored::Offloaded(self.0.keys.seal(&push.key, &what));
+        let Push { version, size, hash, .. } = *push;
+        let what = Sealed { version, size, hash, store, codec: &codec, key_id: &key_id };
+        push.stored = Stored::Offloaded(self.0.keys.seal(&push.key, &what)?);
         Ok(Pushed::Written)
     }
 

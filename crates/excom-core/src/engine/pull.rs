@@ -1,6 +1,7 @@
 //! Pull: any number of XComs in one call, an answer for each.
 
 use std::borrow::{Borrow, Cow};
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,9 +19,10 @@ use crate::backend::Object;
 use crate::channel::PullOptions;
 use crate::db::{Produced, Surroundings};
 use crate::entry::{EndReason, Entry, Stored, Version};
+use crate::seal::Reference;
 use crate::together::at_once;
 use crate::value::{ByteStream, ContentHash, Payload, Value};
-use crate::{Error, ErrorKind, ObjectName, Result, SequenceKey, XComKey};
+use crate::{Error, ErrorKind, Result, SequenceKey, XComKey};
 
 /// How many values of one call are loaded at the same time.
 const LOADS_AT_ONCE: usize = 32;
@@ -171,10 +173,11 @@ impl Engine {
             return Ok(Err(self.explain(key).await?));
         };
         let payload = self.fetch(key, &entry).await;
-        let (entry, payload) = match self.or_again(key, entry, payload).await? {
-            Ok(fetched) => fetched,
-            Err(answer) => return Ok(Err(answer)),
-        };
+        let (entry, payload) =
+            match self.or_again(key, entry, payload, async |payload, _| Ok(payload)).await? {
+                Ok(fetched) => fetched,
+                Err(answer) => return Ok(Err(answer)),
+            };
         let version = entry.version;
         let stream = match payload {
             Payload::Stream(stream) => stream,
@@ -190,18 +193,22 @@ impl Engine {
     /// When the database cannot be read; damage, and a refusal by an access rule, as an error.
     pub async fn pull_past(&self, caller: &Caller, key: &XComKey, version: Version) -> Result<Option<Value>> {
         self.may_look(caller, key).await?;
-        let Some(entry) = self.0.db.past(key, version).await? else { return Ok(None) };
-        let value = match self.fetch(key, &entry).await {
-            Ok(payload) => collect(payload, &entry).await?,
+        let Some(mut entry) = self.0.db.past(key, version).await? else { return Ok(None) };
+        let value = loop {
+            let payload = self.fetch(key, &entry).await;
+            let error = match payload {
+                Ok(payload) => match collect(payload, &entry).await {
+                    Ok(value) => break value,
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
             // Its time may just have come, or it was moved.
-            Err(error) if error.kind() == ErrorKind::Lost => match self.0.db.past(key, version).await? {
+            match self.0.db.past(key, version).await? {
                 None => return Ok(None),
-                Some(again) if again.stored != entry.stored => {
-                    collect(self.fetch(key, &again).await?, &again).await?
-                }
+                Some(again) if again.stored != entry.stored => entry = again,
                 Some(_) => return Err(error),
-            },
-            Err(error) => return Err(error),
+            }
         };
         self.note(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
         Ok(Some(value))
@@ -252,44 +259,41 @@ impl Engine {
         }
         let payloads = self.fetch_all(&away).await;
         let loads = away.into_iter().zip(payloads).map(|((key, entry), payload)| async move {
-            let (entry, payload) = match self.or_again(key, entry, payload).await? {
-                Ok(fetched) => fetched,
-                Err(answer) => return Ok(answer),
-            };
-            match collect(payload, &entry).await {
-                Ok(value) => Ok(found(Found { value, version: entry.version, writer: entry.writer })),
-                Err(error) => damaged(key, &entry, &error),
-            }
+            Ok(match self.or_again(key, entry, payload, collect).await? {
+                Ok((entry, value)) => found(Found { value, version: entry.version, writer: entry.writer }),
+                Err(answer) => answer,
+            })
         });
         at_once(loads.collect(), LOADS_AT_ONCE).await.into_iter().collect()
     }
 
-    /// What was fetched behind an entry. When its object is gone, the entry is read once more: it may have
-    /// been replaced or moved in between.
-    async fn or_again(
+    /// What is read of what was fetched behind an entry. Whenever that fails, also in the middle, the entry is
+    /// read once more: it may have been replaced or moved in between.
+    async fn or_again<T>(
         &self,
         key: &XComKey,
-        entry: Entry,
-        payload: Result<Payload>,
-    ) -> Result<std::result::Result<(Entry, Payload), Answer>> {
-        let error = match payload {
-            Ok(payload) => return Ok(Ok((entry, payload))),
-            Err(error) => error,
-        };
-        if error.kind() == ErrorKind::Lost {
-            match self.0.db.entries(std::slice::from_ref(key)).await?.pop().flatten() {
-                None => return Ok(Err(self.explain(key).await?)),
-                // Another version, or the same one in another place.
-                Some(again) if again.version != entry.version || again.stored != entry.stored => {
-                    return match self.fetch(key, &again).await {
-                        Ok(payload) => Ok(Ok((again, payload))),
-                        Err(error) => Ok(Err(damaged(key, &again, &error)?)),
-                    };
-                }
-                Some(_) => {}
+        mut entry: Entry,
+        mut payload: Result<Payload>,
+        read: impl AsyncFn(Payload, &Entry) -> Result<T>,
+    ) -> Result<std::result::Result<(Entry, T), Answer>> {
+        loop {
+            let error = match payload {
+                Ok(payload) => match read(payload, &entry).await {
+                    Ok(read) => return Ok(Ok((entry, read))),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            let Some(again) = self.0.db.entries(std::slice::from_ref(key)).await?.pop().flatten() else {
+                return Ok(Err(self.explain(key).await?));
+            };
+            // Another version, or the same one in another place.
+            if again.version == entry.version && again.stored == entry.stored {
+                return Ok(Err(damaged(key, &entry, &error)?));
             }
+            payload = self.fetch(key, &again).await;
+            entry = again;
         }
-        Ok(Err(damaged(key, &entry, &error)?))
     }
 
     /// The payload behind an entry.
@@ -311,8 +315,8 @@ impl Engine {
                 }
                 Stored::Offloaded(reference) => {
                     let verified = self.0.keys.verify(key, entry.version, entry.size, entry.hash, reference);
-                    let (store, codec) = (&reference.store, &reference.codec);
-                    away.push((place, entry, Object { key, version: entry.version, store, codec }));
+                    let Reference { store, codec, key_id, .. } = reference;
+                    away.push((place, entry, Object { key, version: entry.version, store, codec, key_id }));
                     verified.err().map(Err)
                 }
             });
@@ -498,6 +502,12 @@ struct Verified {
     version: Version,
 }
 
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "what is stored of {} (version {})", self.key, self.version)
+    }
+}
+
 impl Stream for Verified {
     type Item = Result<Bytes>;
 
@@ -510,8 +520,7 @@ impl Stream for Verified {
                     *size += piece.len() as u64;
                     if *size > self.size {
                         // One that goes on for ever must not fill the memory.
-                        let name = ObjectName::of(&self.key, self.version);
-                        let message = format!("object {name}: more bytes than {} found", self.size);
+                        let message = format!("{self}: more bytes than {} found", self.size);
                         return Poll::Ready(Some(Err(Error::new(ErrorKind::Corrupt, message))));
                     }
                 }
@@ -524,10 +533,8 @@ impl Stream for Verified {
                     Err(Error::new(
                         ErrorKind::Corrupt,
                         format!(
-                            "object {}: {} bytes with checksum {} expected, {size} bytes with {hash} found",
-                            ObjectName::of(&self.key, self.version),
-                            self.size,
-                            self.hash
+                            "{self}: {} bytes with checksum {} expected, {size} bytes with {hash} found",
+                            self.size, self.hash
                         ),
                     ))
                 })

@@ -217,7 +217,13 @@ impl Engine {
             let mut gone = Vec::with_capacity(loose.len());
             for object in loose {
                 let (key, version, store) = (&object.key, object.version, &*object.store);
-                match self.0.backends.of(store).purge(&Object { key, version, store, codec: "" }).await {
+                match self
+                    .0
+                    .backends
+                    .of(store)
+                    .purge(&Object { key, version, store, codec: "", key_id: "" })
+                    .await
+                {
                     Ok(()) => gone.push(object),
                     Err(error) => failure = failure.or(Some(error)),
                 }
@@ -234,7 +240,7 @@ impl Engine {
     /// done. A program that ends soon calls it once; [`Engine::maintain`] does so each second.
     ///
     /// # Errors
-    /// As [`Engine::flush_reads`] and [`Engine::prune`].
+    /// As [`Engine::flush_reads`] and [`Engine::prune`]; once, of a backend that could not be told of a clear.
     pub async fn upkeep(&self) -> Result<()> {
         self.flush_reads().await?;
         self.flush_refusals().await?;
@@ -253,7 +259,8 @@ impl Engine {
             while self.retain().await?.reaches(STEP) {}
             self.purge_loose().await?;
         }
-        Ok(())
+        let untold = self.0.untold.lock().unwrap_or_else(PoisonError::into_inner).take();
+        untold.map_or(Ok(()), Err)
     }
 
     /// Background work, for ever: [`Engine::upkeep`] each second. The host drives it and drops it when it

@@ -6,25 +6,33 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Store;
-use crate::backend::{Object, Placement};
+use crate::backend::Object;
+use crate::store::Side;
 use crate::value::Payload;
-use crate::{Error, ErrorKind, Result, Value, ValueStore, XComBackend, XComKey};
+use crate::{Error, ErrorKind, Result, Value, ValueStore, XComBackend};
 
 /// Values over a threshold go to a [`Store`].
 #[derive(Debug)]
 pub struct Backend {
     store: Arc<Store>,
     threshold: u64,
+    seals: bool,
 }
 
 impl Backend {
     /// A backend that keeps values of at most so many bytes inline.
     pub fn new(store: Arc<Store>, threshold: u64) -> Self {
-        Self { store, threshold }
+        Self { store, threshold, seals: false }
+    }
+
+    /// The same as one that seals what it stores, for tests of what follows from that.
+    #[must_use]
+    pub fn sealing(self) -> Self {
+        Self { seals: true, ..self }
     }
 
     fn mine(&self, object: &Object<'_>) -> Result<()> {
-        if object.store == self.store.id() {
+        if Side::split(object.store).0 == self.store.id() {
             return Ok(());
         }
         let message = format!("{} is in the store `{}`, which is not configured", object.key, object.store);
@@ -52,19 +60,16 @@ impl XComBackend for Backend {
         Some(&*self.store)
     }
 
-    fn placement(&self, _: &XComKey, value: Option<&Value>) -> Placement<'_> {
-        match value {
-            Some(value) if value.size() <= self.threshold => Placement::Inline,
-            _ => Placement::Offload(self.store.id()),
-        }
-    }
-
     fn inline_limit(&self) -> u64 {
         self.threshold
     }
 
     fn codec(&self) -> &'static str {
         "plain"
+    }
+
+    async fn key_of(&self, object: &Object<'_>) -> Result<Option<String>> {
+        Ok(self.seals.then(|| object.key_id.to_owned()))
     }
 
     async fn serialize_value(&self, object: &Object<'_>, value: Payload) -> Result<String> {

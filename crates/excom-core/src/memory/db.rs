@@ -20,6 +20,7 @@ use crate::db::{
     cleared_by, version_taken,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
+use crate::store::Side;
 use crate::value::Value;
 use crate::{ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
 
@@ -505,6 +506,11 @@ impl MetadataDb for Db {
         Ok(self.lock().move_stored(found, to, at))
     }
 
+    async fn intents(&self) -> Result<Vec<LooseObject>> {
+        let tables = self.lock();
+        Ok(tables.loose.values().filter(|(_, purge)| !purge).map(|(object, _)| object.clone()).collect())
+    }
+
     async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
         let mut tables = self.lock();
         let mut claimed = Vec::new();
@@ -538,7 +544,7 @@ impl MetadataDb for Db {
     async fn claim_orphan(&self, object: &LooseObject) -> Result<bool> {
         let mut tables = self.lock();
         let loose = (object.key.clone(), object.version);
-        let name = ObjectName::of(&object.key, object.version);
+        let name = ObjectName::on(Side::split(&object.store).1, &object.key, object.version);
         if tables.knows_object(&object.store, &name, object.version) || tables.loose.contains_key(&loose) {
             return Ok(false);
         }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use excom_core::db::{Kept, LooseObject, Place, Scan};
+use excom_core::db::{Kept, LooseObject, Place, Scan, retired_key};
 use excom_core::entry::{Stored, Version};
+use excom_core::store::Side;
 use excom_core::value::ContentHash;
 use excom_core::{ObjectName, XComKey};
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::failure::{Failure, damaged};
 use super::read::View;
 use super::row;
-use super::write::{Xcom, key};
+use super::write::{LOOSE, Xcom, key, loose};
 use super::writer::Transaction;
 use crate::packing::{Codec, Packed, pack};
 
@@ -32,7 +33,12 @@ const KNOWING: &str = "SELECT d.text, r.run_id, t.text, o.map_index, k.text FROM
 impl View<'_> {
     pub(super) fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> Result<bool> {
         let keys = self.rows(KNOWING, (version.to_code(), store), key)?;
-        Ok(keys.iter().any(|key| ObjectName::of(key, version) == *object))
+        let (_, side) = Side::split(store);
+        Ok(keys.iter().any(|key| ObjectName::on(side, key, version) == *object))
+    }
+
+    pub(super) fn intents(&self) -> Result<Vec<LooseObject>> {
+        self.rows(&format!("{LOOSE} WHERE l.purge = 0"), (), loose)
     }
 
     pub(super) fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>> {
@@ -101,8 +107,8 @@ fn table(found: &Kept) -> &'static str {
 /// A value as its row holds it after a move.
 #[derive(Clone)]
 pub(super) struct Moved {
-    /// The store, when it is in one.
-    store: Option<Arc<str>>,
+    /// The store and the key that seals it, when it is in one.
+    store: Option<(Arc<str>, Arc<str>)>,
     /// The beginning of an inline value; that of an offloaded one stays.
     head: Option<String>,
     codec: Codec,
@@ -117,7 +123,7 @@ impl Moved {
                 Self { store: None, head: Some(head), codec, body }
             }
             Stored::Offloaded(reference) => Self {
-                store: Some(reference.store.clone()),
+                store: Some((reference.store.clone(), reference.key_id.clone())),
                 head: None,
                 codec: Codec::Reference,
                 body: serde_json::to_vec(reference).unwrap_or_default().into(),
@@ -155,24 +161,17 @@ impl Transaction<'_> {
         let Some(xcom) = self.known_xcom(&found.key)? else { return Ok(false) };
         let Xcom { ti, key } = xcom;
         let version = found.version.to_code();
-        let loose: Option<(String, bool)> = self
-            .connection
-            .prepare_cached(
-                "SELECT store, purge FROM loose_object
-                 WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5",
-            )?
-            .query_row((version, ti.run, ti.task, key, ti.map_index), |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let fits = match (&to.store, loose) {
-            (Some(store), Some((intent, purge))) => !purge && *intent == **store,
-            (Some(_), None) => false,
-            // Something of it that is being written or removed has the only row that there is for it.
-            (None, loose) => loose.is_none(),
-        };
-        if !fits {
+        let (from, mac) = place(found);
+        let to_store = to.store.as_ref().map(|(store, _)| &**store);
+        if let Some((_, key_id)) = &to.store
+            && self.is_retired(key_id)?
+        {
             return Ok(false);
         }
-        let (from, mac) = place(found);
+        let stays = to_store.is_some() && to_store == from;
+        if !stays && !self.may_move(xcom, found.version, to_store)? {
+            return Ok(false);
+        }
         let besides = if found.past { ", offloaded = ?9 = 2" } else { "" };
         let sql = format!(
             "UPDATE {} SET head = ifnull(?8, head), codec = ?9, body = ?10{besides} {AS_FOUND}",
@@ -190,8 +189,8 @@ impl Transaction<'_> {
             to.codec as i64,
             (!to.body.is_empty()).then_some(&to.body[..]),
         ])?;
-        if moved == 0 {
-            return Ok(false);
+        if moved == 0 || stays {
+            return Ok(moved > 0);
         }
         self.take_intent(xcom, found.version)?;
         if let Some(from) = from {
@@ -201,6 +200,33 @@ impl Transaction<'_> {
             )?;
         }
         Ok(true)
+    }
+
+    /// Whether nothing is to be sealed with a key any more.
+    fn is_retired(&self, key_id: &str) -> Result<bool> {
+        let mut statement = self.connection.prepare_cached("SELECT 1 FROM mark WHERE name = ?1")?;
+        Ok(statement.exists([retired_key(key_id)])?)
+    }
+
+    /// Whether what is loose of a version lets it move to a store, or into the database.
+    fn may_move(&self, xcom: Xcom, version: Version, to: Option<&str>) -> Result<bool> {
+        let Xcom { ti, key } = xcom;
+        let loose: Option<(String, bool)> = self
+            .connection
+            .prepare_cached(
+                "SELECT store, purge FROM loose_object
+                 WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5",
+            )?
+            .query_row((version.to_code(), ti.run, ti.task, key, ti.map_index), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        Ok(match (to, loose) {
+            (Some(store), Some((intent, purge))) => !purge && intent == store,
+            (Some(_), None) => false,
+            // Something of it that is being written or removed has the only row that there is for it.
+            (None, loose) => loose.is_none(),
+        })
     }
 
     pub(super) fn claim_orphan(&self, object: &LooseObject) -> Result<bool> {

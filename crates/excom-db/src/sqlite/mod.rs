@@ -388,6 +388,10 @@ impl MetadataDb for Db {
         self.write(move |t| t.move_stored(&found, &packed, at)).await
     }
 
+    async fn intents(&self) -> Result<Vec<LooseObject>> {
+        self.snapshot(|view| view.intents())
+    }
+
     async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
         self.write(move |t| t.claim_loose(intents_before, limit)).await
     }

@@ -464,23 +464,10 @@ impl Transaction<'_> {
     pub(super) fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
         let before = intents_before.as_millisecond();
         self.execute("UPDATE loose_object SET purge = 1 WHERE purge = 0 AND since <= ?1", [before])?;
-        let mut statement = self.connection.prepare_cached(
-            "SELECT d.text, r.run_id, t.text, l.map_index, k.text, l.version, l.store, l.since
-             FROM loose_object l JOIN dag_run r ON r.id = l.run JOIN name d ON d.id = r.dag
-                  JOIN name t ON t.id = l.task JOIN name k ON k.id = l.key
-             WHERE l.purge = 1 LIMIT ?1",
-        )?;
-        let mut rows = statement.query([limit])?;
-        let mut claimed = Vec::new();
-        while let Some(found) = rows.next()? {
-            claimed.push(LooseObject {
-                key: key(found)?,
-                version: row::version(found.get(5)?)?,
-                store: row::text(found, 6)?,
-                since: row::time(found.get(7)?),
-            });
-        }
-        Ok(claimed)
+        let sql = format!("{LOOSE} WHERE l.purge = 1 LIMIT ?1");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let claimed = statement.query_and_then([limit], loose)?;
+        claimed.collect()
     }
 
     pub(super) fn forget_loose(&self, objects: &[LooseObject]) -> Result<()> {
@@ -502,6 +489,21 @@ impl Transaction<'_> {
             .prepare_cached("SELECT value FROM mark WHERE name = ?1")?
             .query_row([name], |row| row.get(0))?)
     }
+}
+
+/// Loose objects, in [`loose`]'s columns.
+pub(super) const LOOSE: &str =
+    "SELECT d.text, r.run_id, t.text, l.map_index, k.text, l.version, l.store, l.since
+    FROM loose_object l JOIN dag_run r ON r.id = l.run JOIN name d ON d.id = r.dag
+         JOIN name t ON t.id = l.task JOIN name k ON k.id = l.key";
+
+pub(super) fn loose(found: &rusqlite::Row<'_>) -> Result<LooseObject> {
+    Ok(LooseObject {
+        key: key(found)?,
+        version: row::version(found.get(5)?)?,
+        store: row::text(found, 6)?,
+        since: row::time(found.get(7)?),
+    })
 }
 
 /// A key from the first five columns: dag, run, task, map index, key.

@@ -38,6 +38,10 @@ fn key(name: &str) -> XComKey {
     XComKey::new("d", "r", "t", -1, name).unwrap()
 }
 
+fn object() -> ObjectName {
+    ObjectName::listed("object")
+}
+
 fn version(n: i64) -> Version {
     Version::from_code(n).unwrap()
 }
@@ -50,11 +54,11 @@ const LAYOUTS: [Layout; 4] = [
 ];
 
 fn encode(plain: &[u8], piece: usize, layout: Layout) -> Vec<u8> {
-    drain(Encoder::new(stream(plain, piece), &keys(), &key("k"), version(1), layout).unwrap()).unwrap()
+    drain(Encoder::new(stream(plain, piece), &keys(), "k1", &key("k"), version(1), layout).unwrap()).unwrap()
 }
 
 fn decode_as(stored: &[u8], piece: usize, name: &str, at: i64) -> Result<Vec<u8>> {
-    drain(Decoder::new(stream(stored, piece), keys(), key(name), version(at)))
+    drain(Decoder::new(stream(stored, piece), keys(), key(name), version(at), object()))
 }
 
 fn decode(stored: &[u8]) -> Result<Vec<u8>> {
@@ -124,7 +128,7 @@ fn moved(layout: Layout) {
     assert_eq!(decode_as(&stored, 9999, "other", 1).unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(decode_as(&stored, 9999, "k", 2).unwrap_err().kind(), ErrorKind::Corrupt);
     let strange = SealKeys::new("k2", [3; 32]);
-    let decoder = Decoder::new(stream(&stored, 99), strange, key("k"), version(1));
+    let decoder = Decoder::new(stream(&stored, 99), strange, key("k"), version(1), object());
     let error = drain(decoder).unwrap_err();
     assert!(error.to_string().contains("`k1`"), "{error}");
 }
@@ -140,7 +144,7 @@ fn what_is_encrypted_cannot_be_read() {
     // The same text at another place looks entirely different.
     let at = |version| {
         let (keys, layout) = (keys(), Layout { compress: false, encrypt: true });
-        drain(Encoder::new(stream(&plain, 99), &keys, &key("k"), version, layout).unwrap()).unwrap()
+        drain(Encoder::new(stream(&plain, 99), &keys, "k1", &key("k"), version, layout).unwrap()).unwrap()
     };
     let (one, two) = (at(version(1)), at(version(2)));
     let same = one.iter().zip(&two).skip(MAGIC.len() + 7).filter(|(a, b)| a == b).count();
@@ -155,7 +159,8 @@ fn the_vectors_of_the_description() {
     let (version, keys) = (version(0x0123_4567_89ab_cdef), SealKeys::new("k1", [7; 32]));
     for encrypt in [false, true] {
         let layout = Layout { compress: false, encrypt };
-        let stored = drain(Encoder::new(stream(b"[1,2]", 5), &keys, &key, version, layout).unwrap()).unwrap();
+        let stored =
+            drain(Encoder::new(stream(b"[1,2]", 5), &keys, "k1", &key, version, layout).unwrap()).unwrap();
         let hex: String = stored.iter().map(|byte| format!("{byte:02x}")).collect();
         assert!(description.contains(&format!("`{hex}`")), "{layout:?}: {hex}");
     }

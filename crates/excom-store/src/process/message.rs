@@ -134,7 +134,7 @@ mod tests {
         let description = include_str!("../../../../docs/backend-process.md");
         let key = XComKey::new("weather", "manual__1", "read", 3, "rows").unwrap();
         let version = Version::from_code(0x0123_4567_89ab_cdef).unwrap();
-        let object = Object { key: &key, version, store: "process", codec: "" };
+        let object = Object { key: &key, version, store: "process", codec: "", key_id: "" };
         let (named, wanted) = (Named::of(&object), Wanted { id: 2, object: Named::of(&object) });
         for request in [
             Request::Hello { id: 0, protocol: 1, store: "process", inline_limit: 65_536, chunk: 262_144 },

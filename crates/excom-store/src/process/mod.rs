@@ -16,10 +16,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use excom_core::backend::{Object, Placement};
-use excom_core::{
-    ByteStream, Error, ErrorKind, Payload, Result, TaskInstanceKey, Value, XComBackend, XComKey,
-};
+use excom_core::backend::Object;
+use excom_core::{ByteStream, Error, ErrorKind, Payload, Result, TaskInstanceKey, XComBackend};
 use futures_util::future::join_all;
 use futures_util::lock::Mutex;
 use futures_util::stream::try_unfold;
@@ -212,13 +210,6 @@ impl XComBackend for Process {
 
     fn store(&self) -> Option<&str> {
         Some(&self.options.store)
-    }
-
-    fn placement(&self, _: &XComKey, value: Option<&Value>) -> Placement<'_> {
-        match value {
-            Some(value) if value.size() <= self.options.threshold => Placement::Inline,
-            _ => Placement::Offload(&self.options.store),
-        }
     }
 
     fn inline_limit(&self) -> u64 {

@@ -147,6 +147,14 @@ struct Inner {
 }
 
 impl Redis {
+    /// How a store at a URL is shown, which tells two places apart.
+    ///
+    /// # Errors
+    /// `Configuration` when the URL is malformed.
+    pub fn place(url: &str) -> Result<String> {
+        Address::read(url).map(|address| shown(&address))
+    }
+
     /// A store at a URL; nothing is connected yet.
     ///
     /// # Errors
@@ -331,9 +339,13 @@ fn take<const N: usize>(answers: Vec<redis::RedisResult<Value>>) -> [redis::Redi
     std::array::from_fn(|_| answers.next().unwrap_or(Ok(Value::Nil)))
 }
 
+fn shown(address: &Address) -> String {
+    format!("redis({address})")
+}
+
 impl fmt::Display for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "redis({})", self.0.address)
+        f.write_str(&shown(&self.0.address))
     }
 }
 

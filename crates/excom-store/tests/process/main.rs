@@ -47,7 +47,7 @@ fn key(name: &str) -> XComKey {
 }
 
 fn object(key: &XComKey) -> Object<'_> {
-    Object { key, version: Version::from_code(7).unwrap(), store: "process", codec: "" }
+    Object { key, version: Version::from_code(7).unwrap(), store: "process", codec: "", key_id: "" }
 }
 
 fn large() -> Value {

@@ -7,11 +7,13 @@
 //! 3. `excom.toml`: the file that `--config` or `EXCOM_CONFIG` names, else `./excom.toml`, else
 //!    `excom.toml` in the home;
 //! 4. Airflow's environment where it means the same (`AIRFLOW__CORE__XCOM_BACKEND`,
-//!    `AIRFLOW__CORE__MAX_MAP_LENGTH`, `AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH` and its neighbours);
+//!    `AIRFLOW__CORE__MAX_MAP_LENGTH`, `AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH` and its neighbours), and then
+//!    the same in its `airflow.cfg`, where `AIRFLOW_CONFIG` or `AIRFLOW_HOME` names one that is there;
 //! 5. the default.
 //!
 //! A name that does not exist is an error in each of these places, and tells the nearest one that does.
 
+mod airflow;
 mod backend;
 mod environment;
 mod file;
@@ -145,6 +147,13 @@ impl Settings {
         }
         settings.apply_above_file(sources)?;
         settings.apply_airflow(&sources.environment)?;
+        if let Some(path) = airflow::locate(&sources.environment, &sources.folder) {
+            for line in airflow::read(&path)? {
+                if *line.spec.origin(&settings) == Origin::Default {
+                    settings.write(line.spec, &line.text, line.origin)?;
+                }
+            }
+        }
         let base = match &settings.core.home.origin {
             Origin::File { path, .. } => path.parent().unwrap_or(Path::new("")).to_owned(),
             _ => sources.folder.clone(),
@@ -157,7 +166,17 @@ impl Settings {
         });
         settings.environment = sources.environment.secrets(keys);
         settings.check()?;
+        settings.sources = Some(Secret(sources.clone()));
         Ok(settings)
+    }
+
+    /// The settings as the same sources give them now, for what goes on while the file is changed; none when they
+    /// came from no sources.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub(crate) fn again(&self) -> Result<Option<Self>> {
+        self.sources.as_ref().map(|sources| Self::load(&sources.0)).transpose()
     }
 
     /// The defaults, with everything in a folder of its own: for programs and tests.

@@ -15,7 +15,7 @@ use excom_flow::contract::Contracts;
 use super::backend::Backend;
 use super::environment::Secret;
 use super::kind::{Age, Form, KeySource, Kind, Mode, ObjectFormat, Refusal, Size, Threshold, Url};
-use super::{Origin, Setting};
+use super::{Origin, Setting, Sources};
 
 /// What is fixed about a setting, and how to find it among [`Settings`].
 #[derive(Debug)]
@@ -40,7 +40,8 @@ pub struct Spec {
 pub enum Alias {
     /// A short name of Excom's own: behind [`Spec::variable`], before `excom.toml`.
     Short(&'static str),
-    /// Airflow's name for the same thing: read when nothing of Excom's sets it.
+    /// Airflow's name for the same thing, which has the same section and key in `airflow.cfg`: read when nothing of
+    /// Excom's sets it.
     Airflow(&'static str),
 }
 
@@ -114,6 +115,8 @@ macro_rules! settings {
             pub environment: Secret<BTreeMap<String, String>>,
             /// Environment variables that override variables, by their full names (`EXCOM_VAR_<KEY>`).
             pub variable_overrides: BTreeMap<String, String>,
+            /// What all of it was read from.
+            pub(super) sources: Option<Secret<Sources>>,
         }
 
         $(
@@ -132,6 +135,7 @@ macro_rules! settings {
                     file: None,
                     environment: Secret::default(),
                     variable_overrides: BTreeMap::new(),
+                    sources: None,
                 }
             }
         }

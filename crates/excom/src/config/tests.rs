@@ -209,6 +209,57 @@ fn airflows_names_of_object_storage_are_read() {
 }
 
 #[test]
+fn airflows_file_is_read_where_nothing_else_sets_it() {
+    let (folder, mut sources) = with_file("core.max_map_length = 7\n");
+    let path = folder.path().join("airflow.cfg");
+    let write = |text: &str| std::fs::write(&path, text).unwrap();
+    write(
+        "# As `airflow config list --defaults` writes it.\n[core]\n    # Comments are indented.\n\n\
+         dags_folder = /opt/dags\nmax_map_length = 1024\nxcom_backend = \
+         airflow.providers.common.io.xcom.backend.XComObjectStorageBackend\n\n[database]\n\
+         sql_alchemy_connect_args = {\n    \"xcom_objectstorage_path = here\": [1,\n    2]}\n\
+         sql_alchemy_conn = mysql://a:b%%40c@db/airflow?x=%%5B;y#z\n\n[common.io]\n\
+         Xcom_Objectstorage_Path: s3://conn@bucket/a%%20b#c\nxcom_objectstorage_threshold = 1024\n\
+         xcom_objectstorage_compression =\n",
+    );
+    let at = |sources: &Sources, section: &str, key: &str| {
+        let (settings, spec) = (Settings::load(sources).unwrap(), find(section, key).unwrap());
+        let origin = spec.origin(&settings).to_string();
+        let place = format!("{}/", folder.path().display());
+        (spec.text(&settings).to_owned(), origin.replace(&place, ""))
+    };
+    let told = |value: &str, origin: &str| (value.to_owned(), origin.to_owned());
+    let path_of = ("common.io", "xcom_objectstorage_path");
+    assert_eq!(at(&sources, path_of.0, path_of.1), told("", "default"), "nothing names the file");
+    for (name, value) in [("AIRFLOW_HOME", folder.path()), ("AIRFLOW_CONFIG", &path)] {
+        let variables =
+            [(name, value.to_str().unwrap()), ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD", "5")];
+        sources.environment = variables.iter().copied().collect();
+        assert_eq!(at(&sources, path_of.0, path_of.1), told("s3://conn@bucket/a%20b#c", "airflow.cfg:16"));
+        assert_eq!(at(&sources, "core", "xcom_backend").1, "airflow.cfg:7");
+        assert_eq!(at(&sources, "core", "max_map_length"), told("7", "excom.toml:1"));
+        assert_eq!(at(&sources, "common.io", "xcom_objectstorage_threshold").0, "5");
+        assert_eq!(at(&sources, "common.io", "xcom_objectstorage_compression"), told("none", "default"));
+    }
+    for (text, part) in [
+        (
+            "[core]\nxcom_backend = mine.xcom.Backend\n",
+            "airflow.cfg:2: [core] xcom_backend = \"mine.xcom.Backend\" is the Python",
+        ),
+        (
+            "[common.io]\nxcom_objectstorage_path = s3://%(bucket)s\n",
+            "airflow.cfg:2: [common.io] xcom_objectstorage_path refers to",
+        ),
+        ("[core\n", "airflow.cfg cannot be read as Airflow does"),
+    ] {
+        write(text);
+        assert!(refused(&sources).to_string().contains(part), "{}", refused(&sources));
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(at(&sources, path_of.0, path_of.1), told("", "default"), "the file is not there");
+}
+
+#[test]
 fn sections_with_a_dot_lists_and_booleans_are_read_from_a_file() {
     let (_folder, sources) = with_file(
         "[common.io]\nxcom_objectstorage_path = 'file:///xs'\nxcom_objectstorage_threshold = 0\n\

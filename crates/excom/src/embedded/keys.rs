@@ -1,16 +1,18 @@
 //! The secret keys: those of a home's key file, made once and never silently replaced, or those that settings
 //! name. A database remembers which keys it was used with, and is met with all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use excom_core::db::RETIRED_KEYS;
+use excom_core::engine::Retiring;
 use excom_core::seal::{Ring, SealKeys, adopted, fingerprint};
-use excom_core::{Clock, Error, ErrorKind, MetadataDb, Result};
+use excom_core::{Clock, Engine, Error, ErrorKind, MetadataDb, Result};
 
 use super::{Home, SEAL_KEY_MARK, SystemClock, kind_of, remember};
 use crate::config::{KeyPlace, KeySource, Secret, Settings};
@@ -18,7 +20,7 @@ use crate::config::{KeyPlace, KeySource, Secret, Settings};
 /// What the names of marks begin with under which a database remembers keys that came later than its first.
 const LATER_KEYS: &str = "seal_key/";
 
-/// How soon keys are looked for again when one is wanted that is not there: a value that names one may be forged.
+/// How soon keys are looked for again after a look found no new one: a value that names one may be forged.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 type Bytes = [u8; 32];
@@ -30,7 +32,7 @@ type Bytes = [u8; 32];
 /// `Configuration` when a key is missing or malformed.
 pub(super) fn load(db: &dyn MetadataDb, settings: &Settings, read_only: bool) -> Result<SealKeys> {
     let source = Source::of(settings);
-    let known = known(db)?;
+    let (known, retired) = (known(db)?, retired(db)?);
     if let Source::File(path) = &source
         && !read_only
         && known.is_empty()
@@ -38,25 +40,39 @@ pub(super) fn load(db: &dyn MetadataDb, settings: &Settings, read_only: bool) ->
     {
         create(path)?;
     }
-    let ring = source.ring(known.first().map(String::as_str))?;
+    let needed: Vec<&str> = known.iter().map(String::as_str).filter(|id| !retired.contains(*id)).collect();
+    let ring = source.ring(needed.first().copied())?;
     let missing: Vec<&str> =
-        known.iter().map(String::as_str).filter(|known| !ring.ids().any(|id| **id == **known)).collect();
+        needed.iter().copied().filter(|known| !ring.ids().any(|id| **id == **known)).collect();
     if !missing.is_empty() {
         return Err(not_met(&source, settings, &ring, &missing.join(", ")));
     }
-    let (first, looked) = (Mutex::new(Some(ring)), Mutex::new(None::<Instant>));
-    let keys = SealKeys::from_source(move || {
-        if let Some(ring) = first.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Ok(ring);
-        }
+    let named = source.told(settings);
+    let seen: Vec<Arc<str>> = ring.ids().cloned().collect();
+    let looked = Mutex::new((seen, None::<Instant>));
+    let keys = SealKeys::from_source(ring, move || {
         let mut looked = looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+        let (seen, in_vain) = &mut *looked;
+        if in_vain.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
             return Err(Error::new(ErrorKind::Unavailable, "the keys were looked for just now"));
         }
-        *looked = Some(Instant::now());
-        source.ring(None)
-    })?;
+        let ring = source.ring(None)?;
+        let found: Vec<Arc<str>> = ring.ids().cloned().collect();
+        // A file is read at once, so only what may take long waits.
+        *in_vain = (found == *seen && matches!(source, Source::Settings(..))).then(Instant::now);
+        *seen = found;
+        Ok(ring)
+    });
     let current = keys.current_id();
+    if retired.contains(&*current) {
+        return Err(Error::new(
+            ErrorKind::Configuration,
+            format!(
+                "the key {current}, the first of {named}, is retired: nothing may be sealed with it any more"
+            ),
+        )
+        .hint("put the key that came after it in front, or back from a backup"));
+    }
     if !known.iter().any(|known| **known == *current) {
         let name = if known.is_empty() { SEAL_KEY_MARK.to_owned() } else { format!("{LATER_KEYS}{current}") };
         if *remember(db, &name, &current, read_only)? != *current {
@@ -76,6 +92,12 @@ fn known(db: &dyn MetadataDb) -> Result<Vec<String>> {
     })
 }
 
+/// The ids of keys that nothing is sealed with any more.
+fn retired(db: &dyn MetadataDb) -> Result<BTreeSet<String>> {
+    let marks = pollster::block_on(db.marks(RETIRED_KEYS))?.into_iter();
+    Ok(marks.map(|(name, _)| name.trim_start_matches(RETIRED_KEYS).to_owned()).collect())
+}
+
 /// Where the keys come from.
 #[derive(Debug)]
 enum Source {
@@ -90,6 +112,13 @@ impl Source {
         match settings.seal.keys.as_slice() {
             [] => Self::File(Home::of(settings).seal_key()),
             sources => Self::Settings(sources.to_vec(), settings.environment.clone()),
+        }
+    }
+
+    fn told(&self, settings: &Settings) -> String {
+        match self {
+            Self::File(path) => format!("the seal key {}", path.display()),
+            Self::Settings(..) => format!("the key of [seal] keys (from {})", settings.seal.keys.origin()),
         }
     }
 
@@ -115,10 +144,7 @@ impl Source {
 
 fn not_met(source: &Source, settings: &Settings, ring: &Ring, missing: &str) -> Error {
     let loaded: Vec<&str> = ring.ids().map(|id| &**id).collect();
-    let place = match source {
-        Source::File(path) => format!("the seal key {}", path.display()),
-        Source::Settings(..) => format!("the key of [seal] keys (from {})", settings.seal.keys.origin()),
-    };
+    let place = source.told(settings);
     let what = format!(
         "{place} is not the one that this home was used with: its fingerprint is {}, the database {} knows \
          {missing}",
@@ -279,15 +305,61 @@ pub fn rotate_keys(settings: &Settings) -> Result<String> {
     }
 }
 
+/// Lets a key go that seals nothing any more: it is taken out of the home's key file. `false` when the keys come
+/// from settings, where whoever wrote them may take its source out.
+///
+/// # Errors
+/// `InvalidRequest` when there is no such key, or it is the current one, or something is still sealed with it, with
+/// the number of values; `Unavailable` when pushes are under way that may do so. Then nothing more is sealed with it
+/// from now on. `ReadOnly` and `Full` when the file
+/// cannot be written.
+pub async fn retire_key(engine: &Engine, settings: &Settings, id: &str) -> Result<bool> {
+    let keys = engine.keys().ids();
+    if !keys.iter().any(|known| **known == *id) {
+        return Err(Error::new(ErrorKind::InvalidRequest, format!("there is no key `{id}`"))
+            .hint(format!("there are: {}", keys.join(", "))));
+    }
+    let Retiring { sealed, under_way } = engine.retire_key(id).await?;
+    if sealed > 0 {
+        let what = format!("the key `{id}` still seals stored values: {sealed}, with earlier versions");
+        return Err(Error::new(ErrorKind::InvalidRequest, what)
+            .hint("`excom migrate-values --reseal` seals them with the current key; then retire it again"));
+    }
+    if under_way > 0 {
+        let what = format!("pushes that may be sealed with the key `{id}` are not over yet: {under_way}");
+        return Err(Error::new(ErrorKind::Unavailable, what)
+            .hint("retire it again later; what was interrupted is over after [xcom] abandoned_after"));
+    }
+    match Source::of(settings) {
+        Source::File(path) => {
+            rewrite(&path, |secrets| {
+                secrets.retain(|secret| fingerprint(secret) != id);
+                Ok(())
+            })?;
+            Ok(true)
+        }
+        Source::Settings(..) => Ok(false),
+    }
+}
+
 /// Puts a new secret in front of those in a home's key file.
 fn rotate(path: &Path) -> Result<String> {
+    let secrets = rewrite(path, |secrets| {
+        secrets.insert(0, random()?);
+        Ok(())
+    })?;
+    Ok(fingerprint(&secrets[0]))
+}
+
+/// Changes the secrets in a home's key file, one process at a time.
+fn rewrite(path: &Path, change: impl FnOnce(&mut Vec<Bytes>) -> Result<()>) -> Result<Vec<Bytes>> {
     let mut how = OpenOptions::new();
     how.write(true).create(true).truncate(false);
     let lock = how.open(path.with_extension("lock")).and_then(|file| file.lock().map(|()| file));
     // Of two at once, each would lose the other's key.
     let lock = lock.map_err(|cause| not_written(path, cause))?;
     let mut secrets = read(path)?.ok_or_else(|| missing(path, None))?;
-    secrets.insert(0, random()?);
+    change(&mut secrets)?;
     let draft = draft(path);
     let written = write_durably(&draft, &secrets).and_then(|()| fs::rename(&draft, path));
     written.and_then(|()| sync_folder(path)).map_err(|cause| {
@@ -295,7 +367,7 @@ fn rotate(path: &Path) -> Result<String> {
         not_written(path, cause)
     })?;
     drop(lock);
-    Ok(fingerprint(&secrets[0]))
+    Ok(secrets)
 }
 
 fn draft(path: &Path) -> PathBuf {

@@ -4,13 +4,14 @@
 //! id of a place stays the same, and a place that is no longer in the settings can be named to whoever misses it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use excom_core::backend::{Object, Placement};
+use excom_core::backend::Object;
 use excom_core::seal::SealKeys;
+use excom_core::store::Side;
 use excom_core::value::ContentHash;
-use excom_core::{Error, ErrorKind, MetadataDb, Payload, Result, Value, ValueStore, XComBackend, XComKey};
+use excom_core::{Error, ErrorKind, MetadataDb, Payload, Result, ValueStore, XComBackend};
 use excom_store::{Files, Offload, OffloadOptions, Process, ProcessOptions};
 
 use super::{Home, remember};
@@ -25,6 +26,7 @@ const STORES: &str = "store/";
 pub(super) struct Stores {
     pub(super) current: Arc<dyn XComBackend>,
     pub(super) others: Vec<Arc<dyn XComBackend>>,
+    pub(super) elsewhere: Arc<dyn XComBackend>,
 }
 
 impl Stores {
@@ -33,27 +35,20 @@ impl Stores {
     /// # Errors
     /// `Configuration` when a place is wrong, or the one of the selected backend is not given.
     pub(super) fn open(
-        db: &dyn MetadataDb,
+        db: &Arc<dyn MetadataDb>,
         settings: &Settings,
         keys: &SealKeys,
         read_only: bool,
     ) -> Result<Self> {
-        let opening = Opening { db, settings, keys, read_only };
-        let mut others = opening.all()?;
+        let mut others = Opening::new(&**db, settings, keys, read_only)?.all()?;
         let selected = *settings.core.xcom_backend;
         let place = others.iter().position(|(backend, _)| *backend == selected);
         let place = place.ok_or_else(|| without_place(settings, selected))?;
         let (_, current) = others.remove(place);
-        let mut others: Vec<_> = others.into_iter().map(|(_, backend)| backend).collect();
-        let open: Vec<String> =
-            std::iter::once(&current).chain(&others).filter_map(|b| b.store().map(str::to_owned)).collect();
-        for (name, place) in pollster::block_on(db.marks(STORES))? {
-            let id = name.trim_start_matches(STORES);
-            if !open.iter().any(|known| known == id) {
-                others.push(Arc::new(Unknown { id: id.to_owned(), place }));
-            }
-        }
-        Ok(Self { current, others })
+        let others = others.into_iter().map(|(_, backend)| backend).collect();
+        let looked = Mutex::new(Looked { settings: settings.clone(), opened: Vec::new() });
+        let elsewhere = Elsewhere { db: db.clone(), keys: keys.clone(), read_only, looked };
+        Ok(Self { current, others, elsewhere: Arc::new(elsewhere) })
     }
 }
 
@@ -62,9 +57,22 @@ struct Opening<'a> {
     settings: &'a Settings,
     keys: &'a SealKeys,
     read_only: bool,
+    /// The places that the database remembers, with their ids.
+    known: Vec<(String, String)>,
 }
 
-impl Opening<'_> {
+impl<'a> Opening<'a> {
+    fn new(
+        db: &'a dyn MetadataDb,
+        settings: &'a Settings,
+        keys: &'a SealKeys,
+        read_only: bool,
+    ) -> Result<Self> {
+        let marks = pollster::block_on(db.marks(STORES))?.into_iter();
+        let known = marks.map(|(name, place)| (place, name.trim_start_matches(STORES).to_owned())).collect();
+        Ok(Self { db, settings, keys, read_only, known })
+    }
+
     /// Every place that the settings name, for the backend that would use it first.
     fn all(&self) -> Result<Vec<(Backend, Arc<dyn XComBackend>)>> {
         let settings = self.settings;
@@ -135,7 +143,7 @@ impl Opening<'_> {
         let selected = *self.settings.xcom.object_format == ObjectFormat::Airflow;
         let place = format!("{place} in Airflow's format");
         // Most deployments never have objects in Airflow's format.
-        if selected || self.known(&place)?.is_some() {
+        if selected || self.known(&place).is_some() {
             let store = open()?.with_id(self.id_of(&place, "airflow")?);
             let threshold = match *self.settings.common_io.xcom_objectstorage_threshold {
                 Some(Threshold::From(bytes)) => i64::try_from(bytes).unwrap_or(i64::MAX),
@@ -170,8 +178,7 @@ impl Opening<'_> {
             timeout: redis.timeout.0,
             ..excom_store::RedisOptions::default()
         };
-        let place = excom_store::Redis::open(url.secret(), options.clone())?.to_string();
-        options.id = self.id_of(&place, "redis")?;
+        options.id = self.id_of(&excom_store::Redis::place(url.secret())?, "redis")?;
         Ok(Arc::new(excom_store::Redis::open(url.secret(), options)?))
     }
 
@@ -181,16 +188,14 @@ impl Opening<'_> {
     }
 
     /// The id that the database remembers of a place.
-    fn known(&self, place: &str) -> Result<Option<String>> {
-        let known = pollster::block_on(self.db.marks(STORES))?;
-        let found = known.into_iter().find(|(_, known)| known == place);
-        Ok(found.map(|(name, _)| name.trim_start_matches(STORES).to_owned()))
+    fn known(&self, place: &str) -> Option<&str> {
+        self.known.iter().find(|(known, _)| known == place).map(|(_, id)| id.as_str())
     }
 
     /// The id of a place: the one that it had before, or a new one, which the database remembers.
     fn id_of(&self, place: &str, kind: &str) -> Result<String> {
-        if let Some(id) = self.known(place)? {
-            return Ok(id);
+        if let Some(id) = self.known(place) {
+            return Ok(id.to_owned());
         }
         let id = format!("{kind}-{:016x}", ContentHash::of(place.as_bytes()).0);
         remember(self.db, &format!("{STORES}{id}"), place, self.read_only)?;
@@ -236,42 +241,76 @@ fn without_place(settings: &Settings, selected: Backend) -> Error {
     Error::new(ErrorKind::Configuration, what).hint(format!("set {setting}, such as \"{example}\""))
 }
 
-/// A store that the database knows and the settings do not.
-#[derive(Debug)]
-struct Unknown {
-    id: String,
-    place: String,
+/// The place of a store that no backend of an engine has, as the database remembers it.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn place_of_store(db: &dyn MetadataDb, store: &str) -> Result<Option<String>> {
+    db.mark(&format!("{STORES}{store}")).await
 }
 
-impl Unknown {
-    fn told(&self, key: &XComKey) -> Error {
+/// Reads what is in stores that the settings did not name when the engine was opened. They may do so by now: a
+/// backend is switched while programs go on.
+#[derive(Debug)]
+struct Elsewhere {
+    db: Arc<dyn MetadataDb>,
+    keys: SealKeys,
+    read_only: bool,
+    looked: Mutex<Looked>,
+}
+
+/// The settings that were looked at last, and what they named then.
+#[derive(Debug)]
+struct Looked {
+    settings: Settings,
+    opened: Vec<Arc<dyn XComBackend>>,
+}
+
+impl Elsewhere {
+    /// The backend of an object's store, when the settings name it now.
+    async fn find(&self, object: &Object<'_>) -> Result<Arc<dyn XComBackend>> {
+        let (store, _) = Side::split(object.store);
+        if let Some(found) = self.look(store)? {
+            return Ok(found);
+        }
+        let place = place_of_store(&*self.db, store).await?;
+        let place = place.unwrap_or_else(|| "a place that nobody remembers".to_owned());
         // An answer has no hints, so the message says what to do.
         let what = format!(
-            "{key} is in {}, the store `{}`, which is not in the settings; add its URL to [xcom] also_read",
-            self.place, self.id
+            "{} is in {place}, the store `{store}`, which is not in the settings; add its URL to [xcom] also_read",
+            object.key
         );
-        Error::new(ErrorKind::Configuration, what)
+        Err(Error::new(ErrorKind::Configuration, what))
+    }
+
+    fn look(&self, store: &str) -> Result<Option<Arc<dyn XComBackend>>> {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened =
+            |looked: &Looked| looked.opened.iter().find(|backend| backend.store() == Some(store)).cloned();
+        if let Some(found) = opened(&looked) {
+            return Ok(Some(found));
+        }
+        let Some(now) = looked.settings.again()? else { return Ok(None) };
+        if now != looked.settings {
+            let all = Opening::new(&*self.db, &now, &self.keys, self.read_only)?.all()?;
+            // What was found before may be on its way to where the settings point now.
+            looked.opened.splice(0..0, all.into_iter().map(|(_, backend)| backend));
+            looked.settings = now;
+        }
+        Ok(opened(&looked))
     }
 }
 
-impl fmt::Display for Unknown {
+impl fmt::Display for Elsewhere {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.place)
+        f.write_str("elsewhere")
     }
 }
 
 #[async_trait]
-impl XComBackend for Unknown {
-    fn name(&self) -> &str {
-        &self.id
-    }
-
-    fn store(&self) -> Option<&str> {
-        Some(&self.id)
-    }
-
-    fn placement(&self, _: &XComKey, _: Option<&Value>) -> Placement<'_> {
-        Placement::Inline
+impl XComBackend for Elsewhere {
+    fn name(&self) -> &'static str {
+        "elsewhere"
     }
 
     fn inline_limit(&self) -> u64 {
@@ -279,10 +318,29 @@ impl XComBackend for Unknown {
     }
 
     async fn deserialize_value(&self, object: &Object<'_>) -> Result<Payload> {
-        Err(self.told(object.key))
+        self.find(object).await?.deserialize_value(object).await
+    }
+
+    async fn deserialize_values(&self, objects: &[Object<'_>]) -> Vec<Result<Payload>> {
+        let mut values = Vec::with_capacity(objects.len());
+        for group in objects.chunk_by(|a, b| a.store == b.store) {
+            match self.find(&group[0]).await {
+                Ok(backend) => values.extend(backend.deserialize_values(group).await),
+                Err(_) => {
+                    for object in group {
+                        values.push(self.deserialize_value(object).await);
+                    }
+                }
+            }
+        }
+        values
+    }
+
+    async fn key_of(&self, object: &Object<'_>) -> Result<Option<String>> {
+        self.find(object).await?.key_of(object).await
     }
 
     async fn purge(&self, object: &Object<'_>) -> Result<()> {
-        Err(self.told(object.key))
+        self.find(object).await?.purge(object).await
     }
 }

@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
     DagVersion, Item, Kept, LedgerRow, LooseObject, Place, Push, Pushed, ReadTarget, RefusalCount, Rendered,
-    RunInfo, Scan, Scope, Variable, intent_gone, not_started, superseded,
+    RunInfo, Scan, Scope, Variable, intent_gone, not_started, retired_key, superseded,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
+use crate::store::Side;
 use crate::value::preview;
 use crate::{ObjectName, Result, SequenceKey, TaskInstanceKey, XComKey};
 
@@ -121,6 +122,10 @@ impl Tables {
         Ok(number)
     }
 
+    fn is_retired(&self, key_id: &str) -> bool {
+        self.marks.contains_key(&retired_key(key_id))
+    }
+
     pub(super) fn push(&mut self, push: &Push) -> Result<Pushed> {
         let number = self.may_push(push)?;
         if self.knows_version(&push.key, push.version) {
@@ -155,7 +160,7 @@ impl Tables {
             self.history.iter().flat_map(|(key, past)| past.iter().map(move |p| (key, p.entry.as_ref())));
         let mut held = entries.chain(past).filter_map(|(key, entry)| Some((key, entry?)));
         let is = |key: &XComKey, v: Version, at: &str| {
-            v == version && at == store && ObjectName::of(key, v) == *object
+            v == version && at == store && ObjectName::on(Side::split(at).1, key, v) == *object
         };
         held.any(|(key, entry)| match &entry.stored {
             Stored::Offloaded(reference) => is(key, entry.version, &reference.store),
@@ -183,7 +188,14 @@ impl Tables {
 
     pub(super) fn move_stored(&mut self, found: &Kept, to: &Stored, at: Timestamp) -> bool {
         let loose = (found.key.clone(), found.version);
+        let retired = matches!(to, Stored::Offloaded(to) if self.is_retired(&to.key_id));
+        if let (Stored::Offloaded(there), Some(from)) = (to, &found.reference)
+            && there.store == from.store
+        {
+            return !retired && self.stored_as(found).map(|stored| *stored = to.clone()).is_some();
+        }
         let fits = match (to, self.loose.get(&loose)) {
+            (Stored::Offloaded(_), _) if retired => false,
             (Stored::Offloaded(to), Some((intent, purge))) => !purge && intent.store == to.store,
             (Stored::Offloaded(_), None) => false,
             // Something of it that is being written or removed has the only row that there is for it.
