@@ -43,7 +43,7 @@ pub async fn values_move_and_stay_what_they_are(h: &Harness) {
     // No intent was left behind that would take away what is in use.
     h.clock.advance(Duration::from_secs(3601));
     all.purge_loose().await.unwrap();
-    assert_eq!((objects(&store).await, objects(&h.store).await), (4, 0));
+    assert_eq!((objects(&store).await, h.objects().await), (4, h.stored(0, 0)));
     assert_eq!(text(&pull(&all, &stored).await), large(2));
     assert_eq!(text(&pull(&all, &small).await), "2");
     let old = all.pull_past(&user(), &stored, past[0].info.version).await.unwrap();
@@ -70,7 +70,7 @@ pub async fn values_move_and_stay_what_they_are(h: &Harness) {
         assert!(h.engine.migrate(&kept).await.unwrap());
     }
     assert_eq!(h.engine.list(&user(), &Default::default(), None, 10).await.unwrap().items, before);
-    assert_eq!(objects(&h.store).await, 2);
+    assert_eq!(h.objects().await, h.stored(2, 2));
 }
 
 /// What is pushed, cleared or deleted in between is left alone, and no object is left for good.
@@ -127,19 +127,19 @@ pub async fn an_interrupted_move_leaves_nothing(h: &Harness) {
     assert!(!engine.migrate(&kept).await.unwrap(), "what was left is not collected yet");
     h.clock.advance(Duration::from_secs(3601));
     assert_eq!(engine.purge_loose().await.unwrap(), 1);
-    assert_eq!((objects(&store).await, objects(&h.store).await), (0, 1));
+    assert_eq!((objects(&store).await, h.objects().await), (0, h.stored(1, 0)));
     assert!(engine.migrate(&kept).await.unwrap());
     engine.purge_loose().await.unwrap();
-    assert_eq!((objects(&store).await, objects(&h.store).await), (1, 0));
+    assert_eq!((objects(&store).await, h.objects().await), (1, h.stored(0, 0)));
     assert_eq!(text(&pull(&engine, &key).await), large(1));
 
     // A move that was collected as abandoned cannot come to its end.
-    let back = h.moving_to(&h.store, super::THRESHOLD);
+    let back = &h.engine;
     let kept = engine.db().kept(None, None, 1).await.unwrap().items.remove(0);
-    assert!(back.db().note_move(&kept, "memory", h.clock.now()).await.unwrap());
+    assert!(back.db().note_move(&kept, &h.store_id(), h.clock.now()).await.unwrap());
     assert_eq!(back.db().claim_loose(h.clock.now(), 10).await.unwrap().len(), 1);
     let reference = kept.reference.clone().unwrap();
-    let to = crate::Stored::Offloaded(crate::seal::Reference { store: "memory".into(), ..reference });
+    let to = crate::Stored::Offloaded(crate::seal::Reference { store: h.store_id(), ..reference });
     assert!(!back.db().move_stored(&kept, &to, h.clock.now()).await.unwrap());
     assert_eq!(text(&pull(&engine, &key).await), large(1));
 }
