@@ -177,6 +177,7 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use excom::core::conformance::Empty;
     use excom::core::db::{Filter, Scope};
     use excom::{Caller, PullOptions, embedded};
 
@@ -189,6 +190,17 @@ mod tests {
         let tables: Arc<dyn XComBackend> =
             Arc::new(Tables::open(&folder.path().join("tables.db"), 100).unwrap());
         excom::core::conformance::backend(&tables);
+    }
+
+    /// What the engine does with values on them and the database of a program, with every value in a table.
+    #[test]
+    fn tables_and_sqlite_are_a_combination() {
+        excom::core::conformance::combination(|_| {
+            let folder = tempfile::tempdir().unwrap();
+            let db = embedded::open(&Settings::at(folder.path())).unwrap().db().clone();
+            let tables = Tables::open(&folder.path().join("tables.db"), 0).unwrap();
+            (Empty { db, keep: Box::new(folder) }, Arc::new(tables))
+        });
     }
 
     #[test]

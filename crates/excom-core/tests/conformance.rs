@@ -27,3 +27,12 @@ fn the_backends_are_backends() {
         excom_core::conformance::backend(backend);
     }
 }
+
+/// Every value in the store, as in the combinations with other stores.
+#[test]
+fn all_in_memory_is_a_combination() {
+    excom_core::conformance::combination(|_| {
+        let backend = memory::Backend::new(Arc::new(memory::Store::new()), 0);
+        (empty(), Arc::new(backend))
+    });
+}

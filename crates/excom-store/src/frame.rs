@@ -14,11 +14,12 @@
 //! Frames cut, swapped, repeated or moved to another key or version do not verify, and an object that
 //! ends before its last frame is truncated.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
+use blocking::{Task, unblock};
 use bytes::{Buf, Bytes, BytesMut};
 use excom_core::seal::{self, Cipher, MacKey, Purpose, SealKeys};
 use excom_core::{ByteStream, Error, ErrorKind, ObjectName, Result, Version, XComKey};
@@ -29,6 +30,10 @@ pub const CODEC: &str = "frames-1";
 
 /// The most plain bytes in a frame.
 pub const FRAME_BYTES: usize = 1 << 20;
+
+/// Frames of so many bytes are packed and opened on a thread of their own, for whoever shares the thread that polls: a
+/// heartbeat beside a large value.
+const ON_A_THREAD: usize = 64 << 10;
 
 const MAGIC: [u8; 8] = *b"EXCOM\x00\x01\x00";
 const LAST: u32 = 1 << 31;
@@ -97,15 +102,66 @@ impl Scope {
     }
 }
 
+/// What seals the frames of an object that is written.
+struct Sealer {
+    scope: Scope,
+    layout: Layout,
+}
+
+impl Sealer {
+    /// A frame, behind what is before it.
+    fn frame(&self, index: u64, plain: &[u8], last: bool, mut out: BytesMut) -> Result<Bytes> {
+        let compress = self.layout.compress && worthwhile(plain);
+        let packed = compress.then(|| zstd::bulk::compress(plain, LEVEL).ok()).flatten();
+        let (body, mut head) = match &packed {
+            Some(packed) if packed.len() < plain.len() => (&packed[..], COMPRESSED),
+            _ => (plain, 0),
+        };
+        head |= body.len() as u32;
+        if last {
+            head |= LAST;
+        }
+        if self.layout.encrypt {
+            head |= ENCRYPTED;
+        }
+        out.reserve(4 + body.len() + MAC_BYTES);
+        out.extend_from_slice(&head.to_le_bytes());
+        let begin = out.len();
+        out.extend_from_slice(body);
+        if self.layout.encrypt {
+            let body = &mut out[begin..];
+            let cipher = self.scope.cipher().ok_or_else(|| unknown_key(&self.scope.key_id))?;
+            let tag = cipher.seal(index, &head.to_le_bytes(), body)?;
+            out.extend_from_slice(&tag);
+        } else {
+            let mac = self.scope.mac(index, head, body);
+            out.extend_from_slice(mac.as_bytes());
+        }
+        Ok(out.freeze())
+    }
+}
+
 /// A value's bytes as an object's: a stream of whole frames.
 pub struct Encoder {
     plain: ByteStream,
-    scope: Scope,
-    layout: Layout,
+    sealer: Arc<Sealer>,
     index: u64,
     buffer: BytesMut,
-    out: BytesMut,
-    done: bool,
+    /// What is left of a piece that reached over the end of a frame.
+    rest: Bytes,
+    /// The beginning of the object, until the first frame is behind it.
+    begin: BytesMut,
+    sealing: Option<Task<Result<Bytes>>>,
+    state: State,
+}
+
+/// How far an object is written or read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Frames,
+    /// Written, the value has ended and its last frame is to come; read, that frame is out and nothing may follow.
+    Last,
+    Ended,
 }
 
 impl Encoder {
@@ -124,56 +180,32 @@ impl Encoder {
         let scope = Scope::of(keys, id, key, version)?;
         let length = u8::try_from(id.len())
             .map_err(|_| Error::new(ErrorKind::Configuration, "the seal key's id is over 255 bytes"))?;
-        let mut out = BytesMut::from(&MAGIC[..]);
-        out.extend_from_slice(&[length]);
-        out.extend_from_slice(id.as_bytes());
-        Ok(Self { plain, scope, layout, index: 0, buffer: BytesMut::new(), out, done: false })
+        let mut begin = BytesMut::from(&MAGIC[..]);
+        begin.extend_from_slice(&[length]);
+        begin.extend_from_slice(id.as_bytes());
+        let (sealer, buffer) = (Arc::new(Sealer { scope, layout }), BytesMut::new());
+        let (rest, sealing, state) = (Bytes::new(), None, State::Frames);
+        Ok(Self { plain, sealer, index: 0, buffer, rest, begin, sealing, state })
     }
 
-    fn frame(&mut self, plain: &[u8], last: bool) -> Result<()> {
-        let compress = self.layout.compress && worthwhile(plain);
-        let packed = compress.then(|| zstd::bulk::compress(plain, LEVEL).ok()).flatten();
-        let (body, mut head) = match &packed {
-            Some(packed) if packed.len() < plain.len() => (&packed[..], COMPRESSED),
-            _ => (plain, 0),
-        };
-        head |= body.len() as u32;
-        if last {
-            head |= LAST;
-        }
-        if self.layout.encrypt {
-            head |= ENCRYPTED;
-        }
-        self.out.reserve(4 + body.len() + MAC_BYTES);
-        self.out.extend_from_slice(&head.to_le_bytes());
-        let begin = self.out.len();
-        self.out.extend_from_slice(body);
-        if self.layout.encrypt {
-            let body = &mut self.out[begin..];
-            let cipher = self.scope.cipher().ok_or_else(|| unknown_key(&self.scope.key_id))?;
-            let tag = cipher.seal(self.index, &head.to_le_bytes(), body)?;
-            self.out.extend_from_slice(&tag);
-        } else {
-            let mac = self.scope.mac(self.index, head, body);
-            self.out.extend_from_slice(mac.as_bytes());
-        }
-        self.index += 1;
-        Ok(())
-    }
-
-    /// The whole frames of what has gathered; at the end all of it, the last frame marked (and empty only when
-    /// the value is).
-    fn frames(&mut self) -> Result<()> {
+    /// The plain bytes of the next frame, and whether it is the last (which is empty only when the value is); none
+    /// while more are needed.
+    fn gathered(&mut self) -> Option<(BytesMut, bool)> {
         // One more byte than a frame, so that the last frame is never left empty.
-        while self.buffer.len() > FRAME_BYTES {
-            let plain = self.buffer.split_to(FRAME_BYTES);
-            self.frame(&plain, false)?;
+        let missing = FRAME_BYTES + 1 - self.buffer.len();
+        let piece = self.rest.split_to(self.rest.len().min(missing));
+        self.buffer.extend_from_slice(&piece);
+        if self.buffer.len() > FRAME_BYTES {
+            return Some((self.buffer.split_to(FRAME_BYTES), false));
         }
-        if self.done {
-            let rest = std::mem::take(&mut self.buffer);
-            self.frame(&rest, true)?;
+        (self.state == State::Last).then(|| (std::mem::take(&mut self.buffer), true))
+    }
+
+    fn out(&mut self, frame: Result<Bytes>) -> Poll<Option<Result<Bytes>>> {
+        if frame.is_err() {
+            self.state = State::Ended;
         }
-        Ok(())
+        Poll::Ready(Some(frame))
     }
 }
 
@@ -182,24 +214,34 @@ impl Stream for Encoder {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         let this = &mut *self;
-        while !this.done && this.index == 0 && this.out.len() < 512 || (!this.done && this.out.is_empty()) {
-            match ready!(this.plain.as_mut().poll_next(cx)) {
-                Some(Ok(piece)) => this.buffer.extend_from_slice(&piece),
-                Some(Err(error)) => {
-                    this.done = true;
-                    return Poll::Ready(Some(Err(error)));
+        loop {
+            if let Some(sealing) = &mut this.sealing {
+                let frame = ready!(Pin::new(sealing).poll(cx));
+                this.sealing = None;
+                return this.out(frame);
+            }
+            if this.state == State::Ended {
+                return Poll::Ready(None);
+            }
+            if let Some((plain, last)) = this.gathered() {
+                let (sealer, index, begin) =
+                    (this.sealer.clone(), this.index, std::mem::take(&mut this.begin));
+                this.index += 1;
+                if last {
+                    this.state = State::Ended;
                 }
-                None => this.done = true,
+                if plain.len() < ON_A_THREAD {
+                    return this.out(sealer.frame(index, &plain, last, begin));
+                }
+                this.sealing = Some(unblock(move || sealer.frame(index, &plain, last, begin)));
+                continue;
             }
-            if let Err(error) = this.frames() {
-                this.done = true;
-                return Poll::Ready(Some(Err(error)));
+            match ready!(this.plain.as_mut().poll_next(cx)) {
+                Some(Ok(piece)) => this.rest = piece,
+                Some(Err(error)) => return this.out(Err(error)),
+                None => this.state = State::Last,
             }
         }
-        if this.out.is_empty() {
-            return Poll::Ready(None);
-        }
-        Poll::Ready(Some(Ok(this.out.split().freeze())))
     }
 }
 
@@ -242,25 +284,24 @@ pub struct Decoder {
     key: XComKey,
     version: Version,
     name: ObjectName,
-    scope: Option<Scope>,
+    scope: Option<Arc<Scope>>,
     index: u64,
     buffer: BytesMut,
+    opening: Option<Task<Opened>>,
+    /// Of the frame that is being opened, whether it says that it is the last.
+    last: bool,
     state: State,
 }
 
-#[derive(PartialEq, Eq)]
-enum State {
-    Frames,
-    /// The last frame is out; nothing may follow.
-    Last,
-    Ended,
-}
+/// A frame's plain bytes, or what is wrong with it.
+type Opened = std::result::Result<Bytes, String>;
 
 impl Decoder {
     /// Reads an object that was written for one version of an XCom. The name is for messages.
     pub fn new(stored: ByteStream, keys: SealKeys, key: XComKey, version: Version, name: ObjectName) -> Self {
-        let (scope, state) = (None, State::Frames);
-        Self { stored, keys, key, version, name, scope, index: 0, buffer: BytesMut::new(), state }
+        let (scope, opening, state) = (None, None, State::Frames);
+        let (index, buffer, last) = (0, BytesMut::new(), false);
+        Self { stored, keys, key, version, name, scope, index, buffer, opening, last, state }
     }
 
     fn corrupt(&self, what: &str) -> Error {
@@ -268,18 +309,20 @@ impl Decoder {
     }
 
     /// The beginning of the object; none while more bytes are needed.
-    fn begin(&mut self) -> Result<Option<()>> {
+    fn begin(&mut self) -> Result<Option<Arc<Scope>>> {
+        if let Some(scope) = &self.scope {
+            return Ok(Some(scope.clone()));
+        }
         let Some((id, end)) = beginning(&self.buffer, &self.name)? else { return Ok(None) };
-        self.scope = Some(Scope::of(&self.keys, &id, &self.key, self.version)?);
+        let scope = Arc::new(Scope::of(&self.keys, &id, &self.key, self.version)?);
+        self.scope = Some(scope.clone());
         self.buffer.advance(end);
-        Ok(Some(()))
+        Ok(Some(scope))
     }
 
-    /// The next frame's plain bytes; none while more bytes are needed.
-    fn frame(&mut self) -> Result<Option<Bytes>> {
-        if self.scope.is_none() && self.begin()?.is_none() {
-            return Ok(None);
-        }
+    /// What opens the next frame, and how long that is; none while more bytes are needed.
+    fn frame(&mut self) -> Result<Option<(usize, impl FnOnce() -> Opened + Send + use<>)>> {
+        let Some(scope) = self.begin()? else { return Ok(None) };
         let Some(head) = self.buffer.first_chunk::<4>() else { return Ok(None) };
         let head = u32::from_le_bytes(*head);
         let length = (head & LENGTH) as usize;
@@ -293,24 +336,38 @@ impl Decoder {
         self.buffer.advance(4);
         let body = self.buffer.split_to(length);
         let seal = self.buffer.split_to(seal);
-        let opened = self.scope.as_ref().and_then(|scope| scope.open(self.index, head, body, &seal));
-        let Some(body) = opened else {
-            return Err(self.corrupt(&format!(
-                "the seal of frame {} does not match: it was altered, or belongs to another place",
-                self.index
-            )));
-        };
+        let index = self.index;
         self.index += 1;
-        if head & LAST != 0 {
-            self.state = State::Last;
-        }
-        if head & COMPRESSED == 0 {
-            return Ok(Some(body.freeze()));
-        }
-        zstd::bulk::decompress(&body, FRAME_BYTES)
-            .map(|plain| Some(plain.into()))
-            .map_err(|e| self.corrupt(&format!("frame {} cannot be decompressed: {e}", self.index - 1)))
+        self.last = head & LAST != 0;
+        Ok(Some((length, move || open(&scope, index, head, body, &seal))))
     }
+
+    fn out(&mut self, opened: Opened) -> Poll<Option<Result<Bytes>>> {
+        Poll::Ready(Some(match opened {
+            Ok(plain) => {
+                if self.last {
+                    self.state = State::Last;
+                }
+                Ok(plain)
+            }
+            Err(what) => {
+                self.state = State::Ended;
+                Err(self.corrupt(&what))
+            }
+        }))
+    }
+}
+
+/// Verifies a frame and unpacks it.
+fn open(scope: &Scope, index: u64, head: u32, body: BytesMut, seal: &[u8]) -> Opened {
+    let body = scope.open(index, head, body, seal).ok_or_else(|| {
+        format!("the seal of frame {index} does not match: it was altered, or belongs to another place")
+    })?;
+    if head & COMPRESSED == 0 {
+        return Ok(body.freeze());
+    }
+    let plain = zstd::bulk::decompress(&body, FRAME_BYTES);
+    plain.map(Bytes::from).map_err(|error| format!("frame {index} cannot be decompressed: {error}"))
 }
 
 impl Stream for Decoder {
@@ -319,12 +376,21 @@ impl Stream for Decoder {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         let this = &mut *self;
         loop {
+            if let Some(opening) = &mut this.opening {
+                let opened = ready!(Pin::new(opening).poll(cx));
+                this.opening = None;
+                return this.out(opened);
+            }
             if this.state == State::Ended {
                 return Poll::Ready(None);
             }
             if this.state == State::Frames {
                 match this.frame() {
-                    Ok(Some(plain)) => return Poll::Ready(Some(Ok(plain))),
+                    Ok(Some((length, open))) if length < ON_A_THREAD => return this.out(open()),
+                    Ok(Some((_, open))) => {
+                        this.opening = Some(unblock(open));
+                        continue;
+                    }
                     Ok(None) => {}
                     Err(error) => {
                         this.state = State::Ended;

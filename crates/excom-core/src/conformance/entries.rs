@@ -1,5 +1,6 @@
 //! Push, pull, list: what is pushed comes back, and what does not is explained.
 
+use super::stores::body;
 use super::{Harness, THRESHOLD, large, refused, text, ti, user, value, xcom};
 use crate::answer::Answer;
 use crate::channel::PullOptions;
@@ -7,8 +8,8 @@ use crate::db::{Filter, LooseObject, Scope};
 use crate::engine::{Access, Reads, Settings, Writes};
 use crate::value::ByteStream;
 use crate::{
-    Caller, Engine, ErrorKind, ObjectName, Payload, Shape, TaskInstanceKey, TaskState, Value,
-    ValueStore as _, Version, XComKey, memory,
+    Caller, Engine, ErrorKind, ObjectName, Payload, Shape, TaskInstanceKey, TaskState, Value, Version,
+    XComKey, memory,
 };
 
 /// Text, order and number text of values survive.
@@ -157,12 +158,11 @@ pub async fn an_interrupted_push_is_repeated(h: &Harness) {
         let intent = LooseObject {
             key: key.clone(),
             version: v,
-            store: "memory".into(),
+            store: h.store_id(),
             since: crate::Clock::now(&*h.clock),
         };
         h.engine.db().note_intent(&intent).await.unwrap();
-        let body = stream(&value(&large(1)));
-        h.store.create(&ObjectName::of(&key, v), body).await.unwrap();
+        h.leave(&key, v, &large(1)).await;
 
         let other = h.engine.push_version(&user(), &key, v, payload(&large(2))).await;
         refused(other, ErrorKind::Exists);
@@ -182,13 +182,6 @@ pub async fn null_is_a_value(h: &Harness) {
     assert!(answer.value().unwrap().is_null());
 }
 
-fn stream(value: &Value) -> ByteStream {
-    match memory::streamed(value) {
-        Payload::Stream(stream) => stream,
-        Payload::Value(_) => unreachable!("it is a stream"),
-    }
-}
-
 async fn drain(mut stream: ByteStream) -> crate::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(piece) = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
@@ -204,7 +197,7 @@ pub async fn large_values_are_offloaded_and_streamed(h: &Harness) {
         for payload in [Payload::from(value(&json)), memory::streamed(&value(&json))] {
             let key = xcom("t", "k");
             let receipt = h.engine.push(&user(), &key, payload).await.unwrap();
-            assert_eq!(receipt.offloaded, json.len() as u64 > THRESHOLD);
+            assert_eq!(receipt.offloaded, h.offloads(json.len()));
             assert_eq!((receipt.size, receipt.shape), (json.len() as u64, Shape::String));
             assert_eq!(text(&h.pull(&key).await), json);
             let opened = h.engine.open(&user(), &key).await.unwrap().unwrap();
@@ -228,26 +221,31 @@ pub async fn damage_is_an_answer(h: &Harness) {
     let receipt = h.engine.push(&user(), &key, value(&large(1)).into()).await.unwrap();
     let name = ObjectName::of(&key, receipt.version);
 
-    h.store.tamper(&name, |bytes| bytes[5] ^= 1);
-    let answer = h.pull(&key).await;
-    assert!(matches!(&answer, Answer::Corrupt(d) if d.what.contains(name.as_str())), "{answer:?}");
-    assert_eq!(answer.exit_code(), 6);
-    refused(answer.or_none(), ErrorKind::Corrupt);
+    if let Some(store) = h.backend.objects() {
+        tamper(store, &name, |bytes| bytes[5] ^= 1).await;
+        let answer = h.pull(&key).await;
+        assert!(matches!(&answer, Answer::Corrupt(d) if d.what.contains(name.as_str())), "{answer:?}");
+        assert_eq!(answer.exit_code(), 6);
+        refused(answer.or_none(), ErrorKind::Corrupt);
 
-    h.store.tamper(&name, |bytes| {
-        bytes[5] ^= 1;
-        bytes.pop();
-    });
-    assert!(matches!(h.pull(&key).await, Answer::Corrupt(_)));
-    let opened = h.engine.open(&user(), &key).await.unwrap().unwrap();
-    refused(drain(opened).await, ErrorKind::Corrupt);
+        tamper(store, &name, |bytes| {
+            bytes[5] ^= 1;
+            bytes.pop();
+        })
+        .await;
+        assert!(matches!(h.pull(&key).await, Answer::Corrupt(_)));
+        let opened = h.engine.open(&user(), &key).await.unwrap().unwrap();
+        refused(drain(opened).await, ErrorKind::Corrupt);
 
-    // What goes on behind the end is found out there, and not at its own end, which may never come.
-    h.store.tamper(&name, |bytes| bytes.resize(1_000_000, b'x'));
-    let answer = h.pull(&key).await;
-    assert!(matches!(&answer, Answer::Corrupt(d) if d.what.contains("more bytes than")), "{answer:?}");
+        // What goes on behind the end is found out there, and not at its own end, which may never come. Plain
+        // bytes have no end of their own, so it is the engine that stops.
+        tamper(store, &name, |bytes| bytes.resize(1_000_000, b'x')).await;
+        let answer = h.pull(&key).await;
+        let told = if h.backend.codec() == "plain" { "more bytes than" } else { name.as_str() };
+        assert!(matches!(&answer, Answer::Corrupt(d) if d.what.contains(told)), "{answer:?}");
+    }
 
-    h.store.delete(&name).await.unwrap();
+    h.lose(&key, receipt.version).await;
     let answer = h.pull(&key).await;
     assert!(matches!(&answer, Answer::Lost(d) if d.what.contains(name.as_str())), "{answer:?}");
     refused(answer.or_none(), ErrorKind::Lost);
@@ -263,13 +261,60 @@ pub async fn damage_is_an_answer(h: &Harness) {
     assert!(matches!(&answer, Answer::Unavailable(d) if d.what.contains("`k1`")), "{answer:?}");
 }
 
+/// Changes an object behind everybody's back.
+async fn tamper(store: &dyn crate::ValueStore, name: &ObjectName, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = drain(store.get(name).await.unwrap()).await.unwrap();
+    change(&mut bytes);
+    assert!(store.delete(name).await.unwrap());
+    store.create(name, body(&bytes)).await.unwrap();
+}
+
+/// Bytes of another key or version are no value of this one, whoever put them there.
+pub async fn bytes_of_another_place_are_no_value(h: &Harness) {
+    let keys = [xcom("t", "k"), xcom("t", "k/"), XComKey::new("d", "r", "t/k", -1, "..").unwrap()];
+    let mut places = Vec::new();
+    for seed in 0..6 {
+        let key = &keys[seed as usize / 2];
+        let receipt = h.engine.push(&user(), key, value(&large(seed)).into()).await.unwrap();
+        places.push((key, receipt.version));
+    }
+    let all_are_damaged = async || {
+        for key in &keys {
+            let answer = h.pull(key).await;
+            assert!(matches!(answer, Answer::Corrupt(_)), "{key}: {answer:?}");
+        }
+        for (key, version) in places.iter().step_by(2) {
+            refused(h.engine.pull_past(&user(), key, *version).await, ErrorKind::Corrupt);
+        }
+    };
+    // As they lie in the store, each in the place of the next one: of its next version, of another key.
+    if let Some(store) = h.backend.objects() {
+        let names: Vec<_> = places.iter().map(|(key, version)| ObjectName::of(key, *version)).collect();
+        let mut stored = Vec::new();
+        for name in &names {
+            stored.push(drain(store.get(name).await.unwrap()).await.unwrap());
+        }
+        stored.rotate_right(1);
+        for (name, stored) in names.iter().zip(stored) {
+            tamper(store, name, |bytes| *bytes = stored).await;
+        }
+        all_are_damaged().await;
+    }
+    // As the backend itself would store them there.
+    for ((key, version), seed) in places.iter().zip([5, 0, 1, 2, 3, 4]) {
+        h.lose(key, *version).await;
+        h.leave(key, *version, &large(seed)).await;
+    }
+    all_are_damaged().await;
+}
+
 /// Between reading an entry and its object, another push may replace both.
 pub async fn a_replaced_object_is_read_again(h: &Harness) {
     let key = xcom("t", "k");
     let old = h.engine.push(&user(), &key, value(&large(1)).into()).await.unwrap();
     let entry = h.engine.db().entries(std::slice::from_ref(&key)).await.unwrap().remove(0).unwrap();
     h.push(&user(), &key, &large(2)).await;
-    h.store.delete(&ObjectName::of(&key, old.version)).await.unwrap();
+    h.lose(&key, old.version).await;
     let answer = h.engine.answers(vec![(&key, Ok(Some(entry)))]).await.unwrap().remove(0);
     assert_eq!(text(&answer), large(2));
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::{Empty, Harness, THRESHOLD, ti, user, value};
+use super::{Empty, Harness, ti, user, value};
 use crate::attempt::{Attempt, Caller, TaskState};
 use crate::channel::PullOptions;
 use crate::db::{Scope, StartMode};
 use crate::entry::Version;
-use crate::{ErrorKind, TaskInstanceKey, ValueStore, XComKey};
+use crate::{ErrorKind, TaskInstanceKey, XComKey};
 
 const TASKS: [(&str, i32); 5] = [("a", -1), ("b", -1), ("m", 0), ("m", 1), ("m", 4)];
 const KEYS: [&str; 3] = ["return_value", "k", "../k"];
@@ -302,7 +302,7 @@ async fn push(
     let payload = if streamed { crate::memory::streamed(&value(&json)) } else { value(&json).into() };
     let result = h.engine.push_version(&who, &key, version, payload).await;
     let already = model.versions.get(&key).is_some_and(|all| all.contains(&version));
-    let offloaded = json.len() as u64 > THRESHOLD;
+    let offloaded = h.offloads(json.len());
     // An offloaded repetition is recognised before the fence looks at it; an inline one behind it.
     let expected = if already && offloaded { None } else { model.fence(&who) };
     prop_assert_eq!(kind(&result), expected);
@@ -334,10 +334,11 @@ async fn agree(h: &Harness, model: &Model) -> Result<(), TestCaseError> {
 
 async fn nothing_loose(h: &Harness) -> Result<(), TestCaseError> {
     h.engine.collect_abandoned(Duration::ZERO).await.unwrap();
-    for name in h.store.list(None, 10_000).await.unwrap() {
+    let Some(store) = h.backend.objects() else { return Ok(()) };
+    for name in store.list(None, 10_000).await.unwrap() {
         let version = name.as_str().rsplit('/').next().unwrap().parse().unwrap();
         prop_assert!(
-            h.engine.db().knows_object("memory", &name, version).await.unwrap(),
+            h.engine.db().knows_object(store.id(), &name, version).await.unwrap(),
             "{} is unknown",
             name
         );
@@ -350,10 +351,14 @@ async fn nothing_loose(h: &Harness) -> Result<(), TestCaseError> {
 /// # Panics
 /// With the shortest history found that disagrees with the model.
 pub fn histories(make: impl Fn() -> Empty, cases: u32, steps: usize) {
+    histories_over(|| Harness::new(make()), cases, steps);
+}
+
+pub(super) fn histories_over(make: impl Fn() -> Harness, cases: u32, steps: usize) {
     let config = Config { cases, max_shrink_iters: 400, failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(&prop::collection::vec(step(), 1..steps), |steps| {
         pollster::block_on(async {
-            let h = Harness::new(make());
+            let h = make();
             let mut model = Model::default();
             for (n, step) in steps.iter().enumerate() {
                 apply(&h, &mut model, step, n as u64).await?;

@@ -7,13 +7,9 @@ use crate::answer::Answer;
 use crate::db::{DagRun, LooseObject, Occupied, ReadTarget, RefusalCount, Scope};
 use crate::engine::{Ledger, Settings};
 use crate::entry::EndReason;
-use crate::{Caller, Clock, ErrorKind, ObjectName, ValueStore as _, Version};
+use crate::{Caller, Clock, ErrorKind, ObjectName, Version};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-async fn objects(h: &Harness) -> usize {
-    h.store.list(None, 1000).await.unwrap().len()
-}
 
 /// A clear moves to the history, and says when and by what.
 pub async fn a_clear_keeps_history(h: &Harness) {
@@ -43,9 +39,9 @@ pub async fn a_delete_leaves_nothing(h: &Harness) {
     }
     assert!(h.pull(&xcom("t", "a")).await.found().is_some());
     h.engine.flush_reads().await.unwrap();
-    assert_eq!(objects(h).await, 3);
+    assert_eq!(h.objects().await, h.stored(3, 3));
     assert_eq!(h.engine.delete(&user(), &Scope::Key(xcom("t", "a"))).await.unwrap(), 3);
-    assert_eq!(objects(h).await, 0);
+    assert_eq!(h.objects().await, h.stored(0, 3));
     assert!(h.engine.history(&user(), &xcom("t", "a"), 10).await.unwrap().is_empty());
     assert!(h.engine.readers(&user(), &xcom("t", "a")).await.unwrap().is_empty());
     assert!(matches!(h.pull(&xcom("t", "a")).await, Answer::Missing(_)));
@@ -79,7 +75,7 @@ pub async fn history_tells_who_and_why(h: &Harness) {
     let first = h.engine.pull_past(&user(), &key, past[1].info.version).await.unwrap().unwrap();
     assert_eq!(first.as_str(), "1");
     // A past value whose object was taken away is lost, and never today's value.
-    h.store.delete(&ObjectName::of(&key, past[0].info.version)).await.unwrap();
+    h.lose(&key, past[0].info.version).await;
     super::refused(h.engine.pull_past(&user(), &key, past[0].info.version).await, ErrorKind::Lost);
     let unknown = Version::from_code(5).unwrap();
     assert_eq!(h.engine.pull_past(&user(), &key, unknown).await.unwrap(), None);
@@ -171,7 +167,7 @@ pub async fn retention_expires_and_forgets(h: &Harness) {
     h.push(&user(), &xcom("t", "young"), "1").await;
     let removed = h.engine.prune().await.unwrap();
     assert_eq!((removed.entries, removed.past_bytes, removed.past_entries), (0, 1, 0), "{removed:?}");
-    assert_eq!(objects(h).await, 1);
+    assert_eq!(h.objects().await, h.stored(1, 1));
     assert_eq!(h.engine.pull_past(&user(), &key, first).await.unwrap(), None);
     assert!(!h.engine.history(&user(), &key, 1).await.unwrap()[0].has_bytes);
 
@@ -183,7 +179,7 @@ pub async fn retention_expires_and_forgets(h: &Harness) {
     h.clock.advance(60 * DAY);
     let removed = h.engine.prune().await.unwrap();
     assert_eq!(removed.entries, 1, "{removed:?}");
-    assert_eq!(objects(h).await, 0);
+    assert_eq!(h.objects().await, h.stored(0, 1));
     let answer = h.pull(&key).await;
     assert!(matches!(&answer, Answer::Expired(e) if e.by == "[xcom] retention = \"90d\""), "{answer:?}");
     assert_eq!(answer.exit_code(), 4);
@@ -228,24 +224,22 @@ pub async fn upkeep_prunes_now_and_then(h: &Harness) {
 pub async fn abandoned_pushes_are_collected(h: &Harness) {
     let key = xcom("t", "k");
     let v = Version::new(h.clock.now(), 1);
-    let intent = LooseObject { key: key.clone(), version: v, store: "memory".into(), since: h.clock.now() };
+    let intent = LooseObject { key: key.clone(), version: v, store: h.store_id(), since: h.clock.now() };
     h.engine.db().note_intent(&intent).await.unwrap();
     let name = ObjectName::of(&key, v);
-    let crate::Payload::Stream(body) = crate::memory::streamed(&value(&large(1))) else { return };
-    h.store.create(&name, body).await.unwrap();
-    assert!(h.engine.db().knows_object("memory", &name, v).await.unwrap());
+    h.leave(&key, v, &large(1)).await;
+    assert!(h.engine.db().knows_object(&h.store_id(), &name, v).await.unwrap());
 
     assert_eq!(h.engine.purge_loose().await.unwrap(), 0, "young: it may still be going on");
-    assert_eq!(objects(h).await, 1);
+    assert_eq!(h.objects().await, h.stored(1, 0));
     h.clock.advance(Duration::from_secs(3601));
     assert_eq!(h.engine.purge_loose().await.unwrap(), 1);
-    assert_eq!(objects(h).await, 0);
-    assert!(!h.engine.db().knows_object("memory", &name, v).await.unwrap());
+    assert_eq!(h.objects().await, h.stored(0, 0));
+    assert!(!h.engine.db().knows_object(&h.store_id(), &name, v).await.unwrap());
 
     // A push whose intent was taken over can no longer succeed.
-    let crate::Payload::Stream(body) = crate::memory::streamed(&value(&large(1))) else { return };
     h.engine.db().note_intent(&intent).await.unwrap();
-    h.store.create(&name, body).await.unwrap();
+    h.leave(&key, v, &large(1)).await;
     assert_eq!(h.engine.db().claim_loose(h.clock.now(), 10).await.unwrap(), std::slice::from_ref(&intent));
     let late = crate::db::Push {
         key: key.clone(),
@@ -256,7 +250,7 @@ pub async fn abandoned_pushes_are_collected(h: &Harness) {
         shape: crate::Shape::String,
         preview: "x".to_owned(),
         stored: crate::Stored::Offloaded(crate::seal::Reference {
-            store: "memory".into(),
+            store: h.store_id(),
             codec: "plain".into(),
             key_id: "k1".into(),
             mac: String::new(),
@@ -274,7 +268,7 @@ pub async fn abandoned_pushes_are_collected(h: &Harness) {
     h.engine.collect_abandoned(Duration::ZERO).await.unwrap();
     assert_eq!(text(&h.pull(&key).await), large(3));
     let name = ObjectName::of(&key, receipt.version);
-    assert!(h.engine.db().knows_object("memory", &name, receipt.version).await.unwrap());
+    assert!(h.engine.db().knows_object(&h.store_id(), &name, receipt.version).await.unwrap());
     assert!(!h.engine.db().knows_object("other", &name, receipt.version).await.unwrap());
 }
 
@@ -300,8 +294,12 @@ pub async fn places_are_counted(h: &Harness) {
     h.push(&user(), &xcom("t", "a"), "[1,2]").await;
     h.push(&user(), &xcom("t", "b"), "1").await;
     h.push(&user(), &xcom("t", "c"), &large(1)).await;
-    let inline = Occupied { store: None, entries: 2, bytes: 6 };
-    let store = Some(h.engine.backend().store().unwrap().into());
-    let away = Occupied { store, entries: 1, bytes: large(1).len() as u64 };
-    assert_eq!(db.places().await.unwrap(), [inline, away]);
+    let (small, large) = (6, large(1).len() as u64);
+    let of = |store, entries, bytes| Occupied { store, entries, bytes };
+    let wanted = if h.offloads(1) {
+        vec![of(Some(h.store_id()), 3, small + large)]
+    } else {
+        vec![of(None, 2, small), of(Some(h.store_id()), 1, large)]
+    };
+    assert_eq!(db.places().await.unwrap(), wanted);
 }

@@ -12,15 +12,19 @@
 //! # fn main() {}
 //! ```
 //!
-//! A value store is proven by [`value_store`], and an XCom backend by [`backend`], each in one call.
+//! A value store is proven by [`value_store`], an XCom backend by [`backend`], and a database together with a backend
+//! by [`combination`], each in one call.
 //!
 //! The scenarios of a database speak to an [`Engine`] over the database, with a store in memory, because the
-//! properties to hold are the engine's; [`histories`] runs random histories with a model beside it.
+//! properties to hold are the engine's; [`histories`] runs random histories with a model beside it. Those that
+//! concern values run in every combination. They put values of other tasks, lost and abandoned objects there by way
+//! of the backend, and damage and count objects where [`XComBackend::objects`] lets them.
 
 #![allow(clippy::unwrap_used, reason = "a scenario that does not hold panics: it is a test")]
 
 mod attempts;
 mod backends;
+mod combinations;
 mod entries;
 mod finishing;
 mod garbage;
@@ -39,6 +43,7 @@ use std::sync::Arc;
 
 pub use attempts::*;
 pub use backends::backend;
+pub use combinations::combination;
 pub use entries::*;
 pub use finishing::*;
 pub use garbage::*;
@@ -53,11 +58,14 @@ pub use stores::value_store;
 pub use variables::*;
 
 use crate::attempt::{Attempt, Caller};
+use crate::backend::Object;
 use crate::channel::PullOptions;
 use crate::engine::Settings;
-use crate::{Answer, Engine, ErrorKind, MetadataDb, TaskInstanceKey, Value, XComKey, memory};
+use crate::{
+    Answer, Engine, ErrorKind, MetadataDb, TaskInstanceKey, Value, Version, XComBackend, XComKey, memory,
+};
 
-/// Values over so many bytes are offloaded in the suite.
+/// Values over so many bytes are offloaded in the suite, if not all are.
 pub const THRESHOLD: u64 = 200;
 
 /// An empty database, and what must live as long as it: a folder, a server.
@@ -74,37 +82,41 @@ impl<D: MetadataDb + 'static> From<Arc<D>> for Empty {
     }
 }
 
-/// An engine over the database under test, with clock and store in hand.
+/// An engine over the database under test, with clock and backend in hand.
 pub struct Harness {
     /// The engine.
     pub engine: Engine,
     /// Its clock.
     pub clock: Arc<memory::Clock>,
     /// Where offloaded values go.
-    pub store: Arc<memory::Store>,
+    pub backend: Arc<dyn XComBackend>,
     // The database is closed before what it needs goes.
     db: Arc<dyn MetadataDb>,
     _keep: Box<dyn std::any::Any>,
 }
 
 impl Harness {
-    /// An engine over an empty database.
+    /// An engine over an empty database, with large values in memory.
     pub fn new(empty: Empty) -> Self {
+        Self::over(empty, Arc::new(memory::Backend::new(Arc::new(memory::Store::new()), THRESHOLD)))
+    }
+
+    /// An engine over an empty database, with values where a backend puts them.
+    pub fn over(empty: Empty, backend: Arc<dyn XComBackend>) -> Self {
         let Empty { db, keep } = empty;
         let clock = Arc::new(memory::Clock::new());
-        let store = Arc::new(memory::Store::new());
-        let engine = Self::assemble(&db, &clock, &store, Settings::default());
-        Self { engine, clock, store, db, _keep: keep }
+        let engine = Self::assemble(&db, &clock, &backend, Settings::default());
+        Self { engine, clock, backend, db, _keep: keep }
     }
 
     fn assemble(
         db: &Arc<dyn MetadataDb>,
         clock: &Arc<memory::Clock>,
-        store: &Arc<memory::Store>,
+        backend: &Arc<dyn XComBackend>,
         settings: Settings,
     ) -> Engine {
         Engine::builder(db.clone(), clock.clone())
-            .backend(Arc::new(memory::Backend::new(store.clone(), THRESHOLD)))
+            .backend(backend.clone())
             .keys(crate::seal::SealKeys::new("k1", [7; 32]))
             .settings(settings)
             .build()
@@ -112,24 +124,58 @@ impl Harness {
 
     /// Another engine on the same database, as another process would have.
     pub fn with(&self, settings: Settings) -> Engine {
-        Self::assemble(&self.db, &self.clock, &self.store, settings)
+        Self::assemble(&self.db, &self.clock, &self.backend, settings)
     }
 
     /// An engine on the same database whose selected backend offloads to another store; it reads the old one.
     fn moving_to(&self, store: &Arc<memory::Store>, threshold: u64) -> Engine {
         Engine::builder(self.db.clone(), self.clock.clone())
             .backend(Arc::new(memory::Backend::new(store.clone(), threshold)))
-            .reading(Arc::new(memory::Backend::new(self.store.clone(), THRESHOLD)))
+            .reading(self.backend.clone())
             .keys(crate::seal::SealKeys::new("k1", [7; 32]))
             .build()
     }
 
-    /// An engine on the same database and store with these keys, as another process would have, whose backend seals
-    /// what it stores or does not.
-    fn with_keys(&self, keys: crate::seal::SealKeys, seals: bool) -> Engine {
-        let backend = memory::Backend::new(self.store.clone(), THRESHOLD);
+    /// An engine on the same database with these keys, as another process would have, whose backend seals what it
+    /// stores here or does not.
+    fn with_keys(&self, store: &Arc<memory::Store>, keys: crate::seal::SealKeys, seals: bool) -> Engine {
+        let backend = memory::Backend::new(store.clone(), THRESHOLD);
         let backend = if seals { backend.sealing() } else { backend };
         Engine::builder(self.db.clone(), self.clock.clone()).backend(Arc::new(backend)).keys(keys).build()
+    }
+
+    /// The id of the store that values are offloaded to.
+    fn store_id(&self) -> Arc<str> {
+        self.backend.store().unwrap().into()
+    }
+
+    /// Whether a value of so many bytes is offloaded.
+    fn offloads(&self, size: usize) -> bool {
+        size as u64 > self.backend.inline_limit()
+    }
+
+    /// How many objects are stored; none when that cannot be known.
+    async fn objects(&self) -> Option<usize> {
+        Some(self.backend.objects()?.list(None, 10_000).await.unwrap().len())
+    }
+
+    /// How many objects so many large and small values are, where that can be known.
+    fn stored(&self, large: usize, small: usize) -> Option<usize> {
+        self.backend.objects()?;
+        Some(if self.offloads(1) { large + small } else { large })
+    }
+
+    /// Stores a value's object as a push would, and nothing else.
+    async fn leave(&self, key: &XComKey, version: Version, json: &str) {
+        let store = self.store_id();
+        let object = Object { key, version, store: &store, codec: "", key_id: "" };
+        self.backend.serialize_value(&object, value(json).into()).await.unwrap();
+    }
+
+    /// Removes a value's object behind everybody's back.
+    async fn lose(&self, key: &XComKey, version: Version) {
+        let store = self.store_id();
+        self.backend.purge(&Object { key, version, store: &store, codec: "", key_id: "" }).await.unwrap();
     }
 
     async fn pull(&self, key: &XComKey) -> Answer {
@@ -198,88 +244,16 @@ pub fn run(scenario: impl Future<Output = ()>) {
 #[macro_export]
 macro_rules! metadata_db_conformance {
     ($make:path) => {
-        $crate::metadata_db_conformance!(@ $make;
-            a_value_comes_back_as_it_was_pushed
-            strange_keys_stay_apart
-            names_that_differ_little_stay_apart
-            pushing_the_same_version_twice_is_one_entry
-            a_version_drawn_twice_is_no_repetition
-            a_late_repetition_does_not_undo_a_newer_push
-            an_interrupted_push_is_repeated
-            null_is_a_value
-            large_values_are_offloaded_and_streamed
-            damage_is_an_answer
-            a_replaced_object_is_read_again
-            many_are_pulled_in_one_call
-            lists_show_entries_in_order_and_pages
-            large_values_in_disguise_get_a_hint
-            limits_are_told
-            a_missing_value_has_hints
-            access_rules_hold
-            a_zombie_writes_nothing
-            links_are_pushed_after_failure
-            a_deferral_keeps_everything
-            a_retry_begins_clear
-            a_mapped_instance_clears_only_itself
-            starting_twice_is_starting_once
-            an_unknown_attempt_writes_nothing
-            states_explain_absence
-            attempts_are_remembered
-            a_sequence_is_keyed_by_map_index
-            slices_are_pythons
-            pages_stream_a_sequence
-            removed_instances_leave_the_sequence
-            one_element_is_a_sequence
-            prior_dates_find_the_newest
-            a_clear_keeps_history
-            a_delete_leaves_nothing
-            history_tells_who_and_why
-            the_ledger_counts_reads
-            a_strict_ledger_is_written_first
-            refusals_are_counted_and_kept_as_long_as_reads
-            retention_expires_and_forgets
-            upkeep_prunes_now_and_then
-            abandoned_pushes_are_collected
-            marks_are_set_once
-            places_are_counted
-            only_the_newest_runs_keep_theirs
-            what_nobody_reads_expires
-            what_all_have_read_expires
-            rules_are_asked_before_anything_goes
-            turns_are_taken_once
-            values_move_and_stay_what_they_are
-            a_move_gives_way_to_what_happens_meanwhile
-            an_interrupted_move_leaves_nothing
-            values_are_sealed_anew
-            a_retired_key_seals_nothing
-            orphans_are_found_and_removed
-            an_orphan_that_is_pushed_again_stays
-            values_without_their_object_are_told
-            what_is_kept_is_looked_through_in_pages
-            a_try_ends_in_one_step
-            a_refused_end_changes_nothing
-            versions_drawn_twice_are_drawn_again_at_the_end
-            rendered_fields_are_of_the_newest_try
-            runs_have_states_and_times
-            runs_are_listed_newest_first
-            the_last_success_is_by_date
-            task_instances_come_in_pages
-            versions_of_a_dag_are_kept_once
-            old_runs_go_with_all_that_is_theirs
-            killed_runs_go_by_and_by
-            variables_are_set_listed_and_deleted
-            the_environment_overrides_variables
-            a_zombie_sets_no_variable
-            reads_and_pushes_of_an_attempt_are_known
-            traces_go_backwards_and_forwards
-            traces_are_bounded
-        );
+        $crate::conformance_scenarios!([$crate::metadata_db_conformance] @ $make;);
 
         /// Random histories agree with a model.
         #[test]
         fn random_histories_agree_with_a_model() {
             $crate::conformance::histories($make, 48, 60);
         }
+    };
+    (@ $make:path; values { $($value:ident)* } others { $($other:ident)* }) => {
+        $crate::metadata_db_conformance!(@ $make; $($value)* $($other)*);
     };
     (@ $make:path; $($scenario:ident)*) => {
         $(
@@ -289,5 +263,95 @@ macro_rules! metadata_db_conformance {
                 $crate::conformance::run($crate::conformance::$scenario(&harness));
             }
         )*
+    };
+}
+
+/// Hands the names of all scenarios to another macro: those that concern values and where they are, and the others.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_scenarios {
+    ([$($then:tt)*] $($before:tt)*) => {
+        $($then)*! {
+            $($before)*
+            values {
+                a_value_comes_back_as_it_was_pushed
+                strange_keys_stay_apart
+                names_that_differ_little_stay_apart
+                pushing_the_same_version_twice_is_one_entry
+                a_version_drawn_twice_is_no_repetition
+                a_late_repetition_does_not_undo_a_newer_push
+                an_interrupted_push_is_repeated
+                null_is_a_value
+                large_values_are_offloaded_and_streamed
+                damage_is_an_answer
+                bytes_of_another_place_are_no_value
+                a_replaced_object_is_read_again
+                many_are_pulled_in_one_call
+                large_values_in_disguise_get_a_hint
+                limits_are_told
+                a_zombie_writes_nothing
+                links_are_pushed_after_failure
+                a_deferral_keeps_everything
+                a_retry_begins_clear
+                a_mapped_instance_clears_only_itself
+                a_sequence_is_keyed_by_map_index
+                pages_stream_a_sequence
+                one_element_is_a_sequence
+                a_clear_keeps_history
+                a_delete_leaves_nothing
+                history_tells_who_and_why
+                retention_expires_and_forgets
+                upkeep_prunes_now_and_then
+                abandoned_pushes_are_collected
+                places_are_counted
+                only_the_newest_runs_keep_theirs
+                what_nobody_reads_expires
+                what_all_have_read_expires
+                values_move_and_stay_what_they_are
+                a_move_gives_way_to_what_happens_meanwhile
+                an_interrupted_move_leaves_nothing
+                orphans_are_found_and_removed
+                an_orphan_that_is_pushed_again_stays
+                values_without_their_object_are_told
+                a_try_ends_in_one_step
+                a_refused_end_changes_nothing
+                versions_drawn_twice_are_drawn_again_at_the_end
+                old_runs_go_with_all_that_is_theirs
+            }
+            others {
+                lists_show_entries_in_order_and_pages
+                a_missing_value_has_hints
+                access_rules_hold
+                starting_twice_is_starting_once
+                an_unknown_attempt_writes_nothing
+                states_explain_absence
+                attempts_are_remembered
+                slices_are_pythons
+                removed_instances_leave_the_sequence
+                prior_dates_find_the_newest
+                the_ledger_counts_reads
+                a_strict_ledger_is_written_first
+                refusals_are_counted_and_kept_as_long_as_reads
+                marks_are_set_once
+                rules_are_asked_before_anything_goes
+                turns_are_taken_once
+                values_are_sealed_anew
+                a_retired_key_seals_nothing
+                what_is_kept_is_looked_through_in_pages
+                rendered_fields_are_of_the_newest_try
+                runs_have_states_and_times
+                runs_are_listed_newest_first
+                the_last_success_is_by_date
+                task_instances_come_in_pages
+                versions_of_a_dag_are_kept_once
+                killed_runs_go_by_and_by
+                variables_are_set_listed_and_deleted
+                the_environment_overrides_variables
+                a_zombie_sets_no_variable
+                reads_and_pushes_of_an_attempt_are_known
+                traces_go_backwards_and_forwards
+                traces_are_bounded
+            }
+        }
     };
 }

@@ -45,7 +45,7 @@ pub async fn values_move_and_stay_what_they_are(h: &Harness) {
     // No intent was left behind that would take away what is in use.
     h.clock.advance(Duration::from_secs(3601));
     all.purge_loose().await.unwrap();
-    assert_eq!((objects(&store).await, objects(&h.store).await), (4, 0));
+    assert_eq!((objects(&store).await, h.objects().await), (4, h.stored(0, 0)));
     assert_eq!(text(&pull(&all, &stored).await), large(2));
     assert_eq!(text(&pull(&all, &small).await), "2");
     let old = all.pull_past(&user(), &stored, past[0].info.version).await.unwrap();
@@ -72,7 +72,7 @@ pub async fn values_move_and_stay_what_they_are(h: &Harness) {
         assert!(h.engine.migrate(&kept).await.unwrap());
     }
     assert_eq!(h.engine.list(&user(), &Default::default(), None, 10).await.unwrap().items, before);
-    assert_eq!(objects(&h.store).await, 2);
+    assert_eq!(h.objects().await, h.stored(2, 2));
 }
 
 /// What is pushed, cleared or deleted in between is left alone, and no object is left for good.
@@ -129,19 +129,19 @@ pub async fn an_interrupted_move_leaves_nothing(h: &Harness) {
     assert!(!engine.migrate(&kept).await.unwrap(), "what was left is not collected yet");
     h.clock.advance(Duration::from_secs(3601));
     assert_eq!(engine.purge_loose().await.unwrap(), 1);
-    assert_eq!((objects(&store).await, objects(&h.store).await), (0, 1));
+    assert_eq!((objects(&store).await, h.objects().await), (0, h.stored(1, 0)));
     assert!(engine.migrate(&kept).await.unwrap());
     engine.purge_loose().await.unwrap();
-    assert_eq!((objects(&store).await, objects(&h.store).await), (1, 0));
+    assert_eq!((objects(&store).await, h.objects().await), (1, h.stored(0, 0)));
     assert_eq!(text(&pull(&engine, &key).await), large(1));
 
     // A move that was collected as abandoned cannot come to its end.
-    let back = h.moving_to(&h.store, super::THRESHOLD);
+    let back = &h.engine;
     let kept = engine.db().kept(None, None, 1).await.unwrap().items.remove(0);
-    assert!(back.db().note_move(&kept, "memory", h.clock.now()).await.unwrap());
+    assert!(back.db().note_move(&kept, &h.store_id(), h.clock.now()).await.unwrap());
     assert_eq!(back.db().claim_loose(h.clock.now(), 10).await.unwrap().len(), 1);
     let reference = kept.reference.clone().unwrap();
-    let to = crate::Stored::Offloaded(crate::seal::Reference { store: "memory".into(), ..reference });
+    let to = crate::Stored::Offloaded(crate::seal::Reference { store: h.store_id(), ..reference });
     assert!(!back.db().move_stored(&kept, &to, h.clock.now()).await.unwrap());
     assert_eq!(text(&pull(&engine, &key).await), large(1));
 }
@@ -149,17 +149,20 @@ pub async fn an_interrupted_move_leaves_nothing(h: &Harness) {
 /// Sealed with a new key, on the one side of the store and then on the other; versions stay what they are.
 pub async fn values_are_sealed_anew(h: &Harness) {
     let key = xcom("t", "k");
-    h.push(&user(), &key, &large(1)).await;
-    h.push(&user(), &key, &large(2)).await;
-    let first = h.engine.db().kept(None, None, 1).await.unwrap().items.remove(0).version;
-    let past = h.engine.history(&user(), &key, 10).await.unwrap().remove(0).info.version;
+    let store = Arc::new(memory::Store::new());
+    let old = h.with_keys(&store, SealKeys::new("k1", [7; 32]), true);
+    for seed in [1, 2] {
+        old.push(&user(), &key, value(&large(seed)).into()).await.unwrap();
+    }
+    let first = old.db().kept(None, None, 1).await.unwrap().items.remove(0).version;
+    let past = old.history(&user(), &key, 10).await.unwrap().remove(0).info.version;
     let ring = |new: u8| {
         (1..new).fold(Ring::new(format!("k{new}"), [6 + new; 32]), |ring, old| {
             ring.with_old(format!("k{old}"), [6 + old; 32])
         })
     };
     for (round, seals, names) in [(2, true, "-2"), (3, true, ""), (4, true, "-2"), (5, false, "-2")] {
-        let engine = h.with_keys(ring(round).into(), seals);
+        let engine = h.with_keys(&store, ring(round).into(), seals);
         let found = engine.sealed_before(None, None).await.unwrap().found;
         assert_eq!(found.len(), 2);
         for kept in &found {
@@ -173,22 +176,22 @@ pub async fn values_are_sealed_anew(h: &Harness) {
         engine.purge_loose().await.unwrap();
         let mut names: Vec<String> = [past, first].map(|version| format!("{version}{names}")).into();
         names.sort();
-        let stored = h.store.list(None, 10).await.unwrap();
+        let stored = store.list(None, 10).await.unwrap();
         let last = |name: &ObjectName| name.as_str().rsplit('/').next().unwrap().to_owned();
         assert_eq!(stored.iter().map(last).collect::<Vec<_>>(), names);
         assert_eq!(engine.orphans("memory", None, Duration::ZERO).await.unwrap().found, []);
         // The key that sealed it before is not needed any more.
         let (id, secret) = (format!("k{round}"), [6 + round; 32]);
-        let alone = h.with_keys(SealKeys::new(id, secret), seals);
+        let alone = h.with_keys(&store, SealKeys::new(id, secret), seals);
         assert_eq!(text(&pull(&alone, &key).await), large(2));
         assert_eq!(alone.pull_past(&user(), &key, past).await.unwrap(), Some(value(&large(1))));
     }
     // Interrupted behind the object, it is as before, and what is too much is collected.
-    let engine = h.with_keys(ring(6).into(), true);
+    let engine = h.with_keys(&store, ring(6).into(), true);
     let kept = engine.sealed_before(None, None).await.unwrap().found.remove(0);
     assert!(engine.db().note_move(&kept, "memory", h.clock.now()).await.unwrap());
     let crate::Payload::Stream(body) = memory::streamed(&value(&large(2))) else { return };
-    h.store.create(&ObjectName::of(&key, kept.version), body).await.unwrap();
+    store.create(&ObjectName::of(&key, kept.version), body).await.unwrap();
     assert!(!engine.reseal(&kept).await.unwrap(), "what was left is not collected yet");
     assert_eq!(engine.orphans("memory", None, Duration::ZERO).await.unwrap().found, []);
     h.clock.advance(Duration::from_secs(3601));
@@ -196,34 +199,36 @@ pub async fn values_are_sealed_anew(h: &Harness) {
     assert_eq!(text(&pull(&engine, &key).await), large(2));
     // What nothing knows on the other side is found there, and goes.
     let crate::Payload::Stream(body) = memory::streamed(&value(&large(2))) else { return };
-    h.store.create(&ObjectName::of(&key, kept.version), body).await.unwrap();
+    store.create(&ObjectName::of(&key, kept.version), body).await.unwrap();
     let orphans = engine.orphans("memory", None, Duration::ZERO).await.unwrap().found;
     assert_eq!(orphans.len(), 1);
     assert_eq!(engine.remove_orphans(&orphans).await.unwrap(), 1);
     assert_eq!(text(&pull(&engine, &key).await), large(2));
     engine.delete(&user(), &Scope::Key(key)).await.unwrap();
-    assert_eq!(objects(&h.store).await, 0);
+    assert_eq!(objects(&store).await, 0);
 }
 
 /// A key that is retired seals no push and no move, also of a process that knows no other; what it still seals is
 /// counted.
 pub async fn a_retired_key_seals_nothing(h: &Harness) {
     let (key, other) = (xcom("t", "k"), xcom("t", "other"));
-    h.push(&user(), &key, &large(1)).await;
-    let now = h.with_keys(Ring::new("k2", [8; 32]).with_old("k1", [7; 32]).into(), true);
+    let store = Arc::new(memory::Store::new());
+    let old = h.with_keys(&store, SealKeys::new("k1", [7; 32]), true);
+    old.push(&user(), &key, value(&large(1)).into()).await.unwrap();
+    let now = h.with_keys(&store, Ring::new("k2", [8; 32]).with_old("k1", [7; 32]).into(), true);
     assert_eq!(now.retire_key("k2").await.unwrap_err().kind(), ErrorKind::InvalidRequest);
     // A push that is under way may be sealed with it.
     let (version, since) = (crate::Version::new(h.clock.now(), 77), h.clock.now());
     let intent = LooseObject { key: other.clone(), version, store: "memory".into(), since };
-    h.engine.db().note_intent(&intent).await.unwrap();
+    old.db().note_intent(&intent).await.unwrap();
     assert_eq!(now.retire_key("k1").await.unwrap(), Retiring { sealed: 1, under_way: 1 });
-    h.engine.collect_abandoned(Duration::ZERO).await.unwrap();
+    old.collect_abandoned(Duration::ZERO).await.unwrap();
     assert_eq!(now.retire_key("k1").await.unwrap(), Retiring { sealed: 1, under_way: 0 });
-    let refused = h.engine.push(&user(), &other, value(&large(2)).into()).await.unwrap_err();
+    let refused = old.push(&user(), &other, value(&large(2)).into()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Configuration, "{refused}");
     assert!(refused.to_string().contains("`k1` is retired"), "{refused}");
-    h.push(&user(), &other, "2").await;
-    h.engine.collect_abandoned(Duration::ZERO).await.unwrap();
+    old.push(&user(), &other, value("2").into()).await.unwrap();
+    old.collect_abandoned(Duration::ZERO).await.unwrap();
 
     for kept in now.sealed_before(None, None).await.unwrap().found {
         let back = crate::Stored::Offloaded(kept.reference.clone().unwrap());
@@ -238,7 +243,7 @@ pub async fn a_retired_key_seals_nothing(h: &Harness) {
     let finds = SealKeys::from_source(Ring::new("k1", [7; 32]), || {
         Ok(Ring::new("k2", [8; 32]).with_old("k1", [7; 32]))
     });
-    let finds = h.with_keys(finds, true);
+    let finds = h.with_keys(&store, finds, true);
     finds.push(&user(), &other, value(&large(3)).into()).await.unwrap();
     assert_eq!(text(&pull(&now, &other).await), large(3));
 }

@@ -1,11 +1,14 @@
 //! What every value store passes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::Stream;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 
 use super::refused;
 use crate::value::ByteStream;
@@ -17,6 +20,7 @@ use crate::{Error, ErrorKind, ObjectName, Result, ValueStore, Version, XComKey};
 /// When it does not pass.
 pub fn value_store(store: &Arc<dyn ValueStore>) {
     pollster::block_on(suite(&**store));
+    keys_stay_apart(&**store);
 }
 
 pub(super) struct Pieces(pub(super) Vec<Result<Bytes>>);
@@ -111,4 +115,57 @@ async fn suite(store: &dyn ValueStore) {
         assert!(store.delete(name).await.unwrap());
     }
     assert!(store.list(None, 10).await.unwrap().is_empty());
+}
+
+/// A part of a key: a few pieces that separate, escape or quote somewhere, some of them very long.
+fn part() -> impl Strategy<Value = String> {
+    const PIECES: [&str; 18] = [
+        "a", "b", "A", "/", "..", ".", "%", "%2F", "%25", ":", "{", "}", " ", "é", "e\u{301}", "~", "\\",
+        "-1",
+    ];
+    let short =
+        || prop::collection::vec(prop::sample::select(&PIECES), 1..3).prop_map(|pieces| pieces.concat());
+    prop_oneof![9 => short(), 1 => short().prop_map(|end| "a/".repeat(120) + &end)]
+}
+
+/// No two keys share a name or read each other's bytes, whatever is in their parts.
+fn keys_stay_apart(store: &dyn ValueStore) {
+    // Keys of which most have parts in common, so that what tells them apart is often where a part ends.
+    let pool = || prop::collection::vec(part(), 3);
+    let pick = || (0..3usize, 0..3usize, 0..3usize, -1..1i32, 0..3usize, 1..3i64);
+    let keys = (pool(), prop::collection::hash_set(pick(), 2..12));
+    let config = Config { cases: 6, max_shrink_iters: 50, failure_persistence: None, ..Config::default() };
+    let result = TestRunner::new(config).run(&keys, |(parts, picked)| {
+        let of = |(dag, run, task, map_index, key, version): (usize, usize, usize, i32, usize, i64)| {
+            let key =
+                XComKey::new(&*parts[dag], &*parts[run], &*parts[task], map_index, &*parts[key]).unwrap();
+            (key, Version::from_code(version).unwrap())
+        };
+        let told = |(key, version): &(XComKey, Version)| format!("{key:?} {version}").into_bytes();
+        let different: BTreeSet<_> = picked.into_iter().map(of).collect();
+        let count = different.len();
+        let keys: BTreeMap<_, _> =
+            different.into_iter().map(|key| (ObjectName::of(&key.0, key.1), key)).collect();
+        prop_assert_eq!(keys.len(), count, "two keys share a name: {:?}", keys);
+        pollster::block_on(async {
+            // What a case before this one left when it did not hold.
+            for name in store.list(None, 1000).await.unwrap() {
+                store.delete(&name).await.unwrap();
+            }
+            for (name, key) in &keys {
+                store.create(name, body(&told(key))).await.unwrap();
+            }
+            let names: Vec<ObjectName> = keys.keys().cloned().collect();
+            prop_assert_eq!(&store.list(None, 1000).await.unwrap(), &names);
+            for ((name, key), found) in keys.iter().zip(store.get_many(&names).await) {
+                prop_assert_eq!(all(found.unwrap()).await.unwrap(), told(key), "{}", name);
+                prop_assert!(store.delete(name).await.unwrap());
+                refused(store.get(name).await.map(drop), ErrorKind::Lost);
+            }
+            Ok(())
+        })
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
 }
