@@ -30,6 +30,7 @@ mod lineage;
 mod moves;
 mod retention;
 mod runs;
+mod secrets;
 mod sequences;
 mod stores;
 mod variables;
@@ -48,6 +49,7 @@ pub use lineage::*;
 pub use moves::*;
 pub use retention::*;
 pub use runs::*;
+pub use secrets::*;
 pub use sequences::*;
 pub use stores::value_store;
 pub use variables::*;
@@ -263,6 +265,18 @@ macro_rules! metadata_db_conformance {
             reads_and_pushes_of_an_attempt_are_known
             traces_go_backwards_and_forwards
             traces_are_bounded
+            a_secret_comes_back_as_a_secret
+            a_secret_is_shown_nowhere
+            a_secret_is_pushed_twice_as_one
+            a_secret_drawn_again_is_sealed_again
+            an_interrupted_secret_is_repeated
+            secrets_are_elements
+            keys_make_secrets
+            credentials_get_a_hint
+            secrets_move_sealed
+            a_secret_needs_its_key
+            an_envelope_opens_in_its_place_only
+            errors_do_not_tell_secrets
         );
 
         /// Random histories agree with a model.

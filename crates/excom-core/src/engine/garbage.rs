@@ -161,7 +161,7 @@ impl Engine {
     }
 
     async fn without_object(&self, kept: Kept) -> Result<Option<Bereft>> {
-        let Kept { key, version, past, size, hash, reference } = kept;
+        let Kept { key, version, past, size, hash, reference, .. } = kept;
         let Some(reference) = reference else { return Ok(None) };
         let (store, codec) = (&*reference.store, &*reference.codec);
         let opened = match self.0.keys.verify(&key, version, size, hash, &reference) {

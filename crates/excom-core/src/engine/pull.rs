@@ -16,13 +16,16 @@ use crate::attempt::{Caller, TaskState};
 use crate::backend::Object;
 use crate::channel::PullOptions;
 use crate::db::{Produced, Surroundings};
-use crate::entry::{EndReason, Entry, Stored};
+use crate::entry::{EndReason, Entry, Stored, Version, Writer};
 use crate::together::at_once;
 use crate::value::{ByteStream, ContentHash, Payload, Value};
 use crate::{Error, ErrorKind, Result, SequenceKey, XComKey};
 
 /// How many values of one call are loaded at the same time.
 const LOADS_AT_ONCE: usize = 32;
+
+/// An entry, if there is one; or the refusal to look for it.
+pub(crate) type Permitted = std::result::Result<Option<Entry>, Box<Answer>>;
 
 /// What a task produced under a key.
 #[derive(Debug, Clone)]
@@ -58,10 +61,9 @@ impl Engine {
             }
         }
         let entries = self.0.db.entries(&keys).await?;
-        let asked = keys
-            .iter()
-            .zip(entries.into_iter().zip(refusals))
-            .map(|(key, (entry, refusal))| (key, refusal.map_or(Ok(entry), Err)));
+        let asked = keys.iter().zip(entries.into_iter().zip(refusals)).map(|(key, (entry, refusal))| {
+            (key, refusal.map_or(Ok(entry), |refusal| Err(Box::new(refusal))))
+        });
         let answers = self.answers(asked.collect()).await?;
         let read = keys
             .iter()
@@ -156,8 +158,11 @@ impl Engine {
         };
         let version = entry.version;
         let stream = match payload {
-            Payload::Stream(stream) => stream,
-            Payload::Value(value) => Box::pin(Once(Some(Ok(value.bytes().clone())))),
+            Payload::Stream(stream) if !entry.secret => stream,
+            payload => match self.whole(key, &entry, payload).await {
+                Ok(value) => Box::pin(Once(Some(Ok(value.bytes().clone())))),
+                Err(error) => return Ok(Err(damaged(key, &entry, &error))),
+            },
         };
         self.note(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
         Ok(Ok(stream))
@@ -176,12 +181,12 @@ impl Engine {
         self.may_look(caller, key).await?;
         let Some(entry) = self.0.db.past(key, version).await? else { return Ok(None) };
         let value = match self.fetch(key, &entry).await {
-            Ok(payload) => collect(payload, &entry).await?,
+            Ok(payload) => self.whole(key, &entry, payload).await?,
             // Its time may just have come, or it was moved.
             Err(error) if error.kind() == ErrorKind::Lost => match self.0.db.past(key, version).await? {
                 None => return Ok(None),
                 Some(again) if again.stored != entry.stored => {
-                    collect(self.fetch(key, &again).await?, &again).await?
+                    self.whole(key, &again, self.fetch(key, &again).await?).await?
                 }
                 Some(_) => return Err(error),
             },
@@ -206,18 +211,15 @@ impl Engine {
 
     /// An answer for each XCom, in the order given, unless it is refused. Values outside of the database are
     /// loaded together.
-    pub(crate) async fn answers(
-        &self,
-        asked: Vec<(&XComKey, std::result::Result<Option<Entry>, Answer>)>,
-    ) -> Result<Vec<Answer>> {
+    pub(crate) async fn answers(&self, asked: Vec<(&XComKey, Permitted)>) -> Result<Vec<Answer>> {
         let mut away = Vec::new();
         let mut answers: Vec<Option<Answer>> = Vec::with_capacity(asked.len());
         for (key, entry) in asked {
             answers.push(match entry {
-                Err(refusal) => Some(refusal),
+                Err(refusal) => Some(*refusal),
                 Ok(None) => Some(self.explain(key).await?),
-                Ok(Some(Entry { stored: Stored::Inline(value), version, writer, hash, .. })) => {
-                    Some(inline(key, Found { value, version, writer }, hash))
+                Ok(Some(Entry { stored: Stored::Inline(value), version, writer, hash, secret, .. })) => {
+                    Some(self.inline(key, Found { value, version, writer }, hash, secret))
                 }
                 Ok(Some(entry)) => {
                     away.push((key, entry));
@@ -240,9 +242,9 @@ impl Engine {
                 Ok(fetched) => fetched,
                 Err(answer) => return Ok(answer),
             };
-            match collect(payload, &entry).await {
+            match self.whole(key, &entry, payload).await {
                 Ok(value) => Ok(found(Found { value, version: entry.version, writer: entry.writer })),
-                Err(error) => damaged(key, &entry, &error),
+                Err(error) => Ok(damaged(key, &entry, &error)),
             }
         });
         at_once(loads.collect(), LOADS_AT_ONCE).await.into_iter().collect()
@@ -267,13 +269,13 @@ impl Engine {
                 Some(again) if again.version != entry.version || again.stored != entry.stored => {
                     return match self.fetch(key, &again).await {
                         Ok(payload) => Ok(Ok((again, payload))),
-                        Err(error) => Ok(Err(damaged(key, &again, &error)?)),
+                        Err(error) => Ok(Err(damaged(key, &again, &error))),
                     };
                 }
                 Some(_) => {}
             }
         }
-        Ok(Err(damaged(key, &entry, &error)?))
+        Ok(Err(damaged(key, &entry, &error)))
     }
 
     /// The payload behind an entry.
@@ -313,6 +315,28 @@ impl Engine {
         }
         let untold = || Err(Error::new(ErrorKind::Other, "the backend told nothing of the value"));
         payloads.into_iter().map(|payload| payload.unwrap_or_else(untold)).collect()
+    }
+
+    /// All of a payload that was checked on its way; of a secret what its envelope holds.
+    async fn whole(&self, key: &XComKey, entry: &Entry, payload: Payload) -> Result<Value> {
+        let value = collect(payload, entry).await?;
+        if entry.secret { self.0.keys.open_secret(key, entry.version, &value) } else { Ok(value) }
+    }
+
+    /// The answer of a value that came with its entry.
+    fn inline(&self, key: &XComKey, mut found: Found, hash: ContentHash, secret: bool) -> Answer {
+        let checked = check_inline(&found.value, hash).and_then(|()| match secret {
+            false => Ok(None),
+            true => self.0.keys.open_secret(key, found.version, &found.value).map(Some),
+        });
+        match checked {
+            Ok(None) => self::found(found),
+            Ok(Some(opened)) => {
+                found.value = opened;
+                self::found(found)
+            }
+            Err(error) => unusable(key, found.version, found.writer, &error),
+        }
     }
 
     /// Why there is no entry.
@@ -371,35 +395,22 @@ fn check_inline(value: &Value, hash: ContentHash) -> Result<()> {
     ))
 }
 
-fn inline(key: &XComKey, found: Found, hash: ContentHash) -> Answer {
-    match check_inline(&found.value, hash) {
-        Ok(()) => self::found(found),
-        Err(error) => Answer::Corrupt(Box::new(Damaged {
-            key: key.clone(),
-            version: found.version,
-            writer: found.writer,
-            what: error.to_string(),
-        })),
-    }
-}
-
 fn found(found: Found) -> Answer {
     if found.value.is_null() { Answer::Null(found) } else { Answer::Found(found) }
 }
 
-/// An error about one value's bytes as its answer; any other error as it is.
-fn damaged(key: &XComKey, entry: &Entry, error: &Error) -> Result<Answer> {
-    let damaged = Box::new(Damaged {
-        key: key.clone(),
-        version: entry.version,
-        writer: entry.writer.clone(),
-        what: error.to_string(),
-    });
-    Ok(match error.kind() {
+/// An error about one value's bytes as its answer.
+fn damaged(key: &XComKey, entry: &Entry, error: &Error) -> Answer {
+    unusable(key, entry.version, entry.writer.clone(), error)
+}
+
+fn unusable(key: &XComKey, version: Version, writer: Writer, error: &Error) -> Answer {
+    let damaged = Box::new(Damaged { key: key.clone(), version, writer, what: error.to_string() });
+    match error.kind() {
         ErrorKind::Lost => Answer::Lost(damaged),
         ErrorKind::Corrupt | ErrorKind::InvalidValue => Answer::Corrupt(damaged),
         _ => Answer::Unavailable(damaged),
-    })
+    }
 }
 
 /// What exists near an XCom, the most alike first.
