@@ -14,8 +14,6 @@ use serde::de::DeserializeOwned;
 use crate::json::{Scanner, Shape};
 use crate::{Error, ErrorKind, Result};
 
-pub use secret::Secret;
-
 /// A stream of byte pieces; the pieces together are one JSON value.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 
@@ -59,7 +57,8 @@ impl Value {
         Self { bytes, shape, secret: false }
     }
 
-    /// The JSON text of a Rust value. It is secret when anything in it is: a [`Secret`], or a secret [`Value`].
+    /// The JSON text of a Rust value. It is secret when anything in it is: a secret [`Value`], or a
+    /// type that [says so](secret::mark).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidValue`] when JSON cannot express it: a map whose keys are not text or
@@ -197,6 +196,18 @@ pub enum Payload {
     Value(Value),
     /// Pieces of a value whose size is not known yet. They are validated on their way.
     Stream(ByteStream),
+}
+
+impl Payload {
+    /// Its pieces; a whole value is one.
+    pub fn into_stream(self) -> ByteStream {
+        match self {
+            Self::Value(value) => {
+                Box::pin(futures_util::stream::once(std::future::ready(Ok(value.bytes().clone()))))
+            }
+            Self::Stream(stream) => stream,
+        }
+    }
 }
 
 impl From<Value> for Payload {

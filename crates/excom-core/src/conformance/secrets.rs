@@ -30,7 +30,7 @@ async fn pull(engine: &Engine, key: &XComKey) -> Answer {
 }
 
 async fn bytes_of(engine: &Engine, key: &XComKey) -> Vec<u8> {
-    let mut stream = engine.open(&user(), key).await.unwrap().unwrap();
+    let mut stream = engine.open(&user(), key).await.unwrap().unwrap().into_stream();
     let mut bytes = Vec::new();
     while let Some(piece) = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
         bytes.extend_from_slice(&piece.unwrap());

@@ -135,15 +135,11 @@ impl Engine {
         Ok(answers)
     }
 
-    /// An offloaded value as a verified stream, or any other value at once: for large ones.
+    /// An offloaded value as a verified stream, or any other value, and a secret, at once: for large ones.
     ///
     /// # Errors
     /// As [`Engine::pull`]. `Ok(Err(answer))` when there is no value to stream.
-    pub async fn open(
-        &self,
-        caller: &Caller,
-        key: &XComKey,
-    ) -> Result<std::result::Result<ByteStream, Answer>> {
+    pub async fn open(&self, caller: &Caller, key: &XComKey) -> Result<std::result::Result<Payload, Answer>> {
         if let Some(refusal) = self.sight(caller).await?.refusal(key, false) {
             return Ok(Err(refusal));
         }
@@ -157,15 +153,15 @@ impl Engine {
             Err(answer) => return Ok(Err(answer)),
         };
         let version = entry.version;
-        let stream = match payload {
-            Payload::Stream(stream) if !entry.secret => stream,
+        let payload = match payload {
+            Payload::Stream(_) if !entry.secret => payload,
             payload => match self.whole(key, &entry, payload).await {
-                Ok(value) => Box::pin(Once(Some(Ok(value.bytes().clone())))),
+                Ok(value) => value.into(),
                 Err(error) => return Ok(Err(damaged(key, &entry, &error))),
             },
         };
         self.note(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
-        Ok(Ok(stream))
+        Ok(Ok(payload))
     }
 
     /// The value of an earlier version, while its bytes are kept.
@@ -449,25 +445,10 @@ fn nearest(key: &XComKey, around: Surroundings) -> Near {
     }
 }
 
-/// A stream of one piece.
-struct Once(Option<Result<Bytes>>);
-
-impl Stream for Once {
-    type Item = Result<Bytes>;
-
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        Poll::Ready(self.0.take())
-    }
-}
-
 /// What a backend read of an entry, checked on its way.
 fn verified(stored: Payload, entry: &Entry, object: &Object<'_>) -> Payload {
-    let inner: ByteStream = match stored {
-        Payload::Stream(stream) => stream,
-        Payload::Value(value) => Box::pin(Once(Some(Ok(value.bytes().clone())))),
-    };
     Payload::Stream(Box::pin(Verified {
-        inner,
+        inner: stored.into_stream(),
         state: Some((Xxh3Default::new(), 0)),
         size: entry.size,
         hash: entry.hash,

@@ -1,79 +1,9 @@
-//! Secrets: the mark that goes with a value into and out of Rust types.
+//! The mark of secrets: how it goes with a value into and out of Rust types.
 
 use std::cell::Cell;
-use std::fmt;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What is shown in place of a secret.
 pub const REDACTED: &str = "***";
-
-/// Something that nothing shows: `Debug` and `Display` are `***`. A [`Value`](super::Value) that is made of it, or of
-/// what holds one, is secret.
-///
-/// Reading one takes any value, whether it was pushed as a secret or not. Written anywhere but into a `Value`, such as
-/// into a log as JSON, it is the text `***`.
-///
-/// ```
-/// use excom_core::Value;
-/// use excom_core::value::Secret;
-///
-/// let token = Secret::new("hunter2".to_owned());
-/// assert_eq!(format!("{token} {token:?}"), "*** ***");
-/// let value = Value::of(&[&token])?;
-/// assert!(value.is_secret());
-/// assert_eq!(value.get::<Vec<Secret<String>>>()?[0].expose(), "hunter2");
-/// # Ok::<(), excom_core::Error>(())
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Secret<T>(T);
-
-impl<T> Secret<T> {
-    /// Makes a secret of it.
-    pub const fn new(inner: T) -> Self {
-        Self(inner)
-    }
-
-    /// What is secret, for where it is used.
-    pub const fn expose(&self) -> &T {
-        &self.0
-    }
-
-    /// What is secret, no longer kept as such.
-    pub fn into_inner(self) -> T {
-        self.0
-    }
-}
-
-impl<T> From<T> for Secret<T> {
-    fn from(inner: T) -> Self {
-        Self(inner)
-    }
-}
-
-impl<T> fmt::Debug for Secret<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(REDACTED)
-    }
-}
-
-impl<T> fmt::Display for Secret<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(REDACTED)
-    }
-}
-
-impl<T: Serialize> Serialize for Secret<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if note() { self.0.serialize(serializer) } else { serializer.serialize_str(REDACTED) }
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(Self)
-    }
-}
 
 thread_local! {
     /// Whether a value is being written on this thread, and whether there was a secret in it so far. A serializer
@@ -105,8 +35,9 @@ pub(super) fn written<T>(write: impl FnOnce() -> T) -> (T, bool) {
     (written, WRITING.get() == Some(true))
 }
 
-/// Tells the value that is being written of a secret in it; `false` when none is being written.
-pub(super) fn note() -> bool {
+/// For types that keep secrets, where they are serialized: makes the [`Value`](super::Value) that is being made of
+/// them on this thread a secret. `false` when none is being made; then [`REDACTED`] is to be written in their place.
+pub fn mark() -> bool {
     let writing = WRITING.get().is_some();
     if writing {
         WRITING.set(Some(true));
@@ -129,7 +60,6 @@ pub(super) fn is_read() -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::*;
     use crate::Value;
 
     #[test]
@@ -145,18 +75,9 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_written_into_values_only() {
-        let secret = Secret::new(vec![1, 2]);
-        assert_eq!(serde_json::to_string(&secret).unwrap(), r#""***""#);
-        assert_eq!(Value::of(&secret).unwrap().as_str(), "[1,2]");
-        assert_eq!(serde_json::to_string(&secret).unwrap(), r#""***""#);
-        let read: Secret<String> = Value::of("plain").unwrap().get().unwrap();
-        assert_eq!((read.expose().as_str(), format!("{read:?}").as_str()), ("plain", "***"));
-    }
-
-    #[test]
-    fn a_number_that_json_has_not_is_refused_in_a_secret_too() {
-        assert!(Value::of(&Secret::new(f64::NAN)).is_err());
-        assert!(Value::of(&Secret::new(None::<u8>)).unwrap().is_null());
+    fn a_mark_belongs_to_one_value() {
+        assert!(!super::mark(), "none is being made");
+        let (inner, outer) = super::written(|| super::written(super::mark).1);
+        assert!(inner && !outer);
     }
 }

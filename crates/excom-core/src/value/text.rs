@@ -9,7 +9,7 @@ use super::{Value, secret};
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.secret {
-            secret::note();
+            secret::mark();
         }
         let text: &RawValue = serde_json::from_slice(self.bytes()).map_err(S::Error::custom)?;
         text.serialize(serializer)
