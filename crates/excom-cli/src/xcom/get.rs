@@ -62,9 +62,6 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         (None, true) => (None, None),
     };
     let concealed = secret && !reveals(&caller, matches);
-    if concealed {
-        output.say("it is a secret; --reveal shows it");
-    }
     if output.json() {
         return output.document(&Document {
             answer: answer.code(),
@@ -102,5 +99,8 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         output.line(&format!("{}{told}", output.styled(Style::Heading, &format!("{name:<9}"))))?;
     }
     output.bytes(output.styled(Style::Heading, "value    ").as_bytes())?;
+    if concealed {
+        output.say("it is a secret; --reveal shows it");
+    }
     output.line(if concealed { REDACTED } else { value.as_str() })
 }

@@ -1,23 +1,39 @@
 //! Ordinary values that look like credentials: what a pushed value and its names tell in a bounded look.
 //!
-//! Every push passes here, so the text is only looked through for its strings, and nothing is parsed.
+//! Every push passes here, so the text is searched for quotes beside which there may be one, and only then looked
+//! through string by string. Nothing is parsed.
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr_iter, memchr2};
 
 /// How much of a value is looked at, in bytes.
 const HEAD: usize = 4 << 10;
 
-/// What names of credentials end with, in lower case and without `_`, `-` and spaces between.
-const NAMES: [&str; 9] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "apikey",
-    "accesskey",
-    "privatekey",
-    "authorization",
+/// What names of credentials end with, in lower case and without `_`, `-` and spaces between, by the last letter.
+fn names(last: u8) -> &'static [&'static str] {
+    match last.to_ascii_lowercase() {
+        b'd' => &["password", "passwd"],
+        b'e' => &["passphrase"],
+        b'n' => &["token", "authorization"],
+        b't' => &["secret"],
+        b'y' => &["apikey", "accesskey", "privatekey"],
+        _ => &[],
+    }
+}
+
+/// What credentials begin with that have a form of their own.
+const BEGINNINGS: [&str; 12] = [
+    "-----BEGIN ",
+    "AKIA",
+    "ASIA",
+    "eyJ",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "xapp-",
+    "xox",
 ];
 
 /// Tokens that say where a list goes on.
@@ -27,6 +43,9 @@ const HARMLESS: [&str; 3] = ["nexttoken", "pagetoken", "continuationtoken"];
 /// when nothing does.
 pub(super) fn look(key: &str, head: &[u8]) -> Option<String> {
     let head = &head[..head.len().min(HEAD)];
+    if !is_name(key.as_bytes()) && !may_have_one(head) {
+        return None;
+    }
     // The name of the string that begins here, if it has one.
     let mut named = (usize::MAX, key.as_bytes());
     if let Some(start) = skip_spaces(head, 0) {
@@ -52,6 +71,20 @@ pub(super) fn look(key: &str, head: &[u8]) -> Option<String> {
     None
 }
 
+/// Whether some quote is behind the name, or before the beginning, of a credential. It may be part of a string.
+fn may_have_one(head: &[u8]) -> bool {
+    memchr_iter(b'"', head).any(|quote| match head.get(quote + 1) {
+        Some(b':') => is_name(&head[..quote]),
+        Some(b'-' | b'A' | b'e' | b'g' | b'x') => {
+            BEGINNINGS.iter().any(|beginning| head[quote + 1..].starts_with(beginning.as_bytes()))
+        }
+        Some(b' ' | b'\t' | b'\r' | b'\n') => {
+            skip_spaces(head, quote + 1).is_some_and(|next| head[next] == b':') && is_name(&head[..quote])
+        }
+        _ => false,
+    })
+}
+
 /// Where a string ends whose quote is before this place: at its other quote, or with the head.
 fn end_of_string(head: &[u8], mut at: usize) -> usize {
     while let Some(found) = head.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
@@ -72,7 +105,7 @@ fn is_name(name: &[u8]) -> bool {
         let mut letters = name.iter().rev().filter(|b| !matches!(b, b'_' | b'-' | b' '));
         word.bytes().rev().all(|b| letters.next().is_some_and(|letter| letter.to_ascii_lowercase() == b))
     };
-    NAMES.iter().any(ends_with) && !HARMLESS.iter().any(ends_with)
+    name.last().is_some_and(|last| names(*last).iter().any(ends_with)) && !HARMLESS.iter().any(ends_with)
 }
 
 /// What kind of credential a string is by its form.
