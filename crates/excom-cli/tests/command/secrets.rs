@@ -93,7 +93,8 @@ fn a_task_gets_what_it_pulls() {
     assert_eq!(inside.run(&["xcom", "push", "--secret", "--key", "k", "{\"a\":1}"]), Told::nothing());
     let engine = inside.engine();
     let caller = Caller::user("test");
-    let pulled = engine.pull(&caller, &[ti.xcom("k").unwrap()], PullOptions::default());
+    let keys = [ti.xcom("k").unwrap()];
+    let pulled = engine.pull(&caller, &keys, PullOptions::default());
     assert!(pollster::block_on(pulled).unwrap().remove(0).value().unwrap().is_secret());
 }
 

@@ -173,7 +173,10 @@ impl Resolved {
                     let answer = channel.pull(&[key], PullOptions::default()).await?.pop();
                     Ok(answer.ok_or_else(|| beyond(place))?.value()?)
                 }
-                Self::Map(of, change) => change.call(&of.get(place, channel).await?),
+                Self::Map(of, change) => {
+                    let element = of.get(place, channel).await?;
+                    Ok(change.call(&element)?.secret_if(element.is_secret()))
+                }
                 Self::Filter(of, kept) => {
                     of.get(*kept.get(place).ok_or_else(|| beyond(place))?, channel).await
                 }
