@@ -79,7 +79,8 @@ async fn ours(engine: &Engine, caller: &Caller, text: &Bytes) -> Result<Taken> {
     engine.push(caller, &key, Payload::Stream(body)).await?;
     let push = begin.elapsed().as_secs_f64();
     let begin = Instant::now();
-    let mut opened = engine.open(caller, &key).await?.map_err(|answer| answer.to_string())?;
+    let opened = engine.open(caller, &key).await?.map_err(|answer| answer.to_string())?;
+    let mut opened = opened.into_stream();
     let mut same = Same { text };
     while let Some(piece) = poll_fn(|cx| opened.as_mut().poll_next(cx)).await {
         same.take(&piece?);

@@ -165,10 +165,13 @@ fn push() -> Command {
                 .help("The value as JSON text, or `-` to read it from standard input"),
         )
         .arg(flag("text", "Take the argument or the input as plain text and push it as a JSON string"))
+        .arg(flag("secret", "Push a secret: it is stored encrypted, and shown to nobody who does not ask for it"))
         .arg(key())
         .after_long_help(format!(
             "Prints what was pushed when standard output is a terminal, and nothing in a pipe, so that a\n\
-             task's own output stays clean. Use --json for a receipt in scripts.\n\n{IN_A_TASK}"
+             task's own output stays clean. Use --json for a receipt in scripts.\n\n\
+             Other users of the machine may see arguments, so read a secret from standard input with `-`. Keys\n\
+             that [xcom] secret_keys names are secrets without the flag.\n\n{IN_A_TASK}"
         ))
 }
 
@@ -191,6 +194,7 @@ fn pull() -> Command {
         )
         .arg(flag("include-prior-dates", "Without a value in this run, take the newest of an earlier run"))
         .arg(flag("raw", "Print a string without quotes and escapes"))
+        .arg(reveal())
         .after_long_help(format!(
             "Without a value it prints why on standard error, with what is near, and exits with 3.\n\
              Large values are streamed, each piece verified before it is printed; one that is damaged further on\n\
@@ -201,7 +205,14 @@ fn pull() -> Command {
 }
 
 fn get() -> Command {
-    xcom("get", "Show a value with all that is known about it").arg(key()).after_long_help(IN_A_TASK)
+    xcom("get", "Show a value with all that is known about it")
+        .arg(key())
+        .arg(reveal())
+        .after_long_help(IN_A_TASK)
+}
+
+fn reveal() -> Arg {
+    flag("reveal", "Show the value also when it is a secret, as inside a task it always is")
 }
 
 fn list() -> Command {
@@ -234,6 +245,7 @@ fn history() -> Command {
                 .value_name("VERSION")
                 .help("Print the value of this version, while its bytes are kept"),
         )
+        .arg(reveal())
         .after_long_help(IN_A_TASK)
 }
 

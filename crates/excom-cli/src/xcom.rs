@@ -9,7 +9,7 @@ mod refusals;
 mod removal;
 
 use clap::ArgMatches;
-use excom::{Answer, EntryInfo, Error, ErrorKind, Value};
+use excom::{Answer, Caller, EntryInfo, Error, ErrorKind, Value, XComKey};
 use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
@@ -37,6 +37,17 @@ pub(crate) fn raw(value: &Value) -> Result<Box<RawValue>, Stop> {
         let error = Error::new(ErrorKind::InvalidValue, "the value cannot be put into a JSON document");
         Stop::Error(error.because(cause).hint("pull it without --json"))
     })
+}
+
+/// Whether a secret is shown: to a task, which needs it, and to somebody who says so.
+fn reveals(caller: &Caller, matches: &ArgMatches) -> bool {
+    matches!(caller, Caller::Attempt(_)) || matches.get_flag("reveal")
+}
+
+/// The refusal to show a secret to somebody who did not say so.
+fn concealed(key: &XComKey) -> Stop {
+    let error = Error::new(ErrorKind::Forbidden, format!("{key} is a secret, and is not shown"));
+    Stop::Error(error.hint("--reveal shows it; a task that pulls it needs no flag"))
 }
 
 /// An answer without a value, with the hint that the home is empty.

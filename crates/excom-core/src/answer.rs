@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::{EndReason, PastEntry, Version, Writer};
 use crate::value::Value;
+use crate::value::secret::REDACTED;
 use crate::{Error, ErrorKind, TaskState, XComKey};
 
 /// The answer to a pull of one XCom.
@@ -303,6 +304,7 @@ impl fmt::Display for Producer<'_> {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Found(found) | Self::Null(found) if found.value.is_secret() => f.write_str(REDACTED),
             Self::Found(found) | Self::Null(found) => write!(f, "{}", found.value.as_str()),
             Self::Missing(missing) => {
                 let key = &missing.key;

@@ -30,13 +30,15 @@ pub struct Push {
     pub version: Version,
     /// Who pushes. An attempt is fenced.
     pub caller: Caller,
-    /// Size of the value's JSON text in bytes.
+    /// Size of the stored JSON text in bytes.
     pub size: u64,
-    /// Checksum of the value's JSON text.
+    /// Checksum of the stored JSON text.
     pub hash: ContentHash,
     /// What kind of value it is.
     pub shape: Shape,
-    /// The beginning of an offloaded value's text; an inline value brings its own.
+    /// Whether it is a secret: then the stored JSON text is its envelope, of which no list may show anything.
+    pub secret: bool,
+    /// The beginning of an offloaded value's text; an inline value brings its own, and a secret has none.
     pub preview: String,
     /// The bytes, or where they are.
     pub stored: Stored,
@@ -263,6 +265,8 @@ pub struct Kept {
     pub size: u64,
     /// Checksum of the value's JSON text.
     pub hash: ContentHash,
+    /// Whether it is a secret.
+    pub secret: bool,
     /// Where the bytes are; none when they are in the metadata database.
     pub reference: Option<Reference>,
 }

@@ -155,17 +155,20 @@ pub struct EntryInfo {
     pub version: Version,
     /// Who pushed it.
     pub writer: Writer,
-    /// Size of the value's JSON text in bytes.
+    /// Size of the value's JSON text in bytes; of a secret, that of what is stored for it.
     pub size: u64,
-    /// Checksum of the value's JSON text.
+    /// Checksum of the value's JSON text; of a secret, that of what is stored for it.
     pub hash: ContentHash,
     /// What kind of value it is.
     #[serde(flatten)]
     pub shape: Shape,
-    /// The beginning of the value's JSON text; `…` at the end when it goes on.
+    /// The beginning of the value's JSON text; `…` at the end when it goes on. `***` for a secret.
     pub preview: String,
     /// Whether the bytes are outside the metadata database.
     pub offloaded: bool,
+    /// Whether it is a secret.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secret: bool,
 }
 
 impl EntryInfo {
@@ -184,12 +187,14 @@ pub struct Entry {
     pub version: Version,
     /// Who pushed it.
     pub writer: Writer,
-    /// Size of the value's JSON text in bytes.
+    /// Size of the stored JSON text in bytes.
     pub size: u64,
-    /// Checksum of the value's JSON text.
+    /// Checksum of the stored JSON text.
     pub hash: ContentHash,
     /// What kind of value it is.
     pub shape: Shape,
+    /// Whether it is a secret: then the stored JSON text is its envelope, and the rest is of that.
+    pub secret: bool,
     /// The bytes, or where they are.
     pub stored: Stored,
 }

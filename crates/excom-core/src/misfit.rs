@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, Map
 use serde_json::value::RawValue;
 use serde_path_to_error::{Path, Segment, Track};
 
-use crate::{Error, ErrorKind, Value, value};
+use crate::{Error, ErrorKind, Value};
 
 /// How much of the JSON that was found is shown, in characters.
 const SHOWN: usize = 60;
@@ -30,16 +30,16 @@ pub(crate) fn explain<T: DeserializeOwned>(value: &Value, error: serde_json::Err
         .rev()
         .find_map(|end| Some((&steps[..end], find(value.bytes(), &steps[..end])?)))
         .unwrap_or((&[], value.as_str()));
+    let sentence = if value.is_secret() { redacted(text, found) } else { sentence(text, found) };
     Error::new(
         ErrorKind::InvalidValue,
         format!(
-            "the value does not fit the type {}: {}: {}",
+            "the value does not fit the type {}: {}: {sentence}",
             short_name(std::any::type_name::<T>()),
             Place(steps),
-            sentence(text, found)
         ),
     )
-    .hint(format!("the value is a {}: {}", value.shape(), value::preview(value.bytes())))
+    .hint(format!("the value is a {}: {}", value.shape(), value.preview()))
 }
 
 /// Reads the value again, and tells where it stopped.
@@ -155,10 +155,7 @@ fn sentence(text: &str, found: &str) -> String {
     if let Some(name) = text.strip_prefix("missing field ") {
         return format!("{name} is missing in {shown}");
     }
-    let told = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "]
-        .iter()
-        .find_map(|prefix| Some((*prefix, text.strip_prefix(prefix)?.rsplit_once(", expected ")?)));
-    match told {
+    match told(text) {
         Some(("invalid length ", (length, expected))) => {
             format!("expected {}, found one with {length}: {shown}", plain(expected, false))
         }
@@ -175,6 +172,40 @@ fn sentence(text: &str, found: &str) -> String {
         }
         None => format!("{}; it is {shown}", shorten(text, TOLD)),
     }
+}
+
+/// The same of a secret: what was expected, and only the kind of what was found.
+fn redacted(text: &str, found: &str) -> String {
+    if let Some(name) = text.strip_prefix("missing field ") {
+        return format!("{name} is missing");
+    }
+    let kind = match found.bytes().next() {
+        Some(b'"') => "a string",
+        Some(b'{') => "a dict",
+        Some(b'[') => "a list",
+        Some(b'n') => "null",
+        Some(b't' | b'f') => "a boolean",
+        _ => "a number",
+    };
+    match told(text) {
+        Some(("invalid length ", (length, expected))) => {
+            format!("expected {}, found one with {length}", plain(expected, false))
+        }
+        Some(("unknown variant ", (_, expected))) => format!("expected {expected}, found another"),
+        Some((_, (unexpected, expected))) => {
+            let expected = plain(expected, unexpected.starts_with("integer "));
+            format!("expected {expected}, found {kind}")
+        }
+        // Words of a type's own may hold any text of the value.
+        None => format!("the type does not take {kind} like this one"),
+    }
+}
+
+/// The parts of what the deserializer said: which trouble, what it came upon, what it expected.
+fn told(text: &str) -> Option<(&'static str, (&str, &str))> {
+    ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "]
+        .into_iter()
+        .find_map(|prefix| Some((prefix, text.strip_prefix(prefix)?.rsplit_once(", expected ")?)))
 }
 
 /// Whether JSON text is what the deserializer says that it came upon.

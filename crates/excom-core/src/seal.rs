@@ -5,6 +5,8 @@
 //! key, version, size, checksum, store and codec, so an altered one is found out before anything is
 //! read.
 
+mod secret;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -237,15 +239,7 @@ impl SealKeys {
         reference: &Reference,
     ) -> Result<()> {
         let Some(mac) = self.derive(&reference.key_id, Purpose::Reference) else {
-            return Err(Error::new(
-                ErrorKind::Configuration,
-                format!("{key} is sealed with key `{}`, which is not loaded", reference.key_id),
-            )
-            .hint(format!(
-                "add key `{}` to the keys; loaded: {}",
-                reference.key_id,
-                self.ids().join(", ")
-            )));
+            return Err(self.not_loaded(key, &reference.key_id));
         };
         let Reference { store, codec, key_id, .. } = reference;
         let expected = mac.mac(&Sealed { version, size, hash, store, codec, key_id }.parts(key));
@@ -258,6 +252,11 @@ impl SealKeys {
             ErrorKind::Corrupt,
             format!("the reference of {key} (version {version}) was altered: its seal does not match"),
         ))
+    }
+
+    fn not_loaded(&self, key: &XComKey, id: &str) -> Error {
+        Error::new(ErrorKind::Configuration, format!("{key} is sealed with key `{id}`, which is not loaded"))
+            .hint(format!("add key `{id}` to the keys; loaded: {}", self.ids().join(", ")))
     }
 }
 

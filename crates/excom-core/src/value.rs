@@ -1,5 +1,6 @@
 //! Values: JSON as validated bytes, parsed only where somebody asks for the inside.
 
+pub mod secret;
 mod text;
 
 use std::fmt;
@@ -23,6 +24,8 @@ pub const PREVIEW_BYTES: usize = 64;
 ///
 /// The bytes are kept exactly as they were pushed: key order, number text and spacing included.
 ///
+/// One that is [secret](Value::into_secret) is encrypted wherever it is stored, and nothing shows it.
+///
 /// ```
 /// use excom_core::Value;
 ///
@@ -35,6 +38,7 @@ pub const PREVIEW_BYTES: usize = 64;
 pub struct Value {
     bytes: Bytes,
     shape: Shape,
+    secret: bool,
 }
 
 impl Value {
@@ -45,15 +49,16 @@ impl Value {
     pub fn parse(bytes: impl Into<Bytes>) -> Result<Self> {
         let bytes = bytes.into();
         let shape = Scanner::scan(&bytes)?;
-        Ok(Self { bytes, shape })
+        Ok(Self { bytes, shape, secret: false })
     }
 
     /// Takes bytes that were validated before, when they were pushed, with their shape.
     pub fn trusted(bytes: Bytes, shape: Shape) -> Self {
-        Self { bytes, shape }
+        Self { bytes, shape, secret: false }
     }
 
-    /// The JSON text of a Rust value.
+    /// The JSON text of a Rust value. It is secret when anything in it is: a secret [`Value`], or a
+    /// type that [says so](secret::mark).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidValue`] when JSON cannot express it: a map whose keys are not text or
@@ -63,17 +68,51 @@ impl Value {
             Error::new(ErrorKind::InvalidValue, format!("the value cannot be written as JSON: {e}"))
                 .hint("JSON has text keys, and no NaN or infinity")
         };
-        let bytes = serde_json::to_vec(value).map_err(|e| refuse(&e))?;
-        // serde_json writes NaN as null; only a text with a null in it can hide one.
-        if bytes.windows(4).any(|w| w == b"null") {
-            crate::finite::check(value).map_err(|e| refuse(&e))?;
-        }
-        Self::parse(bytes)
+        let (bytes, secret) = secret::written(|| {
+            let bytes = serde_json::to_vec(value).map_err(|e| refuse(&e))?;
+            // serde_json writes NaN as null; only a text with a null in it can hide one.
+            if bytes.windows(4).any(|w| w == b"null") {
+                crate::finite::check(value).map_err(|e| refuse(&e))?;
+            }
+            Ok(bytes)
+        });
+        Ok(Self { secret, ..Self::parse(bytes?)? })
     }
 
     /// JSON null.
     pub fn null() -> Self {
-        Self { bytes: Bytes::from_static(b"null"), shape: Shape::Null }
+        Self { bytes: Bytes::from_static(b"null"), shape: Shape::Null, secret: false }
+    }
+
+    /// The same value as a secret: it is stored encrypted, and no list, preview, log or error shows it.
+    ///
+    /// ```
+    /// use excom_core::Value;
+    ///
+    /// let token = Value::of("hunter2")?.into_secret();
+    /// assert_eq!(format!("{token:?}"), "Value(***)");
+    /// assert_eq!(token.get::<String>()?, "hunter2");
+    /// # Ok::<(), excom_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn into_secret(self) -> Self {
+        Self { secret: true, ..self }
+    }
+
+    /// The same value, a secret when it was one or what it was made of is.
+    #[must_use]
+    pub fn secret_if(self, secret: bool) -> Self {
+        Self { secret: self.secret || secret, ..self }
+    }
+
+    /// Whether it is a secret.
+    pub fn is_secret(&self) -> bool {
+        self.secret
+    }
+
+    /// The beginning of its text, as lists show it; nothing of a secret.
+    pub fn preview(&self) -> String {
+        if self.secret { secret::REDACTED.to_owned() } else { preview(&self.bytes) }
     }
 
     /// The text as it was pushed.
@@ -119,13 +158,14 @@ impl Value {
         let mut json = serde_json::Deserializer::from_slice(&self.bytes);
         // The scanner has bounded the depth already.
         json.disable_recursion_limit();
-        T::deserialize(&mut json).map_err(|error| crate::misfit::explain::<T>(self, error))
+        secret::read(self.secret, || T::deserialize(&mut json))
+            .map_err(|error| crate::misfit::explain::<T>(self, error))
     }
 }
 
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Value({})", preview(&self.bytes))
+        write!(f, "Value({})", self.preview())
     }
 }
 
@@ -156,6 +196,18 @@ pub enum Payload {
     Value(Value),
     /// Pieces of a value whose size is not known yet. They are validated on their way.
     Stream(ByteStream),
+}
+
+impl Payload {
+    /// Its pieces; a whole value is one.
+    pub fn into_stream(self) -> ByteStream {
+        match self {
+            Self::Value(value) => {
+                Box::pin(futures_util::stream::once(std::future::ready(Ok(value.bytes().clone()))))
+            }
+            Self::Stream(stream) => stream,
+        }
+    }
 }
 
 impl From<Value> for Payload {

@@ -289,7 +289,7 @@ fn a_trace_shows_nothing_of_a_sequence_that_may_not_be_read() {
     let open = world.reading(Reads::Any);
     pollster::block_on(async {
         let element = TaskInstanceKey::new("other", "r", "mapped", 0).unwrap().xcom("k").unwrap();
-        open.push(&ana(), &element, Value::of(&"secret").unwrap().into()).await.unwrap();
+        open.push(&ana(), &element, Value::of(&"hidden").unwrap().into()).await.unwrap();
         open.slice(&world.me, &element.sequence(), Slice::item(0)).await.unwrap();
         let mine = key("d", "r", "me");
         open.push(&world.me, &mine, Value::of(&3).unwrap().into()).await.unwrap();
@@ -302,7 +302,7 @@ fn a_trace_shows_nothing_of_a_sequence_that_may_not_be_read() {
                 Traced::Sequence { elements, .. } => Some((*elements, child.children.len())),
                 _ => None,
             });
-            (elements, format!("{traced:?}").contains("secret"))
+            (elements, format!("{traced:?}").contains("hidden"))
         };
         assert_eq!(traced(open).await, (Some((1, 1)), true));
         assert_eq!(traced(world.reading(Reads::Run)).await, (Some((0, 0)), false));

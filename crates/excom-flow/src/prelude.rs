@@ -13,4 +13,5 @@ pub use crate::instance::TaskInstance;
 pub use crate::operator::{Field, Fields, Operator};
 pub use crate::outcome::{Result, Skip};
 pub use crate::params::Param;
+pub use crate::secret::Secret;
 pub use crate::sequence::{Mapped, XComSequence, expand};

@@ -21,9 +21,9 @@ pub use excom_flow::{
     DagDefinition, Empty, Expand, Failure, Field, Fields, FileThere, Given, Graph, Group, GroupRef, Handle,
     Input, IntoArg, IntoElements, JsonSchema, Many, MapIndexes, Mapped, One, Operator, Outputs, Outside,
     Param, ParamSpec, Params, Pointer, Poke, PreviousRun, Program, Pull, Rerun, Reschedule, Resumed, Role,
-    RunFacts, RunOptions, RunReport, Runner, Sensor, SensorTimeout, ShortCircuit, Skip, SkipDownstream, Task,
-    TaskIds, TaskInstance, TaskRef, TriggerRule, Upstream, Waiting, XComArg, XComSequence, dag, expand,
-    follow, go_on_if, prelude, runner, schemars, task,
+    RunFacts, RunOptions, RunReport, Runner, Secret, Sensor, SensorTimeout, ShortCircuit, Skip,
+    SkipDownstream, Task, TaskIds, TaskInstance, TaskRef, TriggerRule, Upstream, Waiting, XComArg,
+    XComSequence, dag, expand, follow, go_on_if, prelude, runner, schemars, task,
 };
 #[cfg(feature = "http")]
 pub use excom_flow::{Http, HttpResponse};

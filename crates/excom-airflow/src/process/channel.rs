@@ -12,6 +12,7 @@ use excom_core::answer::Found;
 use excom_core::engine::{Receipt, TaskAnswer};
 use excom_core::entry::Writer;
 use excom_core::value::Payload;
+use excom_core::value::secret::REDACTED;
 use excom_core::{
     Answer, Error, ErrorKind, PullOptions, Result, SequenceKey, Slice, TaskChannel, Value, Version, XComKey,
 };
@@ -32,7 +33,8 @@ const UNTOLD: &str = "airflow";
 ///
 /// Where the supervisor is Excom's, answers have their cause and pushes their receipt, and sequences their map
 /// indexes. Airflow's says less: a missing value is [`Answer::Absent`], also where null was pushed; a value's
-/// version and writer are not known; the elements of a sequence are numbered by position.
+/// version and writer are not known; the elements of a sequence are numbered by position. It stores nothing
+/// encrypted, so a secret cannot be pushed.
 ///
 /// It needs no runtime.
 pub struct SupervisorChannel {
@@ -127,6 +129,11 @@ fn unexpected(response: &impl fmt::Debug) -> Error {
     let text = format!("{response:?}");
     let start = &text[..text.floor_char_boundary(80)];
     Error::new(ErrorKind::Incompatible, format!("the supervisor gave another answer than asked for: {start}"))
+}
+
+/// A field as Airflow may show it.
+fn shown(value: &Value) -> Result<MessagePack> {
+    if value.is_secret() { Ok(REDACTED.into()) } else { to_message_pack(value) }
 }
 
 /// A value of which nothing else is known.
@@ -231,6 +238,13 @@ impl TaskChannel for SupervisorChannel {
                 other => Err(unexpected(&other)),
             };
         }
+        if value.is_secret() {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!("{key} is a secret, and Airflow's supervisor stores values for all to see; nothing was pushed"),
+            )
+            .hint("keep it where Airflow keeps secrets, such as a connection or a secrets backend"));
+        }
         let says_length = self.mapped_over.load(Ordering::Relaxed)
             && !key.ti.is_mapped()
             && &*key.key == excom_core::RETURN_VALUE;
@@ -301,7 +315,7 @@ impl TaskChannel for SupervisorChannel {
             return self.done(&Request::ExcomNoteRendered(extension::NoteRendered { fields })).await;
         }
         let entries: Result<Vec<_>> =
-            fields.iter().map(|(name, value)| Ok((name.as_str().into(), to_message_pack(value)?))).collect();
+            fields.iter().map(|(name, value)| Ok((name.as_str().into(), shown(value)?))).collect();
         self.done(&Request::SetRenderedFields { rendered_fields: MessagePack::Map(entries?) }).await
     }
 

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use facts::{ResumedOnWire, RunOnWire};
 
 /// The version of what is in this file.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// That the supervisor is Excom's, and what only it can tell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,22 +48,34 @@ impl Announcement {
     }
 }
 
-/// A value as its JSON text.
+/// A value as its JSON text; a secret as a dict with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[serde(into = "TextOnWire", try_from = "TextOnWire")]
 pub(crate) struct Text(pub(crate) Value);
 
-impl From<Text> for String {
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum TextOnWire {
+    Plain(String),
+    Secret { secret: String },
+}
+
+impl From<Text> for TextOnWire {
     fn from(text: Text) -> Self {
-        text.0.as_str().to_owned()
+        let secret = text.0.is_secret();
+        let text = text.0.as_str().to_owned();
+        if secret { Self::Secret { secret: text } } else { Self::Plain(text) }
     }
 }
 
-impl TryFrom<String> for Text {
+impl TryFrom<TextOnWire> for Text {
     type Error = Error;
 
-    fn try_from(text: String) -> Result<Self> {
-        Value::parse(text).map(Self)
+    fn try_from(text: TextOnWire) -> Result<Self> {
+        match text {
+            TextOnWire::Plain(text) => Value::parse(text).map(Self),
+            TextOnWire::Secret { secret } => Value::parse(secret).map(Value::into_secret).map(Self),
+        }
     }
 }
 

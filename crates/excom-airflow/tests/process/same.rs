@@ -87,6 +87,19 @@ fn asks_for_more(ti: &TaskInstance) -> Result<i64> {
 }
 
 #[task]
+fn keeps(ti: &TaskInstance) -> Result<Secret<String>> {
+    ti.xcom_push_secret("pushed", "hunter2")?;
+    Ok(Secret::new("hunter3".into()))
+}
+
+#[task]
+fn tells(ti: &TaskInstance, returned: Secret<String>) -> Result<()> {
+    let pulled: Secret<String> = ti.xcom_pull("keeps").key("pushed").get()?;
+    ti.log(&format!("pulled {}, taken {}", pulled.expose(), returned.expose()));
+    Err(format!("refused with {} and {}", pulled.expose(), returned.expose()).into())
+}
+
+#[task]
 fn panics() -> i64 {
     panic!("oh no")
 }
@@ -124,6 +137,7 @@ pub(crate) fn tasks(
     dag.empty("behind").after(stops(dag));
     let asked = dag.task(asks_for_more(dag)).after(numbers);
     let panicked = panics(dag);
+    let told = tells(dag, keeps(dag));
     let native = dag.add("native", Rendered("{{ params.n }}".into()));
     let never = |_: TaskInstance| async { Ok(Poke::NotYet) };
     let late = dag.sensor("never", never).timeout(Duration::ZERO).retries(2);
@@ -138,7 +152,7 @@ pub(crate) fn tasks(
     };
     // Behind all others: each of its waits moves the clock of the test.
     let arrives = dag.sensor("arrives", arrives).reschedule().trigger_rule(TriggerRule::AllDone);
-    let arrives = arrives.after(kept).after(taken).after(odd).after(asked).after(panicked);
+    let arrives = arrives.after(kept).after(taken).after(odd).after(asked).after(panicked).after(told);
     arrives.after(native).after(late).after(softly);
 }
 
@@ -229,6 +243,9 @@ async fn a_task_sees_and_does_the_same_in_a_process_of_its_own() {
         let whole = format!("{inside:?}");
         for part in ["no room", "looked once", "oh no", "never pushed", "from a file for run"] {
             assert!(whole.contains(part), "{part} is not in {whole}");
+        }
+        for part in ["pulled ***, taken ***", "refused with *** and ***"] {
+            assert!(whole.contains(part) && !whole.contains("hunter"), "{part} is not in {whole}");
         }
         assert_eq!(inside.report.contains("is not of the declared type"), contracts == Contracts::Refuse);
     }

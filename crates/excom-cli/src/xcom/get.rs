@@ -5,12 +5,13 @@ use excom::core::answer::Found;
 use excom::core::entry::{Version, Writer};
 use excom::core::seal::Reference;
 use excom::core::value::ContentHash;
-use excom::{PullOptions, Shape, Stored, XComKey};
+use excom::core::value::secret::REDACTED;
+use excom::{PullOptions, Shape, Stored, Value, XComKey};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{no_value, raw};
+use super::{no_value, raw, reveals};
 use crate::context::{self, Context};
 use crate::output::{Output, Style};
 use crate::stop::Stop;
@@ -24,11 +25,13 @@ struct Document<'a> {
     version: Version,
     pushed_at: Timestamp,
     writer: &'a Writer,
-    size: u64,
-    hash: ContentHash,
+    size: Option<u64>,
+    hash: Option<ContentHash>,
     #[serde(flatten)]
     shape: Shape,
     offloaded: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    secret: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a Reference>,
     value: Box<RawValue>,
@@ -46,12 +49,19 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         return Err(no_value(answer, empty));
     };
     // A push between the two reads makes the second one another version; then where it is stays open.
-    let stored = entry.filter(|entry| entry.version == *version).map(|entry| entry.stored);
-    let reference = match &stored {
+    let entry = entry.filter(|entry| entry.version == *version);
+    let reference = match entry.as_ref().map(|entry| &entry.stored) {
         Some(Stored::Offloaded(reference)) => Some(reference),
         _ => None,
     };
-    let hash = ContentHash::of(value.bytes());
+    let secret = value.is_secret();
+    // A checksum of a secret would tell it, so what is told is that of what is stored for it.
+    let (size, hash) = match (&entry, secret) {
+        (Some(entry), _) => (Some(entry.size), Some(entry.hash)),
+        (None, false) => (Some(value.size()), Some(ContentHash::of(value.bytes()))),
+        (None, true) => (None, None),
+    };
+    let concealed = secret && !reveals(&caller, matches);
     if output.json() {
         return output.document(&Document {
             answer: answer.code(),
@@ -59,15 +69,16 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
             version: *version,
             pushed_at: version.time(),
             writer,
-            size: value.size(),
+            size,
             hash,
             shape: value.shape(),
             offloaded: reference.is_some(),
+            secret,
             reference,
-            value: raw(value)?,
+            value: if concealed { raw(&Value::of(REDACTED)?)? } else { raw(value)? },
         });
     }
-    let place = match (&stored, reference) {
+    let place = match (&entry, reference) {
         (None, _) => "replaced while it was read".to_owned(),
         (Some(_), None) => "in the metadata database".to_owned(),
         (Some(_), Some(reference)) => format!(
@@ -75,16 +86,21 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
             reference.store, reference.codec, reference.key_id
         ),
     };
+    let size = size.map_or_else(String::new, |size| format!(", {}", text::size(size)));
+    let kind = format!("{}{}{size}", if secret { "secret " } else { "" }, value.shape());
     for (name, told) in [
         ("xcom", text::tame(&key.to_string())),
         ("version", version.to_string()),
         ("pushed", format!("{} by {}", text::time(version.time()), text::tame(&writer.to_string()))),
-        ("kind", format!("{}, {}", value.shape(), text::size(value.size()))),
-        ("hash", hash.to_string()),
+        ("kind", kind),
+        ("hash", hash.map_or_else(|| "not known".to_owned(), |hash| hash.to_string())),
         ("where", place),
     ] {
         output.line(&format!("{}{told}", output.styled(Style::Heading, &format!("{name:<9}"))))?;
     }
     output.bytes(output.styled(Style::Heading, "value    ").as_bytes())?;
-    output.line(value.as_str())
+    if concealed {
+        output.say("it is a secret; --reveal shows it");
+    }
+    output.line(if concealed { REDACTED } else { value.as_str() })
 }

@@ -6,7 +6,7 @@ use excom::core::entry::PastEntry;
 use excom::{Caller, Engine, EntryInfo, PullOptions, Value, Version, XComKey};
 use serde_json::{Value as Json, json};
 
-use super::{described, no_value, raw};
+use super::{concealed, described, no_value, raw, reveals};
 use crate::context::{self, Context};
 use crate::identity;
 use crate::output::{Output, Style};
@@ -25,6 +25,9 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         let value = value(&engine, &caller, &key, version).await;
         context::close(&engine, output).await;
         let value = value?;
+        if value.is_secret() && !reveals(&caller, matches) {
+            return Err(concealed(&key));
+        }
         if output.json() {
             #[derive(serde::Serialize)]
             struct Document<'a> {

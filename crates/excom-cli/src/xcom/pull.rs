@@ -6,13 +6,12 @@ use clap::ArgMatches;
 use excom::core::answer::Found;
 use excom::core::engine::TaskAnswer;
 use excom::core::entry::{Version, Writer};
-use excom::core::value::ByteStream;
-use excom::{Answer, Caller, Engine, Error, PullOptions, Shape, Value, XComKey};
+use excom::{Answer, Caller, Engine, Error, Payload, PullOptions, Shape, Value, XComKey};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{no_value, raw};
+use super::{concealed, no_value, raw, reveals};
 use crate::context::{self, Context};
 use crate::identity;
 use crate::output::Output;
@@ -27,6 +26,8 @@ struct Document<'a> {
     pushed_at: Timestamp,
     writer: &'a Writer,
     size: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    secret: bool,
     value: Box<RawValue>,
 }
 
@@ -43,16 +44,26 @@ struct Wanted {
     default: Option<Value>,
     options: PullOptions,
     raw: bool,
+    /// Whether a secret is printed.
+    reveal: bool,
+}
+
+impl Wanted {
+    /// The value, unless it is a secret that is not to be printed.
+    fn may_print<'a>(&self, key: &XComKey, value: &'a Value) -> Result<&'a Value, Stop> {
+        if value.is_secret() && !self.reveal { Err(concealed(key)) } else { Ok(value) }
+    }
 }
 
 pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
+    let caller = identity::caller(context.environment())?;
     let wanted = Wanted {
         key: identity::xcom(matches, context.environment())?,
         default: matches.get_one::<String>("default").map(|text| default(text)).transpose()?,
         options: PullOptions { include_prior_dates: matches.get_flag("include-prior-dates") },
         raw: matches.get_flag("raw"),
+        reveal: reveals(&caller, matches),
     };
-    let caller = identity::caller(context.environment())?;
     let (engine, empty) = context.reader()?;
     let pulled = if matches.get_flag("all") {
         all(&engine, &caller, &wanted, output).await
@@ -84,7 +95,12 @@ async fn one(
     // Only a value that is printed as it is needs not be held in memory.
     if !output.json() && !wanted.raw && !wanted.options.include_prior_dates {
         return match engine.open(caller, key).await? {
-            Ok(stream) => copy(stream, key, output).await.map(|()| None),
+            Ok(payload) => {
+                if let Payload::Value(value) = &payload {
+                    wanted.may_print(key, value)?;
+                }
+                copy(payload, key, output).await.map(|()| None)
+            }
             Err(answer) => Ok(Some(answer)),
         };
     }
@@ -92,6 +108,7 @@ async fn one(
         return Ok(None);
     };
     let Some(Found { value, version, writer }) = answer.found() else { return Ok(Some(answer)) };
+    wanted.may_print(key, value)?;
     if output.json() {
         output.document(&Document {
             answer: answer.code(),
@@ -100,6 +117,7 @@ async fn one(
             pushed_at: version.time(),
             writer,
             size: value.size(),
+            secret: value.is_secret(),
             value: raw(value)?,
         })?;
     } else {
@@ -108,8 +126,9 @@ async fn one(
     Ok(None)
 }
 
-/// Prints a stream. Damage that shows only on the way is told like any other, behind what is out already.
-async fn copy(mut stream: ByteStream, key: &XComKey, output: &mut Output) -> Result<(), Stop> {
+/// Prints what was opened. Damage that shows only on the way is told like any other, behind what is out already.
+async fn copy(payload: Payload, key: &XComKey, output: &mut Output) -> Result<(), Stop> {
+    let mut stream = payload.into_stream();
     while let Some(piece) = poll_fn(|context| stream.as_mut().poll_next(context)).await {
         let piece = piece.map_err(|error| {
             let told = Error::new(error.kind(), format!("{}: {key}: {error}", error.code()));
@@ -151,7 +170,10 @@ async fn all(
     let mut values = Vec::with_capacity(items.len());
     for (map_index, answer) in items {
         match answer.found() {
-            Some(found) => values.push((map_index, found.value.clone())),
+            Some(found) => {
+                let value = wanted.may_print(&sequence.at(map_index), &found.value)?;
+                values.push((map_index, value.clone()));
+            }
             None => return Ok(Some(answer)),
         }
     }

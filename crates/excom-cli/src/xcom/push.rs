@@ -2,7 +2,8 @@
 
 use clap::ArgMatches;
 use excom::contract::{self, Contracts};
-use excom::core::engine::Receipt;
+use excom::core::backend::collect;
+use excom::core::engine::{Receipt, SECRET_LIMIT};
 use excom::{Caller, Engine, Payload, Value, XComKey};
 use serde::Serialize;
 
@@ -32,6 +33,11 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
             Err(error) => return Err(error.hint("or push the argument as text with --text").into()),
         },
     };
+    let payload = match matches.get_flag("secret") {
+        // It is whole in memory while it is sealed.
+        true => collect(payload, SECRET_LIMIT).await?.into_secret().into(),
+        false => payload,
+    };
     let engine = context.engine()?;
     let payload = match (payload, &caller) {
         // What may be inline is checked; more is streamed, and only its reader sees it whole.
@@ -54,8 +60,9 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     if output.terminal() {
         let place = if receipt.offloaded { ", in a file of its own" } else { "" };
         output.line(&format!(
-            "pushed {}: {}, {}{place}, version {}",
+            "pushed {}: {}{}, {}{place}, version {}",
             text::tame(&key.to_string()),
+            if receipt.secret { "secret " } else { "" },
             receipt.shape,
             text::size(receipt.size),
             receipt.version

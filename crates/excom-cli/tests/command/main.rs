@@ -17,6 +17,7 @@ mod push;
 mod python;
 mod removal;
 mod runs;
+mod secrets;
 mod settings;
 mod stores;
 mod task;

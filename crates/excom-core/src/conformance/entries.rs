@@ -201,7 +201,7 @@ pub async fn large_values_are_offloaded_and_streamed(h: &Harness) {
             assert_eq!((receipt.size, receipt.shape), (json.len() as u64, Shape::String));
             assert_eq!(text(&h.pull(&key).await), json);
             let opened = h.engine.open(&user(), &key).await.unwrap().unwrap();
-            assert_eq!(drain(opened).await.unwrap(), json.as_bytes());
+            assert_eq!(drain(opened.into_stream()).await.unwrap(), json.as_bytes());
             let listed = h.engine.list(&user(), &Filter::default(), None, 10).await.unwrap().items.remove(0);
             assert_eq!((listed.size, listed.offloaded), (json.len() as u64, receipt.offloaded));
             assert!(listed.preview.starts_with("\"é"), "{}", listed.preview);
@@ -235,7 +235,7 @@ pub async fn damage_is_an_answer(h: &Harness) {
         .await;
         assert!(matches!(h.pull(&key).await, Answer::Corrupt(_)));
         let opened = h.engine.open(&user(), &key).await.unwrap().unwrap();
-        refused(drain(opened).await, ErrorKind::Corrupt);
+        refused(drain(opened.into_stream()).await, ErrorKind::Corrupt);
 
         // What goes on behind the end is found out there, and not at its own end, which may never come. Plain
         // bytes have no end of their own, so it is the engine that stops.

@@ -14,6 +14,7 @@ fn push(h: &Harness, who: &Caller, key: &XComKey, json: &str) -> Push {
         size: value.size(),
         hash: crate::value::ContentHash::of(value.bytes()),
         shape: value.shape(),
+        secret: false,
         preview: String::new(),
         stored: Stored::Inline(value),
         at: h.engine.clock().now(),

@@ -248,6 +248,7 @@ pub async fn abandoned_pushes_are_collected(h: &Harness) {
         size: 3,
         hash: crate::value::ContentHash(1),
         shape: crate::Shape::String,
+        secret: false,
         preview: "x".to_owned(),
         stored: crate::Stored::Offloaded(crate::seal::Reference {
             store: h.store_id(),

@@ -34,6 +34,7 @@ mod lineage;
 mod moves;
 mod retention;
 mod runs;
+mod secrets;
 mod sequences;
 mod stores;
 mod variables;
@@ -53,6 +54,7 @@ pub use lineage::*;
 pub use moves::*;
 pub use retention::*;
 pub use runs::*;
+pub use secrets::*;
 pub use sequences::*;
 pub use stores::value_store;
 pub use variables::*;
@@ -317,6 +319,18 @@ macro_rules! conformance_scenarios {
                 a_refused_end_changes_nothing
                 versions_drawn_twice_are_drawn_again_at_the_end
                 old_runs_go_with_all_that_is_theirs
+                a_secret_comes_back_as_a_secret
+                a_secret_is_shown_nowhere
+                a_secret_is_pushed_twice_as_one
+                a_secret_drawn_again_is_sealed_again
+                an_interrupted_secret_is_repeated
+                secrets_are_elements
+                keys_make_secrets
+                credentials_get_a_hint
+                secrets_move_sealed
+                a_secret_needs_its_key
+                an_envelope_opens_in_its_place_only
+                errors_do_not_tell_secrets
             }
             others {
                 lists_show_entries_in_order_and_pages

@@ -215,15 +215,17 @@ pub async fn a_retired_key_seals_nothing(h: &Harness) {
     let store = Arc::new(memory::Store::new());
     let old = h.with_keys(&store, SealKeys::new("k1", [7; 32]), true);
     old.push(&user(), &key, value(&large(1)).into()).await.unwrap();
+    let token = xcom("t", "token");
+    old.push(&user(), &token, value("\"hunter2\"").into_secret().into()).await.unwrap();
     let now = h.with_keys(&store, Ring::new("k2", [8; 32]).with_old("k1", [7; 32]).into(), true);
     assert_eq!(now.retire_key("k2").await.unwrap_err().kind(), ErrorKind::InvalidRequest);
     // A push that is under way may be sealed with it.
     let (version, since) = (crate::Version::new(h.clock.now(), 77), h.clock.now());
     let intent = LooseObject { key: other.clone(), version, store: "memory".into(), since };
     old.db().note_intent(&intent).await.unwrap();
-    assert_eq!(now.retire_key("k1").await.unwrap(), Retiring { sealed: 1, under_way: 1 });
+    assert_eq!(now.retire_key("k1").await.unwrap(), Retiring { sealed: 1, secrets: 1, under_way: 1 });
     old.collect_abandoned(Duration::ZERO).await.unwrap();
-    assert_eq!(now.retire_key("k1").await.unwrap(), Retiring { sealed: 1, under_way: 0 });
+    assert_eq!(now.retire_key("k1").await.unwrap(), Retiring { sealed: 1, secrets: 1, under_way: 0 });
     let refused = old.push(&user(), &other, value(&large(2)).into()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Configuration, "{refused}");
     assert!(refused.to_string().contains("`k1` is retired"), "{refused}");
@@ -235,7 +237,12 @@ pub async fn a_retired_key_seals_nothing(h: &Harness) {
         assert!(!now.db().move_stored(&kept, &back, h.clock.now()).await.unwrap(), "with the old key");
         assert!(now.reseal(&kept).await.unwrap());
     }
-    assert_eq!(now.retire_key("k1").await.unwrap(), Retiring { sealed: 0, under_way: 0 });
+    // A secret keeps its key, and no other is made with it.
+    assert_eq!(now.retire_key("k1").await.unwrap(), Retiring { sealed: 0, secrets: 1, under_way: 0 });
+    let refused = old.push(&user(), &token, value("\"hunter3\"").into_secret().into()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Configuration, "{refused}");
+    now.delete(&user(), &Scope::Key(token)).await.unwrap();
+    assert_eq!(now.retire_key("k1").await.unwrap(), Retiring { sealed: 0, secrets: 0, under_way: 0 });
     now.push(&user(), &other, value(&large(2)).into()).await.unwrap();
     assert_eq!(text(&pull(&now, &key).await), large(1));
     assert_eq!(text(&pull(&now, &other).await), large(2));

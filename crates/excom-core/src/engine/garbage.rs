@@ -162,7 +162,7 @@ impl Engine {
     }
 
     async fn without_object(&self, kept: Kept) -> Result<Option<Bereft>> {
-        let Kept { key, version, past, size, hash, reference } = kept;
+        let Kept { key, version, past, size, hash, reference, .. } = kept;
         let Some(reference) = reference else { return Ok(None) };
         let (store, codec, key_id) = (&*reference.store, &*reference.codec, &*reference.key_id);
         let opened = match self.0.keys.verify(&key, version, size, hash, &reference) {

@@ -10,7 +10,7 @@ use super::offload::Sized;
 use crate::backend::{Object, Placement, XComBackend};
 use crate::db::{Kept, Place, retired_key};
 use crate::entry::{Entry, Stored, Version};
-use crate::seal::{Reference, Sealed};
+use crate::seal::{Reference, SealKeys, Sealed};
 use crate::store::Side;
 use crate::value::Payload;
 use crate::{Error, ErrorKind, Result, XComKey};
@@ -22,11 +22,16 @@ const PAGE: u32 = 1000;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOKS: u32 = 200;
 
+/// How long an inline push takes at most from its look for the mark to its end.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// What may still need a key that is retired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retiring {
     /// Versions that it seals, earlier ones too.
     pub sealed: u64,
+    /// Secrets among all versions that it encrypts. They keep their key as long as they are kept.
+    pub secrets: u64,
     /// Pushes and moves that began before and have not ended, which may seal with it.
     pub under_way: u64,
 }
@@ -149,16 +154,31 @@ impl Engine {
             let now: BTreeSet<(XComKey, Version)> = self.intents().await?.collect();
             under_way.retain(|intent| now.contains(intent));
         }
-        let (mut sealed, mut after) = (0, None);
+        // A secret that stays in the database has no intent: its push is a moment behind its look for the mark.
+        self.0.clock.sleep(SETTLED).await;
+        let (mut sealed, mut secrets, mut after) = (0, 0, None);
         loop {
             let page = self.0.db.kept(None, after, PAGE).await?;
             let with = page.items.iter().filter(|kept| kept.key_id().is_some_and(|key_id| **key_id == *id));
             sealed += with.count() as u64;
+            for kept in page.items.iter().filter(|kept| kept.secret) {
+                secrets += u64::from(self.encrypted_with(kept).await?.is_none_or(|key_id| key_id == id));
+            }
             after = page.next;
             if after.is_none() {
-                return Ok(Retiring { sealed, under_way: under_way.len() as u64 });
+                return Ok(Retiring { sealed, secrets, under_way: under_way.len() as u64 });
             }
         }
+    }
+
+    /// The key that encrypts a secret; none when that cannot be read now.
+    async fn encrypted_with(&self, found: &Kept) -> Result<Option<String>> {
+        let Some(entry) = self.as_found(found).await? else { return Ok(Some(String::new())) };
+        Ok(self
+            .envelope(&found.key, &entry)
+            .await
+            .ok()
+            .and_then(|envelope| SealKeys::key_of_secret(&envelope)))
     }
 
     async fn intents(&self) -> Result<impl Iterator<Item = (XComKey, Version)>> {

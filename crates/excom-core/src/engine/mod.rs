@@ -5,6 +5,7 @@
 
 mod access;
 mod backends;
+mod credential;
 mod declared;
 mod disguise;
 mod footprint;
@@ -19,6 +20,7 @@ mod push;
 mod refusals;
 mod rendered;
 mod retention;
+mod secret;
 mod sequence;
 mod trace;
 mod variables;
@@ -40,6 +42,7 @@ pub use offload::Offload;
 pub use pull::TaskAnswer;
 pub use push::Receipt;
 pub use retention::{Pruning, Retention};
+pub use secret::{KeyGlob, SECRET_LIMIT};
 pub use trace::{Direction, Ended, Trace, TraceOptions, Traced, TracedVersion};
 pub use variables::{VariableSet, VariableValue};
 
@@ -70,6 +73,8 @@ pub struct Settings {
     pub offload: Offload,
     /// Keys whose values stay in the database with [`Offload::All`], because others read them there.
     pub inline_keys: Vec<Pattern>,
+    /// Keys whose values are secrets, whoever pushes them.
+    pub secret_keys: Vec<KeyGlob>,
     /// Who may read and write what.
     pub access: Access,
     /// How reads are noted.
@@ -87,6 +92,7 @@ impl Default for Settings {
             hard_limit: 1 << 30,
             offload: Offload::default(),
             inline_keys: INLINE_KEYS.map(Pattern::new).to_vec(),
+            secret_keys: Vec::new(),
             access: Access::default(),
             ledger: Ledger::default(),
             retention: Retention::default(),
@@ -155,8 +161,8 @@ impl Builder {
         self
     }
 
-    /// The keys that seal what leaves the database. Without, a random key that lives as long as the
-    /// engine does, which is right only for values that do not leave it.
+    /// The keys that seal what leaves the database, and secrets wherever they are. Without, a random key that
+    /// lives as long as the engine does, which is right only for what need not outlive it.
     pub fn keys(mut self, keys: SealKeys) -> Self {
         self.keys = Some(keys);
         self
@@ -386,7 +392,7 @@ impl Engine {
         self.sight(caller).await?.permit_list(filter)?;
         let mut page = self.0.db.list(filter, after, limit).await?;
         for info in &mut page.items {
-            info.preview = self.backend().orm_deserialize_value(info);
+            self.preview(info);
         }
         Ok(page)
     }

@@ -10,7 +10,7 @@ use futures_core::Stream;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::push::too_large;
+use super::push::{Looks, too_large};
 use super::{Engine, INLINE_HARD_LIMIT, disguise};
 use crate::backend::{Object, Placement};
 use crate::db::{LooseObject, Push, Pushed};
@@ -78,9 +78,10 @@ impl Engine {
     pub(super) async fn offload(
         &self,
         push: &mut Push,
-        looks_like: &mut Option<String>,
+        looks: &mut Looks,
         store: &str,
         sized: Sized,
+        secret: Option<&Value>,
         given: Option<Version>,
     ) -> Result<Pushed> {
         let mut intent =
@@ -92,13 +93,15 @@ impl Engine {
             push.version = self.0.clock.version();
             intent.version = push.version;
         }
-        let object = Object {
-            key: &push.key,
-            version: push.version,
-            store,
-            codec: "",
-            key_id: &self.sealing_key().await?,
+        let sealing = self.sealing_key().await?;
+        let sized = match secret {
+            // It is sealed for the version that the intent made sure of.
+            Some(secret) => {
+                Sized::Value(self.0.keys.seal_secret(&sealing, &push.key, push.version, secret)?)
+            }
+            None => sized,
         };
+        let object = Object { key: &push.key, version: push.version, store, codec: "", key_id: &sealing };
         let mut key_id = object.key_id.to_owned();
         let (payload, seen) = match sized {
             Sized::Value(value) => {
@@ -141,7 +144,7 @@ impl Engine {
             push.hash = seen.hash;
             push.shape = seen.shape;
             push.preview = value::preview(&seen.head);
-            *looks_like = disguise::look(&seen.head, seen.size, seen.shape);
+            *looks = Looks::at(&push.key, &seen.head, seen.size, seen.shape);
         }
         let Push { version, size, hash, .. } = *push;
         let what = Sealed { version, size, hash, store, codec: &codec, key_id: &key_id };

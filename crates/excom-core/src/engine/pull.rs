@@ -18,14 +18,18 @@ use crate::attempt::{Caller, TaskState};
 use crate::backend::Object;
 use crate::channel::PullOptions;
 use crate::db::{Produced, Surroundings};
-use crate::entry::{EndReason, Entry, Stored, Version};
+use crate::entry::{EndReason, Entry, Stored, Version, Writer};
 use crate::seal::Reference;
+use crate::store::Side;
 use crate::together::at_once;
 use crate::value::{ByteStream, ContentHash, Payload, Value};
-use crate::{Error, ErrorKind, Result, SequenceKey, XComKey};
+use crate::{Error, ErrorKind, ObjectName, Result, SequenceKey, XComKey};
 
 /// How many values of one call are loaded at the same time.
 const LOADS_AT_ONCE: usize = 32;
+
+/// An entry, if there is one; or the refusal to look for it.
+pub(crate) type Permitted = std::result::Result<Option<Entry>, Box<Answer>>;
 
 /// What a task produced under a key.
 #[derive(Debug, Clone)]
@@ -64,7 +68,7 @@ impl Engine {
         let asked: Vec<(&XComKey, _)> = keys
             .iter()
             .zip(entries.into_iter().zip(refusals))
-            .map(|(key, (entry, refusal))| (key, refusal.map_or(Ok(entry), Err)))
+            .map(|(key, (entry, refusal))| (key, refusal.map_or(Ok(entry), |refusal| Err(Box::new(refusal)))))
             .collect();
         let ahead = self.noted_ahead(&asked);
         let known =
@@ -84,10 +88,7 @@ impl Engine {
     /// The versions whose reads are noted while they are loaded: all, when the ledger is strict and there is
     /// something to wait for. One that then cannot be answered stays noted, as one does whose reader crashed
     /// between the two.
-    fn noted_ahead(
-        &self,
-        asked: &[(&XComKey, std::result::Result<Option<Entry>, Answer>)],
-    ) -> Vec<Option<Version>> {
+    fn noted_ahead(&self, asked: &[(&XComKey, Permitted)]) -> Vec<Option<Version>> {
         let entries = || asked.iter().map(|(_, entry)| entry.as_ref().ok()?.as_ref());
         let waits = entries().flatten().any(|entry| matches!(entry.stored, Stored::Offloaded(_)));
         let ahead = waits && self.0.settings.ledger == Ledger::Strict;
@@ -156,15 +157,11 @@ impl Engine {
         Ok(answers)
     }
 
-    /// An offloaded value as a verified stream, or any other value at once: for large ones.
+    /// An offloaded value as a verified stream, or any other value, and a secret, at once: for large ones.
     ///
     /// # Errors
     /// As [`Engine::pull`]. `Ok(Err(answer))` when there is no value to stream.
-    pub async fn open(
-        &self,
-        caller: &Caller,
-        key: &XComKey,
-    ) -> Result<std::result::Result<ByteStream, Answer>> {
+    pub async fn open(&self, caller: &Caller, key: &XComKey) -> Result<std::result::Result<Payload, Answer>> {
         if let Some(refusal) = self.sight(caller).await?.refusal(key, false) {
             return Ok(Err(refusal));
         }
@@ -172,19 +169,26 @@ impl Engine {
         let Some(entry) = entry else {
             return Ok(Err(self.explain(key).await?));
         };
-        let payload = self.fetch(key, &entry).await;
-        let (entry, payload) =
-            match self.or_again(key, entry, payload, async |payload, _| Ok(payload)).await? {
-                Ok(fetched) => fetched,
-                Err(answer) => return Ok(Err(answer)),
-            };
+        let mut entry = entry;
+        let payload = loop {
+            match self.fetch(key, &entry).await {
+                Ok(payload) => break payload,
+                Err(error) => match self.instead(key, entry, error).await? {
+                    Ok(now) => entry = now,
+                    Err(answer) => return Ok(Err(answer)),
+                },
+            }
+        };
         let version = entry.version;
-        let stream = match payload {
-            Payload::Stream(stream) => stream,
-            Payload::Value(value) => Box::pin(Once(Some(Ok(value.bytes().clone())))),
+        let payload = match payload {
+            Payload::Stream(_) if !entry.secret => payload,
+            payload => match self.whole(key, &entry, payload).await {
+                Ok(value) => value.into(),
+                Err(error) => return Ok(Err(damaged(key, &entry, &error))),
+            },
         };
         self.note(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
-        Ok(Ok(stream))
+        Ok(Ok(payload))
     }
 
     /// The value of an earlier version, while its bytes are kept.
@@ -197,7 +201,7 @@ impl Engine {
         let value = loop {
             let payload = self.fetch(key, &entry).await;
             let error = match payload {
-                Ok(payload) => match collect(payload, &entry).await {
+                Ok(payload) => match self.whole(key, &entry, payload).await {
                     Ok(value) => break value,
                     Err(error) => error,
                 },
@@ -229,18 +233,15 @@ impl Engine {
 
     /// An answer for each XCom, in the order given, unless it is refused. Values outside of the database are
     /// loaded together.
-    pub(crate) async fn answers(
-        &self,
-        asked: Vec<(&XComKey, std::result::Result<Option<Entry>, Answer>)>,
-    ) -> Result<Vec<Answer>> {
+    pub(crate) async fn answers(&self, asked: Vec<(&XComKey, Permitted)>) -> Result<Vec<Answer>> {
         let mut away = Vec::new();
         let mut answers: Vec<Option<Answer>> = Vec::with_capacity(asked.len());
         for (key, entry) in asked {
             answers.push(match entry {
-                Err(refusal) => Some(refusal),
+                Err(refusal) => Some(*refusal),
                 Ok(None) => Some(self.explain(key).await?),
-                Ok(Some(Entry { stored: Stored::Inline(value), version, writer, hash, .. })) => {
-                    Some(inline(key, Found { value, version, writer }, hash))
+                Ok(Some(Entry { stored: Stored::Inline(value), version, writer, hash, secret, .. })) => {
+                    Some(self.inline(key, Found { value, version, writer }, hash, secret))
                 }
                 Ok(Some(entry)) => {
                     away.push((key, entry));
@@ -259,41 +260,42 @@ impl Engine {
         }
         let payloads = self.fetch_all(&away).await;
         let loads = away.into_iter().zip(payloads).map(|((key, entry), payload)| async move {
-            Ok(match self.or_again(key, entry, payload, collect).await? {
-                Ok((entry, value)) => found(Found { value, version: entry.version, writer: entry.writer }),
-                Err(answer) => answer,
-            })
+            let (mut entry, mut payload) = (entry, payload);
+            loop {
+                let read = match payload {
+                    Ok(payload) => self.whole(key, &entry, payload).await,
+                    Err(error) => Err(error),
+                };
+                let error = match read {
+                    Ok(value) => {
+                        let Entry { version, writer, .. } = entry;
+                        return Ok(found(Found { value, version, writer }));
+                    }
+                    Err(error) => error,
+                };
+                match self.instead(key, entry, error).await? {
+                    Ok(now) => (payload, entry) = (self.fetch(key, &now).await, now),
+                    Err(answer) => return Ok(answer),
+                }
+            }
         });
         at_once(loads.collect(), LOADS_AT_ONCE).await.into_iter().collect()
     }
 
-    /// What is read of what was fetched behind an entry. Whenever that fails, also in the middle, the entry is
-    /// read once more: it may have been replaced or moved in between.
-    async fn or_again<T>(
+    /// What to read instead of an entry that could not be read, also in the middle: what is there now, when it was
+    /// replaced or moved in between; otherwise the answer.
+    async fn instead(
         &self,
         key: &XComKey,
-        mut entry: Entry,
-        mut payload: Result<Payload>,
-        read: impl AsyncFn(Payload, &Entry) -> Result<T>,
-    ) -> Result<std::result::Result<(Entry, T), Answer>> {
-        loop {
-            let error = match payload {
-                Ok(payload) => match read(payload, &entry).await {
-                    Ok(read) => return Ok(Ok((entry, read))),
-                    Err(error) => error,
-                },
-                Err(error) => error,
-            };
-            let Some(again) = self.0.db.entries(std::slice::from_ref(key)).await?.pop().flatten() else {
-                return Ok(Err(self.explain(key).await?));
-            };
+        entry: Entry,
+        error: Error,
+    ) -> Result<std::result::Result<Entry, Answer>> {
+        Ok(match self.0.db.entries(std::slice::from_ref(key)).await?.pop().flatten() {
+            None => Err(self.explain(key).await?),
             // Another version, or the same one in another place.
-            if again.version == entry.version && again.stored == entry.stored {
-                return Ok(Err(damaged(key, &entry, &error)?));
-            }
-            payload = self.fetch(key, &again).await;
-            entry = again;
-        }
+            Some(now) if now.version != entry.version || now.stored != entry.stored => Ok(now),
+            Some(_) => Err(damaged(key, &entry, &error)),
+        })
     }
 
     /// The payload behind an entry.
@@ -333,6 +335,33 @@ impl Engine {
         }
         let untold = || Err(Error::new(ErrorKind::Other, "the backend told nothing of the value"));
         payloads.into_iter().map(|payload| payload.unwrap_or_else(untold)).collect()
+    }
+
+    /// What is stored of a secret.
+    pub(super) async fn envelope(&self, key: &XComKey, entry: &Entry) -> Result<Value> {
+        collect(self.fetch(key, entry).await?, entry).await
+    }
+
+    /// All of a payload that was checked on its way; of a secret what its envelope holds.
+    async fn whole(&self, key: &XComKey, entry: &Entry, payload: Payload) -> Result<Value> {
+        let value = collect(payload, entry).await?;
+        if entry.secret { self.0.keys.open_secret(key, entry.version, &value) } else { Ok(value) }
+    }
+
+    /// The answer of a value that came with its entry.
+    fn inline(&self, key: &XComKey, mut found: Found, hash: ContentHash, secret: bool) -> Answer {
+        let checked = check_inline(&found.value, hash).and_then(|()| match secret {
+            false => Ok(None),
+            true => self.0.keys.open_secret(key, found.version, &found.value).map(Some),
+        });
+        match checked {
+            Ok(None) => self::found(found),
+            Ok(Some(opened)) => {
+                found.value = opened;
+                self::found(found)
+            }
+            Err(error) => unusable(key, found.version, found.writer, &error),
+        }
     }
 
     /// Why there is no entry.
@@ -398,35 +427,22 @@ fn check_inline(value: &Value, hash: ContentHash) -> Result<()> {
     ))
 }
 
-fn inline(key: &XComKey, found: Found, hash: ContentHash) -> Answer {
-    match check_inline(&found.value, hash) {
-        Ok(()) => self::found(found),
-        Err(error) => Answer::Corrupt(Box::new(Damaged {
-            key: key.clone(),
-            version: found.version,
-            writer: found.writer,
-            what: error.to_string(),
-        })),
-    }
-}
-
 fn found(found: Found) -> Answer {
     if found.value.is_null() { Answer::Null(found) } else { Answer::Found(found) }
 }
 
-/// An error about one value's bytes as its answer; any other error as it is.
-fn damaged(key: &XComKey, entry: &Entry, error: &Error) -> Result<Answer> {
-    let damaged = Box::new(Damaged {
-        key: key.clone(),
-        version: entry.version,
-        writer: entry.writer.clone(),
-        what: error.to_string(),
-    });
-    Ok(match error.kind() {
+/// An error about one value's bytes as its answer.
+fn damaged(key: &XComKey, entry: &Entry, error: &Error) -> Answer {
+    unusable(key, entry.version, entry.writer.clone(), error)
+}
+
+fn unusable(key: &XComKey, version: Version, writer: Writer, error: &Error) -> Answer {
+    let damaged = Box::new(Damaged { key: key.clone(), version, writer, what: error.to_string() });
+    match error.kind() {
         ErrorKind::Lost => Answer::Lost(damaged),
         ErrorKind::Corrupt | ErrorKind::InvalidValue => Answer::Corrupt(damaged),
         _ => Answer::Unavailable(damaged),
-    })
+    }
 }
 
 /// What exists near an XCom, the most alike first.
@@ -465,30 +481,16 @@ fn nearest(key: &XComKey, around: Surroundings) -> Near {
     }
 }
 
-/// A stream of one piece.
-struct Once(Option<Result<Bytes>>);
-
-impl Stream for Once {
-    type Item = Result<Bytes>;
-
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        Poll::Ready(self.0.take())
-    }
-}
-
 /// What a backend read of an entry, checked on its way.
 fn verified(stored: Payload, entry: &Entry, object: &Object<'_>) -> Payload {
-    let inner: ByteStream = match stored {
-        Payload::Stream(stream) => stream,
-        Payload::Value(value) => Box::pin(Once(Some(Ok(value.bytes().clone())))),
-    };
     Payload::Stream(Box::pin(Verified {
-        inner,
+        inner: stored.into_stream(),
         state: Some((Xxh3Default::new(), 0)),
         size: entry.size,
         hash: entry.hash,
         key: object.key.clone(),
         version: object.version,
+        side: Side::split(object.store).1,
     }))
 }
 
@@ -500,11 +502,12 @@ struct Verified {
     hash: ContentHash,
     key: XComKey,
     version: Version,
+    side: Side,
 }
 
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "what is stored of {} (version {})", self.key, self.version)
+        write!(f, "object {}", ObjectName::on(self.side, &self.key, self.version))
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::offload::Sized;
-use super::{Engine, disguise};
+use super::{Engine, credential, disguise};
 use crate::attempt::{Attempt, Caller, TaskState};
 use crate::backend::Placement;
 use crate::db::{Push, Pushed, version_taken};
@@ -21,13 +21,16 @@ const DRAWS: u32 = 8;
 pub struct Receipt {
     /// The version that the value has.
     pub version: Version,
-    /// Size of the value's JSON text in bytes.
+    /// Size of the value's JSON text in bytes; of a secret, that of what is stored for it.
     pub size: u64,
     /// What kind of value it is, and its length.
     #[serde(flatten)]
     pub shape: Shape,
     /// Whether the bytes are outside the metadata database.
     pub offloaded: bool,
+    /// Whether it is a secret.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secret: bool,
     /// Whether the same version had been pushed before, so that nothing changed.
     pub already: bool,
     /// What the pusher should know, such as a value over the soft limit.
@@ -38,7 +41,8 @@ impl Receipt {
     /// The receipt of a push that was accepted somewhere that tells nothing about it.
     pub fn of(value: &Value, version: Version) -> Self {
         let (size, shape) = (value.size(), value.shape());
-        Self { version, size, shape, offloaded: false, already: false, warnings: Vec::new() }
+        let secret = value.is_secret();
+        Self { version, size, shape, offloaded: false, secret, already: false, warnings: Vec::new() }
     }
 }
 
@@ -47,8 +51,26 @@ struct Prepared {
     push: Push,
     /// Whether the version was known already, so that nothing was stored.
     stored: Pushed,
-    /// What the value is in disguise, if it is large.
-    looks_like: Option<String>,
+    /// What the value looks like.
+    looks: Looks,
+    /// The value itself when it is a secret, to be sealed again under another version.
+    secret: Option<Value>,
+}
+
+/// What a value looks like that it was perhaps not meant to be.
+#[derive(Default)]
+pub(super) struct Looks {
+    /// Something in disguise, if it is large.
+    disguise: Option<String>,
+    /// A credential.
+    credential: Option<String>,
+}
+
+impl Looks {
+    /// From the beginning of its text.
+    pub(super) fn at(key: &XComKey, head: &[u8], size: u64, shape: Shape) -> Self {
+        Self { disguise: disguise::look(head, size, shape), credential: credential::look(&key.key, head) }
+    }
 }
 
 impl Engine {
@@ -61,11 +83,11 @@ impl Engine {
     /// - whatever the store or the database reports. Then nothing was pushed, and what was stored on
     ///   the way is collected.
     pub async fn push(&self, caller: &Caller, key: &XComKey, value: Payload) -> Result<Receipt> {
-        let Prepared { mut push, looks_like, .. } = self.prepare(caller, key, None, value).await?;
+        let Prepared { mut push, looks, secret, .. } = self.prepare(caller, key, None, value).await?;
         loop {
             match self.0.db.push(&push).await? {
-                Pushed::Written => return Ok(self.receipt(&push, Pushed::Written, looks_like)),
-                Pushed::Already if self.redraw(&mut push) => {}
+                Pushed::Written => return Ok(self.receipt(&push, Pushed::Written, looks)),
+                Pushed::Already if self.redraw(&mut push, secret.as_ref())? => {}
                 Pushed::Already => return Err(version_taken(&push.key, push.version)),
             }
         }
@@ -83,11 +105,11 @@ impl Engine {
         version: Version,
         value: Payload,
     ) -> Result<Receipt> {
-        let Prepared { push, stored, looks_like } = self.prepare(caller, key, Some(version), value).await?;
+        let Prepared { push, stored, looks, .. } = self.prepare(caller, key, Some(version), value).await?;
         if stored == Pushed::Written && self.0.db.push(&push).await? == Pushed::Written {
-            return Ok(self.receipt(&push, Pushed::Written, looks_like));
+            return Ok(self.receipt(&push, Pushed::Written, looks));
         }
-        self.repeated(push, looks_like).await
+        self.repeated(push, looks).await
     }
 
     /// Ends an attempt: pushes its last values and sets its state in one step, so either all of it
@@ -118,22 +140,27 @@ impl Engine {
         values: Vec<(XComKey, Payload)>,
     ) -> Result<Vec<Receipt>> {
         let caller = Caller::Attempt(attempt.clone());
-        let (mut pushes, mut looks) = (Vec::with_capacity(values.len()), Vec::with_capacity(values.len()));
+        let mut pushes = Vec::with_capacity(values.len());
+        let (mut looks, mut secrets) = (Vec::with_capacity(values.len()), Vec::with_capacity(values.len()));
         for (key, value) in values {
             let prepared = self.prepare(&caller, &key, None, value).await?;
             pushes.push(prepared.push);
-            looks.push(prepared.looks_like);
+            looks.push(prepared.looks);
+            secrets.push(prepared.secret);
         }
         let mut draws = DRAWS;
         while let Err(error) = self.0.db.finish_attempt(attempt, state, &pushes, self.0.clock.now()).await {
             draws -= 1;
             // Which version is taken is not told; those of inline values may be any.
-            let redrawn = pushes.iter_mut().map(|push| self.redraw(push)).filter(|redrawn| *redrawn).count();
-            if error.kind() != ErrorKind::Exists || draws == 0 || redrawn == 0 {
+            let mut redrawn = false;
+            for (push, secret) in pushes.iter_mut().zip(&secrets) {
+                redrawn |= self.redraw(push, secret.as_ref())?;
+            }
+            if error.kind() != ErrorKind::Exists || draws == 0 || !redrawn {
                 return Err(error);
             }
         }
-        let receipt = |(push, looks_like)| self.receipt(push, Pushed::Written, looks_like);
+        let receipt = |(push, looks)| self.receipt(push, Pushed::Written, looks);
         Ok(pushes.iter().zip(looks).map(receipt).collect())
     }
 
@@ -154,9 +181,17 @@ impl Engine {
             size: 0,
             hash: ContentHash(0),
             shape: Shape::Null,
+            secret: false,
             preview: String::new(),
             stored: Stored::Inline(Value::null()),
             at: self.0.clock.now(),
+        };
+        let (value, secret) = match self.secret(key, value).await? {
+            Ok(secret) => {
+                let sealing = self.sealing_key().await?;
+                (self.0.keys.seal_secret(&sealing, key, push.version, &secret)?.into(), Some(secret))
+            }
+            Err(value) => (value, None),
         };
         let sized = self.look_ahead(value, self.inline_limit(key)).await?;
         let whole = match &sized {
@@ -166,9 +201,11 @@ impl Engine {
         if let Some(value) = whole {
             self.check_size(key, value.size())?;
         }
-        let mut looks_like =
-            whole.and_then(|value| disguise::look(value.bytes(), value.size(), value.shape()));
-        match (self.place(key, whole), sized) {
+        let mut looks = match whole {
+            Some(value) if secret.is_none() => Looks::at(key, value.bytes(), value.size(), value.shape()),
+            _ => Looks::default(),
+        };
+        let stored = match (self.place(key, whole), sized) {
             (Placement::Inline, Sized::Value(value)) => {
                 if value.size() > self.inline_limit(key) {
                     return Err(self.too_large_inline(key, value.size()));
@@ -177,45 +214,55 @@ impl Engine {
                 push.hash = ContentHash::of(value.bytes());
                 push.shape = value.shape();
                 push.stored = Stored::Inline(value);
-                Ok(Prepared { push, stored: Pushed::Written, looks_like })
+                Pushed::Written
             }
             (Placement::Inline, Sized::Long(_)) => {
-                Err(self.too_large_inline(key, self.inline_limit(key) + 1))
+                return Err(self.too_large_inline(key, self.inline_limit(key) + 1));
             }
             (Placement::Offload(store), sized) => {
                 let store = store.to_owned();
-                let stored = self.offload(&mut push, &mut looks_like, &store, sized, given).await?;
-                Ok(Prepared { push, stored, looks_like })
+                self.offload(&mut push, &mut looks, &store, sized, secret.as_ref(), given).await?
             }
+        };
+        if let Some(secret) = &secret {
+            push.secret = true;
+            push.shape = secret.shape();
+            push.preview.clear();
+            looks = Looks::default();
         }
+        Ok(Prepared { push, stored, looks, secret })
     }
 
     /// Draws another version for a push whose own is taken, by another push in the same millisecond; false
     /// for an offloaded value, whose bytes are stored and sealed under the version that its intent made sure of.
-    fn redraw(&self, push: &mut Push) -> bool {
+    fn redraw(&self, push: &mut Push, secret: Option<&Value>) -> Result<bool> {
         let inline = matches!(push.stored, Stored::Inline(_));
         if inline {
             push.version = self.0.clock.version();
+            if let Some(secret) = secret {
+                self.enclose(push, secret)?;
+            }
         }
-        inline
+        Ok(inline)
     }
 
     /// The receipt of a repeated push: what is stored under the version, as far as it is the entry.
-    async fn repeated(&self, mut push: Push, looks_like: Option<String>) -> Result<Receipt> {
+    async fn repeated(&self, mut push: Push, looks: Looks) -> Result<Receipt> {
         let entry = self.0.db.entries(std::slice::from_ref(&push.key)).await?.pop().flatten();
         if let Some(entry) = entry.filter(|entry| entry.version == push.version) {
             push.size = entry.size;
             push.shape = entry.shape;
+            push.secret = entry.secret;
             push.stored = entry.stored;
         }
-        Ok(self.receipt(&push, Pushed::Already, looks_like))
+        Ok(self.receipt(&push, Pushed::Already, looks))
     }
 
-    fn receipt(&self, push: &Push, pushed: Pushed, looks_like: Option<String>) -> Receipt {
+    fn receipt(&self, push: &Push, pushed: Pushed, looks: Looks) -> Receipt {
         let soft_limit = self.0.settings.soft_limit;
         let over = (push.size > soft_limit).then(|| format!("over the soft limit of {}", bytes(soft_limit)));
         let has = format!("{} has {}", push.key, bytes(push.size));
-        let warning = match (over, looks_like) {
+        let size = match (over, looks.disguise) {
             (Some(over), None) => Some(format!("{has}, {over}; consider pushing a pointer to the data")),
             (over, Some(looks_like)) => {
                 let over = over.map(|over| format!(", {over}")).unwrap_or_default();
@@ -226,13 +273,21 @@ impl Engine {
             }
             (None, None) => None,
         };
+        let credential = looks.credential.map(|looks_like| {
+            format!(
+                "{} looks like a credential ({looks_like}): push it with xcom_push_secret, or add the key to \
+                 [xcom] secret_keys",
+                push.key
+            )
+        });
         Receipt {
             version: push.version,
             size: push.size,
             shape: push.shape,
             offloaded: matches!(push.stored, Stored::Offloaded(_)),
+            secret: push.secret,
             already: pushed == Pushed::Already,
-            warnings: warning.into_iter().collect(),
+            warnings: size.into_iter().chain(credential).collect(),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::attempt::{Attempt, Caller};
 use crate::db::Rendered;
+use crate::value::secret::REDACTED;
 use crate::{Result, TaskInstanceKey, Value};
 
 /// The most bytes of a field that are kept.
@@ -10,7 +11,7 @@ const FIELD_LIMIT: usize = 4 << 10;
 
 impl Engine {
     /// Keeps what the fields of an attempt's operator were rendered to. Of a field over 4 KiB the
-    /// beginning is kept, as text that ends with the size of the whole.
+    /// beginning is kept, as text that ends with the size of the whole; of a secret, `***`.
     ///
     /// # Errors
     /// [`ErrorKind::Superseded`](crate::ErrorKind::Superseded),
@@ -33,6 +34,9 @@ impl Engine {
 }
 
 fn bounded(value: &Value) -> Result<Value> {
+    if value.is_secret() {
+        return Value::of(REDACTED);
+    }
     if value.bytes().len() <= FIELD_LIMIT {
         return Ok(value.clone());
     }
@@ -55,6 +59,7 @@ mod tests {
         let odd: String =
             bounded(&Value::of(&format!("x{}", "é".repeat(5000))).unwrap()).unwrap().get().unwrap();
         assert_eq!(odd, format!("x{}… (10001 bytes)", "é".repeat(2047)));
+        assert_eq!(bounded(&Value::of("hunter2").unwrap().into_secret()).unwrap(), Value::of("***").unwrap());
         let list = Value::of(&vec![1; 5000]).unwrap();
         let text: String = bounded(&list).unwrap().get().unwrap();
         assert!(text.starts_with("[1,1,") && text.ends_with("… (10001 bytes)"), "{text}");

@@ -238,7 +238,7 @@ impl Engine {
             Writer::Attempt(number) => self.try_of(&key.ti, number).await?,
             _ => None,
         };
-        info.preview = self.backend().orm_deserialize_value(&info);
+        self.preview(&mut info);
         Ok(Some(TracedVersion { pushed_at: info.pushed_at(), info, try_number, ended }))
     }
 

@@ -4,10 +4,13 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Error as _, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::Value;
+use super::{Value, secret};
 
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.secret {
+            secret::mark();
+        }
         let text: &RawValue = serde_json::from_slice(self.bytes()).map_err(S::Error::custom)?;
         text.serialize(serializer)
     }
@@ -16,7 +19,8 @@ impl Serialize for Value {
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text: Box<RawValue> = Deserialize::deserialize(deserializer)?;
-        Self::parse(String::from(Box::<str>::from(text))).map_err(D::Error::custom)
+        let value = Self::parse(String::from(Box::<str>::from(text))).map_err(D::Error::custom)?;
+        Ok(Self { secret: secret::is_read(), ..value })
     }
 }
 

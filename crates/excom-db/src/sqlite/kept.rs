@@ -56,7 +56,7 @@ impl View<'_> {
             let row = if past == last.past { last.row } else { 0 };
             let sql = format!(
                 "SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.id, e.version, e.size, e.hash, e.codec,
-                        iif(e.codec = 2, e.body, NULL)
+                        iif(e.codec = 2, e.body, NULL), e.head = ''
                  FROM {} e JOIN dag_run r ON r.id = e.run JOIN name d ON d.id = r.dag
                       JOIN name t ON t.id = e.task JOIN name k ON k.id = e.key
                  WHERE e.id > ?1 AND e.codec IS NOT NULL AND r.dag = ifnull(?2, r.dag) ORDER BY e.id LIMIT ?3",
@@ -85,6 +85,7 @@ fn kept(found: &Row<'_>, past: bool) -> Result<Kept> {
         past,
         size: found.get::<_, i64>(7)? as u64,
         hash: ContentHash(found.get::<_, i64>(8)?.cast_unsigned()),
+        secret: found.get(11)?,
         reference: reference.transpose().map_err(|_| damaged("an entry with a damaged reference"))?,
     })
 }
@@ -116,10 +117,10 @@ pub(super) struct Moved {
 }
 
 impl Moved {
-    pub(super) fn of(stored: &Stored) -> Self {
+    pub(super) fn of(stored: &Stored, secret: bool) -> Self {
         match stored {
             Stored::Inline(value) => {
-                let Packed { head, codec, body } = pack(value.bytes());
+                let Packed { head, codec, body } = pack(value.bytes(), secret);
                 Self { store: None, head: Some(head), codec, body }
             }
             Stored::Offloaded(reference) => Self {

@@ -383,7 +383,7 @@ impl MetadataDb for Db {
     }
 
     async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool> {
-        let packed = kept::Moved::of(to);
+        let packed = kept::Moved::of(to, found.secret);
         let found = found.clone();
         self.write(move |t| t.move_stored(&found, &packed, at)).await
     }

@@ -7,6 +7,7 @@ use excom_core::attempt::{AttemptId, AttemptInfo, TaskState};
 use excom_core::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use excom_core::seal::Reference;
 use excom_core::value::ContentHash;
+use excom_core::value::secret::REDACTED;
 use excom_core::{Shape, Value, XComKey};
 use jiff::Timestamp;
 use rusqlite::Row;
@@ -26,6 +27,7 @@ pub(super) fn entry(row: &Row<'_>, at: usize) -> Result<Entry, Failure> {
     let size = row.get::<_, i64>(at + 2)? as u64;
     let shape = shape(row.get(at + 4)?)?;
     let head = row.get_ref(at + 5)?.as_bytes().map_err(|_| damaged("an entry without a beginning"))?;
+    let secret = head.is_empty();
     let codec =
         Codec::from_code(row.get(at + 6)?).ok_or_else(|| damaged("an entry with an unknown codec"))?;
     let body = match row.get_ref(at + 7)? {
@@ -48,6 +50,7 @@ pub(super) fn entry(row: &Row<'_>, at: usize) -> Result<Entry, Failure> {
         size,
         hash: ContentHash(row.get::<_, i64>(at + 3)?.cast_unsigned()),
         shape,
+        secret,
         stored,
     })
 }
@@ -56,7 +59,14 @@ pub(super) fn entry(row: &Row<'_>, at: usize) -> Result<Entry, Failure> {
 pub(super) fn info(row: &Row<'_>, at: usize, key: XComKey, offloaded: bool) -> Result<EntryInfo, Failure> {
     let size = row.get::<_, i64>(at + 2)? as u64;
     let head: String = row.get(at + 5)?;
-    let preview = if (head.len() as u64) < size { format!("{head}…") } else { head };
+    let secret = head.is_empty();
+    let preview = if secret {
+        REDACTED.to_owned()
+    } else if (head.len() as u64) < size {
+        format!("{head}…")
+    } else {
+        head
+    };
     Ok(EntryInfo {
         key,
         version: version(row.get(at)?)?,
@@ -66,6 +76,7 @@ pub(super) fn info(row: &Row<'_>, at: usize, key: XComKey, offloaded: bool) -> R
         shape: shape(row.get(at + 4)?)?,
         preview,
         offloaded,
+        secret,
     })
 }
 

@@ -515,9 +515,12 @@ pub(super) fn key(found: &rusqlite::Row<'_>) -> Result<XComKey> {
 /// A push as its row holds it.
 pub(super) fn packed(push: &Push) -> Packed {
     match &push.stored {
-        Stored::Inline(value) => crate::packing::pack(value.bytes()),
+        Stored::Inline(value) => crate::packing::pack(value.bytes(), push.secret),
         Stored::Offloaded(reference) => Packed {
-            head: push.preview.strip_suffix('…').unwrap_or(&push.preview).to_owned(),
+            head: match push.secret {
+                true => String::new(),
+                false => push.preview.strip_suffix('…').unwrap_or(&push.preview).to_owned(),
+            },
             codec: Codec::Reference,
             body: Bytes::from(serde_json::to_vec(reference).unwrap_or_default()),
         },

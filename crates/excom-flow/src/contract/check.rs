@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use excom_core::value::secret::REDACTED;
 use serde_json::Value;
 
 use super::schema::{Node, Schema};
@@ -24,6 +25,13 @@ pub struct Mismatch {
     /// How deep it is, and whether it is the mark by which alternatives are told apart.
     depth: usize,
     mark: bool,
+}
+
+impl Mismatch {
+    /// The same of a secret, without what was found.
+    pub(super) fn redacted(self) -> Self {
+        Self { found: REDACTED.to_owned(), ..self }
+    }
 }
 
 impl fmt::Display for Mismatch {

@@ -46,6 +46,7 @@ impl Contract {
             return Ok(());
         }
         schema.check(&value.get()?).map_err(|mismatch| {
+            let mismatch = if value.is_secret() { mismatch.redacted() } else { mismatch };
             let takers = self.takers(task_id, key);
             let taken = match takers.as_slice() {
                 [] => String::new(),

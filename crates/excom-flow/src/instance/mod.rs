@@ -280,8 +280,44 @@ impl TaskInstance {
         value: &T,
     ) -> impl Future<Output = Result<Receipt>> + Send + use<T> {
         // The value is read at once, so that the future holds no borrow of what may not be `Sync`.
+        self.push(key, Value::of(value))
+    }
+
+    /// Pushes a secret: it is stored encrypted, and no list, log or report shows any of it. It is pulled as any other
+    /// value, and is a secret again where it was pulled. Blocks.
+    ///
+    /// ```
+    /// # extern crate excom_flow as excom;
+    /// # use excom::prelude::*;
+    /// #[task]
+    /// fn log_in(ti: &TaskInstance) -> Result<()> {
+    ///     ti.xcom_push_secret("token", "hunter2")?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`xcom_push`](TaskInstance::xcom_push), and when it has over 1 MiB.
+    pub fn xcom_push_secret<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<Receipt> {
+        block_on(self.axcom_push_secret(key, value))
+    }
+
+    /// As [`xcom_push_secret`](TaskInstance::xcom_push_secret), without blocking.
+    ///
+    /// # Errors
+    /// As [`xcom_push_secret`](TaskInstance::xcom_push_secret).
+    pub fn axcom_push_secret<T: Serialize + ?Sized>(
+        &self,
+        key: &str,
+        value: &T,
+    ) -> impl Future<Output = Result<Receipt>> + Send + use<T> {
+        self.push(key, Value::of(value).map(Value::into_secret))
+    }
+
+    /// The push of a value that was made of a task's own.
+    fn push(&self, key: &str, value: Result<Value>) -> impl Future<Output = Result<Receipt>> + Send + use<> {
         let named = self.0.key.xcom(key);
-        let value = Value::of(value).map_err(|e| within(&format!("the value for key `{key}`"), e));
+        let value = value.map_err(|e| within(&format!("the value for key `{key}`"), e));
         let value = value.and_then(|value| self.check_push(key, &value).map(|()| value));
         let channel = self.0.channel.clone();
         async move { channel.push(&named?, value?.into()).await }

@@ -75,14 +75,16 @@ pub(super) fn of(
         return Ok((value, missing));
     }
     let length = elements.len() as u64;
-    let mut text = vec![b'['];
+    let (mut text, mut secret) = (vec![b'['], false);
     for (place, element) in elements.into_iter().enumerate() {
         if place > 0 {
             text.push(b',');
         }
-        text.extend_from_slice(value(element)?.bytes());
+        let value = value(element)?;
+        text.extend_from_slice(value.bytes());
+        secret |= value.is_secret();
     }
     text.push(b']');
     // Each part was validated when it was pushed.
-    Ok((Value::trusted(text.into(), Shape::List(length)), missing))
+    Ok((Value::trusted(text.into(), Shape::List(length)).secret_if(secret), missing))
 }

@@ -1,5 +1,6 @@
 //! Fields of operators: a template, a value, a parameter or another task's value.
 
+use excom_core::value::secret::REDACTED;
 use excom_core::{ErrorKind, Result, Shape, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -140,7 +141,7 @@ impl Field {
     /// What others may see of the value, once it is known.
     pub(crate) fn rendered(&self) -> Option<Value> {
         match &self.content {
-            Content::Known(_) if self.secret => Value::of("***").ok(),
+            Content::Known(value) if self.secret || value.is_secret() => Value::of(REDACTED).ok(),
             Content::Known(value) => Some(value.clone()),
             _ => None,
         }

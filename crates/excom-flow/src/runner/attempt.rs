@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use excom_core::attempt::Attempt;
 use excom_core::db::StartMode;
-use excom_core::value::preview;
 use excom_core::{Caller, Error, TaskState};
 use jiff::{SignedDuration, Timestamp};
 
@@ -129,6 +128,9 @@ pub(super) async fn run(shared: &Shared, order: Try) -> Ended {
     if let (Some(failure), TaskState::Failed | TaskState::UpForRetry) = (&mut failure, state) {
         failure.read = channel.read();
     }
+    if let Some(failure) = &mut failure {
+        channel.redact(failure);
+    }
     if let Some(log) = &log {
         if let (Some(failure), TaskState::Failed | TaskState::UpForRetry) = (&failure, state) {
             failure.lines().for_each(|line| log.note(&line));
@@ -166,6 +168,9 @@ async fn note_elements(
     channel: &Recorder,
 ) -> excom_core::Result<()> {
     let caller = Caller::Attempt(attempt.clone());
+    if let Some(expansion) = expansion {
+        expansion.secrets(|value| channel.learn(value));
+    }
     for (key, version) in expansion.map(Expansion::sources).unwrap_or_default() {
         // Fails only with a strict ledger, which lets no read go unnoted.
         shared.engine.note_read(&caller, &key, version).await?;
@@ -182,7 +187,7 @@ async fn finish(
     pushes: Vec<(excom_core::XComKey, excom_core::Value)>,
     channel: &Recorder,
 ) -> excom_core::Result<()> {
-    let told: Vec<_> = pushes.iter().map(|(key, value)| (key.key.clone(), preview(value.bytes()))).collect();
+    let told: Vec<_> = pushes.iter().map(|(key, value)| (key.key.clone(), value.preview())).collect();
     let values = pushes.into_iter().map(|(key, value)| (key, value.into())).collect();
     let receipts = shared.engine.finish(attempt, state, values).await?;
     for ((key, preview), receipt) in told.into_iter().zip(receipts) {

@@ -305,9 +305,11 @@ fn entries(key: &excom_core::TaskInstanceKey, value: &Value) -> Result<Vec<(XCom
         .hint("return a struct or a map with text keys, or take multiple_outputs away")
         .into());
     }
+    // Which part of it is the secret one is not known any more.
+    let secret = value.is_secret();
     let named = crate::entries::of(value.as_str())?.into_iter().map(|(name, value)| {
         let key = key.xcom(name).map_err(|e| crate::error::within("multiple_outputs", e))?;
-        Ok((key, Value::parse(value.get().to_owned())?))
+        Ok((key, Value::parse(value.get().to_owned())?.secret_if(secret)))
     });
     // What the whole is pushed under comes last and wins.
     let named: excom_core::Result<Vec<_>> = named.collect();

@@ -81,6 +81,11 @@ impl Expansion {
         index / behind.max(1) % self.factors[factor].len().max(1)
     }
 
+    /// The secrets among the elements that are at hand, of which no channel hears when they are taken.
+    pub(crate) fn secrets(&self, mut visit: impl FnMut(&Value)) {
+        self.factors.iter().for_each(|factor| factor.secrets(&mut visit));
+    }
+
     /// The XComs that elements are parts of, for the ledger.
     pub(crate) fn sources(&self) -> Vec<(XComKey, Version)> {
         let mut sources = Vec::new();
@@ -124,7 +129,8 @@ pub(crate) fn kwargs(element: &Value, task: &crate::dag::Task) -> Result<Vec<(St
             }
             .into());
         }
-        arguments.push((name, Value::parse(value.get().to_owned())?));
+        let value = Value::parse(value.get().to_owned())?;
+        arguments.push((name, value.secret_if(element.is_secret())));
     }
     Ok(arguments)
 }

@@ -9,6 +9,7 @@ mod execution;
 mod expansion;
 pub mod isolation;
 mod log;
+mod mask;
 mod options;
 mod past;
 mod recorder;

@@ -1,16 +1,20 @@
-//! A channel that remembers what was pushed through it, for reports.
+//! A channel that remembers what was pushed through it, for reports, and keeps its secrets out of all that is told.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use excom_core::engine::{Receipt, TaskAnswer};
-use excom_core::value::{Payload, preview};
+use excom_core::value::Payload;
+use excom_core::value::secret::REDACTED;
 use excom_core::{
     Answer, PullOptions, Result, SequenceKey, Shape, Slice, TaskChannel, TaskInstanceKey, Value, Version,
     XComKey,
 };
 use serde::Serialize;
+
+use super::mask::Mask;
+use crate::outcome::Failure;
 
 /// What a try pushed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,8 +27,11 @@ pub struct Pushed {
     /// What kind of value it is.
     #[serde(flatten)]
     pub shape: Shape,
-    /// The beginning of the value's JSON text.
+    /// The beginning of the value's JSON text; `***` for a secret.
     pub preview: String,
+    /// Whether it is a secret.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub secret: bool,
     /// What the pusher should know, such as a value over the soft limit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -48,11 +55,12 @@ pub(super) struct Recorder {
     own: TaskInstanceKey,
     pushed: Mutex<Vec<Pushed>>,
     read: Mutex<Vec<String>>,
+    mask: Mask,
 }
 
 impl Recorder {
     pub(super) fn new(channel: Arc<dyn TaskChannel>, own: TaskInstanceKey) -> Self {
-        Self { channel, own, pushed: Mutex::default(), read: Mutex::default() }
+        Self { channel, own, pushed: Mutex::default(), read: Mutex::default(), mask: Mask::default() }
     }
 
     pub(super) fn take(&self) -> Vec<Pushed> {
@@ -67,9 +75,21 @@ impl Recorder {
     /// Remembers a push of the own task instance.
     pub(super) fn record(&self, key: Arc<str>, preview: String, receipt: &Receipt) {
         let (size, shape, warnings) = (receipt.size, receipt.shape, receipt.warnings.clone());
+        let secret = receipt.secret;
+        let preview = if secret { REDACTED.to_owned() } else { preview };
         let mut pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
         pushed.retain(|pushed| pushed.key != key);
-        pushed.push(Pushed { key, size, shape, preview, warnings });
+        pushed.push(Pushed { key, size, shape, preview, secret, warnings });
+    }
+
+    /// Keeps a secret, which came by another way, out of what is told.
+    pub(super) fn learn(&self, value: &Value) {
+        self.mask.learn(value);
+    }
+
+    /// Takes the secrets out of a failure.
+    pub(super) fn redact(&self, failure: &mut Failure) {
+        self.mask.failure(failure);
     }
 
     /// Remembers the read of an XCom whose writer is not at hand.
@@ -79,11 +99,16 @@ impl Recorder {
 
     fn note_answer(&self, key: &XComKey, answer: &Answer) {
         if let Some(found) = answer.found() {
+            self.mask.learn(&found.value);
             self.remember(|own| {
                 let (what, time) = (found.value.shape(), found.version.time());
                 format!("{}: {what}, pushed by {} at {time:.0}", named(own, key), found.writer)
             });
         }
+    }
+
+    fn learn_all(&self, items: &[(i32, Answer)]) {
+        items.iter().filter_map(|(_, answer)| answer.found()).for_each(|found| self.mask.learn(&found.value));
     }
 
     fn remember(&self, line: impl FnOnce(&TaskInstanceKey) -> String) {
@@ -121,6 +146,7 @@ impl TaskChannel for Recorder {
             match answer {
                 TaskAnswer::Single(answer) => self.note_answer(&key.at(excom_core::UNMAPPED), answer),
                 TaskAnswer::Mapped { items, .. } => {
+                    self.learn_all(items);
                     self.remember(|_| format!("`{}` of {}: {} values", key.key, key.task_id, items.len()));
                 }
                 _ => {}
@@ -130,11 +156,16 @@ impl TaskChannel for Recorder {
     }
 
     async fn push(&self, key: &XComKey, value: Payload) -> Result<Receipt> {
-        let preview = match &value {
-            Payload::Value(value) => preview(value.bytes()),
-            _ => "…".to_owned(),
+        let seen = match &value {
+            Payload::Value(value) => Some(value.clone()),
+            _ => None,
         };
+        let preview = seen.as_ref().map_or_else(|| "…".to_owned(), Value::preview);
         let receipt = self.channel.push(key, value).await?;
+        if let Some(value) = seen {
+            // The key may have made a secret of it.
+            self.mask.learn(&value.secret_if(receipt.secret));
+        }
         if key.ti == self.own {
             self.record(key.key.clone(), preview, &receipt);
         }
@@ -146,7 +177,9 @@ impl TaskChannel for Recorder {
     }
 
     async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<(i32, Answer)>> {
-        self.channel.slice(key, slice).await
+        let items = self.channel.slice(key, slice).await?;
+        self.learn_all(&items);
+        Ok(items)
     }
 
     async fn indexes(&self, key: &SequenceKey) -> Result<Vec<i32>> {
@@ -162,10 +195,12 @@ impl TaskChannel for Recorder {
     }
 
     async fn note_rendered(&self, fields: &[(String, Value)]) -> Result<()> {
-        self.channel.note_rendered(fields).await
+        let masked: Vec<_> =
+            fields.iter().map(|(name, value)| (name.clone(), self.mask.value(value))).collect();
+        self.channel.note_rendered(&masked).await
     }
 
     fn log(&self, line: &str) {
-        self.channel.log(line);
+        self.channel.log(&self.mask.text(line));
     }
 }

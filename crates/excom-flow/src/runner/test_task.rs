@@ -14,6 +14,7 @@ use excom_core::{
 use jiff::SignedDuration;
 
 use super::execute::execute;
+use super::recorder::Recorder;
 use super::{Runner, number, stored_params};
 use crate::cancel::Cancellation;
 use crate::dag::{DagDefinition, Graph};
@@ -147,10 +148,13 @@ impl Runner {
         let ti = TaskInstanceKey::new(graph.dag_id().clone(), info.run.run_id.clone(), task_id, map_index)?;
         let params = stored_params(definition, &info)?;
         let facts = self.facts(definition, &info.run, params, options.cancellation).await?;
-        let scratch = Engine::builder(Arc::new(memory::Db::new()), self.engine.clock().clone()).build();
+        let secret_keys = self.engine.settings().secret_keys.clone();
+        let scratch = Engine::builder(Arc::new(memory::Db::new()), self.engine.clock().clone())
+            .settings(excom_core::engine::Settings { secret_keys, ..Default::default() })
+            .build();
         let attempt = scratch.start(&ti, 1).await?;
         let log = options.log;
-        let channel = Arc::new(TestChannel {
+        let tested = Arc::new(TestChannel {
             stored: self.engine.channel(TESTER),
             own: scratch.channel(attempt.clone()).with_log(move |line| log(line)),
             ti: ti.clone(),
@@ -158,6 +162,7 @@ impl Runner {
             variables: Mutex::default(),
             rendered: Mutex::default(),
         });
+        let channel = Arc::new(Recorder::new(tested.clone(), ti.clone()));
         let instance = TaskInstance::new(channel.clone(), ti.clone())
             .in_run(Arc::new(facts))
             // Nobody else knows this attempt, so a command that pushes by itself is refused, not stored.
@@ -169,7 +174,7 @@ impl Runner {
         let started_at = clock.now();
         let executed = execute(&graph, task, &instance, None, self.max_map_length).await;
         let duration = clock.now().duration_since(started_at);
-        let (state, failure) = match &executed {
+        let (state, mut failure) = match &executed {
             Ok(_) => (TaskState::Success, None),
             Err(error) if error.is::<Skip>() => (TaskState::Skipped, Some(Failure::of(&**error))),
             Err(error) if error.is::<Reschedule>() => {
@@ -177,6 +182,9 @@ impl Runner {
             }
             Err(error) => (TaskState::Failed, Some(Failure::of(&**error))),
         };
+        if let Some(failure) = &mut failure {
+            channel.redact(failure);
+        }
         let mut skips = Vec::new();
         if let Ok(executed) = executed {
             for (key, value) in executed.pushes {
@@ -188,9 +196,9 @@ impl Runner {
         Ok(TestReport {
             state,
             duration,
-            pushed: channel.pushed().await?,
-            variables: channel.take_variables(),
-            rendered: channel.take_rendered(),
+            pushed: tested.pushed().await?,
+            variables: tested.take_variables(),
+            rendered: tested.take_rendered(),
             skips,
             failure,
             ti,

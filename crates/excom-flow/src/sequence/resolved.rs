@@ -173,7 +173,10 @@ impl Resolved {
                     let answer = channel.pull(&[key], PullOptions::default()).await?.pop();
                     Ok(answer.ok_or_else(|| beyond(place))?.value()?)
                 }
-                Self::Map(of, change) => change.call(&of.get(place, channel).await?),
+                Self::Map(of, change) => {
+                    let element = of.get(place, channel).await?;
+                    Ok(change.call(&element)?.secret_if(element.is_secret()))
+                }
                 Self::Filter(of, kept) => {
                     of.get(*kept.get(place).ok_or_else(|| beyond(place))?, channel).await
                 }
@@ -187,7 +190,7 @@ impl Resolved {
                         Some((_, fill)) => fill.clone(),
                         None => right.get(place, channel).await?,
                     };
-                    Ok(pair(left.as_str(), right.as_str()))
+                    Ok(pair(left.as_str(), right.as_str()).secret_if(left.is_secret() || right.is_secret()))
                 }
                 Self::Concat(left, _) if place < left.len() => left.get(place, channel).await,
                 Self::Concat(left, right) => right.get(place - left.len(), channel).await,
@@ -197,15 +200,30 @@ impl Resolved {
 
     /// All elements as a list.
     pub(crate) async fn list(&self, channel: &dyn TaskChannel) -> Result<Value> {
-        let mut text = vec![b'['];
+        let (mut text, mut secret) = (vec![b'['], false);
         for place in 0..self.len() {
             if place > 0 {
                 text.push(b',');
             }
-            text.extend_from_slice(self.get(place, channel).await?.bytes());
+            let element = self.get(place, channel).await?;
+            text.extend_from_slice(element.bytes());
+            secret |= element.is_secret();
         }
         text.push(b']');
-        Ok(Value::trusted(text.into(), Shape::List(self.len() as u64)))
+        Ok(Value::trusted(text.into(), Shape::List(self.len() as u64)).secret_if(secret))
+    }
+
+    /// The secrets among the elements that are at hand.
+    pub(crate) fn secrets(&self, visit: &mut dyn FnMut(&Value)) {
+        match self {
+            Self::List(values, _) => values.iter().filter(|value| value.is_secret()).for_each(visit),
+            Self::Mapped(..) => {}
+            Self::Map(of, _) | Self::Filter(of, _) => of.secrets(visit),
+            Self::Zip(left, right, _) | Self::Concat(left, right) => {
+                left.secrets(visit);
+                right.secrets(visit);
+            }
+        }
     }
 
     /// The XComs whose parts lie in the element at a place, for the ledger: what is pulled notes itself.
@@ -234,15 +252,17 @@ fn pair(left: &str, right: &str) -> Value {
 /// The elements of a list, or of a dict as pairs, each a part of the whole's bytes.
 fn split(value: &Value) -> excom_core::Result<Arc<[Value]>> {
     let unreadable = |e: serde_json::Error| Error::new(ErrorKind::InvalidValue, e.to_string());
+    let secret = value.is_secret();
     match value.shape() {
         Shape::List(_) => {
             let parts: Vec<&RawValue> = serde_json::from_slice(value.bytes()).map_err(unreadable)?;
-            parts.into_iter().map(|part| element(value.bytes(), part.get())).collect()
+            parts.into_iter().map(|part| Ok(element(value.bytes(), part.get())?.secret_if(secret))).collect()
         }
         Shape::Dict(_) => {
             let entries = crate::entries::of(value.as_str()).map_err(unreadable)?;
-            let pairs =
-                entries.into_iter().map(|(name, part)| Ok(pair(Value::of(&name)?.as_str(), part.get())));
+            let pairs = entries
+                .into_iter()
+                .map(|(name, part)| Ok(pair(Value::of(&name)?.as_str(), part.get()).secret_if(secret)));
             pairs.collect()
         }
         shape => Err(invalid(format!("a {shape} cannot be expanded"))

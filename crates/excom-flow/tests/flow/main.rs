@@ -28,6 +28,7 @@ mod resuming;
 mod retrying;
 mod rules;
 mod runs;
+mod secrets;
 mod sensors;
 mod setup_teardown;
 #[cfg(feature = "sql-sqlite")]

@@ -370,7 +370,7 @@ impl Sailor<'_> {
         let floor = ship.history(thread, key).floor();
         let read = async {
             let mut stream = match ship.engine.open(&user, &name).await? {
-                Ok(stream) => stream,
+                Ok(payload) => payload.into_stream(),
                 Err(answer) => return Ok(Err(answer)),
             };
             let mut bytes = Vec::new();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use excom_airflow::objects::Compression;
-use excom_core::engine::{Exemption, Grant, Ledger, Offload, Pattern, Reads, Writes};
+use excom_core::engine::{Exemption, Grant, KeyGlob, Ledger, Offload, Pattern, Reads, Writes};
 use excom_db::sqlite::Durability;
 use excom_flow::contract::Contracts;
 
@@ -496,6 +496,18 @@ pub enum Mode {
 
 impl Item for Pattern {
     const ALLOWED: &'static str = "a list of keys, where `*` at the end of one stands for any end";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        Ok(Self::new(text))
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Item for KeyGlob {
+    const ALLOWED: &'static str = "a list of keys, where `*` stands for any characters";
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         Ok(Self::new(text))

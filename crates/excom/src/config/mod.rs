@@ -398,6 +398,7 @@ impl From<&Settings> for engine::Settings {
             hard_limit: xcom.hard_limit.0,
             offload: *xcom.offload,
             inline_keys: xcom.inline_keys.to_vec(),
+            secret_keys: xcom.secret_keys.to_vec(),
             access: engine::Access {
                 writes: *xcom.writes,
                 reads: *xcom.reads,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use excom_airflow::objects::Compression;
-use excom_core::engine::{Exemption, Grant, INLINE_KEYS, Ledger, Offload, Pattern, Reads, Writes};
+use excom_core::engine::{Exemption, Grant, INLINE_KEYS, KeyGlob, Ledger, Offload, Pattern, Reads, Writes};
 use excom_db::sqlite::Durability;
 use excom_flow::contract::Contracts;
 
@@ -243,6 +243,9 @@ settings! {
         inline_keys: Vec<Pattern> = INLINE_KEYS.map(Pattern::new).to_vec(),
             "Keys whose values, of up to 1 MiB, stay in the metadata database with `offload = \"all\"`. Airflow's \
              scheduler and pages read those of the default there.";
+        secret_keys: Vec<KeyGlob> = Vec::new(),
+            "Keys whose values are secrets, whoever pushes them, such as `*password*` or `*_token`: they are stored \
+             encrypted and shown nowhere. `*` stands for any characters; upper and lower case are the same.";
         inline_limit: Size = Size(64 << 10),
             "Values up to this size are kept in the metadata database, larger ones in the value store.";
         soft_limit: Size = Size(16 << 20),

@@ -61,6 +61,7 @@ fn defaults_are_those_of_the_design() {
             "[xcom] mode open",
             "[xcom] offload threshold",
             "[xcom] inline_keys skipmixin_key, past_depends_met, _link_*",
+            "[xcom] secret_keys ",
             "[xcom] inline_limit 64KiB",
             "[xcom] soft_limit 16MiB",
             "[xcom] hard_limit 1GiB",
@@ -505,10 +506,12 @@ fn lists_and_booleans_are_read_from_toml_and_from_text() {
     let same = Settings::load(&sources(&[
         ("EXCOM__XCOM__GRANTS", "report reads weather/*,report/send  reads a.b/c,"),
         ("EXCOM__XCOM__INLINE_KEYS", "a, b*"),
+        ("EXCOM__XCOM__SECRET_KEYS", "*password*, *_token"),
     ]));
     let same = engine::Settings::from(&same.unwrap());
     assert_eq!(same.access.grants, rules.access.grants);
     assert!(same.inline_keys.len() == 2 && same.inline_keys[1].fits("bc") && !same.inline_keys[0].fits("ab"));
+    assert!(rules.secret_keys.is_empty() && same.secret_keys.iter().any(|glob| glob.fits("DB_PASSWORD_2")));
 
     for (line, told) in [
         ("observe = 'yes'", "[xcom] observe = \"yes\" is neither true nor false"),

@@ -319,11 +319,17 @@ pub async fn retire_key(engine: &Engine, settings: &Settings, id: &str) -> Resul
         return Err(Error::new(ErrorKind::InvalidRequest, format!("there is no key `{id}`"))
             .hint(format!("there are: {}", keys.join(", "))));
     }
-    let Retiring { sealed, under_way } = engine.retire_key(id).await?;
+    let Retiring { sealed, secrets, under_way } = engine.retire_key(id).await?;
     if sealed > 0 {
         let what = format!("the key `{id}` still seals stored values: {sealed}, with earlier versions");
         return Err(Error::new(ErrorKind::InvalidRequest, what)
             .hint("`excom migrate-values --reseal` seals them with the current key; then retire it again"));
+    }
+    if secrets > 0 {
+        let what = format!("the key `{id}` still encrypts secrets: {secrets}, with earlier versions");
+        return Err(Error::new(ErrorKind::InvalidRequest, what).hint(
+            "secrets keep their key: push them again, or wait until they are pruned; then retire it again",
+        ));
     }
     if under_way > 0 {
         let what = format!("pushes that may be sealed with the key `{id}` are not over yet: {under_way}");

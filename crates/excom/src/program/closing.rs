@@ -83,6 +83,9 @@ async fn result(engine: &Engine, report: &RunReport, task: &str) -> Result<Strin
     let Some(value) = answer.map(excom_core::Answer::or_none).transpose()?.flatten() else {
         return Ok(String::new());
     };
+    if value.is_secret() {
+        return Ok(format!("\n{}\n", value.preview()));
+    }
     let text = value.get::<String>().unwrap_or_else(|_| value.as_str().to_owned());
     Ok(format!("\n{}\n", text.trim_end()))
 }
@@ -144,9 +147,12 @@ pub(super) fn of_test(report: &TestReport) -> String {
 
 fn shortened(value: &excom_core::Value) -> String {
     let text = value.as_str();
+    if value.is_secret() {
+        return format!("{} ({})", value.preview(), value.shape());
+    }
     if text.len() <= WHOLE {
         return tame(text);
     }
-    let preview = tame(&excom_core::value::preview(value.bytes()));
+    let preview = tame(&value.preview());
     format!("{preview} ({}, {} bytes)", value.shape(), text.len())
 }

@@ -28,6 +28,7 @@ fn answers_arrive_with_their_cause_and_to_the_byte() {
         shape: value.shape(),
         preview: "…".into(),
         offloaded: true,
+        secret: true,
     };
     let at = version.time();
     let last =
@@ -36,7 +37,9 @@ fn answers_arrive_with_their_cause_and_to_the_byte() {
         Near { keys: vec!["kk".into()], tasks: vec![("u".into(), vec!["k".into()])], ..Near::default() };
     let damaged = Damaged { key: key.clone(), version, writer: Writer::Attempt(1), what: "cut off".into() };
     let found = Found { value, version, writer: Writer::User("ada".into()) };
+    let secret = Found { value: Value::of("hunter2").unwrap().into_secret(), ..found.clone() };
     let answers = [
+        Answer::Found(secret),
         Answer::Found(found.clone()),
         Answer::Null(Found { value: Value::null(), ..found }),
         Answer::Missing(Box::new(Missing { key: key.clone(), state: Some(TaskState::Success), near })),

@@ -99,6 +99,16 @@ fn what_a_task_leaves_is_pushed_and_skipped_before_it_succeeds() {
 }
 
 #[test]
+fn a_secret_is_not_pushed_where_it_would_be_stored_in_clear() {
+    let startup = golden_startup();
+    let pushes = vec![(startup.key().unwrap().return_value(), Value::of("hunter2").unwrap().into_secret())];
+    let said = under_airflow(startup, Ok(Done { pushes, ..Done::default() }));
+    assert_eq!(names(&said.requests), ["TaskState"]);
+    assert!(said.log.contains("is a secret, and Airflow's supervisor"), "{}", said.log);
+    assert!(!said.log.contains("hunter2"), "{}", said.log);
+}
+
+#[test]
 fn a_failure_is_a_retry_where_the_server_wants_one() {
     let fails = || Err(Error::new(ErrorKind::Full, "no room").hint("remove something").into());
     let said = under_airflow(golden_startup(), fails());

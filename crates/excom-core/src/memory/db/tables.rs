@@ -13,6 +13,7 @@ use crate::db::{
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::store::Side;
 use crate::value::preview;
+use crate::value::secret::REDACTED;
 use crate::{ObjectName, Result, SequenceKey, TaskInstanceKey, XComKey};
 
 #[derive(Default)]
@@ -132,12 +133,13 @@ impl Tables {
             return Ok(Pushed::Already);
         }
         let preview = match &push.stored {
+            _ if push.secret => REDACTED.to_owned(),
             Stored::Inline(value) => preview(value.bytes()),
-            Stored::Offloaded(_) => {
-                self.loose.remove(&(push.key.clone(), push.version));
-                push.preview.clone()
-            }
+            Stored::Offloaded(_) => push.preview.clone(),
         };
+        if matches!(push.stored, Stored::Offloaded(_)) {
+            self.loose.remove(&(push.key.clone(), push.version));
+        }
         self.ensure_run(&push.key.ti.dag_id, &push.key.ti.run_id, push.at);
         self.end(&push.key, EndReason::Replaced, &push.caller.to_string(), push.at);
         let entry = Entry {
@@ -146,6 +148,7 @@ impl Tables {
             size: push.size,
             hash: push.hash,
             shape: push.shape,
+            secret: push.secret,
             stored: push.stored.clone(),
         };
         self.rows += 1;
@@ -239,6 +242,7 @@ impl Tables {
             past,
             size: entry.size,
             hash: entry.hash,
+            secret: entry.secret,
             reference: match &entry.stored {
                 Stored::Offloaded(reference) => Some(reference.clone()),
                 Stored::Inline(_) => None,
@@ -351,6 +355,7 @@ impl Held {
             shape: entry.shape,
             preview: self.preview.clone(),
             offloaded: matches!(entry.stored, Stored::Offloaded(_)),
+            secret: entry.secret,
         }
     }
 }

@@ -1,0 +1,3 @@
+-- Nothing changes but the number. From here on an entry, or an earlier version, may be a secret: its head is empty,
+-- as that of no other value is, and all that is stored of it is in its body. A column would cost every entry a byte.
+-- Code that knows older schemas only would hand out the envelope as the value, and is kept away by the number.
