@@ -252,6 +252,7 @@ impl Engine {
             self.expire_due().await?;
             while self.retain().await?.reaches(STEP) {}
             self.purge_loose().await?;
+            self.train_dictionaries().await?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use excom_core::value::ContentHash;
 use excom_core::{ObjectName, XComKey};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
+use zstd::dict::EncoderDictionary;
 
 use super::failure::{Failure, damaged};
 use super::read::View;
@@ -110,10 +111,10 @@ pub(super) struct Moved {
 }
 
 impl Moved {
-    pub(super) fn of(stored: &Stored) -> Self {
+    pub(super) fn of(stored: &Stored, dictionary: Option<&EncoderDictionary<'_>>) -> Self {
         match stored {
             Stored::Inline(value) => {
-                let Packed { head, codec, body } = pack(value.bytes());
+                let Packed { head, codec, body } = pack(value.bytes(), dictionary);
                 Self { store: None, head: Some(head), codec, body }
             }
             Stored::Offloaded(reference) => Self {

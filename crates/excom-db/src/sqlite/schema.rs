@@ -11,7 +11,12 @@ use super::failure::told;
 const APPLICATION_ID: i32 = 0x5843_6f6d;
 
 /// Each brings the schema from the version before to its own, counted from 1.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    "-- 0003 is reserved.",
+    include_str!("migrations/0004.sql"),
+];
 
 /// The schema's version that this code reads and writes.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
