@@ -29,12 +29,45 @@ pub(crate) const FIRST: u32 = 1 << 15;
 /// Where a dictionary has its number.
 const NUMBER: std::ops::Range<usize> = 4..8;
 
+/// What zstd writes in front of a dictionary's text, behind its tables: the offsets to begin with.
+const OFFSETS: [u8; 12] = [1, 0, 0, 0, 4, 0, 0, 0, 8, 0, 0, 0];
+
+/// Pieces of so many bytes stay in a dictionary when so many of the values share them.
+const PIECE: usize = 8;
+const SHARED: u32 = 20;
+
 /// Past this many of a kind, those in memory are forgotten and prepared again by use.
 const REMEMBERED: usize = 64;
 
 /// Gives a dictionary its number.
 pub(crate) fn give_number(dictionary: &mut [u8], id: u32) {
     dictionary[NUMBER].copy_from_slice(&id.to_le_bytes());
+}
+
+/// Blanks all of a dictionary that few samples share: what is in it outlives the values, and must not tell one of
+/// them. False when it is no dictionary as zstd makes them.
+fn keep_what_is_shared(dictionary: &mut [u8], samples: &[&Bytes]) -> bool {
+    let Some(begin) = dictionary.windows(OFFSETS.len()).position(|bytes| bytes == OFFSETS) else {
+        return false;
+    };
+    let text = &mut dictionary[begin + OFFSETS.len()..];
+    let mut pieces: HashMap<&[u8], (u32, usize), foldhash::fast::RandomState> =
+        text.windows(PIECE).map(|piece| (piece, (0, usize::MAX))).collect();
+    for (i, sample) in samples.iter().enumerate() {
+        for piece in sample.windows(PIECE) {
+            if let Some((count, last)) = pieces.get_mut(piece).filter(|(_, last)| *last != i) {
+                (*count, *last) = (*count + 1, i);
+            }
+        }
+    }
+    let mut shared = vec![false; text.len()];
+    for (at, piece) in text.windows(PIECE).enumerate() {
+        if pieces[piece].0 >= SHARED {
+            shared[at..at + PIECE].fill(true);
+        }
+    }
+    text.iter_mut().zip(shared).filter(|(_, shared)| !shared).for_each(|(byte, _)| *byte = b' ');
+    true
 }
 
 /// A dictionary of what values have in common, and what it saves of those that it was not trained on. None when
@@ -52,6 +85,9 @@ fn train(samples: &[Bytes]) -> (Option<Vec<u8>>, Gain) {
     let trained = zstd::dict::from_samples(&trained_on, CAPACITY).ok().filter(|it| it.len() > NUMBER.end);
     let trained = trained.and_then(|mut bytes| {
         give_number(&mut bytes, FIRST);
+        if !keep_what_is_shared(&mut bytes, &trained_on) {
+            return None;
+        }
         let encoder = EncoderDictionary::try_copy(&bytes, LEVEL).ok()?;
         Some((bytes, size(Some(&encoder))))
     });
@@ -116,5 +152,32 @@ fn learn<K: Hash + Eq, V>(remembered: &Remembered<K, V>, key: K, value: V) {
 impl fmt::Debug for Dictionaries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Dictionaries")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dictionary_tells_nothing_of_a_single_value() {
+        let secret = |i: u64| format!("{:016x}", (i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let value = |i| {
+            let customer = format!(
+                r#""customer":{{"passport":"{}","city":"Lisbon"}},"carrier":"rail","state":"ok""#,
+                secret(i)
+            );
+            Bytes::from(format!(
+                r#"{{"order_id":{i},"status":"shipped","warehouse":"EU-{}",{customer}}}"#,
+                i % 5
+            ))
+        };
+        let samples: Vec<Bytes> = (0..1000).map(value).collect();
+        let (dictionary, gain) = train(&samples);
+        let dictionary = dictionary.unwrap();
+        let holds = |text: &str| dictionary.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+        assert!(holds(r#""customer":{"passport":""#) && gain.percent() >= Gain::LEAST, "{gain:?}");
+        assert!((0..1000).all(|i| !holds(&secret(i)[..6])));
+        assert!(EncoderDictionary::try_copy(&dictionary, LEVEL).is_ok());
     }
 }

@@ -187,4 +187,23 @@ mod tests {
             assert!(damaged.is_err() || damaged.unwrap() != value);
         }
     }
+
+    /// The vector of the format's description holds.
+    #[test]
+    fn the_vector_of_the_description() {
+        let description = include_str!("../../../docs/stored-bytes.md");
+        let spans: Vec<&str> = description.split('`').collect();
+        let at = spans.iter().position(|span| span.starts_with("37a430ec")).unwrap();
+        // Behind the value and the dictionary comes the body.
+        let [value, _, dictionary, _, body] = spans[at - 2..=at + 2] else { unreachable!() };
+        let bytes = |hex: &str| -> Vec<u8> {
+            (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+        };
+        let (dictionary, body) = (DecoderDictionary::copy(&bytes(dictionary)), bytes(body));
+        assert_eq!(dictionary_of(&body), Some(32_768));
+        let head = head(value.as_bytes());
+        let back = unpack(head, Codec::Dictionary, &body, value.len(), Some(&dictionary)).unwrap();
+        assert_eq!(back, value);
+        assert!(body.len() < (value.len() - head.len()) / 2, "{}", body.len());
+    }
 }

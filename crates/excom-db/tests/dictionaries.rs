@@ -241,7 +241,7 @@ fn what_saves_too_little_is_not_kept() {
 #[test]
 fn upkeep_trains_the_first_one_where_the_settings_want_it() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(memory::Clock::new()));
-    let off = Process::open(&folder, &clock, Settings::default());
+    let off = Process::open(&folder, &clock, Settings { dictionaries: false, ..Settings::default() });
     off.push_all("shop", &orders(0, COUNT));
     off.push_all("noise", &(0..COUNT).map(random).collect::<Vec<_>>());
     off.push_all("few", &orders(0, 100));
@@ -249,7 +249,7 @@ fn upkeep_trains_the_first_one_where_the_settings_want_it() {
     let trained = || pollster::block_on(off.db.dictionaries(None)).unwrap().len();
     pollster::block_on(off.engine.upkeep()).unwrap();
     assert_eq!(trained(), 0);
-    let on = Process::open(&folder, &clock, Settings { dictionaries: true, ..Settings::default() });
+    let on = Process::open(&folder, &clock, Settings::default());
     pollster::block_on(on.engine.upkeep()).unwrap();
     assert_eq!(trained(), 1);
     clock.advance(Duration::from_secs(2 * 24 * 3600));
@@ -281,11 +281,19 @@ fn a_dictionary_that_is_gone_or_damaged_is_told_by_its_number() {
     damaged.push(&key("shop", 7), &order(7));
     assert_eq!(damaged.pull(&key("shop", 7)).unwrap().value().unwrap(), order(7), "it does without");
 
+    let problems = || pollster::block_on(process.db.health()).unwrap().problems;
+    assert!(
+        problems()[0].contains("dictionary 32768") && problems()[0].contains("damaged"),
+        "{:?}",
+        problems()
+    );
+
     raw(&path(&folder)).execute("DELETE FROM dictionary", []).unwrap();
+    assert!(problems()[0].contains("is gone"), "{:?}", problems());
     let error = fresh().pull(&key("shop", 0)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Lost);
     assert!(
-        error.to_string().contains("dictionary 32768, which a value was compressed with, is gone"),
+        error.to_string().contains("dictionary 32768, which values were compressed with, is gone"),
         "{error}"
     );
     assert_eq!(process.pull(&key("shop", 0)).unwrap().value().unwrap(), order(5000), "who knows it goes on");

@@ -93,7 +93,7 @@ impl Default for Settings {
             ledger: Ledger::default(),
             retention: Retention::default(),
             abandoned_after: Duration::from_secs(3600),
-            dictionaries: false,
+            dictionaries: true,
         }
     }
 }

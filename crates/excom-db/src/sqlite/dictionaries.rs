@@ -1,5 +1,6 @@
 //! Dictionaries: the statements that find what to train them on, keep them, and find them again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -114,6 +115,23 @@ impl View<'_> {
     }
 }
 
+impl View<'_> {
+    /// Which dictionaries are damaged or gone.
+    pub(super) fn dictionary_problems(&self) -> Result<Vec<String>> {
+        let whole = self.rows("SELECT id, bytes, hash FROM dictionary", [], |found| {
+            Ok((found.get::<_, u32>(0)?, verified(found).is_ok()))
+        })?;
+        let whole: BTreeMap<u32, bool> = whole.into_iter().collect();
+        let last: u32 = self.one(LAST, [], |found| Ok(found.get(0)?))?.unwrap_or(0);
+        let problem = |id| match whole.get(&id) {
+            Some(true) => None,
+            Some(false) => Some(broken(id).to_string()),
+            None => Some(lost(id).to_string()),
+        };
+        Ok((FIRST..=last).filter_map(problem).collect())
+    }
+}
+
 impl Transaction<'_> {
     pub(super) fn add_dictionary(
         &self,
@@ -158,12 +176,12 @@ const RESTORE: &str =
 
 fn lost(id: u32) -> Error {
     let what =
-        format!("dictionary {id}, which a value was compressed with, is gone from the metadata database");
+        format!("dictionary {id}, which values were compressed with, is gone from the metadata database");
     Error::new(ErrorKind::Lost, what).hint(RESTORE)
 }
 
 fn broken(id: u32) -> Error {
     let what =
-        format!("dictionary {id}, which a value was compressed with, is damaged in the metadata database");
+        format!("dictionary {id}, which values were compressed with, is damaged in the metadata database");
     Error::new(ErrorKind::Corrupt, what).hint(RESTORE)
 }

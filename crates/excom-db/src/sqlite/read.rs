@@ -418,6 +418,7 @@ impl View<'_> {
         let size: i64 = self.connection().pragma_query_value(None, "page_size", |r| r.get(0))?;
         let mut problems = self.rows("PRAGMA quick_check(5)", [], |found| Ok(found.get::<_, String>(0)?))?;
         problems.retain(|problem| problem != "ok");
+        problems.extend(self.dictionary_problems()?);
         Ok(Health { identity, schema, entries: entries as u64, bytes: (pages * size) as u64, problems })
     }
 }
