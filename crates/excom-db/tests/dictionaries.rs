@@ -188,6 +188,37 @@ fn values_from_before_and_in_the_history_stay_readable() {
 }
 
 #[test]
+fn values_move_to_a_store_and_back() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(memory::Clock::new()));
+    let process = Process::open(&folder, &clock, Settings::default());
+    let (old, new) = (orders(0, COUNT), orders(5000, 20));
+    process.push_all("shop", &old);
+    process.trained("shop");
+    process.push_all("shop", &new);
+    let store = Arc::new(memory::Store::new());
+    let values = [&new[..], &old[20..]].concat();
+    for (inline_limit, compressed) in [(100, 0), (1 << 20, COUNT as u64)] {
+        let engine =
+            process.engine.clone().with_backend(Arc::new(memory::Backend::new(store.clone(), inline_limit)));
+        let mut after = None;
+        loop {
+            let page = pollster::block_on(engine.misplaced(None, after)).unwrap();
+            for kept in page.found {
+                assert!(pollster::block_on(engine.migrate(&kept)).unwrap());
+            }
+            pollster::block_on(engine.purge_loose()).unwrap();
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(stored(&path(&folder), "shop", 0).1, compressed);
+        Process { db: process.db.clone(), engine }.has("shop", &values);
+    }
+    process.has("shop", &values);
+}
+
+#[test]
 fn another_process_finds_what_one_trained() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(memory::Clock::new()));
     let one = Process::open(&folder, &clock, Settings::default());
