@@ -62,6 +62,7 @@ pub(crate) fn command() -> Command {
         .subcommand(config())
         .subcommand(crate::contracts::command())
         .subcommand(crate::keys::command())
+        .subcommand(crate::dictionary::command())
         .subcommand(prune())
         .subcommand(gc())
         .subcommand(migrate_values())

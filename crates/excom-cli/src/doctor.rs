@@ -188,6 +188,7 @@ async fn metadata(engine: &Engine, settings: &Settings, checks: &mut Vec<Check>)
     let (database, values) = (text::size(health.bytes), text::size(values));
     let told = format!("{database} in the database, {values} in {}", text::count(files, "file"));
     checks.push(Check::told("size", told, json!({"database_bytes": health.bytes, "files": files})));
+    checks.extend(dictionary(engine).await);
 }
 
 /// How many entries there are, and whether values are elsewhere than the loaded backend puts them.
@@ -225,6 +226,20 @@ async fn entries(engine: &Engine, health: &Health) -> Check {
         format!("values are where another backend put them: {}", told.join(", ")),
         "they are read from there; `excom migrate-values` moves them to the backend that is loaded",
     )
+}
+
+/// What dictionaries save, if there are any.
+async fn dictionary(engine: &Engine) -> Option<Check> {
+    let dictionaries = match engine.db().dictionaries(None).await {
+        Ok(dictionaries) => dictionaries,
+        Err(error) => return Some(Check::failed("dictionary", "cannot be read", &error)),
+    };
+    // In order of their numbers: the newest of each DAG counts.
+    let newest: BTreeMap<_, _> =
+        dictionaries.iter().map(|it| (it.dag_id.to_string(), it.gain.percent())).collect();
+    let told: Vec<String> =
+        newest.iter().map(|(dag_id, percent)| format!("{dag_id} saves {percent}%")).collect();
+    (!told.is_empty()).then(|| Check::told("dictionary", told.join(", "), json!(newest)))
 }
 
 async fn key(engine: &Engine, settings: &Settings) -> Check {

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
+use crate::dictionary::{Dictionary, Training};
 use crate::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use crate::json::Shape;
 pub use crate::run::{DagRun, DagVersion, RunFilter, RunInfo, RunState};
@@ -681,6 +682,28 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
 
     /// One step of retention, of everything but entries.
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed>;
+
+    // ---- dictionaries; a database that has none leaves these as they are
+
+    /// Trains a dictionary on the newest small values of a DAG that are in the database, never on secrets, and keeps
+    /// it when it saves enough. From then on small values of the DAG are compressed with it, where that makes them
+    /// shorter. Several processes may do so; the newest counts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRequest`] by a database that has no dictionaries.
+    async fn train_dictionary(&self, _dag_id: &str, _at: Timestamp) -> Result<Training> {
+        Err(Error::new(ErrorKind::InvalidRequest, format!("{self} has no dictionaries")))
+    }
+
+    /// The dictionaries of a DAG, or all, in order of their numbers.
+    async fn dictionaries(&self, _dag_id: Option<&str>) -> Result<Vec<Dictionary>> {
+        Ok(Vec::new())
+    }
+
+    /// DAGs without a dictionary that have pushed enough small values lately to train one.
+    async fn without_dictionary(&self) -> Result<Vec<Arc<str>>> {
+        Ok(Vec::new())
+    }
 
     // ---- the database itself
 

@@ -8,6 +8,7 @@ pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod db;
+pub mod dictionary;
 pub mod engine;
 pub mod entry;
 mod error;

@@ -18,5 +18,6 @@
 //! # }).unwrap();
 //! ```
 
+mod dictionary;
 mod packing;
 pub mod sqlite;

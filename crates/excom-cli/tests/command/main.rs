@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod contracts;
+mod dictionary;
 mod doctor;
 mod exclusive;
 mod garbage;

@@ -7,6 +7,7 @@ mod access;
 mod backends;
 mod credential;
 mod declared;
+mod dictionaries;
 mod disguise;
 mod footprint;
 mod garbage;
@@ -83,6 +84,8 @@ pub struct Settings {
     pub retention: Retention,
     /// An offloaded push that has not finished after this time counts as abandoned.
     pub abandoned_after: Duration,
+    /// Whether upkeep trains dictionaries for DAGs with many small values. `[xcom] dictionaries`.
+    pub dictionaries: bool,
 }
 
 impl Default for Settings {
@@ -97,6 +100,7 @@ impl Default for Settings {
             ledger: Ledger::default(),
             retention: Retention::default(),
             abandoned_after: Duration::from_secs(3600),
+            dictionaries: true,
         }
     }
 }

@@ -258,6 +258,7 @@ impl Engine {
             self.expire_due().await?;
             while self.retain().await?.reaches(STEP) {}
             self.purge_loose().await?;
+            self.train_dictionaries().await?;
         }
         let untold = self.0.untold.lock().unwrap_or_else(PoisonError::into_inner).take();
         untold.map_or(Ok(()), Err)

@@ -10,6 +10,7 @@ use excom_core::value::ContentHash;
 use excom_core::{ObjectName, XComKey};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
+use zstd::dict::EncoderDictionary;
 
 use super::failure::{Failure, damaged};
 use super::read::View;
@@ -117,10 +118,10 @@ pub(super) struct Moved {
 }
 
 impl Moved {
-    pub(super) fn of(stored: &Stored, secret: bool) -> Self {
+    pub(super) fn of(stored: &Stored, secret: bool, dictionary: Option<&EncoderDictionary<'_>>) -> Self {
         match stored {
             Stored::Inline(value) => {
-                let Packed { head, codec, body } = pack(value.bytes(), secret);
+                let Packed { head, codec, body } = pack(value.bytes(), secret, dictionary);
                 Self { store: None, head: Some(head), codec, body }
             }
             Stored::Offloaded(reference) => Self {

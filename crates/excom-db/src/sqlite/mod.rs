@@ -4,6 +4,7 @@
 //! has gathered together. WAL mode, so readers and the writer do not wait for each other.
 
 mod connection;
+mod dictionaries;
 mod expiry;
 mod failure;
 mod kept;
@@ -31,9 +32,12 @@ use excom_core::db::{
     Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rendered, Rule, RunFilter,
     RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings, Variable,
 };
+use excom_core::dictionary::{Dictionary, Gain, Training};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
 use jiff::Timestamp;
+use rusqlite::Connection;
+use zstd::dict::EncoderDictionary;
 
 use connection::Readers;
 pub use connection::{Durability, Options};
@@ -41,6 +45,9 @@ use failure::Failure;
 use names::{Lookup, Names};
 use read::View;
 use writer::{Transaction, Writer};
+
+use crate::dictionary::{self, Dictionaries, SAMPLES, SMALL};
+use crate::packing::Packed;
 
 /// A write of up to so many bytes is small: the caller may commit it.
 const SMALL_BYTES: usize = 16 << 10;
@@ -62,6 +69,7 @@ fn inline_bytes(push: &Push) -> usize {
 pub struct Db {
     path: PathBuf,
     names: Names,
+    dictionaries: Dictionaries,
     readers: Readers,
     writer: Option<Writer>,
 }
@@ -88,22 +96,54 @@ impl Db {
             schema::migrate(&mut connection, path)?;
             Some(Writer::start(connection, options.durability, path)?)
         };
-        Ok(Self { path: path.to_owned(), names: Names::default(), readers: Readers::new(path), writer })
+        Ok(Self {
+            path: path.to_owned(),
+            names: Names::default(),
+            dictionaries: Dictionaries::default(),
+            readers: Readers::new(path),
+            writer,
+        })
     }
 
     /// One read outside a transaction: a single statement.
     fn read<T>(&self, read: impl FnOnce(&View<'_>) -> Result<T, Failure>) -> Result<T> {
-        self.readers.read(|connection| read(&View(Lookup { connection, names: &self.names })))
+        self.readers.read(|connection| read(&self.view(connection)))
+    }
+
+    fn view<'a>(&'a self, connection: &'a Connection) -> View<'a> {
+        View(Lookup { connection, names: &self.names, dictionaries: &self.dictionaries })
     }
 
     /// Several statements on one view of the database.
     fn snapshot<T>(&self, read: impl FnOnce(&View<'_>) -> Result<T, Failure>) -> Result<T> {
         self.readers.read(|connection| {
             connection.prepare_cached("BEGIN")?.execute([])?;
-            let result = read(&View(Lookup { connection, names: &self.names }));
+            let result = read(&self.view(connection));
             connection.prepare_cached("COMMIT")?.execute([])?;
             result
         })
+    }
+
+    /// The newest dictionary of a DAG, for values that it may make shorter. One that cannot be read is told by
+    /// whoever reads a value that needs it; a push does without.
+    fn dictionary(
+        &self,
+        dag_id: &str,
+        secret: bool,
+        stored: &Stored,
+    ) -> Option<Arc<EncoderDictionary<'static>>> {
+        match stored {
+            // What is encrypted becomes no shorter.
+            Stored::Inline(value) if !secret && SMALL.contains(&value.bytes().len()) => {
+                let known = self.dictionaries.newest(dag_id);
+                known.unwrap_or_else(|| self.read(|view| view.newest(dag_id)).ok().flatten())
+            }
+            _ => None,
+        }
+    }
+
+    fn packed(&self, push: &Push) -> Packed {
+        write::packed(push, self.dictionary(&push.key.ti.dag_id, push.secret, &push.stored).as_deref())
     }
 
     async fn write<T, F>(&self, work: F) -> Result<T>
@@ -227,7 +267,7 @@ impl MetadataDb for Db {
         at: Timestamp,
     ) -> Result<()> {
         let attempt = attempt.clone();
-        let pushes: Vec<_> = pushes.iter().map(|push| (push.clone(), write::packed(push))).collect();
+        let pushes: Vec<_> = pushes.iter().map(|push| (push.clone(), self.packed(push))).collect();
         let bytes = pushes.iter().map(|(push, _)| inline_bytes(push)).sum();
         self.write_sized(bytes, move |t| t.finish_attempt(&attempt, state, &pushes, at)).await
     }
@@ -247,7 +287,7 @@ impl MetadataDb for Db {
     }
 
     async fn push(&self, push: &Push) -> Result<Pushed> {
-        let packed = write::packed(push);
+        let packed = self.packed(push);
         let push = push.clone();
         self.write_sized(inline_bytes(&push), move |t| t.push(&push, &packed)).await
     }
@@ -383,7 +423,8 @@ impl MetadataDb for Db {
     }
 
     async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool> {
-        let packed = kept::Moved::of(to, found.secret);
+        let dictionary = self.dictionary(&found.key.ti.dag_id, found.secret, to);
+        let packed = kept::Moved::of(to, found.secret, dictionary.as_deref());
         let found = found.clone();
         self.write(move |t| t.move_stored(&found, &packed, at)).await
     }
@@ -435,8 +476,34 @@ impl MetadataDb for Db {
     }
 
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {
+        // Every step of upkeep comes by here, so dictionaries that other processes trained are found in time.
+        self.dictionaries.forget_newest();
         let cutoffs = cutoffs.clone();
         self.write(move |t| t.retain(&cutoffs)).await
+    }
+
+    async fn train_dictionary(&self, dag_id: &str, at: Timestamp) -> Result<Training> {
+        let samples = self.snapshot(|view| view.samples(dag_id))?;
+        let (found, needed) = (samples.len() as u64, u64::from(*SAMPLES.start()));
+        if found < needed {
+            return Ok(Training::TooFew { found, needed });
+        }
+        let (trained, gain) = dictionary::trained(samples).await?;
+        let Some(bytes) = trained.filter(|_| gain.percent() >= Gain::LEAST) else {
+            return Ok(Training::NotWorth(gain));
+        };
+        let dag_id = dag_id.to_owned();
+        let kept = self.write(move |t| t.add_dictionary(&dag_id, &bytes, gain, at)).await?;
+        self.dictionaries.forget_newest();
+        Ok(Training::Kept(kept))
+    }
+
+    async fn dictionaries(&self, dag_id: Option<&str>) -> Result<Vec<Dictionary>> {
+        self.snapshot(|view| view.dictionaries(dag_id))
+    }
+
+    async fn without_dictionary(&self) -> Result<Vec<Arc<str>>> {
+        self.read(|view| view.without_dictionary())
     }
 
     async fn mark(&self, name: &str) -> Result<Option<String>> {

@@ -7,6 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use foldhash::fast::RandomState;
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::dictionary::Dictionaries;
+
 type Map<V> = HashMap<Arc<str>, V, RandomState>;
 
 /// Past this many, the memory is emptied and filled again by use.
@@ -56,6 +58,7 @@ impl Names {
 pub(super) struct Lookup<'a> {
     pub(super) connection: &'a Connection,
     pub(super) names: &'a Names,
+    pub(super) dictionaries: &'a Dictionaries,
 }
 
 impl Lookup<'_> {

@@ -96,7 +96,7 @@ impl View<'_> {
             "SELECT version, writer, size, hash, shape, head, codec, body FROM entry
              WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4",
             (run, task, name, key.ti.map_index),
-            |found| row::entry(found, 0),
+            |found| row::entry(self, found, 0),
         )
     }
 
@@ -160,7 +160,7 @@ impl View<'_> {
         );
         let after = after.unwrap_or(-1).max(-1);
         self.rows(&sql, (run, task, name, after, limit), |found| {
-            Ok(Item { map_index: found.get(0)?, entry: row::entry(found, 1)? })
+            Ok(Item { map_index: found.get(0)?, entry: row::entry(self, found, 1)? })
         })
     }
 
@@ -283,7 +283,9 @@ impl View<'_> {
              AND version = ?5 AND codec IS NOT NULL",
             row::ENTRY
         );
-        self.one(&sql, (run, task, name, key.ti.map_index, version.to_code()), |found| row::entry(found, 0))
+        self.one(&sql, (run, task, name, key.ti.map_index, version.to_code()), |found| {
+            row::entry(self, found, 0)
+        })
     }
 
     // ---- task instances, attempts
@@ -416,6 +418,7 @@ impl View<'_> {
         let size: i64 = self.connection().pragma_query_value(None, "page_size", |r| r.get(0))?;
         let mut problems = self.rows("PRAGMA quick_check(5)", [], |found| Ok(found.get::<_, String>(0)?))?;
         problems.retain(|problem| problem != "ok");
+        problems.extend(self.dictionary_problems()?);
         Ok(Health { identity, schema, entries: entries as u64, bytes: (pages * size) as u64, problems })
     }
 }

@@ -14,7 +14,8 @@ use rusqlite::Row;
 use rusqlite::types::{Value as Sql, ValueRef};
 
 use super::failure::{Failure, damaged};
-use crate::packing::{Codec, unpack};
+use super::read::View;
+use crate::packing::{Codec, dictionary_of, unpack};
 
 /// The columns that [`entry`] reads, first in a statement.
 pub(super) const ENTRY: &str = "version, writer, size, hash, shape, head, codec, body";
@@ -22,8 +23,8 @@ pub(super) const ENTRY: &str = "version, writer, size, hash, shape, head, codec,
 /// The columns that [`info`] reads behind the five of the key.
 pub(super) const INFO: &str = "version, writer, size, hash, shape, head";
 
-/// An entry from the eight columns of [`ENTRY`] at an offset.
-pub(super) fn entry(row: &Row<'_>, at: usize) -> Result<Entry, Failure> {
+/// An entry from the eight columns of [`ENTRY`] at an offset. Its dictionary, if it has one, is in the same view.
+pub(super) fn entry(view: &View<'_>, row: &Row<'_>, at: usize) -> Result<Entry, Failure> {
     let size = row.get::<_, i64>(at + 2)? as u64;
     let shape = shape(row.get(at + 4)?)?;
     let head = row.get_ref(at + 5)?.as_bytes().map_err(|_| damaged("an entry without a beginning"))?;
@@ -41,7 +42,8 @@ pub(super) fn entry(row: &Row<'_>, at: usize) -> Result<Entry, Failure> {
     } else {
         // Bytes that cannot be unpacked reach the engine as they are: their checksum tells it, so one
         // damaged value is an answer and not the failure of a whole pull.
-        let bytes = unpack(head, codec, body, size as usize).unwrap_or_else(|_| Bytes::copy_from_slice(head));
+        let bytes = text_of(view, head, codec, body, size as usize)?;
+        let bytes = bytes.unwrap_or_else(|| Bytes::copy_from_slice(head));
         Stored::Inline(Value::trusted(bytes, shape))
     };
     Ok(Entry {
@@ -53,6 +55,24 @@ pub(super) fn entry(row: &Row<'_>, at: usize) -> Result<Entry, Failure> {
         secret,
         stored,
     })
+}
+
+/// The text of a value that is in the database; none when it is damaged.
+pub(super) fn text_of(
+    view: &View<'_>,
+    head: &[u8],
+    codec: Codec,
+    body: &[u8],
+    size: usize,
+) -> Result<Option<Bytes>, Failure> {
+    let dictionary = match codec {
+        Codec::Dictionary => match dictionary_of(body).map(|id| view.decoder(id)).transpose()?.flatten() {
+            Some(dictionary) => Some(dictionary),
+            None => return Ok(None),
+        },
+        _ => None,
+    };
+    Ok(unpack(head, codec, body, size, dictionary.as_deref()).ok())
 }
 
 /// What lists show, from the six columns of [`INFO`] at an offset.

@@ -12,6 +12,7 @@ use excom_core::entry::{EndReason, Stored, Version, Writer};
 use excom_core::{TaskInstanceKey, XComKey};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
+use zstd::dict::EncoderDictionary;
 
 use super::failure::Failure;
 use super::ledger::of_task_instance;
@@ -512,10 +513,10 @@ pub(super) fn key(found: &rusqlite::Row<'_>) -> Result<XComKey> {
     Ok(XComKey::new(dag, run, row::text(found, 2)?, found.get(3)?, row::text(found, 4)?)?)
 }
 
-/// A push as its row holds it.
-pub(super) fn packed(push: &Push) -> Packed {
+/// A push as its row holds it, compressed with a dictionary of its DAG when there is one.
+pub(super) fn packed(push: &Push, dictionary: Option<&EncoderDictionary<'_>>) -> Packed {
     match &push.stored {
-        Stored::Inline(value) => crate::packing::pack(value.bytes(), push.secret),
+        Stored::Inline(value) => crate::packing::pack(value.bytes(), push.secret, dictionary),
         Stored::Offloaded(reference) => Packed {
             head: match push.secret {
                 true => String::new(),

@@ -419,6 +419,7 @@ impl From<&Settings> for engine::Settings {
                 ledger: xcom.ledger_retention.0,
             },
             abandoned_after: xcom.abandoned_after.0,
+            dictionaries: *xcom.dictionaries,
         }
     }
 }

@@ -264,6 +264,10 @@ settings! {
              `redis://host`.";
         compress_from: Size = Size(4 << 10),
             "Stored objects from this size on are compressed.";
+        dictionaries: bool = true,
+            "Whether upkeep trains a first dictionary for each DAG with many small values in the metadata database, by \
+             which they are stored shorter. A dictionary that is there is used in any case; `excom dictionary train` \
+             makes one by hand.";
         writes: Writes = Writes::Any,
             "Which XComs a task may write: `any`, or with `own` only those of its own task instance.";
         reads: Reads = Reads::Any,

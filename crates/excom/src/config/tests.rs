@@ -70,6 +70,7 @@ fn defaults_are_those_of_the_design() {
             "[xcom] backend_timeout 1m",
             "[xcom] also_read ",
             "[xcom] compress_from 4KiB",
+            "[xcom] dictionaries true",
             "[xcom] writes any",
             "[xcom] reads any",
             "[xcom] grants ",
