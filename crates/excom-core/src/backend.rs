@@ -136,7 +136,7 @@ pub trait XComBackend: Send + Sync + fmt::Debug + fmt::Display {
     /// Told after a task instance's XComs were cleared, for data of the backend's own.
     ///
     /// # Errors
-    /// As they happen; the clear itself stands.
+    /// As they happen; the clear itself stands, and [`Engine::upkeep`](crate::Engine::upkeep) reports it.
     async fn clear(&self, _ti: &TaskInstanceKey) -> Result<()> {
         Ok(())
     }
