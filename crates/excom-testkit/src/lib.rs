@@ -9,6 +9,7 @@
 //! - [`processes`]: four processes use one database at once.
 //! - [`dags`]: random DAGs come to the outcome that a model foretells, also when their runs are killed.
 //! - [`hunt`]: a wrong value is followed back to who pushed it, and forwards to who read it, by commands.
+//! - [`heartbeat`]: a value of 300 MB goes by while a heartbeat of the same process is never late.
 //! - [`first_start`]: the process that makes a new home is killed while it does.
 //!
 //! The tests of this crate put the embedded engine into bad surroundings: full disks, folders that cannot
@@ -29,6 +30,7 @@ pub mod dags;
 pub mod faults;
 pub mod first_start;
 pub mod gcs;
+pub mod heartbeat;
 pub mod home;
 pub mod hunt;
 pub mod mount;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use excom_testkit::place::Place;
-use excom_testkit::{Result, child, crash, dags, faults, first_start, home, hunt, processes};
+use excom_testkit::{Result, child, crash, dags, faults, first_start, heartbeat, home, hunt, processes};
 
 const PROOFS: &str = include_str!("../proofs.txt");
 
@@ -46,6 +46,9 @@ fn be_child(name: &str, arguments: &[&str]) -> Result<()> {
         ("child-dags", [folder, seed, delays]) => {
             dags::child(Path::new(folder), seed.parse()?, delays.parse()?)
         }
+        ("child-heartbeat", [folder, bytes, place @ ..]) => {
+            heartbeat::child(&Place::parse(place), Path::new(folder), bytes.parse()?)
+        }
         ("child-first-start", [folder]) => first_start::child(Path::new(folder)),
         ("child-small-pushes", [folder, durability, pushes]) => {
             small_pushes(Path::new(folder), durability, pushes.parse()?)
@@ -82,6 +85,7 @@ fn prove(name: &str, options: &[&str]) -> Result<()> {
     let allowed: &[&str] = match name {
         "crash" | "dags" | "faults" | "first-start" | "hunt" => &["--rounds", "--seed"],
         "processes" => &["--seconds"],
+        "heartbeat" => &["--megabytes"],
         _ => return Err(format!("there is no proof `{name}`; there are\n{}", PROOFS.trim_end()).into()),
     };
     if let Some(unknown) = options.iter().step_by(2).find(|option| !allowed.contains(option)) {
@@ -110,6 +114,10 @@ fn prove(name: &str, options: &[&str]) -> Result<()> {
             let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(100), seed()?);
             child::tell(&format!("{rounds} rounds with --seed {seed}"))?;
             first_start::prove(&program, rounds, seed)?.to_string()
+        }
+        "heartbeat" => {
+            let megabytes = option(options, "--megabytes")?.unwrap_or(300);
+            heartbeat::prove(&program, megabytes * 1_000_000)?.to_string()
         }
         "hunt" => {
             let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(20), seed()?);

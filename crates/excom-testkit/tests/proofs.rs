@@ -6,7 +6,7 @@ use std::time::Duration;
 use excom_testkit::redis::Program;
 use excom_testkit::s3::S3;
 use excom_testkit::skip::skipped;
-use excom_testkit::{crash, dags, faults, first_start, processes};
+use excom_testkit::{crash, dags, faults, first_start, heartbeat, processes};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_prove"))
@@ -92,4 +92,34 @@ fn s3_that_fails_makes_nothing_wrong_and_loses_nothing() {
         return skipped("s3_that_fails_makes_nothing_wrong_and_loses_nothing", &why);
     }
     withstood(&faults::s3(program(), SHORT, 7).unwrap());
+}
+
+/// Twice what a process may grow by, so that holding it whole cannot pass.
+const LARGE: u64 = 2 * heartbeat::MOST_GROWTH;
+
+fn stayed_small(found: &heartbeat::Found) {
+    for way in [found.push, found.pull] {
+        assert!(way.growth < heartbeat::MOST_GROWTH && way.beats > 0, "{way}");
+    }
+}
+
+#[test]
+fn a_large_value_streams_to_files_in_little_memory() {
+    stayed_small(&heartbeat::files(program(), LARGE).unwrap());
+}
+
+#[test]
+fn a_large_value_streams_to_redis_in_little_memory() {
+    if let Err(why) = Program::redis() {
+        return skipped("a_large_value_streams_to_redis_in_little_memory", &why);
+    }
+    stayed_small(&heartbeat::redis(program(), LARGE).unwrap());
+}
+
+#[test]
+fn a_large_value_streams_to_s3_in_little_memory() {
+    if let Err(why) = S3::available() {
+        return skipped("a_large_value_streams_to_s3_in_little_memory", &why);
+    }
+    stayed_small(&heartbeat::s3(program(), LARGE).unwrap());
 }

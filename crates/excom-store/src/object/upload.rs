@@ -17,8 +17,8 @@ pub(super) const PART_BYTES: usize = 8 << 20;
 /// How many parts an object may have in S3 and Google Cloud Storage.
 pub(super) const MOST_PARTS: usize = 10_000;
 
-/// How many parts are under way at a time.
-const AT_ONCE: usize = 4;
+/// How many parts are under way at a time: with the one that is being read, what a large value costs in memory.
+const AT_ONCE: usize = 3;
 
 /// Smaller pieces are copied together, since each may hold on to a larger allocation.
 const COPIED_BELOW: usize = 64 << 10;
