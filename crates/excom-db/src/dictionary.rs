@@ -78,7 +78,8 @@ fn train(samples: &[Bytes]) -> (Option<Vec<u8>>, Gain) {
         if i % 5 == 0 { held_out.push(sample) } else { trained_on.push(sample) }
     }
     let size = |encoder: Option<&EncoderDictionary<'_>>| -> u64 {
-        let sizes = held_out.iter().map(|value| pack(value, false, encoder)).map(|p| p.head.len() + p.body.len());
+        let sizes =
+            held_out.iter().map(|value| pack(value, false, encoder)).map(|p| p.head.len() + p.body.len());
         sizes.sum::<usize>() as u64
     };
     let before = size(None);

@@ -207,7 +207,8 @@ async fn push(engine: Engine, name: &str, bytes: u64) -> Result<()> {
 
 async fn pull(engine: Engine, name: &str, bytes: u64) -> Result<()> {
     let opened = engine.open(&Caller::user("prover"), &key(name)?).await?;
-    let mut stream = opened.map_err(|answer| Error::from(format!("no value: {answer}")))?;
+    let opened = opened.map_err(|answer| Error::from(format!("no value: {answer}")))?;
+    let mut stream = opened.into_stream();
     // The engine has verified the checksum at the end, so the text need not be made again to compare.
     let mut read = 0;
     while let Some(piece) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {

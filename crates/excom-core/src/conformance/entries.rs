@@ -202,7 +202,7 @@ pub async fn large_values_are_offloaded_and_streamed(h: &Harness) {
             assert_eq!(text(&h.pull(&key).await), json);
             let opened = h.engine.open(&user(), &key).await.unwrap().unwrap();
             assert_eq!(drain(opened.into_stream()).await.unwrap(), json.as_bytes());
-            let listed = h.engine.list(&user(), &Filter::default(), None, 10).await.unwrap().items.remove(0);
+            let listed = h.engine.db().list(&Filter::default(), None, 10).await.unwrap().items.remove(0);
             assert_eq!((listed.size, listed.offloaded), (json.len() as u64, receipt.offloaded));
             assert!(listed.preview.starts_with("\"é"), "{}", listed.preview);
         }

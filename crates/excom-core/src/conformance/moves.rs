@@ -29,7 +29,9 @@ pub async fn values_move_and_stay_what_they_are(h: &Harness) {
         h.push(&user(), &stored, &large(i)).await;
         h.push(&user(), &small, &i.to_string()).await;
     }
-    let before = h.engine.list(&user(), &Default::default(), None, 10).await.unwrap().items;
+    // As the database has them: what a list shows is the backend's choice.
+    let listed = async || h.engine.db().list(&Default::default(), None, 10).await.unwrap().items;
+    let before = listed().await;
     let past = h.engine.history(&user(), &stored, 10).await.unwrap();
     let store = Arc::new(memory::Store::named("new"));
     let all = h.moving_to(&store, 0);
@@ -50,7 +52,7 @@ pub async fn values_move_and_stay_what_they_are(h: &Harness) {
     assert_eq!(text(&pull(&all, &small).await), "2");
     let old = all.pull_past(&user(), &stored, past[0].info.version).await.unwrap();
     assert_eq!(old, Some(value(&large(1))));
-    let mut after = all.list(&user(), &Default::default(), None, 10).await.unwrap().items;
+    let mut after = listed().await;
     assert!(after.iter().all(|info| info.offloaded));
     after.iter_mut().zip(&before).for_each(|(after, before)| after.offloaded = before.offloaded);
     assert_eq!(after, before);
@@ -71,7 +73,7 @@ pub async fn values_move_and_stay_what_they_are(h: &Harness) {
     for kept in misplaced(&h.engine).await {
         assert!(h.engine.migrate(&kept).await.unwrap());
     }
-    assert_eq!(h.engine.list(&user(), &Default::default(), None, 10).await.unwrap().items, before);
+    assert_eq!(listed().await, before);
     assert_eq!(h.objects().await, h.stored(2, 2));
 }
 
