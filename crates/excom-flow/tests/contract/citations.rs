@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// The short names of folders that the page uses.
-const PLACES: [(&str, &str); 13] = [
+const PLACES: [(&str, &str); 14] = [
     ("flow/", "crates/excom-flow/tests/flow/"),
     ("contract/", "crates/excom-flow/tests/contract/"),
     ("corpus/", "crates/excom-flow/tests/corpus/"),
@@ -18,6 +18,7 @@ const PLACES: [(&str, &str); 13] = [
     ("objects/", "crates/excom-airflow/tests/objects/"),
     ("process/", "crates/excom-airflow/tests/process/"),
     ("contracts/", "crates/excom-flow/tests/contracts/"),
+    ("settings/", "crates/excom/src/config/"),
 ];
 
 fn root() -> PathBuf {
