@@ -90,7 +90,7 @@ fn the_thread_of_a_try_that_took_too_long_writes_nothing_into_the_next() {
         (Mutex::new(sender), Mutex::new(receiver))
     });
     static LATE: Mutex<Option<bool>> = Mutex::new(None);
-    #[task(retries = 1, retry_delay = "1s", execution_timeout = "20ms")]
+    #[task(retries = 1, retry_delay = "1s", execution_timeout = "1s")]
     fn blocked(ti: &TaskInstance) -> Result<u32> {
         if ti.try_number() == 1 {
             GATE.1.lock().unwrap().recv()?;
