@@ -17,7 +17,7 @@ use crate::dictionary::{Dictionary, Training};
 use crate::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use crate::json::Shape;
 pub use crate::run::{DagRun, DagVersion, RunFilter, RunInfo, RunState};
-use crate::seal::Reference;
+use crate::seal::{Reference, SealKeys};
 use crate::value::{ContentHash, Value};
 pub use crate::variable::Variable;
 use crate::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
@@ -45,6 +45,17 @@ pub struct Push {
     pub stored: Stored,
     /// When it happens.
     pub at: Timestamp,
+}
+
+impl Push {
+    /// The key that encrypts a secret whose bytes are in the database: one that is [retired](retired_key) refuses the
+    /// push. Whatever is offloaded has an intent, which retiring waits for.
+    pub fn encrypted_with(&self) -> Option<String> {
+        match &self.stored {
+            Stored::Inline(envelope) if self.secret => SealKeys::key_of_secret(envelope),
+            _ => None,
+        }
+    }
 }
 
 /// What became of a push.
@@ -252,6 +263,15 @@ pub fn retired_key(id: &str) -> String {
 
 /// What the names of marks of retired keys begin with; their ids are behind it.
 pub const RETIRED_KEYS: &str = "retired_key/";
+
+/// The refusal of a push of a secret whose key was retired meanwhile.
+pub fn key_gone(key: &XComKey, id: &str) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("the key `{id}` was retired while the secret {key} was pushed"),
+    )
+    .hint("push again")
+}
 
 /// A version whose bytes are kept, without them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::{Harness, THRESHOLD, refused, ti, user, value, xcom};
 use crate::attempt::TaskState;
+use crate::backend::Object;
 use crate::channel::PullOptions;
 use crate::db::Push;
 use crate::engine::{Direction, KeyGlob, SECRET_LIMIT, Settings, TraceOptions};
+use crate::seal::Reference;
 use crate::value::ContentHash;
 use crate::{Answer, Caller, Clock as _, Engine, ErrorKind, Shape, Stored, Value, XComKey, memory};
 
@@ -41,15 +43,15 @@ async fn stored(h: &Harness, key: &XComKey) -> String {
     assert!(entry.secret);
     match entry.stored {
         Stored::Inline(envelope) => envelope.as_str().to_owned(),
-        Stored::Offloaded(_) => {
-            let name = crate::ObjectName::of(key, entry.version);
-            let Some(store) = h.backend.objects() else { return String::new() };
-            let mut stream = store.get(&name).await.unwrap();
+        Stored::Offloaded(Reference { store, codec, key_id, .. }) => {
+            let object =
+                Object { key, version: entry.version, store: &store, codec: &codec, key_id: &key_id };
+            let mut stream = h.backend.deserialize_value(&object).await.unwrap().into_stream();
             let mut bytes = Vec::new();
             while let Some(piece) = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
                 bytes.extend_from_slice(&piece.unwrap());
             }
-            String::from_utf8_lossy(&bytes).into_owned()
+            String::from_utf8(bytes).unwrap()
         }
     }
 }
@@ -62,7 +64,7 @@ pub async fn a_secret_comes_back_as_a_secret(h: &Harness) {
         assert!(receipt.secret && receipt.warnings.is_empty(), "{receipt:?}");
         assert_eq!(
             (receipt.shape, receipt.offloaded),
-            (value(json).shape(), json.len() > THRESHOLD as usize)
+            (value(json).shape(), h.offloads(receipt.size as usize))
         );
         let back = pull(&h.engine, key).await;
         assert!(!back.to_string().contains("hunter2"), "{back}");
@@ -92,12 +94,15 @@ pub async fn a_secret_is_shown_nowhere(h: &Harness) {
     }
     h.push(&user(), &xcom("t", "plain"), "\"hunter3\"").await;
     let listed = h.engine.list(&user(), &Default::default(), None, 10).await.unwrap().items;
-    let shown: Vec<_> = listed.iter().map(|info| (info.secret, &*info.preview)).collect();
-    assert_eq!(shown, [(true, "***"), (false, "\"hunter3\"")]);
+    assert_eq!(listed.iter().map(|info| info.secret).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(listed[0].preview, "***");
+    assert_ne!(listed[1].preview, "***");
     let past = h.engine.history(&user(), &key, 10).await.unwrap();
     let shown: Vec<_> = past.iter().map(|past| (past.info.secret, &*past.info.preview)).collect();
     assert_eq!(shown, [(true, "***"), (true, "***")]);
-    assert_eq!(past.iter().map(|past| past.info.offloaded).collect::<Vec<_>>(), [true, false]);
+    for past in &past {
+        assert_eq!(past.info.offloaded, h.offloads(past.info.size as usize));
+    }
     for (past, json) in past.iter().zip([&*long(), SMALL]) {
         let back = h.engine.pull_past(&user(), &key, past.info.version).await.unwrap();
         assert_eq!(back, Some(secret(json)));
@@ -248,7 +253,10 @@ pub async fn secrets_move_sealed(h: &Harness) {
 pub async fn a_secret_needs_its_key(h: &Harness) {
     let key = xcom("t", "k");
     h.engine.push(&user(), &key, secret(SMALL).into()).await.unwrap();
-    let other = |keys| Engine::builder(h.engine.db().clone(), h.clock.clone()).keys(keys).build();
+    let other = |keys| {
+        let other = Engine::builder(h.engine.db().clone(), h.clock.clone()).backend(h.backend.clone());
+        other.keys(keys).build()
+    };
     let answer = pull(&other(crate::seal::SealKeys::new("k2", [2; 32])), &key).await;
     assert!(matches!(answer, Answer::Unavailable(_)) && answer.to_string().contains("`k1`"), "{answer}");
     let rotated = crate::seal::Ring::new("k2", [2; 32]).with_old("k1", [7; 32]);
@@ -289,7 +297,7 @@ pub async fn an_envelope_opens_in_its_place_only(h: &Harness) {
     let back = pull(&h.engine, &key).await.value().unwrap();
     assert!(!back.is_secret());
     assert_eq!(back.as_str(), envelope);
-    let listed = h.engine.list(&user(), &Default::default(), None, 10).await.unwrap().items;
+    let listed = h.engine.db().list(&Default::default(), None, 10).await.unwrap().items;
     assert_eq!((listed[0].secret, listed[0].preview.starts_with("{\"$excom\"")), (false, true));
 }
 

@@ -22,9 +22,6 @@ const PAGE: u32 = 1000;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOKS: u32 = 200;
 
-/// How long an inline push takes at most from its look for the mark to its end.
-const SETTLED: Duration = Duration::from_secs(1);
-
 /// What may still need a key that is retired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retiring {
@@ -143,8 +140,8 @@ impl Engine {
             .hint("rotate the keys first"));
         }
         self.0.db.set_mark(&retired_key(id), "").await?;
-        // Whoever seals notes an intent first, and looks for the mark then. So what may still be sealed with the key
-        // has an intent now.
+        // Whoever seals an object notes an intent first, and looks for the mark then. So what may still be sealed with
+        // the key has an intent now. A secret in the database has none; its push is refused from now on.
         let mut under_way: BTreeSet<(XComKey, Version)> = self.intents().await?.collect();
         for _ in 0..LOOKS {
             if under_way.is_empty() {
@@ -154,8 +151,6 @@ impl Engine {
             let now: BTreeSet<(XComKey, Version)> = self.intents().await?.collect();
             under_way.retain(|intent| now.contains(intent));
         }
-        // A secret that stays in the database has no intent: its push is a moment behind its look for the mark.
-        self.0.clock.sleep(SETTLED).await;
         let (mut sealed, mut secrets, mut after) = (0, 0, None);
         loop {
             let page = self.0.db.kept(None, after, PAGE).await?;
@@ -173,7 +168,12 @@ impl Engine {
 
     /// The key that encrypts a secret; none when that cannot be read now.
     async fn encrypted_with(&self, found: &Kept) -> Result<Option<String>> {
-        let Some(entry) = self.as_found(found).await? else { return Ok(Some(String::new())) };
+        let entry = match self.as_found(found).await? {
+            // It may have ended since it was found, and be kept.
+            None => self.0.db.past(&found.key, found.version).await?,
+            entry => entry,
+        };
+        let Some(entry) = entry else { return Ok(Some(String::new())) };
         Ok(self
             .envelope(&found.key, &entry)
             .await

@@ -171,7 +171,12 @@ impl Engine {
         };
         let mut entry = entry;
         let payload = loop {
-            match self.fetch(key, &entry).await {
+            let payload = match self.fetch(key, &entry).await {
+                Ok(payload @ Payload::Stream(_)) if !entry.secret => Ok(payload),
+                Ok(payload) => self.whole(key, &entry, payload).await.map(Payload::Value),
+                Err(error) => Err(error),
+            };
+            match payload {
                 Ok(payload) => break payload,
                 Err(error) => match self.instead(key, entry, error).await? {
                     Ok(now) => entry = now,
@@ -180,13 +185,6 @@ impl Engine {
             }
         };
         let version = entry.version;
-        let payload = match payload {
-            Payload::Stream(_) if !entry.secret => payload,
-            payload => match self.whole(key, &entry, payload).await {
-                Ok(value) => value.into(),
-                Err(error) => return Ok(Err(damaged(key, &entry, &error))),
-            },
-        };
         self.note(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
         Ok(Ok(payload))
     }

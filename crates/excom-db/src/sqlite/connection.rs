@@ -159,10 +159,15 @@ thread_local! {
 
 /// Does something in this thread that does not wait when the database is busy.
 pub(super) fn impatiently<T>(act: impl FnOnce() -> T) -> T {
+    struct Patient;
+    impl Drop for Patient {
+        fn drop(&mut self) {
+            IMPATIENT.set(false);
+        }
+    }
     IMPATIENT.set(true);
-    let done = act();
-    IMPATIENT.set(false);
-    done
+    let _patient = Patient;
+    act()
 }
 
 /// SQLite's own waiting grows to 100 ms a step, far longer than our transactions take.

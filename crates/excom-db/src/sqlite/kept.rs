@@ -205,7 +205,7 @@ impl Transaction<'_> {
     }
 
     /// Whether nothing is to be sealed with a key any more.
-    fn is_retired(&self, key_id: &str) -> Result<bool> {
+    pub(super) fn is_retired(&self, key_id: &str) -> Result<bool> {
         let mut statement = self.connection.prepare_cached("SELECT 1 FROM mark WHERE name = ?1")?;
         Ok(statement.exists([retired_key(key_id)])?)
     }

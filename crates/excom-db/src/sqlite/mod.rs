@@ -52,14 +52,14 @@ use crate::packing::Packed;
 /// A write of up to so many bytes is small: the caller may commit it.
 const SMALL_BYTES: usize = 16 << 10;
 
-/// What a row of the ledger counts for.
-const READ_BYTES: usize = 256;
+/// What a row counts for, beside a value in it.
+const ROW_BYTES: usize = 256;
 
-/// How much of a push is written into the database, beside its key.
-fn inline_bytes(push: &Push) -> usize {
+/// How much a push writes into the database.
+fn bytes_of(push: &Push) -> usize {
     match &push.stored {
-        Stored::Inline(value) => value.bytes().len(),
-        Stored::Offloaded(_) => 0,
+        Stored::Inline(value) => ROW_BYTES + value.bytes().len(),
+        Stored::Offloaded(_) => ROW_BYTES,
     }
 }
 
@@ -268,7 +268,7 @@ impl MetadataDb for Db {
     ) -> Result<()> {
         let attempt = attempt.clone();
         let pushes: Vec<_> = pushes.iter().map(|push| (push.clone(), self.packed(push))).collect();
-        let bytes = pushes.iter().map(|(push, _)| inline_bytes(push)).sum();
+        let bytes = pushes.iter().map(|(push, _)| bytes_of(push)).sum();
         self.write_sized(bytes, move |t| t.finish_attempt(&attempt, state, &pushes, at)).await
     }
 
@@ -289,7 +289,7 @@ impl MetadataDb for Db {
     async fn push(&self, push: &Push) -> Result<Pushed> {
         let packed = self.packed(push);
         let push = push.clone();
-        self.write_sized(inline_bytes(&push), move |t| t.push(&push, &packed)).await
+        self.write_sized(bytes_of(&push), move |t| t.push(&push, &packed)).await
     }
 
     async fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {
@@ -351,7 +351,7 @@ impl MetadataDb for Db {
 
     async fn note_reads(&self, reads: &[Reads]) -> Result<()> {
         let reads = reads.to_vec();
-        self.write_sized(reads.len() * READ_BYTES, move |t| t.note_reads(&reads)).await
+        self.write_sized(reads.len() * ROW_BYTES, move |t| t.note_reads(&reads)).await
     }
 
     async fn readers(&self, key: &XComKey) -> Result<Vec<LedgerRow>> {

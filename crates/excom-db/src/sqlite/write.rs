@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskState};
 use excom_core::db::{
-    LooseObject, Push, Pushed, Scope, StartMode, Started, being_removed, cleared_by, intent_gone,
+    LooseObject, Push, Pushed, Scope, StartMode, Started, being_removed, cleared_by, intent_gone, key_gone,
     not_started, superseded, version_taken,
 };
 use excom_core::entry::{EndReason, Stored, Version, Writer};
@@ -282,6 +282,11 @@ impl Transaction<'_> {
     /// known already. Writes nothing and makes nothing known.
     fn admit(&self, push: &Push) -> Result<Option<Admitted>> {
         let number = self.fence_caller(&push.caller)?;
+        if let Some(id) = push.encrypted_with()
+            && self.is_retired(&id)?
+        {
+            return Err(key_gone(&push.key, &id).into());
+        }
         let offloaded = matches!(push.stored, Stored::Offloaded(_));
         let Some(xcom) = self.known_xcom(&push.key)? else {
             return match offloaded {
@@ -476,7 +481,8 @@ impl Transaction<'_> {
             let Some(Xcom { ti, key }) = self.known_xcom(&object.key)? else { continue };
             self.execute(
                 "DELETE FROM loose_object
-                 WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5 AND store = ?6",
+                 WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5 AND store = ?6
+                 AND purge = 1",
                 (object.version.to_code(), ti.run, ti.task, key, ti.map_index, &*object.store),
             )?;
         }

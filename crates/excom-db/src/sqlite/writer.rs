@@ -4,10 +4,12 @@
 //! transaction commits, the next jobs gather; the busier it is, the more of them share a commit.
 //!
 //! A small job of a caller who is alone is committed by that caller: to wake a thread and to be woken by it takes
-//! longer than the commit. Whatever may take long stays with the thread: waiting for another process, for the disk,
-//! and copying the log into the database.
+//! longer than the commit. Whatever may take long stays with the thread: waiting for another process, for the disk
+//! with each commit, and copying the log into the database. What is left to the caller is one sync of the log's head
+//! whenever it begins anew, a commit in some thousand.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -265,11 +267,12 @@ impl State {
     }
 
     fn run_or_undo(&mut self, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
-        let result = self.run(jobs);
-        if result.is_err() && !self.connection.is_autocommit() {
+        // A job that panics must not leave the database locked for all other processes.
+        let result = catch_unwind(AssertUnwindSafe(|| self.run(jobs)));
+        if !matches!(result, Ok(Ok(()))) && !self.connection.is_autocommit() {
             self.connection.execute_batch("ROLLBACK")?;
         }
-        result
+        result.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     fn run(&mut self, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {

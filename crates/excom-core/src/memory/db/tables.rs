@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
     DagVersion, Item, Kept, LedgerRow, LooseObject, Place, Push, Pushed, ReadTarget, RefusalCount, Rendered,
-    RunInfo, Scan, Scope, Variable, intent_gone, not_started, retired_key, superseded,
+    RunInfo, Scan, Scope, Variable, intent_gone, key_gone, not_started, retired_key, superseded,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::store::Side;
@@ -113,6 +113,11 @@ impl Tables {
     /// The number of the pushing attempt, unless the fence refuses it or an offloaded push has no intent.
     pub(super) fn may_push(&self, push: &Push) -> Result<u32> {
         let number = self.fence(&push.caller)?;
+        if let Some(id) = push.encrypted_with()
+            && self.is_retired(&id)
+        {
+            return Err(key_gone(&push.key, &id));
+        }
         let intent = || self.loose.get(&(push.key.clone(), push.version)).is_some_and(|(_, purge)| !purge);
         if matches!(push.stored, Stored::Offloaded(_))
             && !self.knows_version(&push.key, push.version)
