@@ -97,6 +97,21 @@ impl Postgres {
         format!("postgresql://{USER}:se%20cret%2F%25@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
 
+    /// Runs statements as the superuser, and returns what they print: a line for a row, columns apart by `|`.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub fn sql(&self, database: &str, sql: &str) -> Result<String> {
+        let mut psql = Command::new(programs()?.join("psql"));
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1"]);
+        psql.args(["--dbname", &self.url(database), "--command", sql]);
+        let done = psql.stdin(Stdio::null()).output()?;
+        if !done.status.success() {
+            return Err(format!("`{sql}` failed: {}", String::from_utf8_lossy(&done.stderr)).into());
+        }
+        Ok(String::from_utf8(done.stdout)?.trim_end().to_owned())
+    }
+
     /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
@@ -140,9 +155,9 @@ fn programs() -> Result<PathBuf, String> {
     folders.sort();
     folders.extend(std::env::split_paths(&path).collect::<Vec<_>>().into_iter().rev());
     let found = folders.into_iter().rev().find(|folder| {
-        ["initdb", "postgres", "pg_isready"].iter().all(|program| folder.join(program).is_file())
+        ["initdb", "postgres", "pg_isready", "psql"].iter().all(|program| folder.join(program).is_file())
     });
-    found.ok_or_else(|| "PostgreSQL (initdb, postgres, pg_isready) is not installed".to_owned())
+    found.ok_or_else(|| "PostgreSQL (initdb, postgres, pg_isready, psql) is not installed".to_owned())
 }
 
 /// As whom the server runs: as this user, unless it is root, which owns what it makes.

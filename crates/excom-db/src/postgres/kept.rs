@@ -1,0 +1,179 @@
+//! What holds stored bytes: looks through all of it, orphans, and moves to another place.
+
+use excom_core::ObjectName;
+use excom_core::db::{Kept, LooseObject, Place, Scan};
+use excom_core::entry::{Stored, Version};
+use jiff::Timestamp;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::Tables;
+use super::connection::{Parameter, Statement};
+use super::failure::Failure;
+use super::row;
+use crate::packing::{Codec, Packed, pack};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// The rows that know an object of a version (`$1`) in a store (`$2`), by the indexes of versions.
+const KNOWING: Statement<'_> = Statement {
+    sql: "SELECT d.text, r.run_id, t.text, o.map_index, k.text FROM
+              (SELECT run, task, map_index, key FROM excom.entry
+               WHERE version = $1 AND excom.reference(codec, body, 'store') = $2
+               UNION ALL SELECT run, task, map_index, key FROM excom.history
+               WHERE version = $1 AND codec >= 0 AND excom.reference(codec, body, 'store') = $2
+               UNION ALL SELECT run, task, map_index, key FROM excom.loose_object
+               WHERE version = $1 AND store = $2) o
+          JOIN excom.dag_run r ON r.id = o.run JOIN excom.name d ON d.id = r.dag
+          JOIN excom.name t ON t.id = o.task JOIN excom.name k ON k.id = o.key",
+    types: &[Type::INT8, Type::TEXT],
+};
+
+/// Some rows in the order of their versions, with all that have the last one's.
+macro_rules! kept {
+    ($table:literal) => {
+        concat!(
+            "SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.version, e.size, e.hash,
+                    CASE WHEN e.codec = 2 THEN e.body END
+             FROM ", $table, " e JOIN excom.dag_run r ON r.id = e.run JOIN excom.name d ON d.id = r.dag
+                  JOIN excom.name t ON t.id = e.task JOIN excom.name k ON k.id = e.key
+             WHERE e.version > $1 AND e.codec >= 0 AND ($2::text IS NULL OR d.text = $2)
+             ORDER BY e.version FETCH FIRST ($3) ROWS WITH TIES"
+        )
+    };
+}
+
+const KEPT: [Type; 3] = [Type::INT8, Type::TEXT, Type::INT8];
+
+/// Entries by the index of their versions.
+const KEPT_ENTRIES: Statement<'_> = Statement { sql: kept!("excom.entry"), types: &KEPT };
+
+/// History with bytes by the index of its versions.
+const KEPT_HISTORY: Statement<'_> = Statement { sql: kept!("excom.history"), types: &KEPT };
+
+/// One version by its key.
+const NOTE_MOVE: Statement<'_> = Statement {
+    sql: "SELECT excom.note_move($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    types: &[
+        Type::BOOL, Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8, Type::TEXT, Type::TEXT,
+        Type::TEXT, Type::INT8,
+    ],
+};
+
+/// One version by its key.
+const MOVE_STORED: Statement<'_> = Statement {
+    sql: "SELECT excom.move_stored($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+    types: &[
+        Type::BOOL, Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8, Type::TEXT, Type::TEXT,
+        Type::TEXT, Type::TEXT, Type::INT2, Type::BYTEA, Type::INT8,
+    ],
+};
+
+/// One version by its key.
+const CLAIM_ORPHAN: Statement<'_> = Statement {
+    sql: "SELECT excom.claim_orphan($1, $2, $3, $4, $5, $6, $7, $8)",
+    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8, Type::TEXT, Type::INT8],
+};
+
+/// Store and MAC of what was found; none when it was in the database.
+fn place(found: &Kept) -> (Option<&str>, Option<&str>) {
+    let reference = found.reference.as_ref();
+    (reference.map(|reference| &*reference.store), reference.map(|reference| &*reference.mac))
+}
+
+impl Tables {
+    pub(super) async fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> Result<bool> {
+        let keys = self.rows(&KNOWING, &[&version.to_code(), &store], row::key).await?;
+        Ok(keys.iter().any(|key| ObjectName::of(key, version) == *object))
+    }
+
+    /// A page goes on behind a version, so all that have the last one's are part of it.
+    pub(super) async fn kept(
+        &self,
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Kept>> {
+        let first = after.unwrap_or(Place { past: false, row: 0 });
+        let mut items: Vec<Kept> = Vec::new();
+        for past in [false, true] {
+            if past < first.past || items.len() > limit as usize {
+                continue;
+            }
+            let behind = if past == first.past { first.row } else { 0 };
+            let statement = if past { &KEPT_HISTORY } else { &KEPT_ENTRIES };
+            let wanted = i64::from(limit) + 1 - items.len() as i64;
+            let of = |found: &Row| kept(found, past);
+            items.extend(self.rows(statement, &[&behind, &dag_id, &wanted], of).await?);
+        }
+        let whole = |items: &[Kept]| {
+            let last = items.get((limit as usize).checked_sub(1)?)?;
+            let same = |kept: &&Kept| (kept.past, kept.version) == (last.past, last.version);
+            Some(limit as usize + items[limit as usize..].iter().take_while(same).count())
+        };
+        let end = whole(&items).unwrap_or(items.len());
+        let more = items.len() > end;
+        items.truncate(end);
+        let next = items.last().filter(|_| more);
+        let next = next.map(|last| Place { past: last.past, row: last.version.to_code() });
+        Ok(Scan { items, next })
+    }
+
+    pub(super) async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
+        let (from, mac) = place(found);
+        if from == Some(store) {
+            return Ok(false);
+        }
+        let ti = &found.key.ti;
+        let parameters: [Parameter<'_>; 11] = [
+            &found.past, &&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &&*found.key.key,
+            &found.version.to_code(), &from, &mac, &store, &at.as_millisecond(),
+        ];
+        let rows = self.connections.write(&NOTE_MOVE, &parameters).await?;
+        Ok(rows[0].try_get(0)?)
+    }
+
+    /// Not tried again when its outcome is not known, because then it would seem to have given way.
+    pub(super) async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool> {
+        let (store, head, codec, body) = match to {
+            Stored::Inline(value) => {
+                let Packed { head, codec, body } = pack(value.bytes());
+                (None, Some(head), codec, body)
+            }
+            Stored::Offloaded(reference) => {
+                let body = serde_json::to_vec(reference).unwrap_or_default().into();
+                (Some(&*reference.store), None, Codec::Reference, body)
+            }
+        };
+        let (from, mac) = place(found);
+        let ti = &found.key.ti;
+        let parameters: [Parameter<'_>; 14] = [
+            &found.past, &&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &&*found.key.key,
+            &found.version.to_code(), &from, &mac, &store, &head, &(codec as i16), &&body[..],
+            &at.as_millisecond(),
+        ];
+        let rows = self.connections.write_once(&MOVE_STORED, &parameters).await?;
+        Ok(rows[0].try_get(0)?)
+    }
+
+    pub(super) async fn claim_orphan(&self, object: &LooseObject) -> Result<bool> {
+        let ti = &object.key.ti;
+        let parameters: [Parameter<'_>; 8] = [
+            &&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &&*object.key.key,
+            &object.version.to_code(), &&*object.store, &object.since.as_millisecond(),
+        ];
+        let rows = self.connections.write(&CLAIM_ORPHAN, &parameters).await?;
+        Ok(rows[0].try_get(0)?)
+    }
+}
+
+fn kept(found: &Row, past: bool) -> Result<Kept> {
+    Ok(Kept {
+        key: row::key(found)?,
+        version: row::version(found.try_get(5)?)?,
+        past,
+        size: found.try_get::<_, i64>(6)? as u64,
+        hash: row::hash(found.try_get(7)?),
+        reference: found.try_get::<_, Option<&[u8]>>(8)?.map(row::reference).transpose()?,
+    })
+}
