@@ -12,15 +12,15 @@ use super::row;
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// A page of entries by the index of their versions, with all that have the last one's; what the rules catch of it;
-/// and, in each row, how long the page was and where it ended.
+/// A page of entries by the index of their ids; what the rules catch of it; and, in each row, how long the page was and
+/// where it ended.
 const DUE: Statement<'_> = Statement {
     sql: "WITH page AS MATERIALIZED (
-              SELECT run, task, key, map_index, version, size, row_number() OVER (ORDER BY version) AS place
-              FROM (SELECT run, task, key, map_index, version, size FROM excom.entry WHERE version > $3
-                    ORDER BY version FETCH FIRST ($4) ROWS WITH TIES) e),
+              SELECT id, run, task, key, map_index, version, size, row_number() OVER (ORDER BY id) AS place
+              FROM (SELECT id, run, task, key, map_index, version, size FROM excom.entry WHERE id > $3
+                    ORDER BY id LIMIT $4) e),
           whole AS (
-              SELECT count(*) AS length, max(version) AS last, array_agg(run ORDER BY place) AS runs,
+              SELECT count(*) AS length, max(id) AS last, array_agg(run ORDER BY place) AS runs,
                   array_agg(task ORDER BY place) AS tasks, array_agg(key ORDER BY place) AS keys,
                   array_agg(map_index ORDER BY place) AS maps, array_agg(version ORDER BY place) AS versions
               FROM page)

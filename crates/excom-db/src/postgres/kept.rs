@@ -15,13 +15,13 @@ use crate::packing::{Codec, Packed, pack};
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// The rows that know an object of a version (`$1`) in a store (`$2`), by the indexes of versions.
+/// The rows that know an object of a version (`$1`) in a store (`$2`), by the indexes of objects.
 const KNOWING: Statement<'_> = Statement {
     sql: "SELECT d.text, r.run_id, t.text, o.map_index, k.text FROM
               (SELECT run, task, map_index, key FROM excom.entry
-               WHERE version = $1 AND excom.reference(codec, body, 'store') = $2
+               WHERE version = $1 AND codec = 2 AND excom.reference(codec, body, 'store') = $2
                UNION ALL SELECT run, task, map_index, key FROM excom.history
-               WHERE version = $1 AND codec >= 0 AND excom.reference(codec, body, 'store') = $2
+               WHERE version = $1 AND codec = 2 AND excom.reference(codec, body, 'store') = $2
                UNION ALL SELECT run, task, map_index, key FROM excom.loose_object
                WHERE version = $1 AND store = $2) o
           JOIN excom.dag_run r ON r.id = o.run JOIN excom.name d ON d.id = r.dag
@@ -29,26 +29,25 @@ const KNOWING: Statement<'_> = Statement {
     types: &[Type::INT8, Type::TEXT],
 };
 
-/// Some rows in the order of their versions, with all that have the last one's.
+/// Some rows in the order in which they were made.
 macro_rules! kept {
     ($table:literal) => {
         concat!(
-            "SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.version, e.size, e.hash,
+            "SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.id, e.version, e.size, e.hash,
                     CASE WHEN e.codec = 2 THEN e.body END
              FROM ", $table, " e JOIN excom.dag_run r ON r.id = e.run JOIN excom.name d ON d.id = r.dag
                   JOIN excom.name t ON t.id = e.task JOIN excom.name k ON k.id = e.key
-             WHERE e.version > $1 AND e.codec >= 0 AND ($2::text IS NULL OR d.text = $2)
-             ORDER BY e.version FETCH FIRST ($3) ROWS WITH TIES"
+             WHERE e.id > $1 AND e.codec >= 0 AND ($2::text IS NULL OR d.text = $2) ORDER BY e.id LIMIT $3"
         )
     };
 }
 
 const KEPT: [Type; 3] = [Type::INT8, Type::TEXT, Type::INT8];
 
-/// Entries by the index of their versions.
+/// Entries by the index of their ids.
 const KEPT_ENTRIES: Statement<'_> = Statement { sql: kept!("excom.entry"), types: &KEPT };
 
-/// History with bytes by the index of its versions.
+/// History with bytes by the index of its ids.
 const KEPT_HISTORY: Statement<'_> = Statement { sql: kept!("excom.history"), types: &KEPT };
 
 /// One version by its key.
@@ -87,7 +86,6 @@ impl Tables {
         Ok(keys.iter().any(|key| ObjectName::of(key, version) == *object))
     }
 
-    /// A page goes on behind a version, so all that have the last one's are part of it.
     pub(super) async fn kept(
         &self,
         dag_id: Option<&str>,
@@ -95,28 +93,20 @@ impl Tables {
         limit: u32,
     ) -> Result<Scan<Kept>> {
         let first = after.unwrap_or(Place { past: false, row: 0 });
-        let mut items: Vec<Kept> = Vec::new();
+        let mut rows: Vec<(Place, Kept)> = Vec::new();
         for past in [false, true] {
-            if past < first.past || items.len() > limit as usize {
+            let wanted = i64::from(limit) + 1 - rows.len() as i64;
+            if past < first.past || wanted <= 0 {
                 continue;
             }
             let behind = if past == first.past { first.row } else { 0 };
             let statement = if past { &KEPT_HISTORY } else { &KEPT_ENTRIES };
-            let wanted = i64::from(limit) + 1 - items.len() as i64;
-            let of = |found: &Row| kept(found, past);
-            items.extend(self.rows(statement, &[&behind, &dag_id, &wanted], of).await?);
+            rows.extend(self.rows(statement, &[&behind, &dag_id, &wanted], |found| kept(found, past)).await?);
         }
-        let whole = |items: &[Kept]| {
-            let last = items.get((limit as usize).checked_sub(1)?)?;
-            let same = |kept: &&Kept| (kept.past, kept.version) == (last.past, last.version);
-            Some(limit as usize + items[limit as usize..].iter().take_while(same).count())
-        };
-        let end = whole(&items).unwrap_or(items.len());
-        let more = items.len() > end;
-        items.truncate(end);
-        let next = items.last().filter(|_| more);
-        let next = next.map(|last| Place { past: last.past, row: last.version.to_code() });
-        Ok(Scan { items, next })
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next = rows.last().filter(|_| more).map(|(place, _)| *place);
+        Ok(Scan { items: rows.into_iter().map(|(_, kept)| kept).collect(), next })
     }
 
     pub(super) async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
@@ -167,13 +157,14 @@ impl Tables {
     }
 }
 
-fn kept(found: &Row, past: bool) -> Result<Kept> {
-    Ok(Kept {
+fn kept(found: &Row, past: bool) -> Result<(Place, Kept)> {
+    let kept = Kept {
         key: row::key(found)?,
-        version: row::version(found.try_get(5)?)?,
+        version: row::version(found.try_get(6)?)?,
         past,
-        size: found.try_get::<_, i64>(6)? as u64,
-        hash: row::hash(found.try_get(7)?),
-        reference: found.try_get::<_, Option<&[u8]>>(8)?.map(row::reference).transpose()?,
-    })
+        size: found.try_get::<_, i64>(7)? as u64,
+        hash: row::hash(found.try_get(8)?),
+        reference: found.try_get::<_, Option<&[u8]>>(9)?.map(row::reference).transpose()?,
+    };
+    Ok((Place { past, row: found.try_get(5)? }, kept))
 }

@@ -27,18 +27,58 @@ pub(crate) fn server() -> Option<Arc<Postgres>> {
     }))
 }
 
-/// A new database on it: its name.
-pub(crate) fn database(server: &Postgres) -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("d{}", COUNT.fetch_add(1, Ordering::Relaxed));
-    server.sql("postgres", &format!("CREATE DATABASE {name}")).unwrap();
-    name
+/// A database on the server, which no other test uses meanwhile.
+pub(crate) struct Database {
+    pub(crate) server: Arc<Postgres>,
+    pub(crate) name: String,
+}
+
+/// Databases that tests are done with: to make one takes longer than to empty one.
+static FREE: Mutex<Vec<(Weak<Postgres>, String)>> = Mutex::new(Vec::new());
+
+impl Database {
+    /// An empty database, with its schema or none.
+    pub(crate) fn new(server: Arc<Postgres>) -> Self {
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        let reused = free.iter().position(|(owner, _)| std::ptr::eq(owner.as_ptr(), &*server));
+        let reused = reused.map(|place| free.swap_remove(place).1);
+        drop(free);
+        if let Some(name) = reused {
+            let tables = "SELECT string_agg('excom.' || relname, ', ') FROM pg_class
+                 WHERE relnamespace = 'excom'::regnamespace AND relkind = 'r' AND relname <> 'migration'";
+            let tables = server.sql(&name, tables).unwrap();
+            server.sql(&name, &format!("TRUNCATE {tables}")).unwrap();
+            return Self { server, name };
+        }
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("d{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        server.sql("postgres", &format!("CREATE DATABASE {name}")).unwrap();
+        Self { server, name }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.server.url(&self.name)
+    }
+
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        self.server.sql(&self.name, sql).unwrap()
+    }
+
+    pub(crate) fn open(&self) -> Db {
+        pollster::block_on(Db::open(&self.url(), &Options { connections: 4, ..Options::default() })).unwrap()
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        free.push((Arc::downgrade(&self.server), std::mem::take(&mut self.name)));
+    }
 }
 
 /// An empty database for a scenario. Where there is no server the scenario runs in memory, and counts as skipped.
 pub(crate) fn empty() -> Empty {
     let Some(server) = server() else { return Arc::new(memory::Db::new()).into() };
-    let url = server.url(&database(&server));
-    let db = pollster::block_on(Db::open(&url, &Options { connections: 4, ..Options::default() })).unwrap();
-    Empty { db: Arc::new(db), keep: Box::new(server) }
+    let database = Database::new(server);
+    Empty { db: Arc::new(database.open()), keep: Box::new(database) }
 }

@@ -72,8 +72,9 @@ CREATE TABLE excom.rendered (
     PRIMARY KEY (run, task, map_index)
 );
 
--- The current version of each value.
+-- The current version of each value. A push deletes and inserts, so ids are in order of time.
 CREATE TABLE excom.entry (
+    id        int8 GENERATED ALWAYS AS IDENTITY,
     version   int8 NOT NULL,
     size      int8 NOT NULL,
     hash      int8 NOT NULL,
@@ -90,7 +91,8 @@ CREATE TABLE excom.entry (
     PRIMARY KEY (run, task, key, map_index)
 );
 -- Retention and moves look at what was pushed first; objects are known by their version.
-CREATE INDEX entry_version ON excom.entry (version);
+CREATE INDEX entry_id ON excom.entry (id);
+CREATE INDEX entry_object ON excom.entry (version) WHERE codec = 2;
 -- What is compressed already is not compressed again.
 ALTER TABLE excom.entry ALTER body SET STORAGE EXTERNAL;
 
@@ -117,7 +119,8 @@ CREATE TABLE excom.history (
 );
 ALTER TABLE excom.history ALTER body SET STORAGE EXTERNAL;
 CREATE INDEX history_key ON excom.history (run, task, key, map_index);
-CREATE INDEX history_version ON excom.history (version) WHERE codec >= 0;
+CREATE INDEX history_id ON excom.history (id) WHERE codec >= 0;
+CREATE INDEX history_object ON excom.history (version) WHERE codec = 2;
 -- Each row is in one of these: what is next to lose its bytes, and what is next to be forgotten.
 CREATE INDEX history_bytes ON excom.history (ended_at) WHERE codec >= 0;
 CREATE INDEX history_ended ON excom.history (ended_at) WHERE codec < 0;

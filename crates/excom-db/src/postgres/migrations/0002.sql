@@ -501,48 +501,65 @@ CREATE FUNCTION excom.caught(
 $$;
 
 -- Makes entries expired that the same rules still catch. Nothing is pushed to or read from their runs meanwhile.
+-- What other rules catch goes first, because it does not count among the newest that are kept.
 CREATE FUNCTION excom.expire(
     kinds int2[], bounds int8[], texts text[], dags text[], run_ids text[], tasks text[], maps int4[], keys text[],
     versions int8[], the_time int8, OUT entries int8, OUT bytes int8
 ) LANGUAGE plpgsql AS $$
+DECLARE
+    first_kinds int2[] := ARRAY(SELECT kind FROM unnest(kinds) WITH ORDINALITY AS k (kind, place)
+                                WHERE kind <> 1 ORDER BY place);
+    first_bounds int8[] := ARRAY(SELECT bound FROM unnest(kinds, bounds) WITH ORDINALITY AS k (kind, bound, place)
+                                 WHERE kind <> 1 ORDER BY place);
+    is_last bool;
+    removed record;
 BEGIN
+    entries := 0;
+    bytes := 0;
     PERFORM pg_advisory_xact_lock(place) FROM (
         SELECT DISTINCT excom.run_lock(dag, run_id) AS place FROM unnest(dags, run_ids) AS r (dag, run_id)
         ORDER BY 1) locks;
-    WITH asked AS MATERIALIZED (
-        SELECT e.run, e.task, e.key, e.map_index, e.version, row_number() OVER () AS place
-        FROM unnest(dags, run_ids, tasks, maps, keys, versions) AS a (dag, run_id, task, map_index, key, version)
-        JOIN excom.name d ON d.text = a.dag JOIN excom.dag_run r ON r.dag = d.id AND r.run_id = a.run_id
-        JOIN excom.name t ON t.text = a.task JOIN excom.name k ON k.text = a.key
-        JOIN excom.entry e ON e.run = r.id AND e.task = t.id AND e.key = k.id AND e.map_index = a.map_index
-            AND e.version = a.version),
-    lists AS (
-        SELECT array_agg(run ORDER BY place) AS runs, array_agg(task ORDER BY place) AS tasks,
-            array_agg(key ORDER BY place) AS keys, array_agg(map_index ORDER BY place) AS maps,
-            array_agg(version ORDER BY place) AS versions
-        FROM asked),
-    due AS MATERIALIZED (
-        SELECT asked.*, texts[c.rule] AS cause
-        FROM lists CROSS JOIN excom.caught(kinds, bounds, lists.runs, lists.tasks, lists.keys, lists.maps,
-                                           lists.versions) c
-        JOIN asked ON asked.place = c.place),
-    gone AS (
-        DELETE FROM excom.entry e USING due
-        WHERE e.run = due.run AND e.task = due.task AND e.key = due.key AND e.map_index = due.map_index
-        RETURNING e.*, due.cause),
-    loose AS (
-        INSERT INTO excom.loose_object (version, run, task, key, map_index, store, since, purge)
-        SELECT version, run, task, key, map_index, excom.reference(codec, body, 'store'), the_time, true
-        FROM gone WHERE codec = 2
-        ON CONFLICT (version, run, task, key, map_index) DO UPDATE
-            SET store = excluded.store, since = excluded.since, purge = true),
-    past AS (
-        INSERT INTO excom.history (version, size, hash, shape, ended_at, run, task, key, map_index, number, codec,
-                                   reason, offloaded, writer, by, head, body)
-        SELECT version, size, hash, shape, the_time, run, task, key, map_index, number, -1,
-               2, codec = 2, writer, cause, head, ''
-        FROM gone)
-    SELECT count(*), coalesce(sum(size), 0)::int8 INTO entries, bytes FROM gone;
+    FOREACH is_last IN ARRAY CASE WHEN 1 = ANY (kinds) THEN '{f,t}'::bool[] ELSE '{t}' END LOOP
+        WITH asked AS MATERIALIZED (
+            SELECT e.run, e.task, e.key, e.map_index, e.version, row_number() OVER () AS place
+            FROM unnest(dags, run_ids, tasks, maps, keys, versions) AS a (dag, run_id, task, map_index, key, version)
+            JOIN excom.name d ON d.text = a.dag JOIN excom.dag_run r ON r.dag = d.id AND r.run_id = a.run_id
+            JOIN excom.name t ON t.text = a.task JOIN excom.name k ON k.text = a.key
+            JOIN excom.entry e ON e.run = r.id AND e.task = t.id AND e.key = k.id AND e.map_index = a.map_index
+                AND e.version = a.version),
+        lists AS (
+            SELECT array_agg(run ORDER BY place) AS runs, array_agg(task ORDER BY place) AS tasks,
+                array_agg(key ORDER BY place) AS keys, array_agg(map_index ORDER BY place) AS maps,
+                array_agg(version ORDER BY place) AS versions
+            FROM asked),
+        due AS MATERIALIZED (
+            SELECT asked.*, texts[c.rule] AS cause
+            FROM lists CROSS JOIN excom.caught(kinds, bounds, lists.runs, lists.tasks, lists.keys, lists.maps,
+                                               lists.versions) c
+            JOIN asked ON asked.place = c.place
+            WHERE is_last OR asked.place IN (
+                SELECT f.place FROM lists CROSS JOIN excom.caught(first_kinds, first_bounds, lists.runs, lists.tasks,
+                                                                  lists.keys, lists.maps, lists.versions) f)),
+        gone AS (
+            DELETE FROM excom.entry e USING due
+            WHERE e.run = due.run AND e.task = due.task AND e.key = due.key AND e.map_index = due.map_index
+            RETURNING e.*, due.cause),
+        loose AS (
+            INSERT INTO excom.loose_object (version, run, task, key, map_index, store, since, purge)
+            SELECT version, run, task, key, map_index, excom.reference(codec, body, 'store'), the_time, true
+            FROM gone WHERE codec = 2
+            ON CONFLICT (version, run, task, key, map_index) DO UPDATE
+                SET store = excluded.store, since = excluded.since, purge = true),
+        past AS (
+            INSERT INTO excom.history (version, size, hash, shape, ended_at, run, task, key, map_index, number, codec,
+                                       reason, offloaded, writer, by, head, body)
+            SELECT version, size, hash, shape, the_time, run, task, key, map_index, number, -1,
+                   2, codec = 2, writer, cause, head, ''
+            FROM gone)
+        SELECT count(*) AS entries, coalesce(sum(size), 0)::int8 AS bytes INTO removed FROM gone;
+        entries := entries + removed.entries;
+        bytes := bytes + removed.bytes;
+    END LOOP;
 END $$;
 
 -- Whether a run is old and holds nothing. One that was killed stays running, but starts nothing more.
