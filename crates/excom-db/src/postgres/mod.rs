@@ -48,6 +48,9 @@ struct Tables {
 }
 
 impl Db {
+    /// The version of the schema that this Excom makes.
+    pub const SCHEMA: u32 = schema::VERSION;
+
     /// Connects to a database and brings its schema up to date. The URL is spelt as for libpq and SQLAlchemy:
     /// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`, also with a driver's name, as in `postgresql+psycopg2://`.
     ///
@@ -59,6 +62,14 @@ impl Db {
         let connections = Connections::new(url, options)?;
         schema::migrate(&connections).await?;
         Ok(Self(Tables { connections }))
+    }
+
+    /// The version of the schema in a database; 0 when there is none. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub async fn schema(url: &str, options: &Options) -> Result<u32> {
+        schema::version(&Connections::new(url, options)?).await
     }
 
     fn told<T>(&self, result: Result<T, Failure>) -> Result<T> {

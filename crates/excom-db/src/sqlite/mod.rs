@@ -53,6 +53,9 @@ pub struct Db {
 }
 
 impl Db {
+    /// The version of the schema that this Excom makes.
+    pub const SCHEMA: u32 = schema::VERSION;
+
     /// Opens the file, creates it when it is missing (its folder must exist), and brings its schema up
     /// to date.
     ///
@@ -75,6 +78,17 @@ impl Db {
             Some(Writer::start(connection, path)?)
         };
         Ok(Self { path: path.to_owned(), names: Names::default(), readers: Readers::new(path), writer })
+    }
+
+    /// The version of the schema in a file; 0 when there is none. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn schema(path: &Path) -> Result<u32> {
+        if !path.exists() {
+            return Ok(0);
+        }
+        schema::version(&connection::open(path, Options { read_only: true, ..Options::default() })?, path)
     }
 
     /// One read outside a transaction: a single statement.
