@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
+};
 use excom_core::{Error, ErrorKind, Result};
 use rustls::ClientConfig;
 use rustls_platform_verifier::BuilderVerifierExt as _;
@@ -152,12 +154,7 @@ impl Connections {
         self.repeated(Lane::WriteOnce, statement, parameters).await.result
     }
 
-    async fn repeated(
-        &self,
-        lane: Lane,
-        statement: &Statement<'_>,
-        parameters: &[Parameter<'_>],
-    ) -> Done {
+    async fn repeated(&self, lane: Lane, statement: &Statement<'_>, parameters: &[Parameter<'_>]) -> Done {
         let mut outage = None;
         let mut pause = PAUSES.0;
         let mut in_doubt = false;

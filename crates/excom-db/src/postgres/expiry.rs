@@ -39,8 +39,16 @@ const DUE: Statement<'_> = Statement {
 const EXPIRE: Statement<'_> = Statement {
     sql: "SELECT entries, bytes FROM excom.expire($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     types: &[
-        Type::INT2_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY,
-        Type::INT4_ARRAY, Type::TEXT_ARRAY, Type::INT8_ARRAY, Type::INT8,
+        Type::INT2_ARRAY,
+        Type::INT8_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT4_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8,
     ],
 };
 

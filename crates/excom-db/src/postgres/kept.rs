@@ -54,8 +54,17 @@ const KEPT_HISTORY: Statement<'_> = Statement { sql: kept!("excom.history"), typ
 const NOTE_MOVE: Statement<'_> = Statement {
     sql: "SELECT excom.note_move($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     types: &[
-        Type::BOOL, Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8, Type::TEXT, Type::TEXT,
-        Type::TEXT, Type::INT8,
+        Type::BOOL,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::TEXT,
+        Type::INT8,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT8,
     ],
 };
 
@@ -63,8 +72,20 @@ const NOTE_MOVE: Statement<'_> = Statement {
 const MOVE_STORED: Statement<'_> = Statement {
     sql: "SELECT excom.move_stored($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     types: &[
-        Type::BOOL, Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8, Type::TEXT, Type::TEXT,
-        Type::TEXT, Type::TEXT, Type::INT2, Type::BYTEA, Type::INT8,
+        Type::BOOL,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::TEXT,
+        Type::INT8,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT2,
+        Type::BYTEA,
+        Type::INT8,
     ],
 };
 
@@ -81,7 +102,12 @@ fn place(found: &Kept) -> (Option<&str>, Option<&str>) {
 }
 
 impl Tables {
-    pub(super) async fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> Result<bool> {
+    pub(super) async fn knows_object(
+        &self,
+        store: &str,
+        object: &ObjectName,
+        version: Version,
+    ) -> Result<bool> {
         let keys = self.rows(&KNOWING, &[&version.to_code(), &store], row::key).await?;
         Ok(keys.iter().any(|key| ObjectName::of(key, version) == *object))
     }
@@ -116,8 +142,17 @@ impl Tables {
         }
         let ti = &found.key.ti;
         let parameters: [Parameter<'_>; 11] = [
-            &found.past, &&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &&*found.key.key,
-            &found.version.to_code(), &from, &mac, &store, &at.as_millisecond(),
+            &found.past,
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*found.key.key,
+            &found.version.to_code(),
+            &from,
+            &mac,
+            &store,
+            &at.as_millisecond(),
         ];
         let rows = self.connections.write(&NOTE_MOVE, &parameters).await?;
         Ok(rows[0].try_get(0)?)
@@ -138,8 +173,19 @@ impl Tables {
         let (from, mac) = place(found);
         let ti = &found.key.ti;
         let parameters: [Parameter<'_>; 14] = [
-            &found.past, &&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &&*found.key.key,
-            &found.version.to_code(), &from, &mac, &store, &head, &(codec as i16), &&body[..],
+            &found.past,
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*found.key.key,
+            &found.version.to_code(),
+            &from,
+            &mac,
+            &store,
+            &head,
+            &(codec as i16),
+            &&body[..],
             &at.as_millisecond(),
         ];
         let rows = self.connections.write_once(&MOVE_STORED, &parameters).await?;
@@ -149,8 +195,14 @@ impl Tables {
     pub(super) async fn claim_orphan(&self, object: &LooseObject) -> Result<bool> {
         let ti = &object.key.ti;
         let parameters: [Parameter<'_>; 8] = [
-            &&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &&*object.key.key,
-            &object.version.to_code(), &&*object.store, &object.since.as_millisecond(),
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*object.key.key,
+            &object.version.to_code(),
+            &&*object.store,
+            &object.since.as_millisecond(),
         ];
         let rows = self.connections.write(&CLAIM_ORPHAN, &parameters).await?;
         Ok(rows[0].try_get(0)?)

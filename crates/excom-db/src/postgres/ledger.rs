@@ -86,12 +86,24 @@ const READERS: Statement<'_> = Statement {
 /// Reads by a task instance: those in its own run by the run, others by the index of those elsewhere.
 const READS_OF: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT ", row!(), ", d.text, r.run_id, t.text, k.text FROM (
-             SELECT * FROM excom.ledger WHERE run = ", run!("$1", "$2"), " AND reader_run = ", run!("$1", "$2"), "
-             AND reader_task = ", name!("$3"), " AND reader_map = $4
+        "SELECT ",
+        row!(),
+        ", d.text, r.run_id, t.text, k.text FROM (
+             SELECT * FROM excom.ledger WHERE run = ",
+        run!("$1", "$2"),
+        " AND reader_run = ",
+        run!("$1", "$2"),
+        "
+             AND reader_task = ",
+        name!("$3"),
+        " AND reader_map = $4
              UNION ALL
-             SELECT * FROM excom.ledger WHERE reader_run = ", run!("$1", "$2"), "
-             AND reader_task = ", name!("$3"), " AND reader_map = $4 AND reader_run <> run AND reader_run > 0) l
+             SELECT * FROM excom.ledger WHERE reader_run = ",
+        run!("$1", "$2"),
+        "
+             AND reader_task = ",
+        name!("$3"),
+        " AND reader_map = $4 AND reader_run <> run AND reader_run > 0) l
          JOIN excom.dag_run r ON r.id = l.run JOIN excom.name d ON d.id = r.dag
          JOIN excom.name t ON t.id = l.task JOIN excom.name k ON k.id = l.key
          ORDER BY l.first, d.text, r.run_id, t.text, k.text, l.map_index, l.version"
@@ -222,12 +234,7 @@ fn told(ti: &TaskInstanceKey) -> String {
     Caller::attempt(ti.clone(), AttemptId(Uuid::nil())).to_string()
 }
 
-fn ledger_row(
-    found: &Row,
-    key: XComKey,
-    reader: String,
-    task: Option<TaskInstanceKey>,
-) -> Result<LedgerRow> {
+fn ledger_row(found: &Row, key: XComKey, reader: String, task: Option<TaskInstanceKey>) -> Result<LedgerRow> {
     let target = if found.try_get::<_, i32>(0)? == WHOLE {
         ReadTarget::Sequence(key.sequence())
     } else {

@@ -61,8 +61,13 @@ pub(super) use info;
 macro_rules! sequence {
     () => {
         concat!(
-            " FROM excom.entry e WHERE e.run = ", run!("$1", "$2"), " AND e.task = ", name!("$3"),
-            " AND e.key = ", name!("$4"), " AND e.map_index >= 0 AND NOT EXISTS (
+            " FROM excom.entry e WHERE e.run = ",
+            run!("$1", "$2"),
+            " AND e.task = ",
+            name!("$3"),
+            " AND e.key = ",
+            name!("$4"),
+            " AND e.map_index >= 0 AND NOT EXISTS (
                 SELECT FROM excom.task_instance i
                 WHERE i.run = e.run AND i.task = e.task AND i.map_index = e.map_index AND i.state = 10) "
         )
@@ -74,8 +79,14 @@ const ONE: [Type; 5] = [Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TE
 /// One entry by its key: five looks into unique indexes.
 const ENTRY: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT ", entry!(), " FROM excom.entry e WHERE e.run = ", run!("$1", "$2"), " AND e.task = ", name!("$3"),
-        " AND e.map_index = $4 AND e.key = ", name!("$5")
+        "SELECT ",
+        entry!(),
+        " FROM excom.entry e WHERE e.run = ",
+        run!("$1", "$2"),
+        " AND e.task = ",
+        name!("$3"),
+        " AND e.map_index = $4 AND e.key = ",
+        name!("$5")
     ),
     types: &ONE,
 };
@@ -96,7 +107,9 @@ const ENTRIES: Statement<'_> = Statement {
 /// and entries by their indexes, then the entries.
 const PRODUCED: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT ", entry!(), ", a.place, l.length, e.map_index
+        "SELECT ",
+        entry!(),
+        ", a.place, l.length, e.map_index
          FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS a (dag, run_id, task, key, place)
               JOIN excom.name d ON d.text = a.dag JOIN excom.dag_run r ON r.dag = d.id AND r.run_id = a.run_id
               JOIN excom.name t ON t.text = a.task LEFT JOIN excom.name k ON k.text = a.key
@@ -131,7 +144,11 @@ const INDEXES: Statement<'_> =
 /// A part of the same range.
 const PAGE: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT ", entry!(), ", e.map_index", sequence!(), "AND e.map_index > $5 ORDER BY e.map_index LIMIT $6"
+        "SELECT ",
+        entry!(),
+        ", e.map_index",
+        sequence!(),
+        "AND e.map_index > $5 ORDER BY e.map_index LIMIT $6"
     ),
     types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::INT8],
 };
@@ -139,7 +156,11 @@ const PAGE: Statement<'_> = Statement {
 /// Some rows of the same range.
 const SLICE: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT ", entry!(), ", e.map_index", sequence!(), "AND e.map_index = ANY ($5) ORDER BY e.map_index"
+        "SELECT ",
+        entry!(),
+        ", e.map_index",
+        sequence!(),
+        "AND e.map_index = ANY ($5) ORDER BY e.map_index"
     ),
     types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4_ARRAY],
 };
@@ -148,10 +169,15 @@ const SLICE: Statement<'_> = Statement {
 const PRIOR_RUN: Statement<'_> = Statement {
     sql: concat!(
         "SELECT r.run_id FROM excom.dag_run r JOIN excom.dag_run own ON own.dag = r.dag
-         WHERE own.id = ", run!("$1", "$2"), "
+         WHERE own.id = ",
+        run!("$1", "$2"),
+        "
          AND coalesce(r.logical_date, r.run_after) <= coalesce(own.logical_date, own.run_after)
-         AND EXISTS (SELECT FROM excom.entry e WHERE e.run = r.id AND e.task = ", name!("$3"),
-         " AND e.key = ", name!("$4"), " AND ($5::int4 IS NULL OR e.map_index = $5))
+         AND EXISTS (SELECT FROM excom.entry e WHERE e.run = r.id AND e.task = ",
+        name!("$3"),
+        " AND e.key = ",
+        name!("$4"),
+        " AND ($5::int4 IS NULL OR e.map_index = $5))
          ORDER BY coalesce(r.logical_date, r.run_after) DESC, r.id = own.id DESC, r.run_id DESC LIMIT 1"
     ),
     types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4],
@@ -160,9 +186,16 @@ const PRIOR_RUN: Statement<'_> = Statement {
 /// The versions of an XCom that ended, by its key.
 const HISTORY: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT ", info!(), ", e.ended_at, e.reason, e.by, e.codec, e.offloaded FROM excom.history e
-         WHERE e.run = ", run!("$1", "$2"), " AND e.task = ", name!("$3"), " AND e.map_index = $4 AND e.key = ",
-        name!("$5"), " ORDER BY e.id DESC LIMIT $6"
+        "SELECT ",
+        info!(),
+        ", e.ended_at, e.reason, e.by, e.codec, e.offloaded FROM excom.history e
+         WHERE e.run = ",
+        run!("$1", "$2"),
+        " AND e.task = ",
+        name!("$3"),
+        " AND e.map_index = $4 AND e.key = ",
+        name!("$5"),
+        " ORDER BY e.id DESC LIMIT $6"
     ),
     types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8],
 };
@@ -170,9 +203,16 @@ const HISTORY: Statement<'_> = Statement {
 /// One of them.
 const PAST: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT ", entry!(), " FROM excom.history e
-         WHERE e.run = ", run!("$1", "$2"), " AND e.task = ", name!("$3"), " AND e.map_index = $4 AND e.key = ",
-        name!("$5"), " AND e.version = $6 AND e.codec >= 0"
+        "SELECT ",
+        entry!(),
+        " FROM excom.history e
+         WHERE e.run = ",
+        run!("$1", "$2"),
+        " AND e.task = ",
+        name!("$3"),
+        " AND e.map_index = $4 AND e.key = ",
+        name!("$5"),
+        " AND e.version = $6 AND e.codec >= 0"
     ),
     types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8],
 };
@@ -190,8 +230,14 @@ const TI: [Type; 4] = [Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4];
 /// A task instance by its key.
 const TASK_INSTANCE: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT ", attempt!(), " FROM excom.task_instance
-         WHERE run = ", run!("$1", "$2"), " AND task = ", name!("$3"), " AND map_index = $4"
+        "SELECT ",
+        attempt!(),
+        " FROM excom.task_instance
+         WHERE run = ",
+        run!("$1", "$2"),
+        " AND task = ",
+        name!("$3"),
+        " AND map_index = $4"
     ),
     types: &TI,
 };
@@ -199,11 +245,23 @@ const TASK_INSTANCE: Statement<'_> = Statement {
 /// Its attempts, by the same key.
 const ATTEMPTS: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT ", attempt!(), " FROM excom.attempt
-         WHERE run = ", run!("$1", "$2"), " AND task = ", name!("$3"), " AND map_index = $4
+        "SELECT ",
+        attempt!(),
+        " FROM excom.attempt
+         WHERE run = ",
+        run!("$1", "$2"),
+        " AND task = ",
+        name!("$3"),
+        " AND map_index = $4
          UNION ALL
-         SELECT ", attempt!(), " FROM excom.task_instance
-         WHERE run = ", run!("$1", "$2"), " AND task = ", name!("$3"), " AND map_index = $4 ORDER BY number"
+         SELECT ",
+        attempt!(),
+        " FROM excom.task_instance
+         WHERE run = ",
+        run!("$1", "$2"),
+        " AND task = ",
+        name!("$3"),
+        " AND map_index = $4 ORDER BY number"
     ),
     types: &TI,
 };
@@ -211,7 +269,11 @@ const ATTEMPTS: Statement<'_> = Statement {
 /// Whether a DAG has runs, and whether it has this one.
 const KNOWN: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT EXISTS (SELECT FROM excom.dag_run WHERE dag = ", name!("$1"), "), ", run!("$1", "$2"), " IS NOT NULL"
+        "SELECT EXISTS (SELECT FROM excom.dag_run WHERE dag = ",
+        name!("$1"),
+        "), ",
+        run!("$1", "$2"),
+        " IS NOT NULL"
     ),
     types: &[Type::TEXT, Type::TEXT],
 };
@@ -227,7 +289,9 @@ const DAGS: Statement<'_> = Statement {
 /// Runs of a DAG that hold entries, by their dates.
 const RUNS: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT run_id FROM excom.dag_run r WHERE dag = ", name!("$1"), "
+        "SELECT run_id FROM excom.dag_run r WHERE dag = ",
+        name!("$1"),
+        "
          AND EXISTS (SELECT FROM excom.entry e WHERE e.run = r.id)
          ORDER BY coalesce(logical_date, run_after) DESC LIMIT $2"
     ),
@@ -238,7 +302,9 @@ const RUNS: Statement<'_> = Statement {
 const PAIRS: Statement<'_> = Statement {
     sql: concat!(
         "SELECT t.text, k.text FROM
-             (SELECT DISTINCT task, key FROM excom.entry WHERE run = ", run!("$1", "$2"), " LIMIT $3) e
+             (SELECT DISTINCT task, key FROM excom.entry WHERE run = ",
+        run!("$1", "$2"),
+        " LIMIT $3) e
          JOIN excom.name t ON t.id = e.task JOIN excom.name k ON k.id = e.key ORDER BY 1, 2"
     ),
     types: &[Type::TEXT, Type::TEXT, Type::INT8],
@@ -248,7 +314,11 @@ const PAIRS: Statement<'_> = Statement {
 const KEYS: Statement<'_> = Statement {
     sql: concat!(
         "SELECT k.text FROM excom.entry e JOIN excom.name k ON k.id = e.key
-         WHERE e.run = ", run!("$1", "$2"), " AND e.task = ", name!("$3"), " AND e.map_index = $4 ORDER BY 1 LIMIT $5"
+         WHERE e.run = ",
+        run!("$1", "$2"),
+        " AND e.task = ",
+        name!("$3"),
+        " AND e.map_index = $4 ORDER BY 1 LIMIT $5"
     ),
     types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::INT8],
 };
@@ -257,7 +327,12 @@ const KEYS: Statement<'_> = Statement {
 const NEAR_INDEXES: Statement<'_> = Statement {
     sql: concat!(
         "SELECT map_index FROM excom.entry
-         WHERE run = ", run!("$1", "$2"), " AND task = ", name!("$3"), " AND map_index <> $4 AND key = ", name!("$5"),
+         WHERE run = ",
+        run!("$1", "$2"),
+        " AND task = ",
+        name!("$3"),
+        " AND map_index <> $4 AND key = ",
+        name!("$5"),
         " ORDER BY map_index LIMIT $6"
     ),
     types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8],
@@ -342,8 +417,12 @@ impl Tables {
 
     pub(super) async fn produced(&self, keys: &[SequenceKey]) -> Result<Vec<Produced>> {
         let texts = |of: fn(&SequenceKey) -> &str| keys.iter().map(of).collect::<Vec<_>>();
-        let parameters: [Parameter<'_>; 4] =
-            [&texts(|key| &key.dag_id), &texts(|key| &key.run_id), &texts(|key| &key.task_id), &texts(|key| &key.key)];
+        let parameters: [Parameter<'_>; 4] = [
+            &texts(|key| &key.dag_id),
+            &texts(|key| &key.run_id),
+            &texts(|key| &key.task_id),
+            &texts(|key| &key.key),
+        ];
         let mut produced = vec![Produced::Single(None); keys.len()];
         for found in self.connections.read(&PRODUCED, &parameters).await? {
             let place = &mut produced[found.try_get::<_, i64>(9)? as usize - 1];
@@ -357,7 +436,8 @@ impl Tables {
             if !matches!(place, Produced::Mapped { .. }) {
                 *place = Produced::Mapped { items: Vec::new(), length };
             }
-            if let (Produced::Mapped { items, .. }, Some(map_index), Some(entry)) = (place, map_index, entry) {
+            if let (Produced::Mapped { items, .. }, Some(map_index), Some(entry)) = (place, map_index, entry)
+            {
                 items.push(Item { map_index, entry });
             }
         }
@@ -366,7 +446,8 @@ impl Tables {
 
     pub(super) async fn count(&self, key: &SequenceKey) -> Result<u64> {
         let [dag, run, task, key] = sequence(key);
-        let count = self.one(&COUNT, &[&dag, &run, &task, &key], |found| Ok(found.try_get::<_, i64>(0)?)).await?;
+        let count =
+            self.one(&COUNT, &[&dag, &run, &task, &key], |found| Ok(found.try_get::<_, i64>(0)?)).await?;
         Ok(count.unwrap_or(0) as u64)
     }
 
@@ -396,7 +477,11 @@ impl Tables {
         Ok(items)
     }
 
-    pub(super) async fn prior_run(&self, key: &SequenceKey, map_index: Option<i32>) -> Result<Option<Arc<str>>> {
+    pub(super) async fn prior_run(
+        &self,
+        key: &SequenceKey,
+        map_index: Option<i32>,
+    ) -> Result<Option<Arc<str>>> {
         let [dag, run, task, key] = sequence(key);
         self.one(&PRIOR_RUN, &[&dag, &run, &task, &key, &map_index], |found| row::text(found, 0)).await
     }
@@ -409,14 +494,21 @@ impl Tables {
         limit: u32,
     ) -> Result<Page<EntryInfo>> {
         let mut sql = concat!(
-            "SELECT d.text, r.run_id, t.text, e.map_index, k.text, ", info!(), ", e.codec = 2
+            "SELECT d.text, r.run_id, t.text, e.map_index, k.text, ",
+            info!(),
+            ", e.codec = 2
              FROM excom.entry e JOIN excom.dag_run r ON r.id = e.run JOIN excom.name d ON d.id = r.dag
                   JOIN excom.name t ON t.id = e.task JOIN excom.name k ON k.id = e.key WHERE true"
         )
         .to_owned();
         let mut parameters: Vec<Parameter<'_>> = Vec::new();
         let mut types = Vec::new();
-        fn put<'a>(parameters: &mut Vec<Parameter<'a>>, types: &mut Vec<Type>, value: &'a (dyn ToSql + Sync), kind: Type) -> String {
+        fn put<'a>(
+            parameters: &mut Vec<Parameter<'a>>,
+            types: &mut Vec<Type>,
+            value: &'a (dyn ToSql + Sync),
+            kind: Type,
+        ) -> String {
             parameters.push(value);
             types.push(kind);
             format!("${}", types.len())
@@ -440,16 +532,25 @@ impl Tables {
             (&*ti.dag_id, &*ti.run_id, &*ti.task_id, ti.map_index, &*key.key)
         });
         if let Some((dag, run, task, map_index, key)) = &after {
-            let places: [(Parameter<'_>, Type); 5] =
-                [(dag, Type::TEXT), (run, Type::TEXT), (task, Type::TEXT), (map_index, Type::INT4), (key, Type::TEXT)];
+            let places: [(Parameter<'_>, Type); 5] = [
+                (dag, Type::TEXT),
+                (run, Type::TEXT),
+                (task, Type::TEXT),
+                (map_index, Type::INT4),
+                (key, Type::TEXT),
+            ];
             let places = places.map(|(value, kind)| put(&mut parameters, &mut types, value, kind));
             sql += &format!(" AND (d.text, r.run_id, t.text, e.map_index, k.text) > ({})", places.join(", "));
         }
         let wanted = i64::from(limit) + 1;
-        sql += &format!(" ORDER BY 1, 2, 3, 4, 5 LIMIT {}", put(&mut parameters, &mut types, &wanted, Type::INT8));
+        sql += &format!(
+            " ORDER BY 1, 2, 3, 4, 5 LIMIT {}",
+            put(&mut parameters, &mut types, &wanted, Type::INT8)
+        );
         let statement = Statement { sql: &sql, types: &types };
-        let mut items =
-            self.rows(&statement, &parameters, |found| row::info(found, 5, row::key(found)?, found.try_get(12)?)).await?;
+        let mut items = self
+            .rows(&statement, &parameters, |found| row::info(found, 5, row::key(found)?, found.try_get(12)?))
+            .await?;
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
         let next = if more { items.last().map(|info| info.key.clone()) } else { None };
@@ -500,7 +601,8 @@ impl Tables {
         let (dag, run, task, name) = (&*ti.dag_id, &*ti.run_id, &*ti.task_id, &*key.key);
         let text = |found: &Row| row::text(found, 0);
         let mut around = Surroundings::default();
-        let known = self.one(&KNOWN, &[&dag, &run], |found| Ok((found.try_get(0)?, found.try_get(1)?))).await?;
+        let known =
+            self.one(&KNOWN, &[&dag, &run], |found| Ok((found.try_get(0)?, found.try_get(1)?))).await?;
         match known.unwrap_or((false, false)) {
             (false, _) => around.dags = self.rows(&DAGS, &[&NEIGHBOURS], text).await?,
             (true, false) => around.runs = self.rows(&RUNS, &[&dag, &NEIGHBOURS], text).await?,

@@ -59,7 +59,9 @@ const NOTE_DAG_VERSION: Statement<'_> = Statement {
 /// One run by its key.
 const RUN_INFO: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT ", info!(), " FROM excom.dag_run r JOIN excom.name d ON d.id = r.dag
+        "SELECT ",
+        info!(),
+        " FROM excom.dag_run r JOIN excom.name d ON d.id = r.dag
          WHERE d.text = $1 AND r.run_id = $2"
     ),
     types: &[Type::TEXT, Type::TEXT],
@@ -68,10 +70,18 @@ const RUN_INFO: Statement<'_> = Statement {
 /// Runs of a DAG backwards in the order of their index.
 const RUNS_OF: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT ", info!(), " FROM excom.dag_run r JOIN excom.name d ON d.id = r.dag
-         WHERE r.dag = ", name!("$1"), " AND ($2::int2 IS NULL OR r.state = $2)
-           AND ($3::int8 IS NULL OR (", date!(), ", d.text, r.run_id) < ($3, $4, $5))
-         ORDER BY ", date!(), " DESC, r.run_id DESC LIMIT $6"
+        "SELECT ",
+        info!(),
+        " FROM excom.dag_run r JOIN excom.name d ON d.id = r.dag
+         WHERE r.dag = ",
+        name!("$1"),
+        " AND ($2::int2 IS NULL OR r.state = $2)
+           AND ($3::int8 IS NULL OR (",
+        date!(),
+        ", d.text, r.run_id) < ($3, $4, $5))
+         ORDER BY ",
+        date!(),
+        " DESC, r.run_id DESC LIMIT $6"
     ),
     types: &[Type::TEXT, Type::INT2, Type::INT8, Type::TEXT, Type::TEXT, Type::INT8],
 };
@@ -79,10 +89,16 @@ const RUNS_OF: Statement<'_> = Statement {
 /// Runs of all DAGs, which a person looks at: every run is.
 const RUNS: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT ", info!(), " FROM excom.dag_run r JOIN excom.name d ON d.id = r.dag
+        "SELECT ",
+        info!(),
+        " FROM excom.dag_run r JOIN excom.name d ON d.id = r.dag
          WHERE $1::text IS NULL AND ($2::int2 IS NULL OR r.state = $2)
-           AND ($3::int8 IS NULL OR (", date!(), ", d.text, r.run_id) < ($3, $4, $5))
-         ORDER BY ", date!(), " DESC, d.text DESC, r.run_id DESC LIMIT $6"
+           AND ($3::int8 IS NULL OR (",
+        date!(),
+        ", d.text, r.run_id) < ($3, $4, $5))
+         ORDER BY ",
+        date!(),
+        " DESC, d.text DESC, r.run_id DESC LIMIT $6"
     ),
     types: &[Type::TEXT, Type::INT2, Type::INT8, Type::TEXT, Type::TEXT, Type::INT8],
 };
@@ -90,8 +106,14 @@ const RUNS: Statement<'_> = Statement {
 /// Task instances of a run in the order of their key.
 const TASK_INSTANCES: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT ", attempt!(), ", t.text, i.map_index FROM excom.task_instance i JOIN excom.name t ON t.id = i.task
-         WHERE i.run = ", run!("$1", "$2"), " AND ($3::text IS NULL OR (i.task, i.map_index) > (", name!("$3"), ", $4))
+        "SELECT ",
+        attempt!(),
+        ", t.text, i.map_index FROM excom.task_instance i JOIN excom.name t ON t.id = i.task
+         WHERE i.run = ",
+        run!("$1", "$2"),
+        " AND ($3::text IS NULL OR (i.task, i.map_index) > (",
+        name!("$3"),
+        ", $4))
          ORDER BY i.task, i.map_index LIMIT $5"
     ),
     types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::INT8],
@@ -100,7 +122,9 @@ const TASK_INSTANCES: Statement<'_> = Statement {
 /// Versions of a DAG, of which there are few.
 const DAG_VERSIONS: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT version, document, seen FROM excom.dag_version WHERE dag = ", name!("$1"), " ORDER BY id DESC LIMIT $2"
+        "SELECT version, document, seen FROM excom.dag_version WHERE dag = ",
+        name!("$1"),
+        " ORDER BY id DESC LIMIT $2"
     ),
     types: &[Type::TEXT, Type::INT8],
 };
@@ -108,7 +132,9 @@ const DAG_VERSIONS: Statement<'_> = Statement {
 /// One by its key.
 const DAG_VERSION: Statement<'_> = Statement {
     sql: concat!(
-        "SELECT version, document, seen FROM excom.dag_version WHERE dag = ", name!("$1"), " AND version = $2"
+        "SELECT version, document, seen FROM excom.dag_version WHERE dag = ",
+        name!("$1"),
+        " AND version = $2"
     ),
     types: &[Type::TEXT, Type::TEXT],
 };

@@ -82,7 +82,10 @@ pub(super) async fn version(connections: &Connections) -> Result<u32> {
         (facts.get(0), facts.get(1), facts.get(2), facts.get(3));
     let unfit = |what: String, hint: &str| Err(Error::new(ErrorKind::Configuration, what).hint(hint));
     if facts.get::<_, i32>(4) < 140_000 {
-        return unfit(format!("{place} is older than PostgreSQL 14"), "use a server that is still maintained");
+        return unfit(
+            format!("{place} is older than PostgreSQL 14"),
+            "use a server that is still maintained",
+        );
     }
     if encoding != "UTF8" {
         return unfit(
@@ -121,4 +124,3 @@ pub(super) async fn version(connections: &Connections) -> Result<u32> {
     }
     Ok(version as u32)
 }
-

@@ -23,7 +23,15 @@ const SET: Statement<'_> = Statement {
           ON CONFLICT (key) DO UPDATE SET text = excluded.text, updated = excluded.updated,
               description = coalesce(excluded.description, v.description)",
     types: &[
-        Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::UUID, Type::TEXT, Type::BYTEA, Type::BYTEA, Type::INT8,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::UUID,
+        Type::TEXT,
+        Type::BYTEA,
+        Type::BYTEA,
+        Type::INT8,
     ],
 };
 
@@ -37,7 +45,11 @@ const DELETE: Statement<'_> = Statement {
 const NOTE_RENDERED: Statement<'_> = Statement {
     sql: concat!(
         "INSERT INTO excom.rendered (run, task, map_index, number, fields)
-         SELECT ", run!("$1", "$2"), ", ", name!("$3"), ", $4, number, $6
+         SELECT ",
+        run!("$1", "$2"),
+        ", ",
+        name!("$3"),
+        ", $4, number, $6
          FROM excom.fence($1, $2, $3, $4, $5) AS number
          ON CONFLICT (run, task, map_index) DO UPDATE SET number = excluded.number, fields = excluded.fields"
     ),
@@ -61,7 +73,11 @@ const MANY: Statement<'_> = Statement {
 const RENDERED: Statement<'_> = Statement {
     sql: concat!(
         "SELECT number, fields FROM excom.rendered
-         WHERE run = ", run!("$1", "$2"), " AND task = ", name!("$3"), " AND map_index = $4"
+         WHERE run = ",
+        run!("$1", "$2"),
+        " AND task = ",
+        name!("$3"),
+        " AND map_index = $4"
     ),
     types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4],
 };
@@ -99,7 +115,8 @@ impl Tables {
     pub(super) async fn note_rendered(&self, attempt: &Attempt, fields: &[(String, Value)]) -> Result<()> {
         let fenced = Fenced::attempt(attempt);
         let [dag, run, task, map_index, id] = fenced.parameters();
-        match self.connections.write(&NOTE_RENDERED, &[dag, run, task, map_index, id, &packed(fields)]).await {
+        match self.connections.write(&NOTE_RENDERED, &[dag, run, task, map_index, id, &packed(fields)]).await
+        {
             Ok(_) => Ok(()),
             Err(failure) => Err(self.refused(failure, &Caller::Attempt(attempt.clone())).await),
         }
@@ -146,9 +163,8 @@ fn packed(fields: &[(String, Value)]) -> String {
 }
 
 fn variable(found: &Row) -> Result<Variable, Failure> {
-    let text = |bytes: Vec<u8>| {
-        String::from_utf8(bytes).map_err(|_| damaged("a variable whose text is not UTF-8"))
-    };
+    let text =
+        |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| damaged("a variable whose text is not UTF-8"));
     let key: Arc<str> = row::text(found, 0)?;
     Ok(Variable {
         key,

@@ -20,24 +20,61 @@ use crate::packing::{Codec, Packed, pack};
 
 /// A push: the fence, and then all of `excom.put`, which looks at the entry and its history by their keys.
 const PUSH: Statement<'_> = Statement {
-    sql: "SELECT excom.put(excom.fence($1, $2, $3, $4, $5), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+    sql:
+        "SELECT excom.put(excom.fence($1, $2, $3, $4, $5), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
                            $17, $18, $19, $20)",
     types: &[
-        Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::UUID,
-        Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8, Type::TEXT, Type::INT8,
-        Type::INT8, Type::INT8, Type::TEXT, Type::INT2, Type::BYTEA, Type::TEXT, Type::INT8,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::UUID,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::TEXT,
+        Type::INT8,
+        Type::TEXT,
+        Type::INT8,
+        Type::INT8,
+        Type::INT8,
+        Type::TEXT,
+        Type::INT2,
+        Type::BYTEA,
+        Type::TEXT,
+        Type::INT8,
     ],
 };
 
 /// The end of an attempt with its pushes, each as [`PUSH`].
 const FINISH: Statement<'_> = Statement {
-    sql: "SELECT excom.finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+    sql:
+        "SELECT excom.finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
                               $19, $20, $21, $22)",
     types: &[
-        Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::UUID, Type::INT2, Type::BOOL, Type::INT8,
-        Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::INT4_ARRAY, Type::TEXT_ARRAY,
-        Type::INT8_ARRAY, Type::TEXT_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY,
-        Type::TEXT_ARRAY, Type::INT2_ARRAY, Type::BYTEA_ARRAY, Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::UUID,
+        Type::INT2,
+        Type::BOOL,
+        Type::INT8,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT4_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT8_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT2_ARRAY,
+        Type::BYTEA_ARRAY,
+        Type::TEXT,
     ],
 };
 
@@ -45,7 +82,14 @@ const FINISH: Statement<'_> = Statement {
 const START: Statement<'_> = Statement {
     sql: "SELECT the_number, cleared FROM excom.start_attempt($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     types: &[
-        Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::UUID, Type::INT4, Type::BOOL, Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::UUID,
+        Type::INT4,
+        Type::BOOL,
+        Type::TEXT,
         Type::INT8,
     ],
 };
@@ -53,9 +97,7 @@ const START: Statement<'_> = Statement {
 /// The state of the current attempt: one row by its key.
 const SET_STATE: Statement<'_> = Statement {
     sql: "SELECT excom.set_state($1, $2, $3, $4, $6, $7, $8) FROM excom.fence($1, $2, $3, $4, $5)",
-    types: &[
-        Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::UUID, Type::INT2, Type::BOOL, Type::INT8,
-    ],
+    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::UUID, Type::INT2, Type::BOOL, Type::INT8],
 };
 
 /// States of many task instances; the last of one counts. Rows are locked in one order by all.
@@ -82,8 +124,18 @@ const SET_STATES: Statement<'_> = Statement {
 const CLEAR: Statement<'_> = Statement {
     sql: "SELECT excom.clear($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     types: &[
-        Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::UUID,
-        Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::TEXT, Type::INT8,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::UUID,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT8,
     ],
 };
 
@@ -96,9 +148,7 @@ const DELETE: Statement<'_> = Statement {
 /// An intent: entry, history and loose object by their keys.
 const NOTE_INTENT: Statement<'_> = Statement {
     sql: "SELECT excom.note_intent($1, $2, $3, $4, $5, $6, $7, $8)",
-    types: &[
-        Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8, Type::TEXT, Type::INT8,
-    ],
+    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8, Type::TEXT, Type::INT8],
 };
 
 /// Loose objects are few, so all are looked at. One whose push is just being written is left to it.
@@ -203,11 +253,26 @@ impl Tables {
         let ti = &push.key.ti;
         let [dag, run, task, map_index, attempt] = fenced.parameters();
         let parameters: [Parameter<'_>; 20] = [
-            dag, run, task, map_index, attempt,
-            &&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &&*push.key.key,
-            &push.version.to_code(), &writer, &(push.size as i64), &push.hash.0.cast_signed(),
-            &push.shape.to_code(), &packed.head, &(packed.codec as i16), &&packed.body[..],
-            &push.caller.to_string(), &push.at.as_millisecond(),
+            dag,
+            run,
+            task,
+            map_index,
+            attempt,
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*push.key.key,
+            &push.version.to_code(),
+            &writer,
+            &(push.size as i64),
+            &push.hash.0.cast_signed(),
+            &push.shape.to_code(),
+            &packed.head,
+            &(packed.codec as i16),
+            &&packed.body[..],
+            &push.caller.to_string(),
+            &push.at.as_millisecond(),
         ];
         let Done { result, in_doubt } = self.connections.write_told(&PUSH, &parameters).await;
         match result {
@@ -235,15 +300,28 @@ impl Tables {
         let fenced = Fenced::attempt(attempt);
         let [dag, run, task, map_index, id] = fenced.parameters();
         let parameters: [Parameter<'_>; 22] = [
-            dag, run, task, map_index, id,
-            &row::code(state.to_code()), &has_ended(state), &at.as_millisecond(),
-            &all(&rows, |row| &*row.push.key.ti.dag_id), &all(&rows, |row| &*row.push.key.ti.run_id),
-            &all(&rows, |row| &*row.push.key.ti.task_id), &all(&rows, |row| row.push.key.ti.map_index),
-            &all(&rows, |row| &*row.push.key.key), &all(&rows, |row| row.push.version.to_code()),
-            &all(&rows, |row| row.writer.as_deref()), &all(&rows, |row| row.push.size as i64),
-            &all(&rows, |row| row.push.hash.0.cast_signed()), &all(&rows, |row| row.push.shape.to_code()),
-            &all(&rows, |row| &*row.packed.head), &all(&rows, |row| row.packed.codec as i16),
-            &all(&rows, |row| &row.packed.body[..]), &Caller::Attempt(attempt.clone()).to_string(),
+            dag,
+            run,
+            task,
+            map_index,
+            id,
+            &row::code(state.to_code()),
+            &has_ended(state),
+            &at.as_millisecond(),
+            &all(&rows, |row| &*row.push.key.ti.dag_id),
+            &all(&rows, |row| &*row.push.key.ti.run_id),
+            &all(&rows, |row| &*row.push.key.ti.task_id),
+            &all(&rows, |row| row.push.key.ti.map_index),
+            &all(&rows, |row| &*row.push.key.key),
+            &all(&rows, |row| row.push.version.to_code()),
+            &all(&rows, |row| row.writer.as_deref()),
+            &all(&rows, |row| row.push.size as i64),
+            &all(&rows, |row| row.push.hash.0.cast_signed()),
+            &all(&rows, |row| row.push.shape.to_code()),
+            &all(&rows, |row| &*row.packed.head),
+            &all(&rows, |row| row.packed.codec as i16),
+            &all(&rows, |row| &row.packed.body[..]),
+            &Caller::Attempt(attempt.clone()).to_string(),
         ];
         let Done { result, in_doubt } = self.connections.write_told(&FINISH, &parameters).await;
         let Err(failure) = result else { return Ok(()) };
@@ -270,8 +348,15 @@ impl Tables {
         let [dag, run, task, map_index, id] = fenced.parameters();
         let by = cleared_by(&caller, &attempt.ti, Some(try_number));
         let parameters: [Parameter<'_>; 9] = [
-            dag, run, task, map_index, id,
-            &try_number.cast_signed(), &(mode == StartMode::Fresh), &by, &at.as_millisecond(),
+            dag,
+            run,
+            task,
+            map_index,
+            id,
+            &try_number.cast_signed(),
+            &(mode == StartMode::Fresh),
+            &by,
+            &at.as_millisecond(),
         ];
         match self.connections.write(&START, &parameters).await {
             Ok(rows) => Ok(Started {
@@ -317,8 +402,18 @@ impl Tables {
         let (ti, key) = parts(scope);
         let by = cleared_by(caller, ti, None);
         let parameters: [Parameter<'_>; 12] = [
-            dag, run, task, map_index, attempt,
-            &&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &key, &by, &at.as_millisecond(),
+            dag,
+            run,
+            task,
+            map_index,
+            attempt,
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &key,
+            &by,
+            &at.as_millisecond(),
         ];
         match self.connections.write(&CLEAR, &parameters).await {
             Ok(rows) => Ok(rows[0].get::<_, i64>(0) as u64),
@@ -339,8 +434,14 @@ impl Tables {
     pub(super) async fn note_intent(&self, object: &LooseObject) -> Result<Pushed, Failure> {
         let ti = &object.key.ti;
         let parameters: [Parameter<'_>; 8] = [
-            &&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &&*object.key.key,
-            &object.version.to_code(), &&*object.store, &object.since.as_millisecond(),
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*object.key.key,
+            &object.version.to_code(),
+            &&*object.store,
+            &object.since.as_millisecond(),
         ];
         match self.connections.write(&NOTE_INTENT, &parameters).await {
             Ok(rows) if rows[0].try_get(0)? => Ok(Pushed::Written),

@@ -3,4 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
 
 mod conformance;
+mod outages;
+mod setups;
 mod support;
+mod writers;

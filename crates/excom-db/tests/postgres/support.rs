@@ -1,7 +1,7 @@
 //! Databases on a server that all tests share.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use excom_core::conformance::Empty;
 use excom_core::memory;
@@ -9,41 +9,29 @@ use excom_db::postgres::{Db, Options};
 use excom_testkit::postgres::Postgres;
 use excom_testkit::skip::skipped;
 
-/// The server of the tests that run now. It ends with the last of them.
-static SERVER: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
+/// The server of all tests. It ends with the process.
+static SERVER: LazyLock<Postgres> = LazyLock::new(|| Postgres::start().unwrap());
 
-/// A server, or a line that counts the test as skipped.
-pub(crate) fn server() -> Option<Arc<Postgres>> {
+/// The server, or a line that counts the test as skipped.
+pub(crate) fn server() -> Option<&'static Postgres> {
     let test = std::thread::current().name().unwrap_or("postgres").to_owned();
-    if let Err(why) = Postgres::available() {
-        skipped(&test, &why);
-        return None;
-    }
-    let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
-    Some(server.upgrade().unwrap_or_else(|| {
-        let started = Arc::new(Postgres::start().unwrap());
-        *server = Arc::downgrade(&started);
-        started
-    }))
+    Postgres::available().map(|()| &*SERVER).inspect_err(|why| skipped(&test, why)).ok()
 }
 
 /// A database on the server, which no other test uses meanwhile.
 pub(crate) struct Database {
-    pub(crate) server: Arc<Postgres>,
-    pub(crate) name: String,
+    server: &'static Postgres,
+    name: String,
 }
 
 /// Databases that tests are done with: to make one takes longer than to empty one.
-static FREE: Mutex<Vec<(Weak<Postgres>, String)>> = Mutex::new(Vec::new());
+static FREE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 impl Database {
     /// An empty database, with its schema or none.
-    pub(crate) fn new(server: Arc<Postgres>) -> Self {
-        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        let reused = free.iter().position(|(owner, _)| std::ptr::eq(owner.as_ptr(), &*server));
-        let reused = reused.map(|place| free.swap_remove(place).1);
-        drop(free);
-        if let Some(name) = reused {
+    pub(crate) fn new(server: &'static Postgres) -> Self {
+        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(name) = free {
             let tables = "SELECT string_agg('excom.' || relname, ', ') FROM pg_class
                  WHERE relnamespace = 'excom'::regnamespace AND relkind = 'r' AND relname <> 'migration'";
             let tables = server.sql(&name, tables).unwrap();
@@ -71,8 +59,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        free.push((Arc::downgrade(&self.server), std::mem::take(&mut self.name)));
+        FREE.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.name));
     }
 }
 
