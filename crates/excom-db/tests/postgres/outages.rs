@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use excom_core::{Caller, Engine, ErrorKind, PullOptions, Value, XComKey, memory};
+use excom_core::{Caller, Engine, ErrorKind, Value, XComKey, memory};
 use excom_db::postgres::{Db, Options};
 use excom_testkit::postgres::Postgres;
 use excom_testkit::skip::skipped;
+
+use crate::support::pulled;
 
 const WRITERS: usize = 8;
 
@@ -31,12 +33,13 @@ fn push_until(engine: &Engine, writer: usize, stop: &AtomicBool, done: &AtomicU6
                 failed += 1;
             }
         }
-        let answer = pollster::block_on(engine.pull(&caller, &[key(writer)], PullOptions::default()));
-        match answer {
-            Ok(answers) => {
-                let found: u64 = answers[0].value().unwrap().get().unwrap();
+        match pulled(engine, &key(writer)) {
+            Ok(found) => {
+                let found: u64 = found.get().unwrap();
                 assert!(found <= number && acknowledged.last().is_none_or(|last| found >= *last));
             }
+            // None of its pushes was acknowledged yet.
+            Err(error) if error.kind() == ErrorKind::NoValue => assert!(acknowledged.is_empty(), "{error:?}"),
             Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}"),
         }
         done.fetch_add(1, Ordering::Relaxed);
@@ -86,9 +89,7 @@ fn nothing_acknowledged_is_lost() {
         let key = key(writer);
         let past = pollster::block_on(excom_core::MetadataDb::history(&db, &key, u32::MAX)).unwrap();
         let mut numbers: Vec<u64> = past.iter().map(|past| past.info.preview.parse().unwrap()).collect();
-        let answers =
-            pollster::block_on(engine.pull(&Caller::user("test"), &[key], PullOptions::default())).unwrap();
-        numbers.push(answers[0].value().unwrap().get().unwrap());
+        numbers.push(pulled(&engine, &key).unwrap().get().unwrap());
         numbers.sort_unstable();
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "a push is there twice");
         assert!(acknowledged.iter().all(|number| numbers.binary_search(number).is_ok()), "a push was lost");

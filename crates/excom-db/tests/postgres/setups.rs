@@ -5,7 +5,7 @@ use std::sync::Arc;
 use excom_core::{Caller, Engine, ErrorKind, MetadataDb as _, PullOptions, Value, XComKey, memory};
 use excom_db::postgres::{Db, Options};
 
-use crate::support::{Database, server};
+use crate::support::{Database, pulled, server};
 
 /// Names that some database takes for the same, or for a statement.
 const NAMES: [&str; 16] = [
@@ -46,7 +46,7 @@ fn names_stay_apart_whatever_the_collation() {
             engine.push(&caller, key, Value::of(&number).unwrap().into()).await.unwrap();
         }
         let answers = engine.pull(&caller, &keys, PullOptions::default()).await.unwrap();
-        for (number, answer) in answers.iter().enumerate() {
+        for (number, answer) in answers.into_iter().enumerate() {
             assert_eq!(answer.value().unwrap().get::<usize>().unwrap(), number, "{}", keys[number]);
         }
         let listed = engine.list(&caller, &Default::default(), None, 1000).await.unwrap();
@@ -67,10 +67,9 @@ fn statements_need_not_be_prepared() {
     let (caller, key) = (Caller::user("test"), XComKey::new("d", "r", "t", -1, "k").unwrap());
     pollster::block_on(async {
         engine.push(&caller, &key, Value::of(&1).unwrap().into()).await.unwrap();
-        let answers = engine.pull(&caller, &[key], PullOptions::default()).await.unwrap();
-        assert_eq!(answers[0].value().unwrap().as_str(), "1");
         engine.prune().await.unwrap();
     });
+    assert_eq!(pulled(&engine, &key).unwrap().as_str(), "1");
 }
 
 #[test]
@@ -83,7 +82,7 @@ fn what_is_not_ours_or_too_new_is_refused() {
         assert_eq!(error.kind(), ErrorKind::Incompatible, "{error:?}");
         assert!(error.to_string().contains(told), "{error}");
     };
-    refused("foreign", "CREATE SCHEMA excom; CREATE TABLE excom.users ()", "another program's");
+    refused("others", "CREATE SCHEMA excom; CREATE TABLE excom.users ()", "another program's");
     let migration = "CREATE SCHEMA excom;
         CREATE TABLE excom.migration (version int4, works_since int4, made timestamptz DEFAULT now());
         INSERT INTO excom.migration VALUES (99, 98)";

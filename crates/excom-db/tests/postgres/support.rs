@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use excom_core::conformance::Empty;
-use excom_core::memory;
+use excom_core::{Caller, Engine, PullOptions, Result, Value, XComKey, memory};
 use excom_db::postgres::{Db, Options};
 use excom_testkit::postgres::Postgres;
 use excom_testkit::skip::skipped;
@@ -68,4 +68,11 @@ pub(crate) fn empty() -> Empty {
     let Some(server) = server() else { return Arc::new(memory::Db::new()).into() };
     let database = Database::new(server);
     Empty { db: Arc::new(database.open()), keep: Box::new(database) }
+}
+
+/// The value of an XCom.
+pub(crate) fn pulled(engine: &Engine, key: &XComKey) -> Result<Value> {
+    let keys = std::slice::from_ref(key);
+    let answers = pollster::block_on(engine.pull(&Caller::user("test"), keys, PullOptions::default()))?;
+    answers.into_iter().next().unwrap().value()
 }

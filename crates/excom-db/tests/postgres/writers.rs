@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use excom_core::{Caller, Engine, PullOptions, Value, XComKey, memory};
+use excom_core::{Caller, Engine, Value, XComKey, memory};
 
-use crate::support::{Database, server};
+use crate::support::{Database, pulled, server};
 
 const PROCESSES: usize = 8;
 const WRITERS: usize = 64;
@@ -32,10 +32,7 @@ fn push_all(database: &Database, key: impl Fn(usize) -> XComKey + Sync) -> Vec<E
 }
 
 fn number(engine: &Engine, key: &XComKey) -> usize {
-    let keys = std::slice::from_ref(key);
-    let answers =
-        pollster::block_on(engine.pull(&Caller::user("test"), keys, PullOptions::default())).unwrap();
-    answers[0].value().unwrap().get().unwrap()
+    pulled(engine, key).unwrap().get().unwrap()
 }
 
 #[test]
@@ -58,12 +55,10 @@ fn many_writers_of_one_key() {
         assert!(seen.insert(value.get().unwrap()), "{past:?}");
         assert!(past.ended_at >= past.info.pushed_at());
     }
-    // Of each writer its last push came last.
+    // The last writer wins.
     let last = Value::of(&"last").unwrap();
     pollster::block_on(engines[1].push(&Caller::user("test"), &key, last.into())).unwrap();
-    let answers =
-        pollster::block_on(engines[2].pull(&Caller::user("test"), &[key], PullOptions::default())).unwrap();
-    assert_eq!(answers[0].value().unwrap().as_str(), "\"last\"");
+    assert_eq!(pulled(&engines[2], &key).unwrap().as_str(), "\"last\"");
 }
 
 #[test]
