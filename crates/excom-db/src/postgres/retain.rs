@@ -1,4 +1,10 @@
 //! One step of retention, of all but entries. Indexes in order of time find what is old.
+//!
+//! Tables are not cut into partitions that could be dropped whole. What expires is not only a matter of time (rules ask
+//! about runs, newer runs and reads), each entry leaves a row of history that says by which rule it went, and a unique
+//! index over partitions would have to begin with what they are cut by, so that a pull would look into each. Instead
+//! a step removes a thousand rows at most, holds locks of their runs alone, and the tables are vacuumed so early that
+//! new rows take the space of those that went: the tables stop growing, though they do not shrink.
 
 use std::time::Duration;
 

@@ -118,7 +118,7 @@ CREATE TABLE excom.history (
     body      bytea NOT NULL
 );
 ALTER TABLE excom.history ALTER body SET STORAGE EXTERNAL;
-CREATE INDEX history_key ON excom.history (run, task, key, map_index);
+CREATE INDEX history_key ON excom.history (run, task, key, map_index, version);
 CREATE INDEX history_id ON excom.history (id) WHERE codec >= 0;
 CREATE INDEX history_object ON excom.history (version) WHERE codec = 2;
 -- Each row is in one of these: what is next to lose its bytes, and what is next to be forgotten.
@@ -184,3 +184,14 @@ CREATE TABLE excom.refusal (
     target text COLLATE "C" NOT NULL,   -- DAG/TASK, * for any
     PRIMARY KEY (rule, dag, task, target)
 );
+
+-- Rows come and go all the time, so their space is made free after a hundredth of a table has gone, and without pauses:
+-- what a step of retention removes is written again by the next pushes, and the tables stay as large as they were.
+DO $$
+DECLARE part text;
+BEGIN
+    FOREACH part IN ARRAY '{entry,history,ledger,task_instance,loose_object}'::text[] LOOP
+        EXECUTE format('ALTER TABLE excom.%I SET (autovacuum_vacuum_scale_factor = 0.01,
+            autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0)', part);
+    END LOOP;
+END $$;

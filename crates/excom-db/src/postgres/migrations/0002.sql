@@ -125,27 +125,38 @@ BEGIN
 END $$;
 
 -- Makes a version the entry; false when it was pushed before, and then nothing changes. The writer is none for the
--- task instance's own attempt, whose number is given.
+-- task instance's own attempt, whose number is given. Each statement costs, so it asks together what it can.
 CREATE FUNCTION excom.put(
     the_number int4, the_dag text, the_run_id text, the_task text, the_map int4, the_key text, the_version int8,
     the_writer text, the_size int8, the_hash int8, the_shape int8, the_head text, the_codec int2, the_body bytea,
     the_cause text, the_time int8
 ) RETURNS bool LANGUAGE plpgsql AS $$
 DECLARE
-    the_run int4 := excom.run_of(the_dag, the_run_id, the_time);
-    task_number int4 := excom.number_of(the_task);
-    key_number int4 := excom.number_of(the_key);
+    the_run int4;
+    task_number int4;
+    key_number int4;
     current int8;
+    is_past bool;
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(excom.lock_of(the_run, task_number, the_map, 0));
-    PERFORM pg_advisory_xact_lock(excom.lock_of(the_run, task_number, the_map, key_number));
-    SELECT version INTO current FROM excom.entry
-    WHERE run = the_run AND task = task_number AND key = key_number AND map_index = the_map;
-    IF current = the_version OR EXISTS (
-        SELECT FROM excom.history
-        WHERE run = the_run AND task = task_number AND key = key_number AND map_index = the_map
-        AND version = the_version)
-    THEN
+    PERFORM pg_advisory_xact_lock_shared(excom.run_lock(the_dag, the_run_id));
+    SELECT (SELECT r.id FROM excom.name d JOIN excom.dag_run r ON r.dag = d.id
+            WHERE d.text = the_dag AND r.run_id = the_run_id),
+           (SELECT id FROM excom.name WHERE text = the_task), (SELECT id FROM excom.name WHERE text = the_key)
+    INTO the_run, task_number, key_number;
+    IF the_run IS NULL OR task_number IS NULL OR key_number IS NULL THEN
+        the_run := excom.run_of(the_dag, the_run_id, the_time);
+        task_number := excom.number_of(the_task);
+        key_number := excom.number_of(the_key);
+    END IF;
+    PERFORM pg_advisory_xact_lock_shared(excom.lock_of(the_run, task_number, the_map, 0)),
+            pg_advisory_xact_lock(excom.lock_of(the_run, task_number, the_map, key_number));
+    SELECT (SELECT version FROM excom.entry
+            WHERE run = the_run AND task = task_number AND key = key_number AND map_index = the_map),
+           EXISTS (SELECT FROM excom.history
+                   WHERE run = the_run AND task = task_number AND key = key_number AND map_index = the_map
+                   AND version = the_version)
+    INTO current, is_past;
+    IF current = the_version OR is_past THEN
         RETURN false;
     END IF;
     IF the_codec = 2 THEN
