@@ -122,7 +122,7 @@ impl Tables {
         let mut rows: Vec<(Place, Kept)> = Vec::new();
         for past in [false, true] {
             let wanted = i64::from(limit) + 1 - rows.len() as i64;
-            if past < first.past || wanted <= 0 {
+            if (first.past && !past) || wanted <= 0 {
                 continue;
             }
             let behind = if past == first.past { first.row } else { 0 };
