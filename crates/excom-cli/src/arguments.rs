@@ -61,6 +61,7 @@ pub(crate) fn command() -> Command {
         .subcommand(trace())
         .subcommand(config())
         .subcommand(crate::contracts::command())
+        .subcommand(crate::db::command())
         .subcommand(crate::keys::command())
         .subcommand(crate::dictionary::command())
         .subcommand(prune())

@@ -130,9 +130,17 @@ async fn look(context: &Context, settings: &Settings, output: &mut Output) -> Ve
             round_trip::run(&engine, settings, &mut checks).await;
             context::close(&engine, output).await;
         }
-        Err(error) => checks.push(Check::failed("metadata", shown(&home.database()), &error)),
+        Err(error) => checks.push(Check::failed("metadata", place(settings), &error)),
     }
     checks
+}
+
+/// Where the metadata database is.
+fn place(settings: &Settings) -> String {
+    match &*settings.database.url {
+        Some(url) => url.to_string(),
+        None => format!("sqlite {}", shown(&Home::of(settings).database())),
+    }
 }
 
 /// A path from the root, so that the report means the same wherever it is read.
@@ -169,12 +177,15 @@ async fn store(engine: &Engine, settings: &Settings) -> Check {
 
 async fn metadata(engine: &Engine, settings: &Settings, checks: &mut Vec<Check>) {
     let home = Home::of(settings);
-    let place = format!("sqlite {}", shown(&home.database()));
+    let place = place(settings);
     let health = match engine.db().health().await {
         Ok(health) => health,
         Err(error) => return checks.push(Check::failed("metadata", place, &error)),
     };
-    let durability = settings.database.durability.text();
+    let durability = match &*settings.database.url {
+        Some(_) => "the server's".to_owned(),
+        None => settings.database.durability.text().to_owned(),
+    };
     let told = format!("{place}   own, schema {}, durability {durability}", health.schema);
     let check = Check::fine("metadata", told, json!(health));
     checks.push(match health.problems.is_empty() {

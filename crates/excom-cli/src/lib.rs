@@ -33,6 +33,7 @@ mod arguments;
 mod config;
 mod context;
 mod contracts;
+mod db;
 mod dictionary;
 mod doctor;
 mod gc;
@@ -100,6 +101,7 @@ fn start(
             Some(("trace", matches)) => trace::run(&context, matches, output).await,
             Some(("config", matches)) => config::run(&context, matches, output),
             Some(("contracts", matches)) => contracts::run(&context, matches, output).await,
+            Some(("db", matches)) => db::run(&context, matches, output).await,
             Some(("dictionary", matches)) => dictionary::run(&context, matches, output).await,
             Some(("keys", matches)) => keys::run(&context, matches, output).await,
             Some(("prune", matches)) => prune::run(&context, matches, output).await,

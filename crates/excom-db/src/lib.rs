@@ -1,4 +1,4 @@
-//! Metadata databases for Excom: SQLite, embedded.
+//! Metadata databases for Excom: SQLite, embedded, and PostgreSQL (feature `postgres`).
 //!
 //! Only this crate knows column names. Each dialect has a folder with the same file names: `schema`
 //! (numbered migrations), `read` and `write` (the statements), `mod` (the database itself).
@@ -20,4 +20,8 @@
 
 mod dictionary;
 mod packing;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "postgres")]
+mod reactor;
 pub mod sqlite;

@@ -2,13 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use tempfile::TempDir;
 
 use crate::Result;
 
@@ -19,16 +19,24 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const USER: &str = "excom";
 const PASSWORD: &str = "se cret/%";
 
-/// Runs the server as long as its standard input is open, so that no server outlives its test, however
-/// that ends. SIGINT ends the sessions that are still open.
-const KEEPER: &str = r#""$@" & server=$!; read -r never; kill -s INT $server; wait $server"#;
+/// Runs the server in a folder, again whenever it ends, as long as its own standard input is open, so that neither a
+/// server nor a folder outlives its test, however that ends. A line there is a signal for the server. SIGINT ends the
+/// sessions that are still open.
+const KEEPER: &str = r#"
+folder=$1; shift
+send() { kill -s "$1" "$(head -n 1 "$folder/data/postmaster.pid")"; }
+: > "$folder/run"
+while [ -e "$folder/run" ]; do "$@"; sleep 0.1; done & loop=$!
+while read -r signal; do send "$signal"; done
+rm "$folder/run"; send INT; wait $loop; rm -rf "$folder""#;
 
 /// A running server. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Postgres {
     keeper: Child,
+    orders: Mutex<Option<ChildStdin>>,
     port: u16,
-    _folder: TempDir,
+    folder: PathBuf,
 }
 
 /// The user as whom a server runs, because none runs as root: the ids of a user and its group.
@@ -71,17 +79,44 @@ impl Postgres {
         }
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let log = folder.path().join("log");
-        let keeper = serve(&programs, account, &data, port, &log)?;
-        let mut server = Self { keeper, port, _folder: folder };
-        if !server.is_ready(&programs)? {
-            return Err(format!("the server did not start: {}", fs::read_to_string(&log)?).into());
+        let mut keeper = serve(&programs, account, folder.path(), port, &log)?;
+        let orders = Mutex::new(keeper.stdin.take());
+        // From here on the keeper removes the folder.
+        let folder = folder.keep();
+        let server = Self { keeper, orders, port, folder };
+        if !server.is_ready()? {
+            let log = fs::read_to_string(server.folder.join("log"))?;
+            return Err(format!("the server did not start: {log}").into());
         }
         Ok(server)
     }
 
-    fn is_ready(&mut self, programs: &Path) -> Result<bool> {
+    /// Kills the server like a crash, and waits until it has started again.
+    ///
+    /// # Errors
+    /// When it does not start again.
+    pub fn crash(&self) -> Result<()> {
+        let before = self.process();
+        if let Some(orders) = &mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner) {
+            writeln!(orders, "KILL")?;
+        }
         let began = Instant::now();
-        while began.elapsed() < START_LIMIT && self.keeper.try_wait()?.is_none() {
+        while self.process() == before && began.elapsed() < START_LIMIT {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if self.is_ready()? { Ok(()) } else { Err("the server did not start again".into()) }
+    }
+
+    /// The id of the server's process, as it notes it.
+    fn process(&self) -> Option<String> {
+        let noted = fs::read_to_string(self.folder.join("data/postmaster.pid")).ok()?;
+        noted.lines().next().map(str::to_owned)
+    }
+
+    fn is_ready(&self) -> Result<bool> {
+        let programs = programs()?;
+        let began = Instant::now();
+        while began.elapsed() < START_LIMIT {
             let mut ask = Command::new(programs.join("pg_isready"));
             ask.args(["--quiet", "--host", "127.0.0.1", "--port", &self.port.to_string()]);
             if ask.status()?.success() {
@@ -95,6 +130,21 @@ impl Postgres {
     /// The URL of a database of the server; `postgres` exists from the beginning.
     pub fn url(&self, database: &str) -> String {
         format!("postgresql://{USER}:se%20cret%2F%25@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    }
+
+    /// Runs statements as the superuser, and returns what they print: a line for a row, columns apart by `|`.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub fn sql(&self, database: &str, sql: &str) -> Result<String> {
+        let mut psql = Command::new(programs()?.join("psql"));
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1"]);
+        psql.args(["--dbname", &self.url(database), "--command", sql]);
+        let done = psql.stdin(Stdio::null()).output()?;
+        if !done.status.success() {
+            return Err(format!("`{sql}` failed: {}", String::from_utf8_lossy(&done.stderr)).into());
+        }
+        Ok(String::from_utf8(done.stdout)?.trim_end().to_owned())
     }
 
     /// The port on 127.0.0.1.
@@ -111,19 +161,20 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         // The end of its input tells the keeper to end the server.
-        drop(self.keeper.stdin.take());
+        drop(self.orders.lock().unwrap_or_else(PoisonError::into_inner).take());
         drop(self.keeper.wait());
     }
 }
 
-fn serve(programs: &Path, account: Option<Account>, data: &Path, port: u16, log: &Path) -> Result<Child> {
-    let (log, folder) = (fs::File::create(log)?, data.parent().unwrap_or(data));
+fn serve(programs: &Path, account: Option<Account>, folder: &Path, port: u16, log: &Path) -> Result<Child> {
+    let log = fs::File::create(log)?;
     let mut keeper = command("sh", account);
     keeper
         .args(["-c", KEEPER, "sh"])
+        .arg(folder)
         .arg(programs.join("postgres"))
         .arg("-D")
-        .arg(data)
+        .arg(folder.join("data"))
         .arg("-k")
         .arg(folder);
     keeper.args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
@@ -140,9 +191,9 @@ fn programs() -> Result<PathBuf, String> {
     folders.sort();
     folders.extend(std::env::split_paths(&path).collect::<Vec<_>>().into_iter().rev());
     let found = folders.into_iter().rev().find(|folder| {
-        ["initdb", "postgres", "pg_isready"].iter().all(|program| folder.join(program).is_file())
+        ["initdb", "postgres", "pg_isready", "psql"].iter().all(|program| folder.join(program).is_file())
     });
-    found.ok_or_else(|| "PostgreSQL (initdb, postgres, pg_isready) is not installed".to_owned())
+    found.ok_or_else(|| "PostgreSQL (initdb, postgres, pg_isready, psql) is not installed".to_owned())
 }
 
 /// As whom the server runs: as this user, unless it is root, which owns what it makes.

@@ -1,11 +1,12 @@
 //! The embedded engine: everything in one folder, no service.
 //!
-//! The folder, called the home, has the metadata database `excom.db`, the values that are files in
-//! `values/`, and the seal key `seal.key`. Several processes may have it open at once. Nothing special
+//! The folder, called the home, has the metadata database `excom.db` (unless `[database] url` names one on a server),
+//! the values that are files in `values/`, and the seal key `seal.key`. Several processes may have it open at once. Nothing special
 //! is needed after one was interrupted: what it left is collected by
 //! [`Engine::maintain`](crate::Engine::maintain).
 
 mod clock;
+pub mod database;
 mod keys;
 mod stores;
 
@@ -15,7 +16,6 @@ use std::sync::Arc;
 
 use excom_core::engine::{self, Ledger};
 use excom_core::{Engine, Error, ErrorKind, MetadataDb, Result, ValueStore};
-use excom_db::sqlite;
 use excom_store::Files;
 
 pub use clock::SystemClock;
@@ -104,10 +104,7 @@ pub fn open(settings: &Settings) -> Result<Engine> {
 /// As [`open`]. With `[xcom] ledger = "strict"` a folder that cannot be written is an error, since no
 /// read may go unnoted.
 pub fn open_existing(settings: &Settings) -> Result<Option<Engine>> {
-    let home = Home::of(settings);
-    let database = home.database();
-    let looked = || database.try_exists().map_err(|cause| failure("look for", &database, settings, cause));
-    if is_folder(settings)? && looked()? {
+    if is_used(settings)? {
         let opened = match assemble(settings, Access::Write) {
             Err(error) if error.kind() == ErrorKind::ReadOnly && *settings.xcom.ledger != Ledger::Strict => {
                 assemble(settings, Access::Read)
@@ -117,6 +114,17 @@ pub fn open_existing(settings: &Settings) -> Result<Option<Engine>> {
         return opened.map(Some);
     }
     Ok(None)
+}
+
+/// Whether anything was ever pushed there.
+fn is_used(settings: &Settings) -> Result<bool> {
+    if settings.database.url.is_some() {
+        // The key that seals values may have to be made.
+        return Ok(database::schema(settings)?.found > 0 && make_folder(settings).is_ok());
+    }
+    let file = Home::of(settings).database();
+    let looked = || file.try_exists().map_err(|cause| failure("look for", &file, settings, cause));
+    Ok(is_folder(settings)? && looked()?)
 }
 
 /// The store of the values that are files, for looking at the files themselves.
@@ -134,10 +142,8 @@ enum Access {
 }
 
 fn assemble(settings: &Settings, access: Access) -> Result<Engine> {
-    let home = Home::of(settings);
     let read_only = access == Access::Read;
-    let options = sqlite::Options { durability: *settings.database.durability, read_only };
-    let db: Arc<dyn MetadataDb> = Arc::new(sqlite::Db::open(&home.database(), options)?);
+    let db = database::open(settings, read_only)?;
     let keys = keys::load(&*db, settings, read_only)?;
     let stores = Stores::open(&db, settings, &keys, read_only)?;
     let mut rules = engine::Settings::from(settings);

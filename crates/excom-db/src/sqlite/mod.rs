@@ -75,6 +75,9 @@ pub struct Db {
 }
 
 impl Db {
+    /// The version of the schema that this Excom makes.
+    pub const SCHEMA: u32 = schema::VERSION;
+
     /// Opens the file, creates it when it is missing (its folder must exist), and brings its schema up
     /// to date.
     ///
@@ -103,6 +106,17 @@ impl Db {
             readers: Readers::new(path),
             writer,
         })
+    }
+
+    /// The version of the schema in a file; 0 when there is none. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn schema(path: &Path) -> Result<u32> {
+        if !path.exists() {
+            return Ok(0);
+        }
+        schema::version(&connection::open(path, Options { read_only: true, ..Options::default() })?, path)
     }
 
     /// One read outside a transaction: a single statement.

@@ -318,12 +318,20 @@ impl fmt::Display for Url {
         let (scheme, rest) = self.0.split_once("://").unwrap_or_default();
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
+        // A password may be a parameter too.
+        let path = match path.split_once("password=") {
+            Some((before, behind)) => {
+                let rest = behind.find('&').map_or("", |end| &behind[end..]);
+                format!("{before}password=***{rest}")
+            }
+            None => path.to_owned(),
+        };
         match authority.rsplit_once('@') {
             Some((user, host)) => match user.split_once(':') {
                 Some((user, _)) => write!(f, "{scheme}://{user}:***@{host}{path}"),
                 None => write!(f, "{scheme}://{user}@{host}{path}"),
             },
-            None => f.write_str(&self.0),
+            None => write!(f, "{scheme}://{authority}{path}"),
         }
     }
 }

@@ -227,6 +227,15 @@ settings! {
 
     /// `[database]`: the metadata database.
     ["database"] database: Database {
+        url: Option<Url> = None,
+            "Which database: without one an SQLite file in the home, with `postgresql://user:password@host:port/name` \
+             one on a PostgreSQL server, in its schema `excom`. A driver behind a plus, as SQLAlchemy writes it, is \
+             left out.";
+        connections: u32 = 12,
+            "How many connections to a server a process opens at most.";
+        prepare: bool = true,
+            "Whether statements are prepared on connections to a server: `false` for a PgBouncer in transaction \
+             mode that is older than 1.21 or has `max_prepared_statements = 0`.";
         durability: Durability = Durability::Normal,
             "What an acknowledged push survives: with `normal` the end of the process, with `full` a power \
              cut too.";

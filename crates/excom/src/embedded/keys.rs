@@ -149,7 +149,7 @@ fn not_met(source: &Source, settings: &Settings, ring: &Ring, missing: &str) -> 
         "{place} is not the one that this home was used with: its fingerprint is {}, the database {} knows \
          {missing}",
         loaded.join(", "),
-        Home::of(settings).database().display()
+        super::database::name(settings)
     );
     let error = Error::new(ErrorKind::Configuration, what);
     match source {

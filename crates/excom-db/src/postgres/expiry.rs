@@ -1,0 +1,122 @@
+//! Which entries the rules of retention catch: looked for while reading, and looked at again while writing, by the
+//! same function of the database.
+
+use excom_core::db::{Due, Expires, Place, Removed, Rule, Scan};
+use jiff::Timestamp;
+use tokio_postgres::types::Type;
+
+use super::Tables;
+use super::connection::{Parameter, Statement};
+use super::failure::Failure;
+use super::row;
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// A page of entries by the index of their ids; what the rules catch of it; and, in each row, how long the page was and
+/// where it ended.
+const DUE: Statement<'_> = Statement {
+    sql: "WITH page AS MATERIALIZED (
+              SELECT id, run, task, key, map_index, version, size, row_number() OVER (ORDER BY id) AS place
+              FROM (SELECT id, run, task, key, map_index, version, size FROM excom.entry WHERE id > $3
+                    ORDER BY id LIMIT $4) e),
+          whole AS (
+              SELECT count(*) AS length, max(id) AS last, array_agg(run ORDER BY place) AS runs,
+                  array_agg(task ORDER BY place) AS tasks, array_agg(key ORDER BY place) AS keys,
+                  array_agg(map_index ORDER BY place) AS maps, array_agg(version ORDER BY place) AS versions
+              FROM page)
+          SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.version, e.size, c.rule, whole.length, whole.last
+          FROM whole
+               LEFT JOIN LATERAL excom.caught($1, $2, whole.runs, whole.tasks, whole.keys, whole.maps, whole.versions) c
+                   ON true
+               LEFT JOIN page e ON e.place = c.place
+               LEFT JOIN excom.dag_run r ON r.id = e.run LEFT JOIN excom.name d ON d.id = r.dag
+               LEFT JOIN excom.name t ON t.id = e.task LEFT JOIN excom.name k ON k.id = e.key
+          ORDER BY e.place",
+    types: &[Type::INT2_ARRAY, Type::INT8_ARRAY, Type::INT8, Type::INT8],
+};
+
+/// Entries by their keys, and what rules ask about them.
+const EXPIRE: Statement<'_> = Statement {
+    sql: "SELECT entries, bytes FROM excom.expire($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    types: &[
+        Type::INT2_ARRAY,
+        Type::INT8_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT4_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8,
+    ],
+};
+
+/// Rules as `excom.caught` takes them: kinds and bounds.
+fn told(rules: &[Rule]) -> (Vec<i16>, Vec<i64>) {
+    let told = rules.iter().map(|rule| match rule.expires {
+        Expires::Pushed(before) => (0, before.as_millisecond()),
+        Expires::Behind(count) => (1, count.into()),
+        Expires::Unread(since) => (2, since.as_millisecond()),
+        Expires::Done(before) => (3, before.as_millisecond()),
+    });
+    told.unzip()
+}
+
+impl Tables {
+    pub(super) async fn due(
+        &self,
+        rules: &[Rule],
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Due>> {
+        let (kinds, bounds) = told(rules);
+        let (after, wanted) = (after.map_or(0, |after| after.row), i64::from(limit));
+        let parameters: [Parameter<'_>; 4] = [&kinds, &bounds, &after, &wanted];
+        let mut page: Option<(i64, Option<i64>)> = None;
+        let due = self.rows(&DUE, &parameters, |found| {
+            page = Some((found.try_get(8)?, found.try_get(9)?));
+            let Some(rule) = found.try_get::<_, Option<i64>>(7)? else { return Ok(None) };
+            Ok(Some(Due {
+                key: row::key(found)?,
+                version: row::version(found.try_get(5)?)?,
+                size: found.try_get::<_, i64>(6)? as u64,
+                rule: rule as usize - 1,
+            }))
+        });
+        let due = due.await?.into_iter().flatten();
+        let due = due.filter(|due| dag_id.is_none_or(|dag_id| *due.key.ti.dag_id == *dag_id)).collect();
+        let next = match page {
+            Some((length, Some(last))) if length >= limit.into() => Some(Place { past: false, row: last }),
+            _ => None,
+        };
+        Ok(Scan { items: due, next })
+    }
+
+    pub(super) async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
+        let (kinds, bounds) = told(rules);
+        let rule_texts: Vec<&str> = rules.iter().map(|rule| &*rule.text).collect();
+        let texts = |of: fn(&Due) -> &str| due.iter().map(of).collect::<Vec<_>>();
+        let maps: Vec<i32> = due.iter().map(|due| due.key.ti.map_index).collect();
+        let versions: Vec<i64> = due.iter().map(|due| due.version.to_code()).collect();
+        let parameters: [Parameter<'_>; 10] = [
+            &kinds,
+            &bounds,
+            &rule_texts,
+            &texts(|due| &due.key.ti.dag_id),
+            &texts(|due| &due.key.ti.run_id),
+            &texts(|due| &due.key.ti.task_id),
+            &maps,
+            &texts(|due| &due.key.key),
+            &versions,
+            &at.as_millisecond(),
+        ];
+        let rows = self.connections.write(&EXPIRE, &parameters).await?;
+        Ok(Removed {
+            entries: rows[0].try_get::<_, i64>(0)? as u64,
+            bytes: rows[0].try_get::<_, i64>(1)? as u64,
+            ..Removed::default()
+        })
+    }
+}

@@ -1,0 +1,243 @@
+//! What PostgreSQL reports, as errors that say what, where, why and what to do.
+
+use deadpool_postgres::PoolError;
+use excom_core::{Error, ErrorKind};
+use tokio_postgres::error::SqlState;
+
+/// A statement's outcome when it did not succeed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The server or the driver said so.
+    Server(tokio_postgres::Error),
+    /// There was no connection: the statement was never sent.
+    Unconnected(PoolError),
+    /// Nothing came back for long.
+    Silent,
+    /// It holds with the database, but not with us.
+    Told(Error),
+}
+
+/// A refusal by a step of `migrations/`, which undid it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Superseded,
+    NotStarted,
+    IntentGone,
+    VersionTaken,
+    BeingRemoved,
+    /// The key that encrypts a secret is not used any more.
+    KeyRetired,
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Server(error)
+    }
+}
+
+impl From<PoolError> for Failure {
+    fn from(error: PoolError) -> Self {
+        Self::Unconnected(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Told(error)
+    }
+}
+
+impl Failure {
+    fn driver(&self) -> Option<&tokio_postgres::Error> {
+        match self {
+            Self::Server(error) | Self::Unconnected(PoolError::Backend(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    fn state(&self) -> Option<&SqlState> {
+        self.driver()?.code()
+    }
+
+    /// The rule that refused it, if one did.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        Some(match self.state()?.code() {
+            "XC001" => Refusal::Superseded,
+            "XC002" => Refusal::NotStarted,
+            "XC003" => Refusal::IntentGone,
+            "XC004" => Refusal::VersionTaken,
+            "XC005" => Refusal::BeingRemoved,
+            "XC006" => Refusal::KeyRetired,
+            _ => return None,
+        })
+    }
+
+    /// What a refusal is about, where it says so.
+    pub(super) fn detail(&self) -> Option<&str> {
+        self.driver()?.as_db_error()?.detail()
+    }
+
+    /// Whether the same statement may succeed soon: the server restarts or fails over, the connection was cut, or
+    /// another transaction was in the way.
+    pub(super) fn passes(&self) -> bool {
+        match self {
+            Self::Told(_) | Self::Silent => false,
+            Self::Unconnected(PoolError::Backend(_)) | Self::Server(_) => match self.state() {
+                None => self.driver().is_some_and(lost),
+                Some(state) => {
+                    [
+                        SqlState::T_R_SERIALIZATION_FAILURE,
+                        SqlState::T_R_DEADLOCK_DETECTED,
+                        SqlState::ADMIN_SHUTDOWN,
+                        SqlState::CRASH_SHUTDOWN,
+                        SqlState::CANNOT_CONNECT_NOW,
+                        SqlState::TOO_MANY_CONNECTIONS,
+                    ]
+                    .contains(state)
+                        || state.code().starts_with("08")
+                }
+            },
+            Self::Unconnected(_) => false,
+        }
+    }
+
+    /// Whether it may have been done nevertheless: the connection was lost after it was sent.
+    pub(super) fn in_doubt(&self) -> bool {
+        match self {
+            Self::Server(error) => error.code().is_none_or(|state| state.code().starts_with("08")),
+            Self::Silent => true,
+            Self::Unconnected(_) | Self::Told(_) => false,
+        }
+    }
+
+    pub(super) fn into_error(self, place: &str) -> Error {
+        match self {
+            Self::Told(error) => error,
+            Self::Silent => Error::new(
+                ErrorKind::Unavailable,
+                format!("{place} did not answer in time; whether it did what was asked is not known"),
+            )
+            .hint("try again: what was done already is not done twice"),
+            Self::Unconnected(PoolError::Backend(error)) => unconnected(error, place),
+            Self::Unconnected(error) => Error::new(
+                ErrorKind::Unavailable,
+                format!("all connections to {place} have been busy for too long"),
+            )
+            .hint("look for statements that hang there, or raise [database] connections")
+            .because(error),
+            Self::Server(error) => told(error, place),
+        }
+    }
+}
+
+/// Whether the connection is gone, or was never there.
+fn lost(error: &tokio_postgres::Error) -> bool {
+    use std::error::Error as _;
+    error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>())
+}
+
+fn unconnected(error: tokio_postgres::Error, place: &str) -> Error {
+    if error.code().is_some() {
+        return told(error, place);
+    }
+    let message = format!("{place} cannot be connected to: {}", reason(&error));
+    Error::new(ErrorKind::Unavailable, message)
+        .hint("check that the server runs, and host and port in [database] url")
+        .hint("`sslmode=disable` in the URL is for a server whose certificate the system does not trust")
+        .because(error)
+}
+
+/// A PostgreSQL error about a database.
+pub(super) fn told(error: tokio_postgres::Error, place: &str) -> Error {
+    let said = error.as_db_error().map_or_else(|| reason(&error), |told| told.message().to_owned());
+    let code = error.code().map_or("", SqlState::code);
+    let (kind, what, hint) = match code {
+        "" if lost(&error) => (
+            ErrorKind::Unavailable,
+            format!("the connection to {place} was lost; whether it did what was asked is not known"),
+            "try again: what was done already is not done twice",
+        ),
+        "40001" | "40P01" | "55P03" | "57014" => (
+            ErrorKind::Unavailable,
+            format!("{place} interrupted a statement ({said}); nothing was written"),
+            "try again; if it stays so, look for transactions there that hang",
+        ),
+        "53300" => (
+            ErrorKind::Unavailable,
+            format!("{place} takes no more connections ({said})"),
+            "lower [database] connections, raise the server's max_connections, or put PgBouncer before it",
+        ),
+        "53100" => (
+            ErrorKind::Full,
+            format!("no room is left for {place}; nothing was written"),
+            "free space on the server; what was acknowledged before is kept and can be read",
+        ),
+        "25006" => (
+            ErrorKind::ReadOnly,
+            format!("{place} cannot be written ({said})"),
+            "name the primary server in [database] url: `target_session_attrs=read-write` finds it among several hosts",
+        ),
+        "28000" | "28P01" => (
+            ErrorKind::Configuration,
+            format!("{place} refuses the user ({said})"),
+            "check user and password in [database] url",
+        ),
+        "3D000" => (
+            ErrorKind::Configuration,
+            format!("{place} is not there ({said})"),
+            "create it with `createdb`, or name another one in [database] url",
+        ),
+        "42501" => (
+            ErrorKind::Configuration,
+            format!("{place} does not let the user do that ({said})"),
+            "the user needs its own database, or CREATE in it once and USAGE of the schema `excom` with all its tables",
+        ),
+        "42P01" | "3F000" | "42883" | "42703" => (
+            ErrorKind::Incompatible,
+            format!("the schema in {place} is not the one that this Excom needs ({said})"),
+            "run `excom db check`, and `excom db migrate` with the newest Excom in use",
+        ),
+        "22021" => (
+            ErrorKind::InvalidValue,
+            format!("a text holds what {place} cannot store ({said})"),
+            "remove NUL characters",
+        ),
+        "XX001" | "XX002" => (
+            ErrorKind::Corrupt,
+            format!("{place} is damaged ({said})"),
+            "restore it from a backup; damaged indexes are made again by REINDEX",
+        ),
+        _ if code.starts_with("08") || code.starts_with("57P") || code.starts_with("53") => (
+            ErrorKind::Unavailable,
+            format!("{place} is away ({said})"),
+            "try again; if it stays so, look into the server's log",
+        ),
+        _ if code.starts_with("54") => (
+            ErrorKind::TooLarge,
+            format!("what was written is larger than {place} can hold ({said})"),
+            "offload large values, shorten names, or push a pointer to the data",
+        ),
+        _ => (ErrorKind::Other, format!("{place} failed ({said})"), "run `excom doctor`"),
+    };
+    Error::new(kind, what).hint(hint).because(error)
+}
+
+/// An error with its causes, which the driver does not show by itself.
+fn reason(error: &tokio_postgres::Error) -> String {
+    use std::error::Error as _;
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+/// A row that no Excom wrote.
+pub(super) fn damaged(what: &str) -> Failure {
+    Failure::Told(
+        Error::new(ErrorKind::Corrupt, format!("the metadata database has {what}"))
+            .hint("another program wrote to its tables, or a newer Excom; run `excom doctor`"),
+    )
+}

@@ -1,0 +1,225 @@
+//! What holds stored bytes: looks through all of it, orphans, and moves to another place.
+
+use excom_core::ObjectName;
+use excom_core::db::{Kept, LooseObject, Place, Scan};
+use excom_core::entry::{Stored, Version};
+use excom_core::store::Side;
+use jiff::Timestamp;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::Tables;
+use super::connection::{Parameter, Statement};
+use super::failure::Failure;
+use super::row;
+use crate::packing::{Codec, Packed, pack};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// The rows that know an object of a version (`$1`) in a store (`$2`), by the indexes of objects.
+const KNOWING: Statement<'_> = Statement {
+    sql: "SELECT d.text, r.run_id, t.text, o.map_index, k.text FROM
+              (SELECT run, task, map_index, key FROM excom.entry
+               WHERE version = $1 AND codec = 2 AND excom.reference(codec, body, 'store') = $2
+               UNION ALL SELECT run, task, map_index, key FROM excom.history
+               WHERE version = $1 AND codec = 2 AND excom.reference(codec, body, 'store') = $2
+               UNION ALL SELECT run, task, map_index, key FROM excom.loose_object
+               WHERE version = $1 AND store = $2) o
+          JOIN excom.dag_run r ON r.id = o.run JOIN excom.name d ON d.id = r.dag
+          JOIN excom.name t ON t.id = o.task JOIN excom.name k ON k.id = o.key",
+    types: &[Type::INT8, Type::TEXT],
+};
+
+/// Some rows in the order in which they were made.
+macro_rules! kept {
+    ($table:literal) => {
+        concat!(
+            "SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.id, e.version, e.size, e.hash,
+                    CASE WHEN e.codec = 2 THEN e.body END, e.head = ''
+             FROM ", $table, " e JOIN excom.dag_run r ON r.id = e.run JOIN excom.name d ON d.id = r.dag
+                  JOIN excom.name t ON t.id = e.task JOIN excom.name k ON k.id = e.key
+             WHERE e.id > $1 AND e.codec >= 0 AND ($2::text IS NULL OR d.text = $2) ORDER BY e.id LIMIT $3"
+        )
+    };
+}
+
+const KEPT: [Type; 3] = [Type::INT8, Type::TEXT, Type::INT8];
+
+/// Entries by the index of their ids.
+const KEPT_ENTRIES: Statement<'_> = Statement { sql: kept!("excom.entry"), types: &KEPT };
+
+/// History with bytes by the index of its ids.
+const KEPT_HISTORY: Statement<'_> = Statement { sql: kept!("excom.history"), types: &KEPT };
+
+/// One version by its key.
+const NOTE_MOVE: Statement<'_> = Statement {
+    sql: "SELECT excom.note_move($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    types: &[
+        Type::BOOL,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::TEXT,
+        Type::INT8,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT8,
+    ],
+};
+
+/// One version by its key.
+const MOVE_STORED: Statement<'_> = Statement {
+    sql: "SELECT excom.move_stored($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+    types: &[
+        Type::BOOL,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::TEXT,
+        Type::INT8,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT2,
+        Type::BYTEA,
+        Type::INT8,
+    ],
+};
+
+/// One version by its key.
+const CLAIM_ORPHAN: Statement<'_> = Statement {
+    sql: "SELECT excom.claim_orphan($1, $2, $3, $4, $5, $6, $7, $8)",
+    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8, Type::TEXT, Type::INT8],
+};
+
+/// Store and MAC of what was found; none when it was in the database.
+fn place(found: &Kept) -> (Option<&str>, Option<&str>) {
+    let reference = found.reference.as_ref();
+    (reference.map(|reference| &*reference.store), reference.map(|reference| &*reference.mac))
+}
+
+impl Tables {
+    pub(super) async fn knows_object(
+        &self,
+        store: &str,
+        object: &ObjectName,
+        version: Version,
+    ) -> Result<bool> {
+        let keys = self.rows(&KNOWING, &[&version.to_code(), &store], row::key).await?;
+        let side = Side::split(store).1;
+        Ok(keys.iter().any(|key| ObjectName::on(side, key, version) == *object))
+    }
+
+    pub(super) async fn kept(
+        &self,
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Kept>> {
+        let first = after.unwrap_or(Place { past: false, row: 0 });
+        let mut rows: Vec<(Place, Kept)> = Vec::new();
+        for past in [false, true] {
+            let wanted = i64::from(limit) + 1 - rows.len() as i64;
+            if (first.past && !past) || wanted <= 0 {
+                continue;
+            }
+            let behind = if past == first.past { first.row } else { 0 };
+            let statement = if past { &KEPT_HISTORY } else { &KEPT_ENTRIES };
+            rows.extend(self.rows(statement, &[&behind, &dag_id, &wanted], |found| kept(found, past)).await?);
+        }
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next = rows.last().filter(|_| more).map(|(place, _)| *place);
+        Ok(Scan { items: rows.into_iter().map(|(_, kept)| kept).collect(), next })
+    }
+
+    pub(super) async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
+        let (from, mac) = place(found);
+        if from == Some(store) {
+            return Ok(false);
+        }
+        let ti = &found.key.ti;
+        let parameters: [Parameter<'_>; 11] = [
+            &found.past,
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*found.key.key,
+            &found.version.to_code(),
+            &from,
+            &mac,
+            &store,
+            &at.as_millisecond(),
+        ];
+        let rows = self.connections.write(&NOTE_MOVE, &parameters).await?;
+        Ok(rows[0].try_get(0)?)
+    }
+
+    /// Not tried again when its outcome is not known, because then it would seem to have given way.
+    pub(super) async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool> {
+        let (store, head, codec, body) = match to {
+            Stored::Inline(value) => {
+                let Packed { head, codec, body } = pack(value.bytes(), found.secret, None);
+                (None, Some(head), codec, body)
+            }
+            Stored::Offloaded(reference) => {
+                let body = serde_json::to_vec(reference).unwrap_or_default().into();
+                (Some(&*reference.store), None, Codec::Reference, body)
+            }
+        };
+        let (from, mac) = place(found);
+        let ti = &found.key.ti;
+        let parameters: [Parameter<'_>; 14] = [
+            &found.past,
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*found.key.key,
+            &found.version.to_code(),
+            &from,
+            &mac,
+            &store,
+            &head,
+            &(codec as i16),
+            &&body[..],
+            &at.as_millisecond(),
+        ];
+        let rows = self.connections.write_once(&MOVE_STORED, &parameters).await?;
+        Ok(rows[0].try_get(0)?)
+    }
+
+    pub(super) async fn claim_orphan(&self, object: &LooseObject) -> Result<bool> {
+        let ti = &object.key.ti;
+        let parameters: [Parameter<'_>; 8] = [
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*object.key.key,
+            &object.version.to_code(),
+            &&*object.store,
+            &object.since.as_millisecond(),
+        ];
+        let rows = self.connections.write(&CLAIM_ORPHAN, &parameters).await?;
+        Ok(rows[0].try_get(0)?)
+    }
+}
+
+fn kept(found: &Row, past: bool) -> Result<(Place, Kept)> {
+    let kept = Kept {
+        key: row::key(found)?,
+        version: row::version(found.try_get(6)?)?,
+        past,
+        size: found.try_get::<_, i64>(7)? as u64,
+        hash: row::hash(found.try_get(8)?),
+        secret: found.try_get(10)?,
+        reference: found.try_get::<_, Option<&[u8]>>(9)?.map(row::reference).transpose()?,
+    };
+    Ok((Place { past, row: found.try_get(5)? }, kept))
+}

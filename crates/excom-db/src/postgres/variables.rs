@@ -1,0 +1,175 @@
+//! Variables and rendered fields: the statements that write and read them.
+
+use std::sync::Arc;
+
+use excom_core::attempt::{Attempt, Caller};
+use excom_core::db::{Rendered, Variable};
+use excom_core::{Result, TaskInstanceKey, Value};
+use serde_json::value::RawValue;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::Tables;
+use super::connection::{Parameter, Statement};
+use super::failure::{Failure, damaged};
+use super::read::{name, run};
+use super::row;
+use super::write::Fenced;
+
+/// One variable by its key.
+const SET: Statement<'_> = Statement {
+    sql: "INSERT INTO excom.variable AS v (key, text, description, updated)
+          SELECT $6, $7, $8, $9 FROM excom.fence($1, $2, $3, $4, $5)
+          ON CONFLICT (key) DO UPDATE SET text = excluded.text, updated = excluded.updated,
+              description = coalesce(excluded.description, v.description)",
+    types: &[
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::UUID,
+        Type::TEXT,
+        Type::BYTEA,
+        Type::BYTEA,
+        Type::INT8,
+    ],
+};
+
+/// One variable by its key.
+const DELETE: Statement<'_> = Statement {
+    sql: "DELETE FROM excom.variable USING excom.fence($1, $2, $3, $4, $5) WHERE key = $6 RETURNING true",
+    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::UUID, Type::TEXT],
+};
+
+/// One row by its key, which the fence has found.
+const NOTE_RENDERED: Statement<'_> = Statement {
+    sql: concat!(
+        "INSERT INTO excom.rendered (run, task, map_index, number, fields)
+         SELECT ",
+        run!("$1", "$2"),
+        ", ",
+        name!("$3"),
+        ", $4, number, $6
+         FROM excom.fence($1, $2, $3, $4, $5) AS number
+         ON CONFLICT (run, task, map_index) DO UPDATE SET number = excluded.number, fields = excluded.fields"
+    ),
+    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::UUID, Type::TEXT],
+};
+
+/// One variable by its key.
+const ONE: Statement<'_> = Statement {
+    sql: "SELECT key, text, description, updated FROM excom.variable WHERE key = $1",
+    types: &[Type::TEXT],
+};
+
+/// Keys with a prefix lie together in the index, beginning at the prefix itself.
+const MANY: Statement<'_> = Statement {
+    sql: "SELECT key, text, description, updated FROM excom.variable
+          WHERE key >= $1 AND key > $2 AND starts_with(key, $1) ORDER BY key LIMIT $3",
+    types: &[Type::TEXT, Type::TEXT, Type::INT8],
+};
+
+/// One row by its key.
+const RENDERED: Statement<'_> = Statement {
+    sql: concat!(
+        "SELECT number, fields FROM excom.rendered
+         WHERE run = ",
+        run!("$1", "$2"),
+        " AND task = ",
+        name!("$3"),
+        " AND map_index = $4"
+    ),
+    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4],
+};
+
+impl Tables {
+    pub(super) async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
+        let fenced = Fenced::caller(caller);
+        let [dag, run, task, map_index, attempt] = fenced.parameters();
+        let parameters: [Parameter<'_>; 9] = [
+            dag,
+            run,
+            task,
+            map_index,
+            attempt,
+            &&*variable.key,
+            &variable.text.as_bytes(),
+            &variable.description.as_deref().map(str::as_bytes),
+            &variable.updated_at.as_millisecond(),
+        ];
+        match self.connections.write(&SET, &parameters).await {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(self.refused(failure, caller).await),
+        }
+    }
+
+    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
+        let fenced = Fenced::caller(caller);
+        let [dag, run, task, map_index, attempt] = fenced.parameters();
+        match self.connections.write(&DELETE, &[dag, run, task, map_index, attempt, &key]).await {
+            Ok(rows) => Ok(!rows.is_empty()),
+            Err(failure) => Err(self.refused(failure, caller).await),
+        }
+    }
+
+    pub(super) async fn note_rendered(&self, attempt: &Attempt, fields: &[(String, Value)]) -> Result<()> {
+        let fenced = Fenced::attempt(attempt);
+        let [dag, run, task, map_index, id] = fenced.parameters();
+        match self.connections.write(&NOTE_RENDERED, &[dag, run, task, map_index, id, &packed(fields)]).await
+        {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(self.refused(failure, &Caller::Attempt(attempt.clone())).await),
+        }
+    }
+
+    pub(super) async fn variable(&self, key: &str) -> Result<Option<Variable>, Failure> {
+        self.one(&ONE, &[&key], variable).await
+    }
+
+    pub(super) async fn variables(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Variable>, Failure> {
+        self.rows(&MANY, &[&prefix, &after.unwrap_or_default(), &i64::from(limit)], variable).await
+    }
+
+    pub(super) async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>, Failure> {
+        let parameters: [Parameter<'_>; 4] = [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index];
+        self.one(&RENDERED, &parameters, |found| {
+            let fields: Vec<(String, Box<RawValue>)> = serde_json::from_str(found.try_get(1)?)
+                .map_err(|_| damaged("rendered fields that are no list"))?;
+            let values = fields.into_iter().map(|(name, raw)| {
+                let text: Box<str> = raw.into();
+                Ok((name, Value::parse(String::from(text))?))
+            });
+            Ok(Rendered {
+                number: row::unsigned(found.try_get(0)?),
+                fields: values.collect::<Result<_, Failure>>()?,
+            })
+        })
+        .await
+    }
+}
+
+/// Rendered fields as their column holds them.
+fn packed(fields: &[(String, Value)]) -> String {
+    let pairs = fields.iter().map(|(name, value)| {
+        let name = serde_json::Value::from(name.as_str());
+        format!("[{name},{}]", value.as_str())
+    });
+    format!("[{}]", pairs.collect::<Vec<_>>().join(","))
+}
+
+fn variable(found: &Row) -> Result<Variable, Failure> {
+    let text =
+        |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| damaged("a variable whose text is not UTF-8"));
+    let key: Arc<str> = row::text(found, 0)?;
+    Ok(Variable {
+        key,
+        text: text(found.try_get(1)?)?,
+        description: found.try_get::<_, Option<Vec<u8>>>(2)?.map(text).transpose()?,
+        updated_at: row::time(found.try_get(3)?),
+    })
+}

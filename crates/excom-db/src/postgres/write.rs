@@ -1,0 +1,548 @@
+//! The statements that write entries and attempts. What they check and do is in `migrations/`.
+
+use bytes::Bytes;
+use excom_core::attempt::{Attempt, Caller, TaskState};
+use excom_core::db::{
+    LooseObject, Push, Pushed, Scope, StartMode, Started, being_removed, cleared_by, intent_gone, key_gone,
+    not_started, superseded, version_taken,
+};
+use excom_core::entry::{Stored, Writer};
+use excom_core::{Result, TaskInstanceKey};
+use jiff::Timestamp;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::Tables;
+use super::connection::{Done, Parameter, Statement};
+use super::failure::{Failure, Refusal};
+use super::row;
+use crate::packing::{Codec, Packed, pack};
+
+/// A push: the fence, and then all of `excom.put`, which looks at the entry and its history by their keys.
+const PUSH: Statement<'_> = Statement {
+    sql:
+        "SELECT excom.put(excom.fence($1, $2, $3, $4, $5), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+                           $17, $18, $19, $20, $21)",
+    types: &[
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::UUID,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::TEXT,
+        Type::INT8,
+        Type::TEXT,
+        Type::INT8,
+        Type::INT8,
+        Type::INT8,
+        Type::TEXT,
+        Type::INT2,
+        Type::BYTEA,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT8,
+    ],
+};
+
+/// The end of an attempt with its pushes, each as [`PUSH`].
+const FINISH: Statement<'_> = Statement {
+    sql:
+        "SELECT excom.finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                              $19, $20, $21, $22, $23)",
+    types: &[
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::UUID,
+        Type::INT2,
+        Type::BOOL,
+        Type::INT8,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT4_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT8_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT2_ARRAY,
+        Type::BYTEA_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT,
+    ],
+};
+
+/// The start of an attempt: the task instance's row, and a look for each key that its task has.
+const START: Statement<'_> = Statement {
+    sql: "SELECT the_number, cleared FROM excom.start_attempt($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    types: &[
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::UUID,
+        Type::INT4,
+        Type::BOOL,
+        Type::TEXT,
+        Type::INT8,
+    ],
+};
+
+/// The state of the current attempt: one row by its key.
+const SET_STATE: Statement<'_> = Statement {
+    sql: "SELECT excom.set_state($1, $2, $3, $4, $6, $7, $8) FROM excom.fence($1, $2, $3, $4, $5)",
+    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::UUID, Type::INT2, Type::BOOL, Type::INT8],
+};
+
+/// States of many task instances; the last of one counts. Rows are locked in one order by all.
+const SET_STATES: Statement<'_> = Statement {
+    sql: "WITH asked AS (
+              SELECT * FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY AS a (dag, run_id, task, map_index, state, place)),
+          run AS MATERIALIZED (
+              SELECT dag, run_id, excom.run_of(dag, run_id, $6) AS id
+              FROM (SELECT DISTINCT dag, run_id FROM asked ORDER BY dag, run_id) r),
+          task AS MATERIALIZED (
+              SELECT text, excom.number_of(text) AS id
+              FROM (SELECT DISTINCT task AS text FROM asked ORDER BY task) t)
+          INSERT INTO excom.task_instance (run, task, map_index, number, state)
+          SELECT DISTINCT ON (run.id, task.id, a.map_index) run.id, task.id, a.map_index, 0, a.state
+          FROM asked a JOIN run USING (dag, run_id) JOIN task ON task.text = a.task
+          ORDER BY run.id, task.id, a.map_index, a.place DESC
+          ON CONFLICT (run, task, map_index) DO UPDATE SET state = excluded.state",
+    types: &[
+        Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::INT4_ARRAY, Type::INT2_ARRAY, Type::INT8,
+    ],
+};
+
+/// A clear: the entry by its key, or a look for each key that the task has.
+const CLEAR: Statement<'_> = Statement {
+    sql: "SELECT excom.clear($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+    types: &[
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::UUID,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT8,
+    ],
+};
+
+/// A delete: all rows of a task in a run are looked at by their indexes.
+const DELETE: Statement<'_> = Statement {
+    sql: "SELECT excom.delete($1, $2, $3, $4, $5, $6)",
+    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8],
+};
+
+/// An intent: entry, history and loose object by their keys.
+const NOTE_INTENT: Statement<'_> = Statement {
+    sql: "SELECT excom.note_intent($1, $2, $3, $4, $5, $6, $7, $8)",
+    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8, Type::TEXT, Type::INT8],
+};
+
+/// Loose objects are few, so all are looked at. One whose push is just being written is left to it.
+const CLAIM_LOOSE: Statement<'_> = Statement {
+    sql: "WITH chosen AS (
+              SELECT version, run, task, key, map_index FROM excom.loose_object
+              WHERE purge OR since <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED),
+          claimed AS (
+              UPDATE excom.loose_object l SET purge = true FROM chosen c
+              WHERE l.version = c.version AND l.run = c.run AND l.task = c.task AND l.key = c.key
+              AND l.map_index = c.map_index RETURNING l.*)
+          SELECT d.text, r.run_id, t.text, l.map_index, k.text, l.version, l.store, l.since
+          FROM claimed l JOIN excom.dag_run r ON r.id = l.run JOIN excom.name d ON d.id = r.dag
+               JOIN excom.name t ON t.id = l.task JOIN excom.name k ON k.id = l.key",
+    types: &[Type::INT8, Type::INT8],
+};
+
+/// Loose objects by their keys.
+const FORGET_LOOSE: Statement<'_> = Statement {
+    sql: "DELETE FROM excom.loose_object l
+          USING unnest($1, $2, $3, $4, $5, $6, $7) AS a (dag, run_id, task, map_index, key, version, store)
+               JOIN excom.name d ON d.text = a.dag JOIN excom.dag_run r ON r.dag = d.id AND r.run_id = a.run_id
+               JOIN excom.name t ON t.text = a.task JOIN excom.name k ON k.text = a.key
+          WHERE l.version = a.version AND l.run = r.id AND l.task = t.id AND l.key = k.id
+          AND l.map_index = a.map_index AND l.store = a.store AND l.purge",
+    types: &[
+        Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::INT4_ARRAY, Type::TEXT_ARRAY,
+        Type::INT8_ARRAY, Type::TEXT_ARRAY,
+    ],
+};
+
+/// Objects that are about to be written: loose ones are few, so all are looked at.
+const INTENTS: Statement<'_> = Statement {
+    sql: "SELECT d.text, r.run_id, t.text, l.map_index, k.text, l.version, l.store, l.since
+          FROM excom.loose_object l JOIN excom.dag_run r ON r.id = l.run JOIN excom.name d ON d.id = r.dag
+               JOIN excom.name t ON t.id = l.task JOIN excom.name k ON k.id = l.key
+          WHERE NOT l.purge",
+    types: &[],
+};
+
+/// A mark unless it is there; an update that changes nothing returns the one that is. It is alone with its lock.
+const SET_MARK: Statement<'_> = Statement {
+    sql: "INSERT INTO excom.mark AS m (name, value)
+          SELECT $1, $2 FROM (SELECT pg_advisory_xact_lock(excom.marks_lock())) alone
+          ON CONFLICT (name) DO UPDATE SET value = m.value RETURNING value",
+    types: &[Type::TEXT, Type::TEXT],
+};
+
+/// An attempt as the parameters of the fence: none for callers that are not fenced.
+pub(super) struct Fenced<'a> {
+    dag: Option<&'a str>,
+    run: Option<&'a str>,
+    task: Option<&'a str>,
+    map_index: Option<i32>,
+    attempt: Option<Uuid>,
+}
+
+impl<'a> Fenced<'a> {
+    pub(super) fn attempt(attempt: &'a Attempt) -> Self {
+        let ti = &attempt.ti;
+        Self {
+            dag: Some(&ti.dag_id),
+            run: Some(&ti.run_id),
+            task: Some(&ti.task_id),
+            map_index: Some(ti.map_index),
+            attempt: Some(attempt.id.0),
+        }
+    }
+
+    pub(super) fn caller(caller: &'a Caller) -> Self {
+        match caller {
+            Caller::Attempt(attempt) => Self::attempt(attempt),
+            _ => Self { dag: None, run: None, task: None, map_index: None, attempt: None },
+        }
+    }
+
+    pub(super) fn parameters(&self) -> [Parameter<'_>; 5] {
+        [&self.dag, &self.run, &self.task, &self.map_index, &self.attempt]
+    }
+}
+
+fn loose(found: &tokio_postgres::Row) -> Result<LooseObject, Failure> {
+    Ok(LooseObject {
+        key: row::key(found)?,
+        version: row::version(found.try_get(5)?)?,
+        store: row::text(found, 6)?,
+        since: row::time(found.try_get(7)?),
+    })
+}
+
+/// A push as its row holds it.
+struct Row<'a> {
+    push: &'a Push,
+    packed: Packed,
+    writer: Option<String>,
+    /// What encrypts a secret that is in the database.
+    key_id: Option<String>,
+}
+
+impl<'a> Row<'a> {
+    fn of(push: &'a Push) -> Self {
+        let packed = match &push.stored {
+            Stored::Inline(value) => pack(value.bytes(), push.secret, None),
+            Stored::Offloaded(reference) => Packed {
+                head: match push.secret {
+                    true => String::new(),
+                    false => push.preview.strip_suffix('…').unwrap_or(&push.preview).to_owned(),
+                },
+                codec: Codec::Reference,
+                body: Bytes::from(serde_json::to_vec(reference).unwrap_or_default()),
+            },
+        };
+        // The number of an own attempt is found out where it is written.
+        let writer = match Writer::of(&push.caller, &push.key, 0) {
+            Writer::Attempt(_) => None,
+            other => Some(serde_json::to_string(&other).unwrap_or_default()),
+        };
+        Self { push, packed, writer, key_id: push.encrypted_with() }
+    }
+}
+
+impl Tables {
+    pub(super) async fn push(&self, push: &Push) -> Result<Pushed> {
+        let fenced = Fenced::caller(&push.caller);
+        let Row { packed, writer, key_id, .. } = Row::of(push);
+        let ti = &push.key.ti;
+        let [dag, run, task, map_index, attempt] = fenced.parameters();
+        let parameters: [Parameter<'_>; 21] = [
+            dag,
+            run,
+            task,
+            map_index,
+            attempt,
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*push.key.key,
+            &push.version.to_code(),
+            &writer,
+            &(push.size as i64),
+            &push.hash.0.cast_signed(),
+            &push.shape.to_code(),
+            &packed.head,
+            &(packed.codec as i16),
+            &&packed.body[..],
+            &key_id,
+            &push.caller.to_string(),
+            &push.at.as_millisecond(),
+        ];
+        let Done { result, in_doubt } = self.connections.write_told(&PUSH, &parameters).await;
+        match result {
+            // What is there may be what a try before wrote, whose answer was lost.
+            Ok(rows) if in_doubt || rows[0].get(0) => Ok(Pushed::Written),
+            Ok(_) => Ok(Pushed::Already),
+            Err(failure) => match failure.refusal() {
+                Some(Refusal::IntentGone) => Err(intent_gone(&push.key, push.version)),
+                Some(Refusal::KeyRetired) => Err(key_gone(&push.key, &key_id.unwrap_or_default())),
+                _ => Err(self.refused(failure, &push.caller).await),
+            },
+        }
+    }
+
+    pub(super) async fn finish_attempt(
+        &self,
+        attempt: &Attempt,
+        state: TaskState,
+        pushes: &[Push],
+        at: Timestamp,
+    ) -> Result<()> {
+        let rows: Vec<Row<'_>> = pushes.iter().map(Row::of).collect();
+        fn all<'a, T>(rows: &'a [Row<'_>], of: impl Fn(&'a Row<'_>) -> T) -> Vec<T> {
+            rows.iter().map(of).collect()
+        }
+        let fenced = Fenced::attempt(attempt);
+        let [dag, run, task, map_index, id] = fenced.parameters();
+        let parameters: [Parameter<'_>; 23] = [
+            dag,
+            run,
+            task,
+            map_index,
+            id,
+            &row::code(state.to_code()),
+            &has_ended(state),
+            &at.as_millisecond(),
+            &all(&rows, |row| &*row.push.key.ti.dag_id),
+            &all(&rows, |row| &*row.push.key.ti.run_id),
+            &all(&rows, |row| &*row.push.key.ti.task_id),
+            &all(&rows, |row| row.push.key.ti.map_index),
+            &all(&rows, |row| &*row.push.key.key),
+            &all(&rows, |row| row.push.version.to_code()),
+            &all(&rows, |row| row.writer.as_deref()),
+            &all(&rows, |row| row.push.size as i64),
+            &all(&rows, |row| row.push.hash.0.cast_signed()),
+            &all(&rows, |row| row.push.shape.to_code()),
+            &all(&rows, |row| &*row.packed.head),
+            &all(&rows, |row| row.packed.codec as i16),
+            &all(&rows, |row| &row.packed.body[..]),
+            &all(&rows, |row| row.key_id.as_deref()),
+            &Caller::Attempt(attempt.clone()).to_string(),
+        ];
+        let Done { result, in_doubt } = self.connections.write_told(&FINISH, &parameters).await;
+        let Err(failure) = result else { return Ok(()) };
+        let version = failure.detail().and_then(|version| version.parse().ok());
+        let push = pushes.iter().find(|push| Some(push.version.to_code()) == version);
+        Err(match (failure.refusal(), push) {
+            // What is there may be what a try before wrote, whose answer was lost.
+            (Some(Refusal::VersionTaken), _) if in_doubt => return Ok(()),
+            (Some(Refusal::VersionTaken), Some(push)) => version_taken(&push.key, push.version),
+            (Some(Refusal::IntentGone), Some(push)) => intent_gone(&push.key, push.version),
+            (Some(Refusal::KeyRetired), Some(push)) => {
+                key_gone(&push.key, &push.encrypted_with().unwrap_or_default())
+            }
+            _ => self.refused(failure, &Caller::Attempt(attempt.clone())).await,
+        })
+    }
+
+    pub(super) async fn start_attempt(
+        &self,
+        attempt: &Attempt,
+        try_number: u32,
+        mode: StartMode,
+        at: Timestamp,
+    ) -> Result<Started> {
+        let caller = Caller::Attempt(attempt.clone());
+        let fenced = Fenced::attempt(attempt);
+        let [dag, run, task, map_index, id] = fenced.parameters();
+        let by = cleared_by(&caller, &attempt.ti, Some(try_number));
+        let parameters: [Parameter<'_>; 9] = [
+            dag,
+            run,
+            task,
+            map_index,
+            id,
+            &try_number.cast_signed(),
+            &(mode == StartMode::Fresh),
+            &by,
+            &at.as_millisecond(),
+        ];
+        match self.connections.write(&START, &parameters).await {
+            Ok(rows) => Ok(Started {
+                number: row::unsigned(rows[0].get(0)),
+                cleared: rows[0].get::<_, i64>(1) as u64,
+            }),
+            Err(failure) => Err(self.refused(failure, &caller).await),
+        }
+    }
+
+    pub(super) async fn set_attempt_state(
+        &self,
+        attempt: &Attempt,
+        state: TaskState,
+        at: Timestamp,
+    ) -> Result<()> {
+        let fenced = Fenced::attempt(attempt);
+        let [dag, run, task, map_index, id] = fenced.parameters();
+        let (code, ended, at) = (row::code(state.to_code()), has_ended(state), at.as_millisecond());
+        match self.connections.write(&SET_STATE, &[dag, run, task, map_index, id, &code, &ended, &at]).await {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(self.refused(failure, &Caller::Attempt(attempt.clone())).await),
+        }
+    }
+
+    pub(super) async fn set_states(
+        &self,
+        states: &[(TaskInstanceKey, TaskState)],
+        at: Timestamp,
+    ) -> Result<(), Failure> {
+        let dags: Vec<&str> = states.iter().map(|(ti, _)| &*ti.dag_id).collect();
+        let runs: Vec<&str> = states.iter().map(|(ti, _)| &*ti.run_id).collect();
+        let tasks: Vec<&str> = states.iter().map(|(ti, _)| &*ti.task_id).collect();
+        let maps: Vec<i32> = states.iter().map(|(ti, _)| ti.map_index).collect();
+        let codes: Vec<i16> = states.iter().map(|(_, state)| row::code(state.to_code())).collect();
+        let at = at.as_millisecond();
+        self.connections.write(&SET_STATES, &[&dags, &runs, &tasks, &maps, &codes, &at]).await.map(drop)
+    }
+
+    pub(super) async fn clear(&self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64> {
+        let fenced = Fenced::caller(caller);
+        let [dag, run, task, map_index, attempt] = fenced.parameters();
+        let (ti, key) = parts(scope);
+        let by = cleared_by(caller, ti, None);
+        let parameters: [Parameter<'_>; 12] = [
+            dag,
+            run,
+            task,
+            map_index,
+            attempt,
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &key,
+            &by,
+            &at.as_millisecond(),
+        ];
+        match self.connections.write(&CLEAR, &parameters).await {
+            Ok(rows) => Ok(rows[0].get::<_, i64>(0) as u64),
+            Err(failure) => Err(self.refused(failure, caller).await),
+        }
+    }
+
+    pub(super) async fn delete(&self, scope: &Scope, at: Timestamp) -> Result<u64, Failure> {
+        let (ti, key) = parts(scope);
+        let parameters: [Parameter<'_>; 6] =
+            [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &key, &at.as_millisecond()];
+        let rows = self.connections.write(&DELETE, &parameters).await?;
+        Ok(rows[0].try_get::<_, i64>(0)? as u64)
+    }
+
+    // ---- loose objects
+
+    pub(super) async fn note_intent(&self, object: &LooseObject) -> Result<Pushed, Failure> {
+        let ti = &object.key.ti;
+        let parameters: [Parameter<'_>; 8] = [
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*object.key.key,
+            &object.version.to_code(),
+            &&*object.store,
+            &object.since.as_millisecond(),
+        ];
+        match self.connections.write(&NOTE_INTENT, &parameters).await {
+            Ok(rows) if rows[0].try_get(0)? => Ok(Pushed::Written),
+            Ok(_) => Ok(Pushed::Already),
+            Err(failure) if failure.refusal() == Some(Refusal::BeingRemoved) => {
+                Err(being_removed(&object.key, object.version).into())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    pub(super) async fn claim_loose(
+        &self,
+        intents_before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<LooseObject>, Failure> {
+        let before = intents_before.as_millisecond();
+        let rows = self.connections.write(&CLAIM_LOOSE, &[&before, &i64::from(limit)]).await?;
+        rows.iter().map(loose).collect()
+    }
+
+    pub(super) async fn intents(&self) -> Result<Vec<LooseObject>, Failure> {
+        self.rows(&INTENTS, &[], loose).await
+    }
+
+    pub(super) async fn forget_loose(&self, objects: &[LooseObject]) -> Result<(), Failure> {
+        let dags: Vec<&str> = objects.iter().map(|object| &*object.key.ti.dag_id).collect();
+        let runs: Vec<&str> = objects.iter().map(|object| &*object.key.ti.run_id).collect();
+        let tasks: Vec<&str> = objects.iter().map(|object| &*object.key.ti.task_id).collect();
+        let maps: Vec<i32> = objects.iter().map(|object| object.key.ti.map_index).collect();
+        let keys: Vec<&str> = objects.iter().map(|object| &*object.key.key).collect();
+        let versions: Vec<i64> = objects.iter().map(|object| object.version.to_code()).collect();
+        let stores: Vec<&str> = objects.iter().map(|object| &*object.store).collect();
+        let parameters: [Parameter<'_>; 7] = [&dags, &runs, &tasks, &maps, &keys, &versions, &stores];
+        self.connections.write(&FORGET_LOOSE, &parameters).await.map(drop)
+    }
+
+    pub(super) async fn set_mark(&self, name: &str, value: &str) -> Result<String, Failure> {
+        let rows = self.connections.write(&SET_MARK, &[&name, &value]).await?;
+        Ok(rows[0].try_get(0)?)
+    }
+
+    /// A failure of what a caller did as its error: a refusal by the fence tells of the attempt that is current.
+    pub(super) async fn refused(&self, failure: Failure, caller: &Caller) -> excom_core::Error {
+        let (Some(refusal), Caller::Attempt(attempt)) = (failure.refusal(), caller) else {
+            return failure.into_error(self.connections.place());
+        };
+        match refusal {
+            Refusal::Superseded => match self.task_instance(&attempt.ti).await {
+                Ok(Some(found)) => match found.attempt {
+                    Some(current) => superseded(attempt, &current),
+                    None => not_started(attempt),
+                },
+                _ => failure.into_error(self.connections.place()),
+            },
+            Refusal::NotStarted => not_started(attempt),
+            _ => failure.into_error(self.connections.place()),
+        }
+    }
+}
+
+fn has_ended(state: TaskState) -> bool {
+    state.is_finished() || state == TaskState::UpForRetry
+}
+
+/// The task instance of a scope, and the key when it is one XCom.
+fn parts(scope: &Scope) -> (&TaskInstanceKey, Option<&str>) {
+    match scope {
+        Scope::Key(key) => (&key.ti, Some(&key.key)),
+        Scope::TaskInstance(ti) => (ti, None),
+    }
+}

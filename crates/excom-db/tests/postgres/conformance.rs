@@ -1,0 +1,5 @@
+//! PostgreSQL passes the suite that every metadata database passes.
+
+use crate::support::empty;
+
+excom_core::metadata_db_conformance!(empty);
