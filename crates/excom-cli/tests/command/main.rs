@@ -16,6 +16,7 @@ mod push;
 mod python;
 mod removal;
 mod runs;
+mod server;
 mod settings;
 mod stores;
 mod task;
