@@ -19,6 +19,7 @@ mod python;
 mod removal;
 mod runs;
 mod secrets;
+mod server;
 mod settings;
 mod stores;
 mod task;

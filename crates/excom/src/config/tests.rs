@@ -57,6 +57,9 @@ fn defaults_are_those_of_the_design() {
             "[seal] keys ",
             "[seal] encrypt false",
             "[logging] retention 30d",
+            "[database] url ",
+            "[database] connections 12",
+            "[database] prepare true",
             "[database] durability normal",
             "[xcom] mode open",
             "[xcom] offload threshold",
@@ -295,6 +298,10 @@ fn passwords_in_urls_are_not_shown() {
     let settings = settings.with("xcom.also_read", &format!("s3://old/x,{url}")).unwrap();
     assert_eq!(settings.redis.url.text(), "redis://ana:***@redis.example:6379/0");
     assert_eq!(settings.redis.url.as_ref().unwrap().secret(), url);
+    let server = "postgresql://db/excom?user=ana&password=p4ss&sslmode=disable";
+    let settings = settings.with("database.url", server).unwrap();
+    let shown = "postgresql://db/excom?user=ana&password=***&sslmode=disable";
+    assert_eq!(settings.database.url.text(), shown);
     assert!(!format!("{settings:?}").contains("p4ss"), "{settings:?}");
     let error = Settings::default().with("xcom.also_read", &format!("{url},/folder")).unwrap_err();
     assert!(!format!("{error:?}").contains("p4ss"), "{error:?}");

@@ -1,0 +1,67 @@
+//! The metadata database on a PostgreSQL server, and its schema.
+
+use excom_testkit::postgres::Postgres;
+use excom_testkit::skip::skipped;
+
+use crate::{Shell, Told};
+
+#[test]
+fn several_homes_share_a_server() {
+    if let Err(why) = Postgres::available() {
+        return skipped("server::several_homes_share_a_server", &why);
+    }
+    let server = Postgres::start().unwrap();
+    let url = server.url("postgres").replacen("postgresql", "postgresql+psycopg2", 1);
+    let shell = || {
+        let key = "ab".repeat(32);
+        Shell::new()
+            .with("EXCOM__DATABASE__URL", &url)
+            .with("EXCOM__SEAL__KEYS", "env:SEAL")
+            .with("SEAL", &key)
+    };
+    let (one, other) = (shell(), shell());
+
+    // Looking makes nothing.
+    let told = one.run(&["db", "status"]);
+    assert!(told.code == 0 && told.out.contains("no schema yet"), "{told:?}");
+    assert_eq!(one.count("pull", &[]).code, 3);
+    let told = one.run(&["db", "check"]);
+    assert!(told.code == 1 && told.err.contains("  run `excom db migrate`\n"), "{told:?}");
+    assert_eq!(server.sql("postgres", "SELECT to_regnamespace('excom') IS NULL").unwrap(), "t");
+
+    let told = one.run(&["db", "migrate", "--json"]).json();
+    assert!(told["migrated"] == true && told["schema"] == told["newest"], "{told:?}");
+    assert_eq!(other.run(&["db", "check"]).code, 0);
+    assert!(other.run(&["db", "migrate"]).out.contains("up to date"));
+
+    assert_eq!(one.count("push", &["365"]), Told::nothing());
+    assert_eq!(other.count("pull", &[]), Told::out("365\n"));
+    let told = other.run(&["doctor"]);
+    assert!(
+        told.code == 0 && told.out.contains("metadata    postgresql+psycopg2://excom:***@127.0.0.1:"),
+        "{told:?}"
+    );
+    assert!(!format!("{told:?}").contains("se%20cret"), "{told:?}");
+
+    drop(server);
+    let told = other.count("pull", &[]);
+    assert!(told.code == 7 && told.err.contains("cannot be connected to"), "{told:?}");
+    assert!(!told.err.contains("se%20cret") && !told.err.contains("se cret"), "{told:?}");
+}
+
+#[test]
+fn a_database_that_is_not_known_is_told() {
+    let shell = Shell::new().with("EXCOM__DATABASE__URL", "oracle://db/excom?password=hidden");
+    let told = shell.run(&["xcom", "list"]);
+    assert!(told.code != 0 && told.err.contains("is of no database that is known"), "{told:?}");
+    assert!(told.err.contains("password=***") && !told.err.contains("hidden"), "{told:?}");
+}
+
+#[test]
+fn the_schema_of_a_file_is_told_too() {
+    let shell = Shell::new();
+    assert!(shell.run(&["db", "status"]).out.contains("no schema yet"));
+    assert!(!shell.home().exists());
+    assert!(shell.run(&["db", "migrate"]).out.contains("migrated from schema 0 to "));
+    assert_eq!(shell.run(&["db", "check"]).code, 0);
+}
