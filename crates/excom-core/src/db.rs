@@ -4,6 +4,9 @@
 //! middle. Rules that need an atomic check (the fence, the idempotency token, the intent) are part of
 //! the writing method itself. Everything else, such as access and limits, is the engine's.
 
+mod kept;
+mod retention;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +20,12 @@ use crate::dictionary::{Dictionary, Training};
 use crate::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use crate::json::Shape;
 pub use crate::run::{DagRun, DagVersion, RunFilter, RunInfo, RunState};
-use crate::seal::{Reference, SealKeys};
+use crate::seal::SealKeys;
 use crate::value::{ContentHash, Value};
 pub use crate::variable::Variable;
+pub use kept::{Kept, LooseObject, Place, Scan};
+pub use retention::{Cutoffs, Due, Expires, Removed, Rule};
+
 use crate::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
 
 /// A push, checked and stored, to be made the entry.
@@ -241,177 +247,6 @@ pub struct RefusalCount {
     pub first: Timestamp,
     /// The last time.
     pub last: Timestamp,
-}
-
-/// An object without an entry: being written, or to be purged.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct LooseObject {
-    /// Which XCom it belongs or belonged to.
-    pub key: XComKey,
-    /// Which version.
-    pub version: Version,
-    /// Which store.
-    pub store: Arc<str>,
-    /// Since when.
-    pub since: Timestamp,
-}
-
-/// The mark of a key that is to seal nothing any more. Whoever seals looks for it after noting an intent.
-pub fn retired_key(id: &str) -> String {
-    format!("{RETIRED_KEYS}{id}")
-}
-
-/// What the names of marks of retired keys begin with; their ids are behind it.
-pub const RETIRED_KEYS: &str = "retired_key/";
-
-/// The refusal of a push of a secret whose key was retired meanwhile.
-pub fn key_gone(key: &XComKey, id: &str) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        format!("the key `{id}` was retired while the secret {key} was pushed"),
-    )
-    .hint("push again")
-}
-
-/// A version whose bytes are kept, without them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// Which XCom.
-    pub key: XComKey,
-    /// Which version.
-    pub version: Version,
-    /// Whether it ended, so that it is in the history.
-    pub past: bool,
-    /// Size of the value's JSON text in bytes.
-    pub size: u64,
-    /// Checksum of the value's JSON text.
-    pub hash: ContentHash,
-    /// Whether it is a secret.
-    pub secret: bool,
-    /// Where the bytes are; none when they are in the metadata database.
-    pub reference: Option<Reference>,
-}
-
-impl Kept {
-    /// The key that seals it; none when nothing does.
-    pub fn key_id(&self) -> Option<&Arc<str>> {
-        self.reference.as_ref().map(|reference| &reference.key_id)
-    }
-}
-
-/// Where a look through all rows of a kind goes on. What it holds is the database's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Behind the entries, in the history.
-    pub past: bool,
-    /// The row.
-    pub row: i64,
-}
-
-/// Some rows of a look through all of them, in the order in which they were made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scan<T> {
-    /// The rows.
-    pub items: Vec<T>,
-    /// Where it goes on; none at the end.
-    pub next: Option<Place>,
-}
-
-/// A rule by which entries expire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
-    /// How it is set, for the answer `Expired`.
-    pub text: Arc<str>,
-    /// Which entries it catches.
-    pub expires: Expires,
-}
-
-/// Which entries a rule catches. A run counts as going on while it is [`RunState::Running`], or one of its task
-/// instances has not finished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expires {
-    /// Those pushed before, also of runs that go on: one that was killed does so for ever.
-    Pushed(Timestamp),
-    /// Those of all but the newest so many runs, by [`DagRun::order`], that have entries of the same task of the
-    /// same DAG. Runs that go on count, and keep theirs.
-    Behind(u32),
-    /// Those neither pushed since nor, as the ledger knows, read since, alone or as part of a sequence. Runs that
-    /// go on keep theirs.
-    Unread(Timestamp),
-    /// Those of runs that ended well before, and all of whose task instances succeeded, were skipped or removed:
-    /// every reader that the DAG declares has read them.
-    Done(Timestamp),
-}
-
-/// An entry that a rule catches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
-    /// Which XCom.
-    pub key: XComKey,
-    /// Which version.
-    pub version: Version,
-    /// Size of the value's JSON text in bytes.
-    pub size: u64,
-    /// The first rule that catches it: its place among those asked about.
-    pub rule: usize,
-}
-
-/// What a retention step removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Removed {
-    /// Entries that became expired.
-    pub entries: u64,
-    /// Bytes of the values that went with entries and earlier versions, as JSON text.
-    pub bytes: u64,
-    /// Earlier versions whose bytes went.
-    pub past_bytes: u64,
-    /// Earlier versions that were forgotten.
-    pub past_entries: u64,
-    /// Ledger rows, and counts of what would be refused.
-    pub reads: u64,
-    /// Old runs without any entry or history, with their task instances: finished ones, and those that only
-    /// seem to run, because no task of them started for as long.
-    pub runs: u64,
-}
-
-impl Removed {
-    /// Counts what another step removed too.
-    pub fn add(&mut self, other: Self) {
-        self.entries += other.entries;
-        self.bytes += other.bytes;
-        self.past_bytes += other.past_bytes;
-        self.past_entries += other.past_entries;
-        self.reads += other.reads;
-        self.runs += other.runs;
-    }
-
-    /// Whether a kind of row reached the limit of a step, so that there may be more.
-    pub fn reaches(&self, limit: u32) -> bool {
-        let most = [self.entries, self.past_bytes, self.past_entries, self.runs].into_iter().max();
-        most.is_some_and(|most| most >= limit.into())
-    }
-
-    /// Whether nothing was left to remove.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// The moments before which retention removes what is no entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cutoffs {
-    /// Runs that ended before and hold nothing go; none keeps them.
-    pub runs: Option<Timestamp>,
-    /// Bytes of versions that ended before go.
-    pub past_bytes: Timestamp,
-    /// Versions that ended before are forgotten.
-    pub past_entries: Timestamp,
-    /// Ledger rows, and counts of what would be refused, last used before go.
-    pub reads: Timestamp,
-    /// Now.
-    pub at: Timestamp,
-    /// The most rows of each kind that one step removes.
-    pub limit: u32,
 }
 
 /// How much there is in one place.
@@ -746,6 +581,14 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     async fn health(&self) -> Result<Health>;
 }
 
+/// The mark of a key that is to seal nothing any more. Whoever seals looks for it after noting an intent.
+pub fn retired_key(id: &str) -> String {
+    format!("{RETIRED_KEYS}{id}")
+}
+
+/// What the names of marks of retired keys begin with; their ids are behind it.
+pub const RETIRED_KEYS: &str = "retired_key/";
+
 /// The refusal of a write by an attempt that was replaced.
 pub fn superseded(attempt: &Attempt, current: &AttemptInfo) -> Error {
     Error::new(
@@ -801,4 +644,13 @@ pub fn cleared_by(caller: &Caller, ti: &TaskInstanceKey, new_try: Option<u32>) -
         (Caller::Attempt(attempt), None) if attempt.ti == *ti => "its own task".to_owned(),
         (caller, None) => caller.to_string(),
     }
+}
+
+/// The refusal of a push of a secret whose key was retired meanwhile.
+pub fn key_gone(key: &XComKey, id: &str) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("the key `{id}` was retired while the secret {key} was pushed"),
+    )
+    .hint("push again")
 }
