@@ -7,7 +7,11 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
+use excom_core::db::Push;
+use excom_core::entry::Stored;
+use excom_core::seal::Reference;
 use excom_core::value::head;
+use excom_core::value::secret::REDACTED;
 use excom_core::{Error, ErrorKind, Result};
 use zstd::dict::{DecoderDictionary, EncoderDictionary};
 use zstd::zstd_safe::{CCtx, DCtx, get_dict_id_from_frame};
@@ -54,6 +58,34 @@ pub(crate) struct Packed {
     pub(crate) codec: Codec,
     /// Empty is stored as NULL.
     pub(crate) body: Bytes,
+}
+
+impl Packed {
+    /// What a push stores, compressed with a dictionary of its DAG when there is one.
+    pub(crate) fn push(push: &Push, dictionary: Option<&EncoderDictionary<'_>>) -> Self {
+        let preview = || push.preview.strip_suffix('…').unwrap_or(&push.preview).to_owned();
+        match &push.stored {
+            Stored::Inline(value) => pack(value.bytes(), push.secret, dictionary),
+            Stored::Offloaded(reference) => {
+                Self::reference(reference, if push.secret { String::new() } else { preview() })
+            }
+        }
+    }
+
+    /// A reference behind the beginning of the value that it is to.
+    pub(crate) fn reference(reference: &Reference, head: String) -> Self {
+        let body = serde_json::to_vec(reference).unwrap_or_default().into();
+        Self { head, codec: Codec::Reference, body }
+    }
+}
+
+/// What lists show of a value of a size that begins so.
+pub(crate) fn preview(head: &str, size: u64) -> String {
+    match head {
+        "" => REDACTED.to_owned(),
+        head if (head.len() as u64) < size => format!("{head}…"),
+        head => head.to_owned(),
+    }
 }
 
 thread_local! {

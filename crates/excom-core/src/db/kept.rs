@@ -46,6 +46,12 @@ impl Kept {
     pub fn key_id(&self) -> Option<&Arc<str>> {
         self.reference.as_ref().map(|reference| &reference.key_id)
     }
+
+    /// The store that it is in, and the MAC of its seal there; none when it is in the metadata database.
+    pub fn place(&self) -> (Option<&str>, Option<&str>) {
+        let reference = self.reference.as_ref();
+        (reference.map(|reference| &*reference.store), reference.map(|reference| &*reference.mac))
+    }
 }
 
 /// Where a look through all rows of a kind goes on. What it holds is the database's own.

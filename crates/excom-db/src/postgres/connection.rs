@@ -63,6 +63,14 @@ pub(super) struct Statement<'a> {
     pub(super) types: &'a [Type],
 }
 
+/// The types of a statement's parameters: `types![TEXT, INT8]`.
+macro_rules! types {
+    ($($name:ident),+ $(,)?) => {
+        &[$(tokio_postgres::types::Type::$name),+]
+    };
+}
+pub(super) use types;
+
 /// A parameter of a statement.
 pub(super) type Parameter<'a> = &'a (dyn ToSql + Sync);
 

@@ -3,10 +3,9 @@
 
 use excom_core::db::{Due, Expires, Place, Removed, Rule, Scan};
 use jiff::Timestamp;
-use tokio_postgres::types::Type;
 
 use super::Tables;
-use super::connection::{Parameter, Statement};
+use super::connection::{Parameter, Statement, types};
 use super::failure::Failure;
 use super::row;
 
@@ -32,23 +31,15 @@ const DUE: Statement<'_> = Statement {
                LEFT JOIN excom.dag_run r ON r.id = e.run LEFT JOIN excom.name d ON d.id = r.dag
                LEFT JOIN excom.name t ON t.id = e.task LEFT JOIN excom.name k ON k.id = e.key
           ORDER BY e.place",
-    types: &[Type::INT2_ARRAY, Type::INT8_ARRAY, Type::INT8, Type::INT8],
+    types: types![INT2_ARRAY, INT8_ARRAY, INT8, INT8],
 };
 
 /// Entries by their keys, and what rules ask about them.
 const EXPIRE: Statement<'_> = Statement {
     sql: "SELECT entries, bytes FROM excom.expire($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-    types: &[
-        Type::INT2_ARRAY,
-        Type::INT8_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::INT4_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::INT8_ARRAY,
-        Type::INT8,
+    types: types![
+        INT2_ARRAY, INT8_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY,
+        INT8_ARRAY, INT8,
     ],
 };
 

@@ -9,10 +9,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::Tables;
-use super::connection::{Parameter, Statement};
+use super::connection::{Parameter, Statement, types};
 use super::failure::Failure;
 use super::row;
-use crate::packing::{Codec, Packed, pack};
+use crate::packing::{Packed, pack};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -27,7 +27,7 @@ const KNOWING: Statement<'_> = Statement {
                WHERE version = $1 AND store = $2) o
           JOIN excom.dag_run r ON r.id = o.run JOIN excom.name d ON d.id = r.dag
           JOIN excom.name t ON t.id = o.task JOIN excom.name k ON k.id = o.key",
-    types: &[Type::INT8, Type::TEXT],
+    types: types![INT8, TEXT],
 };
 
 /// Some rows in the order in which they were made.
@@ -54,53 +54,20 @@ const KEPT_HISTORY: Statement<'_> = Statement { sql: kept!("excom.history"), typ
 /// One version by its key.
 const NOTE_MOVE: Statement<'_> = Statement {
     sql: "SELECT excom.note_move($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-    types: &[
-        Type::BOOL,
-        Type::TEXT,
-        Type::TEXT,
-        Type::TEXT,
-        Type::INT4,
-        Type::TEXT,
-        Type::INT8,
-        Type::TEXT,
-        Type::TEXT,
-        Type::TEXT,
-        Type::INT8,
-    ],
+    types: types![BOOL, TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, TEXT, TEXT, INT8],
 };
 
 /// One version by its key.
 const MOVE_STORED: Statement<'_> = Statement {
     sql: "SELECT excom.move_stored($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-    types: &[
-        Type::BOOL,
-        Type::TEXT,
-        Type::TEXT,
-        Type::TEXT,
-        Type::INT4,
-        Type::TEXT,
-        Type::INT8,
-        Type::TEXT,
-        Type::TEXT,
-        Type::TEXT,
-        Type::TEXT,
-        Type::INT2,
-        Type::BYTEA,
-        Type::INT8,
-    ],
+    types: types![BOOL, TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, TEXT, TEXT, TEXT, INT2, BYTEA, INT8],
 };
 
 /// One version by its key.
 const CLAIM_ORPHAN: Statement<'_> = Statement {
     sql: "SELECT excom.claim_orphan($1, $2, $3, $4, $5, $6, $7, $8)",
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8, Type::TEXT, Type::INT8],
+    types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8],
 };
-
-/// Store and MAC of what was found; none when it was in the database.
-fn place(found: &Kept) -> (Option<&str>, Option<&str>) {
-    let reference = found.reference.as_ref();
-    (reference.map(|reference| &*reference.store), reference.map(|reference| &*reference.mac))
-}
 
 impl Tables {
     pub(super) async fn knows_object(
@@ -138,7 +105,7 @@ impl Tables {
     }
 
     pub(super) async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
-        let (from, mac) = place(found);
+        let (from, mac) = found.place();
         if from == Some(store) {
             return Ok(false);
         }
@@ -162,17 +129,15 @@ impl Tables {
 
     /// Not tried again when its outcome is not known, because then it would seem to have given way.
     pub(super) async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool> {
-        let (store, head, codec, body) = match to {
-            Stored::Inline(value) => {
-                let Packed { head, codec, body } = pack(value.bytes(), found.secret, None);
-                (None, Some(head), codec, body)
-            }
+        let (store, packed) = match to {
+            Stored::Inline(value) => (None, pack(value.bytes(), found.secret, None)),
             Stored::Offloaded(reference) => {
-                let body = serde_json::to_vec(reference).unwrap_or_default().into();
-                (Some(&*reference.store), None, Codec::Reference, body)
+                (Some(&*reference.store), Packed::reference(reference, String::new()))
             }
         };
-        let (from, mac) = place(found);
+        // The beginning of an offloaded value stays.
+        let head = store.is_none().then_some(&packed.head);
+        let (from, mac) = found.place();
         let ti = &found.key.ti;
         let parameters: [Parameter<'_>; 14] = [
             &found.past,
@@ -186,8 +151,8 @@ impl Tables {
             &mac,
             &store,
             &head,
-            &(codec as i16),
-            &&body[..],
+            &(packed.codec as i16),
+            &&packed.body[..],
             &at.as_millisecond(),
         ];
         let rows = self.connections.write_once(&MOVE_STORED, &parameters).await?;

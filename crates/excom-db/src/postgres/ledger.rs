@@ -5,11 +5,10 @@ use excom_core::db::{LedgerRow, ReadTarget, Reads};
 use excom_core::entry::EntryInfo;
 use excom_core::{TaskInstanceKey, UNMAPPED, XComKey};
 use tokio_postgres::Row;
-use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::Tables;
-use super::connection::{Parameter, Statement};
+use super::connection::{Parameter, Statement, types};
 use super::failure::Failure;
 use super::read::{info, name, run};
 use super::row;
@@ -64,10 +63,9 @@ const NOTE_READS: Statement<'_> = Statement {
           ON CONFLICT (run, task, key, map_index, version, reader_run, reader_task, reader_map, reader_number, reader)
           DO UPDATE SET count = l.count + excluded.count, first = least(l.first, excluded.first),
               last = greatest(l.last, excluded.last)",
-    types: &[
-        Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::INT4_ARRAY, Type::INT8_ARRAY,
-        Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::INT4_ARRAY, Type::UUID_ARRAY, Type::TEXT_ARRAY,
-        Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY,
+    types: types![
+        TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, INT8_ARRAY, TEXT_ARRAY, TEXT_ARRAY,
+        TEXT_ARRAY, INT4_ARRAY, UUID_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY,
     ],
 };
 
@@ -80,7 +78,7 @@ const READERS: Statement<'_> = Statement {
          WHERE l.run = ", run!("$1", "$2"), " AND l.task = ", name!("$3"), " AND l.map_index IN ($4, $5)
          AND l.key = ", name!("$6"), " ORDER BY l.first, l.reader_task, l.reader"
     ),
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::INT4, Type::TEXT],
+    types: types![TEXT, TEXT, TEXT, INT4, INT4, TEXT],
 };
 
 /// Reads by a task instance: those in its own run by the run, others by the index of those elsewhere.
@@ -108,7 +106,7 @@ const READS_OF: Statement<'_> = Statement {
          JOIN excom.name t ON t.id = l.task JOIN excom.name k ON k.id = l.key
          ORDER BY l.first, d.text, r.run_id, t.text, k.text, l.map_index, l.version"
     ),
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4],
+    types: types![TEXT, TEXT, TEXT, INT4],
 };
 
 /// What an attempt pushed: entries and history of its task.
@@ -122,7 +120,7 @@ const PUSHED_BY: Statement<'_> = Statement {
              WHERE run = ", run!("$1", "$2"), " AND task = ", name!("$3"), " AND map_index = $4) e
          JOIN excom.name k ON k.id = e.key WHERE e.number = $5 AND e.writer = '' ORDER BY e.version, k.text"
     ),
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::INT4],
+    types: types![TEXT, TEXT, TEXT, INT4, INT4],
 };
 
 impl Tables {

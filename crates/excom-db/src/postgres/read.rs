@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::Tables;
-use super::connection::{Parameter, Statement};
+use super::connection::{Parameter, Statement, types};
 use super::failure::Failure;
 use super::row;
 
@@ -100,7 +100,7 @@ const ENTRIES: Statement<'_> = Statement {
               JOIN excom.name t ON t.text = a.task JOIN excom.name k ON k.text = a.key
               JOIN excom.entry e ON e.run = r.id AND e.task = t.id AND e.key = k.id AND e.map_index = a.map_index"
     ),
-    types: &[Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::INT4_ARRAY, Type::TEXT_ARRAY],
+    types: types![TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY],
 };
 
 /// All that tasks produced: one more than the highest map index (0 when a task is not mapped), from its task instances
@@ -129,7 +129,7 @@ const PRODUCED: Statement<'_> = Statement {
                       WHERE i.run = e.run AND i.task = e.task AND i.map_index = e.map_index AND i.state = 10))
          ORDER BY a.place, e.map_index"
     ),
-    types: &[Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY],
+    types: types![TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY],
 };
 
 const SEQUENCE: [Type; 4] = [Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT];
@@ -150,7 +150,7 @@ const PAGE: Statement<'_> = Statement {
         sequence!(),
         "AND e.map_index > $5 ORDER BY e.map_index LIMIT $6"
     ),
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::INT8],
+    types: types![TEXT, TEXT, TEXT, TEXT, INT4, INT8],
 };
 
 /// Some rows of the same range.
@@ -162,7 +162,7 @@ const SLICE: Statement<'_> = Statement {
         sequence!(),
         "AND e.map_index = ANY ($5) ORDER BY e.map_index"
     ),
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4_ARRAY],
+    types: types![TEXT, TEXT, TEXT, TEXT, INT4_ARRAY],
 };
 
 /// Runs of a DAG by their date, newest first, until one has the XCom.
@@ -180,7 +180,7 @@ const PRIOR_RUN: Statement<'_> = Statement {
         " AND ($5::int4 IS NULL OR e.map_index = $5))
          ORDER BY coalesce(r.logical_date, r.run_after) DESC, r.id = own.id DESC, r.run_id DESC LIMIT 1"
     ),
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4],
+    types: types![TEXT, TEXT, TEXT, TEXT, INT4],
 };
 
 /// The versions of an XCom that ended, by its key.
@@ -197,7 +197,7 @@ const HISTORY: Statement<'_> = Statement {
         name!("$5"),
         " ORDER BY e.id DESC LIMIT $6"
     ),
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8],
+    types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8],
 };
 
 /// One of them.
@@ -214,7 +214,7 @@ const PAST: Statement<'_> = Statement {
         name!("$5"),
         " AND e.version = $6 AND e.codec >= 0"
     ),
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8],
+    types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8],
 };
 
 /// What [`row::attempt`] reads of a task instance or an attempt.
@@ -275,7 +275,7 @@ const KNOWN: Statement<'_> = Statement {
         run!("$1", "$2"),
         " IS NOT NULL"
     ),
-    types: &[Type::TEXT, Type::TEXT],
+    types: types![TEXT, TEXT],
 };
 
 /// DAGs that hold entries: each of them until a run of it does.
@@ -283,7 +283,7 @@ const DAGS: Statement<'_> = Statement {
     sql: "SELECT d.text FROM excom.name d
           WHERE EXISTS (SELECT FROM excom.dag_run r WHERE r.dag = d.id
                         AND EXISTS (SELECT FROM excom.entry e WHERE e.run = r.id)) LIMIT $1",
-    types: &[Type::INT8],
+    types: types![INT8],
 };
 
 /// Runs of a DAG that hold entries, by their dates.
@@ -295,7 +295,7 @@ const RUNS: Statement<'_> = Statement {
          AND EXISTS (SELECT FROM excom.entry e WHERE e.run = r.id)
          ORDER BY coalesce(logical_date, run_after) DESC LIMIT $2"
     ),
-    types: &[Type::TEXT, Type::INT8],
+    types: types![TEXT, INT8],
 };
 
 /// Tasks of a run with their keys, by the run.
@@ -307,7 +307,7 @@ const PAIRS: Statement<'_> = Statement {
         " LIMIT $3) e
          JOIN excom.name t ON t.id = e.task JOIN excom.name k ON k.id = e.key ORDER BY 1, 2"
     ),
-    types: &[Type::TEXT, Type::TEXT, Type::INT8],
+    types: types![TEXT, TEXT, INT8],
 };
 
 /// Keys of a task instance, by its task.
@@ -320,7 +320,7 @@ const KEYS: Statement<'_> = Statement {
         name!("$3"),
         " AND e.map_index = $4 ORDER BY 1 LIMIT $5"
     ),
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::INT8],
+    types: types![TEXT, TEXT, TEXT, INT4, INT8],
 };
 
 /// Map indexes that have a key, by the key.
@@ -335,17 +335,17 @@ const NEAR_INDEXES: Statement<'_> = Statement {
         name!("$5"),
         " ORDER BY map_index LIMIT $6"
     ),
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8],
+    types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8],
 };
 
 /// A mark by its name.
 const MARK: Statement<'_> =
-    Statement { sql: "SELECT value FROM excom.mark WHERE name = $1", types: &[Type::TEXT] };
+    Statement { sql: "SELECT value FROM excom.mark WHERE name = $1", types: types![TEXT] };
 
 /// There are few marks.
 const MARKS: Statement<'_> = Statement {
     sql: "SELECT name, value FROM excom.mark WHERE starts_with(name, $1) ORDER BY name",
-    types: &[Type::TEXT],
+    types: types![TEXT],
 };
 
 /// Every entry is looked at; only a person asks for this.

@@ -1,10 +1,9 @@
 //! Counts of what would be refused.
 
 use excom_core::db::RefusalCount;
-use tokio_postgres::types::Type;
 
 use super::Tables;
-use super::connection::{Parameter, Statement};
+use super::connection::{Parameter, Statement, types};
 use super::failure::Failure;
 use super::row;
 
@@ -16,22 +15,14 @@ const NOTE: Statement<'_> = Statement {
           GROUP BY rule, dag, task, target ORDER BY rule, dag, task, target
           ON CONFLICT (rule, dag, task, target) DO UPDATE SET count = r.count + excluded.count,
               first = least(r.first, excluded.first), last = greatest(r.last, excluded.last)",
-    types: &[
-        Type::TEXT_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::INT8_ARRAY,
-        Type::INT8_ARRAY,
-        Type::INT8_ARRAY,
-    ],
+    types: types![TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY],
 };
 
 /// There are few: one for each rule and pair of tasks.
 const NEWEST: Statement<'_> = Statement {
     sql: "SELECT rule, dag, task, target, count, first, last FROM excom.refusal
           ORDER BY last DESC, rule, dag, task, target LIMIT $1",
-    types: &[Type::INT8],
+    types: types![INT8],
 };
 
 impl Tables {

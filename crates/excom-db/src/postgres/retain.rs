@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use excom_core::db::{Cutoffs, Removed};
 use jiff::Timestamp;
-use tokio_postgres::types::Type;
 
 use super::Tables;
-use super::connection::Statement;
+use super::connection::{Statement, types};
 use super::failure::Failure;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -34,7 +33,7 @@ const STRIP: Statement<'_> = Statement {
                   SET store = excluded.store, since = excluded.since, purge = true),
           stripped AS (UPDATE excom.history h SET codec = -1, body = '' FROM old WHERE h.ctid = old.place)
           SELECT count(*), coalesce(sum(size), 0)::int8 FROM old",
-    types: &[Type::INT8, Type::INT8, Type::INT8],
+    types: types![INT8, INT8, INT8],
 };
 
 /// Versions without bytes that ended long ago are forgotten, the oldest first.
@@ -42,7 +41,7 @@ const FORGET: Statement<'_> = Statement {
     sql: "DELETE FROM excom.history WHERE ctid = ANY (ARRAY(
               SELECT ctid FROM excom.history WHERE ended_at < $1 AND codec < 0 ORDER BY ended_at LIMIT $2))
           RETURNING 1",
-    types: &[Type::INT8, Type::INT8],
+    types: types![INT8, INT8],
 };
 
 /// The ledger has no index on time, so this reads all of it: once an hour, whichever process comes.
@@ -50,18 +49,18 @@ const SWEEP: Statement<'_> = Statement {
     sql: "WITH counts AS (DELETE FROM excom.refusal WHERE last < $1 RETURNING 1),
           reads AS (DELETE FROM excom.ledger WHERE last < $1 RETURNING 1)
           SELECT (SELECT count(*) FROM counts) + (SELECT count(*) FROM reads)",
-    types: &[Type::INT8],
+    types: types![INT8],
 };
 
 /// Old runs that hold nothing: runs are looked at, then what each may hold, by its run.
 const DROP_RUNS: Statement<'_> =
-    Statement { sql: "SELECT excom.drop_runs($1, $2)", types: &[Type::INT8, Type::INT8] };
+    Statement { sql: "SELECT excom.drop_runs($1, $2)", types: types![INT8, INT8] };
 
 /// One mark by its name.
 const TAKE_TURN: Statement<'_> = Statement {
     sql: "INSERT INTO excom.mark AS m (name, value) VALUES ($1, $2::int8::text)
           ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE m.value::int8 <= $2 - $3 RETURNING true",
-    types: &[Type::TEXT, Type::INT8, Type::INT8],
+    types: types![TEXT, INT8, INT8],
 };
 
 impl Tables {

@@ -7,13 +7,12 @@ use excom_core::attempt::{AttemptId, AttemptInfo, TaskState};
 use excom_core::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use excom_core::seal::Reference;
 use excom_core::value::ContentHash;
-use excom_core::value::secret::REDACTED;
 use excom_core::{Shape, Value, XComKey};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::failure::{Failure, damaged};
-use crate::packing::{Codec, unpack};
+use crate::packing::{Codec, preview, unpack};
 
 /// An entry from version, number, writer, size, hash, shape, head, codec, body at an offset.
 pub(super) fn entry(row: &Row, at: usize) -> Result<Entry, Failure> {
@@ -49,12 +48,6 @@ pub(super) fn entry(row: &Row, at: usize) -> Result<Entry, Failure> {
 pub(super) fn info(row: &Row, at: usize, key: XComKey, offloaded: bool) -> Result<EntryInfo, Failure> {
     let size = row.try_get::<_, i64>(at + 3)? as u64;
     let head: &str = row.try_get(at + 6)?;
-    let secret = head.is_empty();
-    let preview = match (secret, (head.len() as u64) < size) {
-        (true, _) => REDACTED.to_owned(),
-        (_, true) => format!("{head}…"),
-        _ => head.to_owned(),
-    };
     Ok(EntryInfo {
         key,
         version: version(row.try_get(at)?)?,
@@ -62,8 +55,8 @@ pub(super) fn info(row: &Row, at: usize, key: XComKey, offloaded: bool) -> Resul
         size,
         hash: hash(row.try_get(at + 4)?),
         shape: shape(row.try_get(at + 5)?)?,
-        secret,
-        preview,
+        secret: head.is_empty(),
+        preview: preview(head, size),
         offloaded,
     })
 }

@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::Tables;
-use super::connection::{Parameter, Statement};
+use super::connection::{Parameter, Statement, types};
 use super::failure::{Failure, damaged};
 use super::read::{attempt, name, run};
 use super::row;
@@ -38,13 +38,13 @@ const REGISTER_RUN: Statement<'_> =
 /// The same, and its state.
 const START_RUN: Statement<'_> = Statement {
     sql: "SELECT excom.set_run_state(r, 0::int2, false, $7) FROM excom.register_run($1, $2, $3, $4, $5, $6) r",
-    types: &[Type::TEXT, Type::TEXT, Type::INT8, Type::INT8, Type::TEXT, Type::TEXT, Type::INT8],
+    types: types![TEXT, TEXT, INT8, INT8, TEXT, TEXT, INT8],
 };
 
 /// One run by its key.
 const SET_RUN_STATE: Statement<'_> = Statement {
     sql: "SELECT excom.set_run_state(r, $3, $4, $5) FROM excom.run_of($1, $2, $5) r",
-    types: &[Type::TEXT, Type::TEXT, Type::INT2, Type::BOOL, Type::INT8],
+    types: types![TEXT, TEXT, INT2, BOOL, INT8],
 };
 
 /// One DAG version by its key.
@@ -53,7 +53,7 @@ const NOTE_DAG_VERSION: Statement<'_> = Statement {
           SELECT excom.number_of($1), $2, $3, $4 WHERE NOT EXISTS (
               SELECT FROM excom.dag_version v JOIN excom.name d ON d.id = v.dag WHERE d.text = $1 AND v.version = $2)
           ON CONFLICT DO NOTHING",
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT8],
+    types: types![TEXT, TEXT, TEXT, INT8],
 };
 
 /// One run by its key.
@@ -64,7 +64,7 @@ const RUN_INFO: Statement<'_> = Statement {
         " FROM excom.dag_run r JOIN excom.name d ON d.id = r.dag
          WHERE d.text = $1 AND r.run_id = $2"
     ),
-    types: &[Type::TEXT, Type::TEXT],
+    types: types![TEXT, TEXT],
 };
 
 /// Runs of a DAG backwards in the order of their index.
@@ -83,7 +83,7 @@ const RUNS_OF: Statement<'_> = Statement {
         date!(),
         " DESC, r.run_id DESC LIMIT $6"
     ),
-    types: &[Type::TEXT, Type::INT2, Type::INT8, Type::TEXT, Type::TEXT, Type::INT8],
+    types: types![TEXT, INT2, INT8, TEXT, TEXT, INT8],
 };
 
 /// Runs of all DAGs, which a person looks at: every run is.
@@ -100,7 +100,7 @@ const RUNS: Statement<'_> = Statement {
         date!(),
         " DESC, d.text DESC, r.run_id DESC LIMIT $6"
     ),
-    types: &[Type::TEXT, Type::INT2, Type::INT8, Type::TEXT, Type::TEXT, Type::INT8],
+    types: types![TEXT, INT2, INT8, TEXT, TEXT, INT8],
 };
 
 /// Task instances of a run in the order of their key.
@@ -116,7 +116,7 @@ const TASK_INSTANCES: Statement<'_> = Statement {
         ", $4))
          ORDER BY i.task, i.map_index LIMIT $5"
     ),
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::INT8],
+    types: types![TEXT, TEXT, TEXT, INT4, INT8],
 };
 
 /// Versions of a DAG, of which there are few.
@@ -126,7 +126,7 @@ const DAG_VERSIONS: Statement<'_> = Statement {
         name!("$1"),
         " ORDER BY id DESC LIMIT $2"
     ),
-    types: &[Type::TEXT, Type::INT8],
+    types: types![TEXT, INT8],
 };
 
 /// One by its key.
@@ -136,7 +136,7 @@ const DAG_VERSION: Statement<'_> = Statement {
         name!("$1"),
         " AND version = $2"
     ),
-    types: &[Type::TEXT, Type::TEXT],
+    types: types![TEXT, TEXT],
 };
 
 impl Tables {

@@ -7,10 +7,9 @@ use excom_core::db::{Rendered, Variable};
 use excom_core::{Result, TaskInstanceKey, Value};
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
-use tokio_postgres::types::Type;
 
 use super::Tables;
-use super::connection::{Parameter, Statement};
+use super::connection::{Parameter, Statement, types};
 use super::failure::{Failure, damaged};
 use super::read::{name, run};
 use super::row;
@@ -22,23 +21,13 @@ const SET: Statement<'_> = Statement {
           SELECT $6, $7, $8, $9 FROM excom.fence($1, $2, $3, $4, $5)
           ON CONFLICT (key) DO UPDATE SET text = excluded.text, updated = excluded.updated,
               description = coalesce(excluded.description, v.description)",
-    types: &[
-        Type::TEXT,
-        Type::TEXT,
-        Type::TEXT,
-        Type::INT4,
-        Type::UUID,
-        Type::TEXT,
-        Type::BYTEA,
-        Type::BYTEA,
-        Type::INT8,
-    ],
+    types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, BYTEA, BYTEA, INT8],
 };
 
 /// One variable by its key.
 const DELETE: Statement<'_> = Statement {
     sql: "DELETE FROM excom.variable USING excom.fence($1, $2, $3, $4, $5) WHERE key = $6 RETURNING true",
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::UUID, Type::TEXT],
+    types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT],
 };
 
 /// One row by its key, which the fence has found.
@@ -53,20 +42,20 @@ const NOTE_RENDERED: Statement<'_> = Statement {
          FROM excom.fence($1, $2, $3, $4, $5) AS number
          ON CONFLICT (run, task, map_index) DO UPDATE SET number = excluded.number, fields = excluded.fields"
     ),
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::UUID, Type::TEXT],
+    types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT],
 };
 
 /// One variable by its key.
 const ONE: Statement<'_> = Statement {
     sql: "SELECT key, text, description, updated FROM excom.variable WHERE key = $1",
-    types: &[Type::TEXT],
+    types: types![TEXT],
 };
 
 /// Keys with a prefix lie together in the index, beginning at the prefix itself.
 const MANY: Statement<'_> = Statement {
     sql: "SELECT key, text, description, updated FROM excom.variable
           WHERE key >= $1 AND key > $2 AND starts_with(key, $1) ORDER BY key LIMIT $3",
-    types: &[Type::TEXT, Type::TEXT, Type::INT8],
+    types: types![TEXT, TEXT, INT8],
 };
 
 /// One row by its key.
@@ -79,7 +68,7 @@ const RENDERED: Statement<'_> = Statement {
         name!("$3"),
         " AND map_index = $4"
     ),
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4],
+    types: types![TEXT, TEXT, TEXT, INT4],
 };
 
 impl Tables {

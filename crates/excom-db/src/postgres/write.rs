@@ -1,50 +1,29 @@
 //! The statements that write entries and attempts. What they check and do is in `migrations/`.
 
-use bytes::Bytes;
 use excom_core::attempt::{Attempt, Caller, TaskState};
 use excom_core::db::{
     LooseObject, Push, Pushed, Scope, StartMode, Started, being_removed, cleared_by, intent_gone, key_gone,
     not_started, superseded, version_taken,
 };
-use excom_core::entry::{Stored, Writer};
+use excom_core::entry::Writer;
 use excom_core::{Result, TaskInstanceKey};
 use jiff::Timestamp;
-use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::Tables;
-use super::connection::{Done, Parameter, Statement};
+use super::connection::{Done, Parameter, Statement, types};
 use super::failure::{Failure, Refusal};
 use super::row;
-use crate::packing::{Codec, Packed, pack};
+use crate::packing::Packed;
 
 /// A push: the fence, and then all of `excom.put`, which looks at the entry and its history by their keys.
 const PUSH: Statement<'_> = Statement {
     sql:
         "SELECT excom.put(excom.fence($1, $2, $3, $4, $5), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
                            $17, $18, $19, $20, $21)",
-    types: &[
-        Type::TEXT,
-        Type::TEXT,
-        Type::TEXT,
-        Type::INT4,
-        Type::UUID,
-        Type::TEXT,
-        Type::TEXT,
-        Type::TEXT,
-        Type::INT4,
-        Type::TEXT,
-        Type::INT8,
-        Type::TEXT,
-        Type::INT8,
-        Type::INT8,
-        Type::INT8,
-        Type::TEXT,
-        Type::INT2,
-        Type::BYTEA,
-        Type::TEXT,
-        Type::TEXT,
-        Type::INT8,
+    types: types![
+        TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8, INT8, INT8, TEXT, INT2,
+        BYTEA, TEXT, TEXT, INT8,
     ],
 };
 
@@ -53,53 +32,43 @@ const FINISH: Statement<'_> = Statement {
     sql:
         "SELECT excom.finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
                               $19, $20, $21, $22, $23)",
-    types: &[
-        Type::TEXT,
-        Type::TEXT,
-        Type::TEXT,
-        Type::INT4,
-        Type::UUID,
-        Type::INT2,
-        Type::BOOL,
-        Type::INT8,
-        Type::TEXT_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::INT4_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::INT8_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::INT8_ARRAY,
-        Type::INT8_ARRAY,
-        Type::INT8_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::INT2_ARRAY,
-        Type::BYTEA_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::TEXT,
+    types: types![
+        TEXT,
+        TEXT,
+        TEXT,
+        INT4,
+        UUID,
+        INT2,
+        BOOL,
+        INT8,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        INT4_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        INT2_ARRAY,
+        BYTEA_ARRAY,
+        TEXT_ARRAY,
+        TEXT,
     ],
 };
 
 /// The start of an attempt: the task instance's row, and a look for each key that its task has.
 const START: Statement<'_> = Statement {
     sql: "SELECT the_number, cleared FROM excom.start_attempt($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-    types: &[
-        Type::TEXT,
-        Type::TEXT,
-        Type::TEXT,
-        Type::INT4,
-        Type::UUID,
-        Type::INT4,
-        Type::BOOL,
-        Type::TEXT,
-        Type::INT8,
-    ],
+    types: types![TEXT, TEXT, TEXT, INT4, UUID, INT4, BOOL, TEXT, INT8],
 };
 
 /// The state of the current attempt: one row by its key.
 const SET_STATE: Statement<'_> = Statement {
     sql: "SELECT excom.set_state($1, $2, $3, $4, $6, $7, $8) FROM excom.fence($1, $2, $3, $4, $5)",
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::UUID, Type::INT2, Type::BOOL, Type::INT8],
+    types: types![TEXT, TEXT, TEXT, INT4, UUID, INT2, BOOL, INT8],
 };
 
 /// States of many task instances; the last of one counts. Rows are locked in one order by all.
@@ -117,40 +86,25 @@ const SET_STATES: Statement<'_> = Statement {
           FROM asked a JOIN run USING (dag, run_id) JOIN task ON task.text = a.task
           ORDER BY run.id, task.id, a.map_index, a.place DESC
           ON CONFLICT (run, task, map_index) DO UPDATE SET state = excluded.state",
-    types: &[
-        Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::INT4_ARRAY, Type::INT2_ARRAY, Type::INT8,
-    ],
+    types: types![TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, INT2_ARRAY, INT8],
 };
 
 /// A clear: the entry by its key, or a look for each key that the task has.
 const CLEAR: Statement<'_> = Statement {
     sql: "SELECT excom.clear($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-    types: &[
-        Type::TEXT,
-        Type::TEXT,
-        Type::TEXT,
-        Type::INT4,
-        Type::UUID,
-        Type::TEXT,
-        Type::TEXT,
-        Type::TEXT,
-        Type::INT4,
-        Type::TEXT,
-        Type::TEXT,
-        Type::INT8,
-    ],
+    types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, INT4, TEXT, TEXT, INT8],
 };
 
 /// A delete: all rows of a task in a run are looked at by their indexes.
 const DELETE: Statement<'_> = Statement {
     sql: "SELECT excom.delete($1, $2, $3, $4, $5, $6)",
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8],
+    types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8],
 };
 
 /// An intent: entry, history and loose object by their keys.
 const NOTE_INTENT: Statement<'_> = Statement {
     sql: "SELECT excom.note_intent($1, $2, $3, $4, $5, $6, $7, $8)",
-    types: &[Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4, Type::TEXT, Type::INT8, Type::TEXT, Type::INT8],
+    types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8],
 };
 
 /// Loose objects are few, so all are looked at. One whose push is just being written is left to it.
@@ -165,7 +119,7 @@ const CLAIM_LOOSE: Statement<'_> = Statement {
           SELECT d.text, r.run_id, t.text, l.map_index, k.text, l.version, l.store, l.since
           FROM claimed l JOIN excom.dag_run r ON r.id = l.run JOIN excom.name d ON d.id = r.dag
                JOIN excom.name t ON t.id = l.task JOIN excom.name k ON k.id = l.key",
-    types: &[Type::INT8, Type::INT8],
+    types: types![INT8, INT8],
 };
 
 /// Loose objects by their keys.
@@ -176,10 +130,7 @@ const FORGET_LOOSE: Statement<'_> = Statement {
                JOIN excom.name t ON t.text = a.task JOIN excom.name k ON k.text = a.key
           WHERE l.version = a.version AND l.run = r.id AND l.task = t.id AND l.key = k.id
           AND l.map_index = a.map_index AND l.store = a.store AND l.purge",
-    types: &[
-        Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::INT4_ARRAY, Type::TEXT_ARRAY,
-        Type::INT8_ARRAY, Type::TEXT_ARRAY,
-    ],
+    types: types![TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8_ARRAY, TEXT_ARRAY],
 };
 
 /// Objects that are about to be written: loose ones are few, so all are looked at.
@@ -196,7 +147,7 @@ const SET_MARK: Statement<'_> = Statement {
     sql: "INSERT INTO excom.mark AS m (name, value)
           SELECT $1, $2 FROM (SELECT pg_advisory_xact_lock(excom.marks_lock())) alone
           ON CONFLICT (name) DO UPDATE SET value = m.value RETURNING value",
-    types: &[Type::TEXT, Type::TEXT],
+    types: types![TEXT, TEXT],
 };
 
 /// An attempt as the parameters of the fence: none for callers that are not fenced.
@@ -252,23 +203,12 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn of(push: &'a Push) -> Self {
-        let packed = match &push.stored {
-            Stored::Inline(value) => pack(value.bytes(), push.secret, None),
-            Stored::Offloaded(reference) => Packed {
-                head: match push.secret {
-                    true => String::new(),
-                    false => push.preview.strip_suffix('…').unwrap_or(&push.preview).to_owned(),
-                },
-                codec: Codec::Reference,
-                body: Bytes::from(serde_json::to_vec(reference).unwrap_or_default()),
-            },
-        };
         // The number of an own attempt is found out where it is written.
         let writer = match Writer::of(&push.caller, &push.key, 0) {
             Writer::Attempt(_) => None,
             other => Some(serde_json::to_string(&other).unwrap_or_default()),
         };
-        Self { push, packed, writer, key_id: push.encrypted_with() }
+        Self { push, packed: Packed::push(push, None), writer, key_id: push.encrypted_with() }
     }
 }
 

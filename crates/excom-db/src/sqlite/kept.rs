@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use excom_core::db::{Kept, LooseObject, Place, Scan, retired_key};
 use excom_core::entry::{Stored, Version};
 use excom_core::store::Side;
@@ -17,7 +16,7 @@ use super::read::View;
 use super::row;
 use super::write::{LOOSE, Xcom, key, loose};
 use super::writer::Transaction;
-use crate::packing::{Codec, Packed, pack};
+use crate::packing::{Packed, pack};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -96,12 +95,6 @@ const AS_FOUND: &str = "WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index 
     AND codec IS NOT NULL AND iif(codec = 2, body ->> 'store', NULL) IS ?6
     AND iif(codec = 2, body ->> 'mac', NULL) IS ?7";
 
-/// Store and MAC of what was found; none when it was in the database.
-fn place(found: &Kept) -> (Option<&str>, Option<&str>) {
-    let reference = found.reference.as_ref();
-    (reference.map(|reference| &*reference.store), reference.map(|reference| &*reference.mac))
-}
-
 fn table(found: &Kept) -> &'static str {
     if found.past { "history" } else { "entry" }
 }
@@ -111,24 +104,17 @@ fn table(found: &Kept) -> &'static str {
 pub(super) struct Moved {
     /// The store and the key that seals it, when it is in one.
     store: Option<(Arc<str>, Arc<str>)>,
-    /// The beginning of an inline value; that of an offloaded one stays.
-    head: Option<String>,
-    codec: Codec,
-    body: Bytes,
+    /// The beginning of an offloaded value stays, so none is here.
+    packed: Packed,
 }
 
 impl Moved {
     pub(super) fn of(stored: &Stored, secret: bool, dictionary: Option<&EncoderDictionary<'_>>) -> Self {
         match stored {
-            Stored::Inline(value) => {
-                let Packed { head, codec, body } = pack(value.bytes(), secret, dictionary);
-                Self { store: None, head: Some(head), codec, body }
-            }
+            Stored::Inline(value) => Self { store: None, packed: pack(value.bytes(), secret, dictionary) },
             Stored::Offloaded(reference) => Self {
                 store: Some((reference.store.clone(), reference.key_id.clone())),
-                head: None,
-                codec: Codec::Reference,
-                body: serde_json::to_vec(reference).unwrap_or_default().into(),
+                packed: Packed::reference(reference, String::new()),
             },
         }
     }
@@ -137,7 +123,7 @@ impl Moved {
 impl Transaction<'_> {
     pub(super) fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
         let Some(Xcom { ti, key }) = self.known_xcom(&found.key)? else { return Ok(false) };
-        let (from, mac) = place(found);
+        let (from, mac) = found.place();
         if from == Some(store) {
             return Ok(false);
         }
@@ -163,7 +149,7 @@ impl Transaction<'_> {
         let Some(xcom) = self.known_xcom(&found.key)? else { return Ok(false) };
         let Xcom { ti, key } = xcom;
         let version = found.version.to_code();
-        let (from, mac) = place(found);
+        let (from, mac) = found.place();
         let to_store = to.store.as_ref().map(|(store, _)| &**store);
         if let Some((_, key_id)) = &to.store
             && self.is_retired(key_id)?
@@ -187,9 +173,9 @@ impl Transaction<'_> {
             version,
             from,
             mac,
-            to.head,
-            to.codec as i64,
-            (!to.body.is_empty()).then_some(&to.body[..]),
+            to.store.is_none().then_some(&to.packed.head),
+            to.packed.codec as i64,
+            (!to.packed.body.is_empty()).then_some(&to.packed.body[..]),
         ])?;
         if moved == 0 || stays {
             return Ok(moved > 0);

@@ -157,7 +157,7 @@ impl Db {
     }
 
     fn packed(&self, push: &Push) -> Packed {
-        write::packed(push, self.dictionary(&push.key.ti.dag_id, push.secret, &push.stored).as_deref())
+        Packed::push(push, self.dictionary(&push.key.ti.dag_id, push.secret, &push.stored).as_deref())
     }
 
     async fn write<T, F>(&self, work: F) -> Result<T>

@@ -7,7 +7,6 @@ use excom_core::attempt::{AttemptId, AttemptInfo, TaskState};
 use excom_core::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use excom_core::seal::Reference;
 use excom_core::value::ContentHash;
-use excom_core::value::secret::REDACTED;
 use excom_core::{Shape, Value, XComKey};
 use jiff::Timestamp;
 use rusqlite::Row;
@@ -15,7 +14,7 @@ use rusqlite::types::{Value as Sql, ValueRef};
 
 use super::failure::{Failure, damaged};
 use super::read::View;
-use crate::packing::{Codec, dictionary_of, unpack};
+use crate::packing::{Codec, dictionary_of, preview, unpack};
 
 /// The columns that [`entry`] reads, first in a statement.
 pub(super) const ENTRY: &str = "version, writer, size, hash, shape, head, codec, body";
@@ -78,15 +77,7 @@ pub(super) fn text_of(
 /// What lists show, from the six columns of [`INFO`] at an offset.
 pub(super) fn info(row: &Row<'_>, at: usize, key: XComKey, offloaded: bool) -> Result<EntryInfo, Failure> {
     let size = row.get::<_, i64>(at + 2)? as u64;
-    let head: String = row.get(at + 5)?;
-    let secret = head.is_empty();
-    let preview = if secret {
-        REDACTED.to_owned()
-    } else if (head.len() as u64) < size {
-        format!("{head}…")
-    } else {
-        head
-    };
+    let head = row.get_ref(at + 5)?.as_str().map_err(|_| damaged("an entry without a beginning"))?;
     Ok(EntryInfo {
         key,
         version: version(row.get(at)?)?,
@@ -94,9 +85,9 @@ pub(super) fn info(row: &Row<'_>, at: usize, key: XComKey, offloaded: bool) -> R
         size,
         hash: ContentHash(row.get::<_, i64>(at + 3)?.cast_unsigned()),
         shape: shape(row.get(at + 4)?)?,
-        preview,
+        preview: preview(head, size),
         offloaded,
-        secret,
+        secret: head.is_empty(),
     })
 }
 

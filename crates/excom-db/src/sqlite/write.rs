@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskState};
 use excom_core::db::{
     LooseObject, Push, Pushed, Scope, StartMode, Started, being_removed, cleared_by, intent_gone, key_gone,
@@ -12,13 +11,12 @@ use excom_core::entry::{EndReason, Stored, Version, Writer};
 use excom_core::{TaskInstanceKey, XComKey};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
-use zstd::dict::EncoderDictionary;
 
 use super::failure::Failure;
 use super::ledger::of_task_instance;
 use super::row;
 use super::writer::Transaction;
-use crate::packing::{Codec, Packed};
+use crate::packing::Packed;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -517,19 +515,4 @@ pub(super) fn loose(found: &rusqlite::Row<'_>) -> Result<LooseObject> {
 pub(super) fn key(found: &rusqlite::Row<'_>) -> Result<XComKey> {
     let (dag, run) = (row::text(found, 0)?, row::text(found, 1)?);
     Ok(XComKey::new(dag, run, row::text(found, 2)?, found.get(3)?, row::text(found, 4)?)?)
-}
-
-/// A push as its row holds it, compressed with a dictionary of its DAG when there is one.
-pub(super) fn packed(push: &Push, dictionary: Option<&EncoderDictionary<'_>>) -> Packed {
-    match &push.stored {
-        Stored::Inline(value) => crate::packing::pack(value.bytes(), push.secret, dictionary),
-        Stored::Offloaded(reference) => Packed {
-            head: match push.secret {
-                true => String::new(),
-                false => push.preview.strip_suffix('…').unwrap_or(&push.preview).to_owned(),
-            },
-            codec: Codec::Reference,
-            body: Bytes::from(serde_json::to_vec(reference).unwrap_or_default()),
-        },
-    }
 }
