@@ -29,6 +29,7 @@
 
 mod address;
 mod chunks;
+mod direct;
 mod durability;
 mod failure;
 mod key;

@@ -1,5 +1,8 @@
 //! Connections: one to a server, or one to each node of a cluster, and how they are made.
 
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use excom_core::Result;
@@ -8,16 +11,18 @@ use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, FromRedisValue as _, Pipeline, RedisError,
-    RedisResult, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, FromRedisValue as _, Pipeline,
+    RedisError, RedisResult, TlsCertificates, Value,
 };
+use tokio::time::timeout;
 
 use super::RedisOptions;
 use super::address::{Address, malformed};
+use super::direct::{self, Driven};
 
 /// What makes connections.
 pub(super) enum Wiring {
-    Server(Client, AsyncConnectionConfig),
+    Server { client: Client, config: AsyncConnectionConfig, patience: Duration },
     Cluster(ClusterClient),
 }
 
@@ -54,13 +59,22 @@ impl Wiring {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(options.connect_timeout))
             .set_response_timeout(Some(options.timeout));
-        Ok(Self::Server(client.map_err(refused)?, config))
+        Ok(Self::Server { client: client.map_err(refused)?, config, patience: options.connect_timeout })
     }
 
     pub(super) async fn connect(&self) -> RedisResult<Wire> {
         Ok(match self {
-            Self::Server(client, config) => {
-                Wire::Server(client.get_multiplexed_async_connection_with_config(config).await?)
+            Self::Server { client, config, patience } => {
+                let info = client.get_connection_info();
+                let ConnectionAddr::Tcp(host, port) = info.addr() else {
+                    let connection = client.get_multiplexed_async_connection_with_config(config).await?;
+                    return Ok(Wire::Server(connection, None));
+                };
+                let connecting = direct::connect(host, *port, info.redis_settings(), config.clone());
+                let connected = timeout(*patience, connecting).await;
+                let late = |_| io::Error::new(io::ErrorKind::TimedOut, "it took too long to connect");
+                let (connection, driven) = connected.map_err(late)??;
+                Wire::Server(connection, Some(driven))
             }
             Self::Cluster(client) => Wire::Cluster(client.get_async_connection().await?),
         })
@@ -70,7 +84,8 @@ impl Wiring {
 /// A connection that any number of commands share.
 #[derive(Clone)]
 pub(super) enum Wire {
-    Server(MultiplexedConnection),
+    /// A connection without TLS is written to by who sends.
+    Server(MultiplexedConnection, Option<Arc<Driven>>),
     Cluster(ClusterConnection),
 }
 
@@ -87,7 +102,9 @@ impl Wire {
         }
         let count = pipeline.len();
         match self {
-            Self::Server(connection) => connection.req_packed_commands(&pipeline, 0, count).await,
+            Self::Server(connection, driven) => {
+                at_once(driven.as_deref(), connection.req_packed_commands(&pipeline, 0, count)).await
+            }
             Self::Cluster(connection) => {
                 let route = SingleNodeRoutingInfo::SpecificNode(Route::with_key(key, SlotAddr::Master));
                 connection.route_pipeline(pipeline, 0, count, route).await
@@ -98,7 +115,9 @@ impl Wire {
     /// Sends a command that the client knows how to spread over a cluster.
     pub(super) async fn spread(&mut self, command: &Cmd) -> RedisResult<Value> {
         let answer = match self {
-            Self::Server(connection) => connection.req_packed_command(command).await?,
+            Self::Server(connection, driven) => {
+                at_once(driven.as_deref(), connection.req_packed_command(command)).await?
+            }
             Self::Cluster(connection) => connection.req_packed_command(command).await?,
         };
         answer.extract_error()
@@ -125,9 +144,16 @@ impl Wire {
                 connection.route_command(command, RoutingInfo::SingleNode(there)).await?
             }
             (Self::Cluster(connection), None) => connection.req_packed_command(&command).await?,
-            (Self::Server(connection), _) => connection.req_packed_command(&command).await?,
+            (Self::Server(connection, _), _) => connection.req_packed_command(&command).await?,
         };
         answer.extract_error()
+    }
+}
+
+async fn at_once<F: Future>(driven: Option<&Driven>, command: F) -> F::Output {
+    match driven {
+        Some(driven) => driven.run(command).await,
+        None => command.await,
     }
 }
 
