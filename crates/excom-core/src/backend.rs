@@ -199,7 +199,7 @@ pub async fn collect(payload: Payload, limit: u64) -> Result<Value> {
     use std::future::poll_fn;
     let mut stream = match payload {
         Payload::Value(value) => return Ok(value),
-        Payload::Stream(stream) => stream,
+        other => other.into_stream(),
     };
     let mut bytes = Vec::new();
     while let Some(piece) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {

@@ -189,11 +189,13 @@ pub fn head(bytes: &[u8]) -> &[u8] {
     &bytes[..end]
 }
 
-/// What a push brings: the whole value, or pieces of it as they arrive.
+/// What a push brings, or a backend read: the whole value, or pieces of it as they arrive.
 #[non_exhaustive]
 pub enum Payload {
     /// The whole value.
     Value(Value),
+    /// All of a value's text, as it was read. It is checked against its entry, or validated.
+    Whole(Bytes),
     /// Pieces of a value whose size is not known yet. They are validated on their way.
     Stream(ByteStream),
 }
@@ -202,9 +204,8 @@ impl Payload {
     /// Its pieces; a whole value is one.
     pub fn into_stream(self) -> ByteStream {
         match self {
-            Self::Value(value) => {
-                Box::pin(futures_util::stream::once(std::future::ready(Ok(value.bytes().clone()))))
-            }
+            Self::Value(value) => Self::Whole(value.bytes().clone()).into_stream(),
+            Self::Whole(bytes) => Box::pin(futures_util::stream::once(std::future::ready(Ok(bytes)))),
             Self::Stream(stream) => stream,
         }
     }
@@ -220,6 +221,7 @@ impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value(value) => value.fmt(f),
+            Self::Whole(bytes) => write!(f, "Whole({} bytes)", bytes.len()),
             Self::Stream(_) => f.write_str("Stream"),
         }
     }

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::future::{Future, poll_fn};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IoSlice, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,6 +23,9 @@ use futures_core::Stream;
 
 /// How much is read at a time.
 const READ_BYTES: usize = 1 << 20;
+
+/// How much is gathered before it is written.
+const WRITE_BYTES: usize = 1 << 20;
 
 /// How much is written before the disk is asked to work.
 const SYNC_BYTES: usize = 16 << 20;
@@ -301,11 +304,14 @@ fn walk(root: &Path, folder: &Path, names: &mut Vec<ObjectName>) -> io::Result<(
     Ok(())
 }
 
-/// A file that is written behind by one piece, and brought to disk meanwhile, so that the next pieces are made
-/// while the disk works.
+/// A file that is written behind, and brought to disk meanwhile, so that the next pieces are made while the disk
+/// works.
 struct Writing {
     file: Arc<File>,
-    piece: Option<Task<io::Result<()>>>,
+    gathered: Vec<Bytes>,
+    /// Bytes of what is gathered.
+    size: usize,
+    write: Option<Task<io::Result<()>>>,
     sync: Option<Task<io::Result<()>>>,
     /// Bytes since the last sync began.
     unsynced: usize,
@@ -313,10 +319,18 @@ struct Writing {
 
 impl Writing {
     fn new(file: File) -> Self {
-        Self { file: Arc::new(file), piece: None, sync: None, unsynced: 0 }
+        let (gathered, size) = (Vec::new(), 0);
+        Self { file: Arc::new(file), gathered, size, write: None, sync: None, unsynced: 0 }
     }
 
     async fn write(&mut self, piece: Bytes) -> io::Result<()> {
+        self.size += piece.len();
+        self.gathered.push(piece);
+        if self.size < WRITE_BYTES { Ok(()) } else { self.flush().await }
+    }
+
+    /// Lets what is gathered be written, behind what was before.
+    async fn flush(&mut self) -> io::Result<()> {
         self.settle().await?;
         if self.unsynced >= SYNC_BYTES && self.sync.as_ref().is_none_or(Task::is_finished) {
             if let Some(sync) = self.sync.take() {
@@ -326,28 +340,45 @@ impl Writing {
             self.sync = Some(unblock(move || file.sync_data()));
             self.unsynced = 0;
         }
-        self.unsynced += piece.len();
-        let file = Arc::clone(&self.file);
-        self.piece = Some(unblock(move || (&*file).write_all(&piece)));
+        self.unsynced += std::mem::take(&mut self.size);
+        let (file, pieces) = (Arc::clone(&self.file), std::mem::take(&mut self.gathered));
+        self.write = Some(unblock(move || write_all(&file, &pieces)));
         Ok(())
     }
 
-    /// Waits for the piece before.
+    /// Waits for the write before.
     async fn settle(&mut self) -> io::Result<()> {
-        match self.piece.take() {
-            Some(piece) => piece.await,
+        match self.write.take() {
+            Some(write) => write.await,
             None => Ok(()),
         }
     }
 
     /// The file with all pieces. A sync that failed is told here, as the system tells it only once.
     async fn end(&mut self) -> io::Result<Arc<File>> {
+        self.flush().await?;
         self.settle().await?;
         if let Some(sync) = self.sync.take() {
             sync.await?;
         }
         Ok(Arc::clone(&self.file))
     }
+}
+
+fn write_all(mut file: &File, pieces: &[Bytes]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut rest = &mut slices[..];
+    // Nothing, or empty pieces only, are no more to write.
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match file.write_vectored(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn read(mut file: File) -> (File, io::Result<Bytes>) {

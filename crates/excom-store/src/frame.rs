@@ -14,26 +14,28 @@
 //! Frames cut, swapped, repeated or moved to another key or version do not verify, and an object that
 //! ends before its last frame is truncated.
 
-use std::future::{Future as _, poll_fn};
+mod pieces;
+
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-use blocking::{Task, unblock};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use excom_core::seal::{self, Cipher, MacKey, Purpose, SealKeys};
 use excom_core::{ByteStream, Error, ErrorKind, ObjectName, Result, Version, XComKey};
 use futures_core::Stream;
 
+use self::pieces::{Pieces, Underway};
+
 /// The name by which entries know this layout.
 pub const CODEC: &str = "frames-1";
 
+/// Frames with smaller bodies are written in one piece.
+const APART: usize = 64 << 10;
+
 /// The most plain bytes in a frame.
 pub const FRAME_BYTES: usize = 1 << 20;
-
-/// Frames of so many bytes are packed and opened on a thread of their own, for whoever shares the thread that polls: a
-/// heartbeat beside a large value.
-const ON_A_THREAD: usize = 64 << 10;
 
 const MAGIC: [u8; 8] = *b"EXCOM\x00\x01\x00";
 const LAST: u32 = 1 << 31;
@@ -77,28 +79,27 @@ impl Scope {
         self.cipher.get_or_init(|| self.keys.cipher(&self.key_id, self.bytes.clone())).as_ref()
     }
 
-    fn mac(&self, index: u64, head: u32, body: &[u8]) -> blake3::Hash {
+    fn mac<'a>(&self, index: u64, head: u32, body: impl IntoIterator<Item = &'a Bytes>) -> blake3::Hash {
         let mut hasher = self.key.hasher();
         hasher.update(&self.bytes);
         hasher.update(&index.to_le_bytes());
         hasher.update(&head.to_le_bytes());
-        hasher.update(body);
+        for piece in body {
+            hasher.update(piece);
+        }
         hasher.finalize()
     }
 
     /// The body of a frame as it was before it was sealed; none when the seal does not match.
-    fn open(&self, index: u64, head: u32, mut body: BytesMut, seal: &[u8]) -> Option<BytesMut> {
-        let fits = match seal.try_into() {
-            Ok(tag) if head & ENCRYPTED != 0 => {
-                self.cipher()?.open(index, &head.to_le_bytes(), &mut body, tag)
-            }
-            _ => {
-                let mac: &[u8; MAC_BYTES] = seal.try_into().ok()?;
-                // Compared in constant time, as blake3 does.
-                self.mac(index, head, &body) == blake3::Hash::from_bytes(*mac)
-            }
-        };
-        fits.then_some(body)
+    fn open(&self, index: u64, head: u32, body: Pieces, seal: &[u8]) -> Option<Pieces> {
+        if head & ENCRYPTED != 0 {
+            let mut body = BytesMut::from(body.into_one());
+            let fits = self.cipher()?.open(index, &head.to_le_bytes(), &mut body, seal.try_into().ok()?);
+            return fits.then(|| body.freeze().into());
+        }
+        let mac: [u8; MAC_BYTES] = seal.try_into().ok()?;
+        // Compared in constant time, as blake3 does.
+        (self.mac(index, head, body.iter()) == blake3::Hash::from_bytes(mac)).then_some(body)
     }
 }
 
@@ -110,35 +111,52 @@ struct Sealer {
 
 impl Sealer {
     /// A frame, behind what is before it.
-    fn frame(&self, index: u64, plain: &[u8], last: bool, mut out: BytesMut) -> Result<Bytes> {
-        let compress = self.layout.compress && worthwhile(plain);
-        let packed = compress.then(|| zstd::bulk::compress(plain, LEVEL).ok()).flatten();
-        let (body, mut head) = match &packed {
-            Some(packed) if packed.len() < plain.len() => (&packed[..], COMPRESSED),
-            _ => (plain, 0),
-        };
+    fn frame(&self, index: u64, mut body: Pieces, last: bool, begin: &[u8]) -> Result<Pieces> {
+        let mut head = 0;
+        if self.layout.compress {
+            let plain = body.into_one();
+            let packed = worthwhile(&plain).then(|| zstd::bulk::compress(&plain, LEVEL).ok()).flatten();
+            body = match packed {
+                Some(packed) if packed.len() < plain.len() => {
+                    head |= COMPRESSED;
+                    Bytes::from(packed)
+                }
+                _ => plain,
+            }
+            .into();
+        }
         head |= body.len() as u32;
         if last {
             head |= LAST;
         }
         if self.layout.encrypt {
             head |= ENCRYPTED;
-        }
-        out.reserve(4 + body.len() + MAC_BYTES);
-        out.extend_from_slice(&head.to_le_bytes());
-        let begin = out.len();
-        out.extend_from_slice(body);
-        if self.layout.encrypt {
-            let body = &mut out[begin..];
             let cipher = self.scope.cipher().ok_or_else(|| unknown_key(&self.scope.key_id))?;
-            let tag = cipher.seal(index, &head.to_le_bytes(), body)?;
-            out.extend_from_slice(&tag);
-        } else {
-            let mac = self.scope.mac(index, head, body);
-            out.extend_from_slice(mac.as_bytes());
+            let mut encrypted = BytesMut::from(body.into_one());
+            let tag = cipher.seal(index, &head.to_le_bytes(), &mut encrypted)?;
+            return Ok(together(begin, head, encrypted.freeze().into(), &tag));
         }
-        Ok(out.freeze())
+        let mac = self.scope.mac(index, head, body.iter());
+        Ok(together(begin, head, body, mac.as_bytes()))
     }
+}
+
+/// What is before a frame, and its parts. A large body stays where it is.
+fn together(begin: &[u8], head: u32, body: Pieces, seal: &[u8]) -> Pieces {
+    let apart = body.len() >= APART;
+    let copied = if apart { 0 } else { body.len() };
+    let mut out = Vec::with_capacity(begin.len() + 4 + copied + seal.len());
+    out.extend_from_slice(begin);
+    out.extend_from_slice(&head.to_le_bytes());
+    if !apart {
+        body.iter().for_each(|piece| out.extend_from_slice(piece));
+        out.extend_from_slice(seal);
+        return Bytes::from(out).into();
+    }
+    let mut frame = Pieces::from(Bytes::from(out));
+    body.iter().for_each(|piece| frame.push(piece.clone()));
+    frame.push(Bytes::copy_from_slice(seal));
+    frame
 }
 
 /// A value's bytes as an object's: a stream of whole frames.
@@ -146,20 +164,21 @@ pub struct Encoder {
     plain: ByteStream,
     sealer: Arc<Sealer>,
     index: u64,
-    buffer: BytesMut,
-    /// What is left of a piece that reached over the end of a frame.
-    rest: Bytes,
+    gathered: Pieces,
     /// The beginning of the object, until the first frame is behind it.
-    begin: BytesMut,
-    sealing: Option<Task<Result<Bytes>>>,
+    begin: Vec<u8>,
+    sealing: Underway,
+    /// A frame that is on its way out.
+    out: Pieces,
     state: State,
+    failed: Option<Error>,
 }
 
 /// How far an object is written or read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Frames,
-    /// Written, the value has ended and its last frame is to come; read, that frame is out and nothing may follow.
+    /// Written, the value has ended and its last frame is to come; read, that frame was there and nothing may follow.
     Last,
     Ended,
 }
@@ -180,32 +199,52 @@ impl Encoder {
         let scope = Scope::of(keys, id, key, version)?;
         let length = u8::try_from(id.len())
             .map_err(|_| Error::new(ErrorKind::Configuration, "the seal key's id is over 255 bytes"))?;
-        let mut begin = BytesMut::from(&MAGIC[..]);
-        begin.extend_from_slice(&[length]);
-        begin.extend_from_slice(id.as_bytes());
-        let (sealer, buffer) = (Arc::new(Sealer { scope, layout }), BytesMut::new());
-        let (rest, sealing, state) = (Bytes::new(), None, State::Frames);
-        Ok(Self { plain, sealer, index: 0, buffer, rest, begin, sealing, state })
+        let begin = [&MAGIC[..], &[length], id.as_bytes()].concat();
+        let sealer = Arc::new(Sealer { scope, layout });
+        let (gathered, out) = (Pieces::default(), Pieces::default());
+        let (sealing, state, failed) = (Underway::default(), State::Frames, None);
+        Ok(Self { plain, sealer, index: 0, gathered, begin, sealing, out, state, failed })
     }
 
     /// The plain bytes of the next frame, and whether it is the last (which is empty only when the value is); none
     /// while more are needed.
-    fn gathered(&mut self) -> Option<(BytesMut, bool)> {
-        // One more byte than a frame, so that the last frame is never left empty.
-        let missing = FRAME_BYTES + 1 - self.buffer.len();
-        let piece = self.rest.split_to(self.rest.len().min(missing));
-        self.buffer.extend_from_slice(&piece);
-        if self.buffer.len() > FRAME_BYTES {
-            return Some((self.buffer.split_to(FRAME_BYTES), false));
+    fn next(&mut self) -> Option<(Pieces, bool)> {
+        match self.state {
+            State::Ended => None,
+            // One more byte than a frame, so that the last frame is never left empty.
+            _ if self.gathered.len() > FRAME_BYTES => Some((self.gathered.split_to(FRAME_BYTES), false)),
+            State::Last => {
+                self.state = State::Ended;
+                Some((std::mem::take(&mut self.gathered), true))
+            }
+            State::Frames => None,
         }
-        (self.state == State::Last).then(|| (std::mem::take(&mut self.buffer), true))
     }
 
-    fn out(&mut self, frame: Result<Bytes>) -> Poll<Option<Result<Bytes>>> {
-        if frame.is_err() {
-            self.state = State::Ended;
+    /// Seals frames ahead. One that is done at once is told.
+    fn fill(&mut self, cx: &mut Context<'_>) -> Option<Result<Pieces>> {
+        while !self.sealing.is_full() && self.state != State::Ended {
+            if let Some((plain, last)) = self.next() {
+                let (sealer, index, begin) =
+                    (self.sealer.clone(), self.index, std::mem::take(&mut self.begin));
+                self.index += 1;
+                let done = self.sealing.run(plain.len(), move || sealer.frame(index, plain, last, &begin));
+                if done.is_some() {
+                    return done;
+                }
+                continue;
+            }
+            match self.plain.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(piece))) => self.gathered.push(piece),
+                Poll::Ready(Some(Err(error))) => {
+                    self.failed = Some(error);
+                    self.state = State::Ended;
+                }
+                Poll::Ready(None) => self.state = State::Last,
+                Poll::Pending => break,
+            }
         }
-        Poll::Ready(Some(frame))
+        None
     }
 }
 
@@ -215,31 +254,21 @@ impl Stream for Encoder {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         let this = &mut *self;
         loop {
-            if let Some(sealing) = &mut this.sealing {
-                let frame = ready!(Pin::new(sealing).poll(cx));
-                this.sealing = None;
-                return this.out(frame);
+            if let Some(piece) = this.out.pop() {
+                return Poll::Ready(Some(Ok(piece)));
             }
-            if this.state == State::Ended {
-                return Poll::Ready(None);
-            }
-            if let Some((plain, last)) = this.gathered() {
-                let (sealer, index, begin) =
-                    (this.sealer.clone(), this.index, std::mem::take(&mut this.begin));
-                this.index += 1;
-                if last {
-                    this.state = State::Ended;
+            let done = match this.fill(cx) {
+                Some(done) => Some(done),
+                None if this.sealing.is_empty() && this.state != State::Ended => return Poll::Pending,
+                None => ready!(this.sealing.poll(cx)),
+            };
+            match done {
+                Some(Ok(frame)) => this.out = frame,
+                Some(Err(error)) => {
+                    (this.state, this.failed, this.sealing) = (State::Ended, None, Underway::default());
+                    return Poll::Ready(Some(Err(error)));
                 }
-                if plain.len() < ON_A_THREAD {
-                    return this.out(sealer.frame(index, &plain, last, begin));
-                }
-                this.sealing = Some(unblock(move || sealer.frame(index, &plain, last, begin)));
-                continue;
-            }
-            match ready!(this.plain.as_mut().poll_next(cx)) {
-                Some(Ok(piece)) => this.rest = piece,
-                Some(Err(error)) => return this.out(Err(error)),
-                None => this.state = State::Last,
+                None => return Poll::Ready(this.failed.take().map(Err)),
             }
         }
     }
@@ -250,31 +279,71 @@ impl Stream for Encoder {
 /// # Errors
 /// `Corrupt` when it does not begin like an object; the stream's own.
 pub async fn key_of(mut stored: ByteStream, name: &ObjectName) -> Result<String> {
-    let mut begin = BytesMut::new();
+    let mut begin = Pieces::default();
     loop {
-        if let Some((id, _)) = beginning(&begin, name)? {
+        if let Some(id) = take_beginning(&mut begin, name)? {
             return Ok(id);
         }
         match poll_fn(|cx| stored.as_mut().poll_next(cx)).await {
-            Some(piece) => begin.extend_from_slice(&piece?),
+            Some(piece) => begin.push(piece?),
             None => return Err(corrupt(name, "it is truncated: it ends before its first frame")),
         }
     }
 }
 
-/// The key's id and the length of what is before the first frame; none while more bytes are needed.
-fn beginning(bytes: &[u8], name: &ObjectName) -> Result<Option<(String, usize)>> {
-    let Some(&length) = bytes.get(MAGIC.len()) else { return Ok(None) };
-    if bytes[..MAGIC.len()] != MAGIC {
+/// Takes what is before the first frame, and tells the key's id; none while more bytes are needed.
+fn take_beginning(bytes: &mut Pieces, name: &ObjectName) -> Result<Option<String>> {
+    const FIXED: usize = MAGIC.len() + 1;
+    let mut fixed = [0; FIXED];
+    if !bytes.copy_to(&mut fixed) {
+        return Ok(None);
+    }
+    if fixed[..MAGIC.len()] != MAGIC {
         return Err(corrupt(name, "it does not begin like a value of this format"));
     }
-    let end = MAGIC.len() + 1 + length as usize;
-    let id = bytes.get(MAGIC.len() + 1..end);
-    Ok(id.map(|id| (String::from_utf8_lossy(id).into_owned(), end)))
+    let end = FIXED + fixed[MAGIC.len()] as usize;
+    if bytes.len() < end {
+        return Ok(None);
+    }
+    let beginning = bytes.split_to(end).into_one();
+    Ok(Some(String::from_utf8_lossy(&beginning[FIXED..]).into_owned()))
 }
 
 fn corrupt(name: &ObjectName, what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("object {name}: {what}"))
+}
+
+/// The value in an object all of whose bytes are there, when it is small and of one frame; none of another, which a
+/// [`Decoder`] reads.
+///
+/// # Errors
+/// As the decoder's.
+pub(crate) fn open_whole(
+    object: Bytes,
+    keys: &SealKeys,
+    key: &XComKey,
+    version: Version,
+    name: &ObjectName,
+) -> Result<Option<Bytes>> {
+    if object.len() >= APART {
+        return Ok(None);
+    }
+    let mut bytes = Pieces::from(object);
+    let Some(id) = take_beginning(&mut bytes, name)? else { return Ok(None) };
+    let Some(head) = bytes.take().map(u32::from_le_bytes) else { return Ok(None) };
+    let length = (head & LENGTH) as usize;
+    if head & LAST == 0 || bytes.len() != length + seal_bytes(head) {
+        return Ok(None);
+    }
+    let (body, seal) = (bytes.split_to(length), bytes.into_one());
+    let scope = Scope::of(keys, &id, key, version)?;
+    let opened = open(&scope, 0, head, body, &seal).map_err(|what| corrupt(name, &what))?;
+    Ok(Some(opened.into_one()))
+}
+
+/// The length of what is behind a frame's body.
+fn seal_bytes(head: u32) -> usize {
+    if head & ENCRYPTED == 0 { MAC_BYTES } else { Cipher::TAG_BYTES }
 }
 
 /// An object's bytes as the value's: a stream of verified pieces.
@@ -286,22 +355,22 @@ pub struct Decoder {
     name: ObjectName,
     scope: Option<Arc<Scope>>,
     index: u64,
-    buffer: BytesMut,
-    opening: Option<Task<Opened>>,
-    /// Of the frame that is being opened, whether it says that it is the last.
-    last: bool,
+    gathered: Pieces,
+    /// The head of the next frame, once it is there.
+    head: Option<u32>,
+    opening: Underway,
+    /// Of a verified frame, what is on its way out.
+    out: Pieces,
     state: State,
+    failed: Option<Error>,
 }
-
-/// A frame's plain bytes, or what is wrong with it.
-type Opened = std::result::Result<Bytes, String>;
 
 impl Decoder {
     /// Reads an object that was written for one version of an XCom. The name is for messages.
     pub fn new(stored: ByteStream, keys: SealKeys, key: XComKey, version: Version, name: ObjectName) -> Self {
-        let (scope, opening, state) = (None, None, State::Frames);
-        let (index, buffer, last) = (0, BytesMut::new(), false);
-        Self { stored, keys, key, version, name, scope, index, buffer, opening, last, state }
+        let (scope, index, head, opening) = (None, 0, None, Underway::default());
+        let (gathered, out, state, failed) = (Pieces::default(), Pieces::default(), State::Frames, None);
+        Self { stored, keys, key, version, name, scope, index, gathered, head, opening, out, state, failed }
     }
 
     fn corrupt(&self, what: &str) -> Error {
@@ -313,61 +382,99 @@ impl Decoder {
         if let Some(scope) = &self.scope {
             return Ok(Some(scope.clone()));
         }
-        let Some((id, end)) = beginning(&self.buffer, &self.name)? else { return Ok(None) };
+        let Some(id) = take_beginning(&mut self.gathered, &self.name)? else { return Ok(None) };
         let scope = Arc::new(Scope::of(&self.keys, &id, &self.key, self.version)?);
         self.scope = Some(scope.clone());
-        self.buffer.advance(end);
         Ok(Some(scope))
     }
 
-    /// What opens the next frame, and how long that is; none while more bytes are needed.
-    fn frame(&mut self) -> Result<Option<(usize, impl FnOnce() -> Opened + Send + use<>)>> {
+    /// The next frame as it is stored; none while more bytes are needed.
+    fn frame(&mut self) -> Result<Option<Frame>> {
         let Some(scope) = self.begin()? else { return Ok(None) };
-        let Some(head) = self.buffer.first_chunk::<4>() else { return Ok(None) };
-        let head = u32::from_le_bytes(*head);
+        let Some(head) = self.head.or_else(|| self.gathered.take().map(u32::from_le_bytes)) else {
+            return Ok(None);
+        };
+        self.head = Some(head);
         let length = (head & LENGTH) as usize;
         if length > FRAME_BYTES {
             return Err(self.corrupt(&format!("frame {} claims {length} bytes", self.index)));
         }
-        let seal = if head & ENCRYPTED == 0 { MAC_BYTES } else { Cipher::TAG_BYTES };
-        if self.buffer.len() < 4 + length + seal {
+        let seal = seal_bytes(head);
+        if self.gathered.len() < length + seal {
             return Ok(None);
         }
-        self.buffer.advance(4);
-        let body = self.buffer.split_to(length);
-        let seal = self.buffer.split_to(seal);
-        let index = self.index;
+        let (body, seal) = (self.gathered.split_to(length), self.gathered.split_to(seal).into_one());
+        self.head = None;
         self.index += 1;
-        self.last = head & LAST != 0;
-        Ok(Some((length, move || open(&scope, index, head, body, &seal))))
+        if head & LAST != 0 {
+            self.state = State::Last;
+        }
+        Ok(Some(Frame { scope, index: self.index - 1, head, body, seal }))
     }
 
-    fn out(&mut self, opened: Opened) -> Poll<Option<Result<Bytes>>> {
-        Poll::Ready(Some(match opened {
-            Ok(plain) => {
-                if self.last {
-                    self.state = State::Last;
+    /// Opens frames ahead. One that is done at once is told.
+    ///
+    /// # Errors
+    /// What is wrong behind the frames that are being opened.
+    fn fill(&mut self, cx: &mut Context<'_>) -> Result<Option<Result<Pieces>>> {
+        while !self.opening.is_full() && self.state != State::Ended {
+            if self.state == State::Frames
+                && let Some(frame) = self.frame()?
+            {
+                let (name, frame_bytes) = (self.name.clone(), frame.body.len());
+                let Frame { scope, index, head, body, seal } = frame;
+                let open =
+                    move || open(&scope, index, head, body, &seal).map_err(|what| corrupt(&name, &what));
+                let done = self.opening.run(frame_bytes, open);
+                if done.is_some() {
+                    return Ok(done);
                 }
-                Ok(plain)
+                continue;
             }
-            Err(what) => {
-                self.state = State::Ended;
-                Err(self.corrupt(&what))
+            if self.state == State::Last && self.gathered.len() > 0 {
+                return Err(self.corrupt("it goes on behind its last frame"));
             }
-        }))
+            match self.stored.as_mut().poll_next(cx) {
+                Poll::Ready(Some(piece)) => self.gathered.push(piece?),
+                Poll::Ready(None) if self.state == State::Last => self.state = State::Ended,
+                Poll::Ready(None) => {
+                    let what = format!("it is truncated: it ends within frame {}", self.index);
+                    return Err(self.corrupt(&what));
+                }
+                Poll::Pending => break,
+            }
+        }
+        Ok(None)
     }
 }
 
-/// Verifies a frame and unpacks it.
-fn open(scope: &Scope, index: u64, head: u32, body: BytesMut, seal: &[u8]) -> Opened {
+/// A frame as it is stored.
+struct Frame {
+    scope: Arc<Scope>,
+    index: u64,
+    head: u32,
+    body: Pieces,
+    seal: Bytes,
+}
+
+/// Verifies a frame and unpacks it; or tells what is wrong.
+fn open(
+    scope: &Scope,
+    index: u64,
+    head: u32,
+    body: Pieces,
+    seal: &[u8],
+) -> std::result::Result<Pieces, String> {
     let body = scope.open(index, head, body, seal).ok_or_else(|| {
         format!("the seal of frame {index} does not match: it was altered, or belongs to another place")
     })?;
     if head & COMPRESSED == 0 {
-        return Ok(body.freeze());
+        return Ok(body);
     }
-    let plain = zstd::bulk::decompress(&body, FRAME_BYTES);
-    plain.map(Bytes::from).map_err(|error| format!("frame {index} cannot be decompressed: {error}"))
+    let plain = zstd::bulk::decompress(&body.into_one(), FRAME_BYTES);
+    plain
+        .map(|plain| Bytes::from(plain).into())
+        .map_err(|error| format!("frame {index} cannot be decompressed: {error}"))
 }
 
 impl Stream for Decoder {
@@ -376,49 +483,25 @@ impl Stream for Decoder {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         let this = &mut *self;
         loop {
-            if let Some(opening) = &mut this.opening {
-                let opened = ready!(Pin::new(opening).poll(cx));
-                this.opening = None;
-                return this.out(opened);
+            if let Some(piece) = this.out.pop() {
+                return Poll::Ready(Some(Ok(piece)));
             }
-            if this.state == State::Ended {
-                return Poll::Ready(None);
-            }
-            if this.state == State::Frames {
-                match this.frame() {
-                    Ok(Some((length, open))) if length < ON_A_THREAD => return this.out(open()),
-                    Ok(Some((_, open))) => {
-                        this.opening = Some(unblock(open));
-                        continue;
-                    }
-                    Ok(None) => {}
-                    Err(error) => {
-                        this.state = State::Ended;
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                }
-            }
-            let end = match ready!(this.stored.as_mut().poll_next(cx)) {
-                Some(Ok(piece)) => {
-                    if this.buffer.is_empty() {
-                        this.buffer = piece.into();
-                    } else {
-                        this.buffer.extend_from_slice(&piece);
-                    }
-                    (this.state == State::Last && !this.buffer.is_empty())
-                        .then(|| this.corrupt("it goes on behind its last frame"))
-                }
-                Some(Err(error)) => Some(error),
-                None if this.state == State::Last && this.buffer.is_empty() => {
-                    this.state = State::Ended;
-                    return Poll::Ready(None);
-                }
-                None if this.state == State::Last => Some(this.corrupt("it goes on behind its last frame")),
-                None => Some(this.corrupt(&format!("it is truncated: it ends within frame {}", this.index))),
+            let filled = this.fill(cx).unwrap_or_else(|error| {
+                (this.state, this.failed) = (State::Ended, Some(error));
+                None
+            });
+            let done = match filled {
+                Some(done) => Some(done),
+                None if this.opening.is_empty() && this.state != State::Ended => return Poll::Pending,
+                None => ready!(this.opening.poll(cx)),
             };
-            if let Some(error) = end {
-                this.state = State::Ended;
-                return Poll::Ready(Some(Err(error)));
+            match done {
+                Some(Ok(plain)) => this.out = plain,
+                Some(Err(error)) => {
+                    (this.state, this.failed, this.opening) = (State::Ended, None, Underway::default());
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => return Poll::Ready(this.failed.take().map(Err)),
             }
         }
     }

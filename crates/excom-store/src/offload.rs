@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -49,9 +49,26 @@ impl Offload {
         Self { store, keys, options }
     }
 
-    fn decoded(&self, object: &Object<'_>, name: ObjectName, stored: ByteStream) -> Payload {
+    /// The value in an object that was read: at once when all of it is there and in one frame.
+    fn decoded(&self, object: &Object<'_>, name: &ObjectName, mut stored: ByteStream) -> Result<Payload> {
+        if stored.size_hint().1.is_some_and(|pieces| pieces <= 1) {
+            let mut context = Context::from_waker(Waker::noop());
+            let whole = match stored.as_mut().poll_next(&mut context) {
+                Poll::Ready(whole) => whole.transpose()?.unwrap_or_default(),
+                Poll::Pending => return Ok(self.decoder(object, name, stored)),
+            };
+            let opened = frame::open_whole(whole.clone(), &self.keys, object.key, object.version, name)?;
+            if let Some(value) = opened {
+                return Ok(Payload::Whole(value));
+            }
+            stored = Payload::Whole(whole).into_stream();
+        }
+        Ok(self.decoder(object, name, stored))
+    }
+
+    fn decoder(&self, object: &Object<'_>, name: &ObjectName, stored: ByteStream) -> Payload {
         let (keys, key) = (self.keys.clone(), object.key.clone());
-        Payload::Stream(Box::pin(Decoder::new(stored, keys, key, object.version, name)))
+        Payload::Stream(Box::pin(Decoder::new(stored, keys, key, object.version, name.clone())))
     }
 
     fn mine(&self, object: &Object<'_>) -> Result<()> {
@@ -115,10 +132,7 @@ impl XComBackend for Offload {
                 let compress = value.size() >= self.options.compress_from;
                 (Box::pin(Whole(value.bytes().clone())), compress)
             }
-            Payload::Stream(stream) => (stream, true),
-            other => {
-                return Err(Error::new(ErrorKind::Other, format!("the payload {other:?} cannot be stored")));
-            }
+            other => (other.into_stream(), true),
         };
         let layout = Layout { compress, encrypt: self.options.encrypt };
         let current = self.keys.current_id();
@@ -132,7 +146,7 @@ impl XComBackend for Offload {
         self.mine(object)?;
         let name = object.name();
         let stored = self.store.get(&name).await?;
-        Ok(self.decoded(object, name, stored))
+        self.decoded(object, &name, stored)
     }
 
     async fn deserialize_values(&self, objects: &[Object<'_>]) -> Vec<Result<Payload>> {
@@ -149,7 +163,7 @@ impl XComBackend for Offload {
         let decode = |(object, refused): (&Object<'_>, Result<()>)| {
             refused?;
             let (name, stored) = stored.next().ok_or_else(untold)?;
-            Ok(self.decoded(object, name, stored?))
+            self.decoded(object, &name, stored?)
         };
         objects.iter().zip(refused).map(decode).collect()
     }

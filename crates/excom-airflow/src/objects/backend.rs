@@ -9,7 +9,6 @@ use excom_core::engine::INLINE_HARD_LIMIT;
 use excom_core::{
     Error, ErrorKind, Payload, Result, TaskInstanceKey, Value, ValueStore, XComBackend, XComKey,
 };
-use futures_util::stream;
 
 use super::location::object_name;
 use super::threshold::dumped_size;
@@ -170,14 +169,7 @@ impl XComBackend for AirflowObjects {
     async fn serialize_value(&self, object: &Object<'_>, value: Payload) -> Result<String> {
         let compression = self.compression(object)?;
         let name = object_name(object.key, object.version, compression)?;
-        let plain = match value {
-            Payload::Value(value) => Box::pin(stream::iter([Ok(value.bytes().clone())])),
-            Payload::Stream(stream) => stream,
-            other => {
-                return Err(Error::new(ErrorKind::Other, format!("the payload {other:?} cannot be stored")));
-            }
-        };
-        self.store.create(&name, codec::encode(plain, compression)).await?;
+        self.store.create(&name, codec::encode(value.into_stream(), compression)).await?;
         Ok(layout(compression))
     }
 

@@ -159,11 +159,7 @@ fn element(value: Value) -> Answer {
 async fn whole(payload: Payload) -> Result<Value> {
     let mut stream = match payload {
         Payload::Value(value) => return Ok(value),
-        Payload::Stream(stream) => stream,
-        other => {
-            let message = format!("{other:?} cannot be sent to a supervisor");
-            return Err(Error::new(ErrorKind::InvalidRequest, message));
-        }
+        other => other.into_stream(),
     };
     let mut text = Vec::new();
     while let Some(piece) = poll_fn(|context| stream.as_mut().poll_next(context)).await {

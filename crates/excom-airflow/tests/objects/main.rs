@@ -75,7 +75,7 @@ fn whole(bytes: impl Into<Bytes>) -> ByteStream {
 fn all(payload: impl Into<Drained>) -> Result<Vec<u8>> {
     let mut stream = match payload.into().0 {
         Payload::Value(value) => return Ok(value.bytes().to_vec()),
-        Payload::Stream(stream) => stream,
+        other => other.into_stream(),
         other => panic!("{other:?}"),
     };
     pollster::block_on(async {

@@ -156,7 +156,8 @@ impl Engine {
     async fn same_object(&self, object: &Object<'_>, size: u64, hash: ContentHash) -> Result<String> {
         let same = match self.backend().deserialize_value(object).await? {
             Payload::Value(value) => ContentHash::of(value.bytes()) == hash,
-            Payload::Stream(mut stream) => {
+            other => {
+                let mut stream = other.into_stream();
                 let (mut hasher, mut stored) = (Xxh3Default::new(), 0);
                 while stored <= size
                     && let Some(piece) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await
@@ -183,7 +184,7 @@ impl Engine {
     pub(super) async fn look_ahead(&self, payload: Payload, limit: u64) -> Result<Sized> {
         let mut stream = match payload {
             Payload::Value(value) => return Ok(Sized::Value(value)),
-            Payload::Stream(stream) => stream,
+            other => other.into_stream(),
         };
         let mut ahead = BytesMut::new();
         while ahead.len() as u64 <= limit {

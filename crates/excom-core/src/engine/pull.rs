@@ -1,7 +1,6 @@
 //! Pull: any number of XComs in one call, an answer for each.
 
 use std::borrow::{Borrow, Cow};
-use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -70,29 +69,32 @@ impl Engine {
             .zip(entries.into_iter().zip(refusals))
             .map(|(key, (entry, refusal))| (key, refusal.map_or(Ok(entry), |refusal| Err(Box::new(refusal)))))
             .collect();
-        let ahead = self.noted_ahead(&asked);
-        let known =
-            keys.iter().zip(&ahead).filter_map(|(key, version)| Some(TargetRef::Entry(key, (*version)?)));
+        if self.0.settings.ledger == Ledger::Strict && asked.iter().any(is_offloaded) {
+            return self.noted_ahead(caller, asked).await;
+        }
+        let answers = self.answers(asked).await?;
+        let read = keys.iter().zip(&answers);
+        let read = read.filter_map(|(key, answer)| Some(TargetRef::Entry(key, answer.found()?.version)));
+        self.note(caller, read).await?;
+        Ok(answers)
+    }
+
+    /// Answers whose reads are noted while the values are loaded. One that then cannot be answered stays noted, as
+    /// one does whose reader crashed between the two.
+    async fn noted_ahead(&self, caller: &Caller, asked: Vec<(&XComKey, Permitted)>) -> Result<Vec<Answer>> {
+        let version = |entry: &Permitted| Some(entry.as_ref().ok()?.as_ref()?.version);
+        let ahead: Vec<_> = asked.iter().map(|(key, entry)| (*key, version(entry))).collect();
+        let known = ahead.iter().filter_map(|(key, version)| Some(TargetRef::Entry(key, (*version)?)));
         // Loading first: what it asks for is on its way while the ledger is written.
         let (answers, noted) = join(self.answers(asked), self.note(caller, known)).await;
         let answers = answers?;
         noted?;
-        let read = keys.iter().zip(&ahead).zip(&answers).filter_map(|((key, ahead), answer)| {
+        let read = ahead.iter().zip(&answers).filter_map(|((key, ahead), answer)| {
             let version = answer.found()?.version;
             (*ahead != Some(version)).then_some(TargetRef::Entry(key, version))
         });
         self.note(caller, read).await?;
         Ok(answers)
-    }
-
-    /// The versions whose reads are noted while they are loaded: all, when the ledger is strict and there is
-    /// something to wait for. One that then cannot be answered stays noted, as one does whose reader crashed
-    /// between the two.
-    fn noted_ahead(&self, asked: &[(&XComKey, Permitted)]) -> Vec<Option<Version>> {
-        let entries = || asked.iter().map(|(_, entry)| entry.as_ref().ok()?.as_ref());
-        let waits = entries().flatten().any(|entry| matches!(entry.stored, Stored::Offloaded(_)));
-        let ahead = waits && self.0.settings.ledger == Ledger::Strict;
-        entries().map(|entry| entry.filter(|_| ahead).map(|entry| entry.version)).collect()
     }
 
     /// The same XCom in the newest run that has it, up to the run named.
@@ -257,27 +259,43 @@ impl Engine {
             return Ok(Vec::new());
         }
         let payloads = self.fetch_all(&away).await;
-        let loads = away.into_iter().zip(payloads).map(|((key, entry), payload)| async move {
-            let (mut entry, mut payload) = (entry, payload);
-            loop {
-                let read = match payload {
-                    Ok(payload) => self.whole(key, &entry, payload).await,
-                    Err(error) => Err(error),
-                };
-                let error = match read {
-                    Ok(value) => {
-                        let Entry { version, writer, .. } = entry;
-                        return Ok(found(Found { value, version, writer }));
-                    }
-                    Err(error) => error,
-                };
-                match self.instead(key, entry, error).await? {
-                    Ok(now) => (payload, entry) = (self.fetch(key, &now).await, now),
-                    Err(answer) => return Ok(answer),
+        // Those that came whole are answered without another step.
+        let mut answers = Vec::with_capacity(away.len());
+        let mut loads = Vec::new();
+        for ((key, entry), payload) in away.into_iter().zip(payloads) {
+            answers.push(match payload {
+                Ok(Payload::Value(value)) if !entry.secret => {
+                    Some(found(Found { value, version: entry.version, writer: entry.writer }))
                 }
+                payload => {
+                    loads.push(self.loaded(key, entry, payload));
+                    None
+                }
+            });
+        }
+        let mut loaded = at_once(loads, LOADS_AT_ONCE).await.into_iter();
+        answers.into_iter().filter_map(|answer| answer.map(Ok).or_else(|| loaded.next())).collect()
+    }
+
+    /// The answer of an entry whose payload comes, or of what is there instead.
+    async fn loaded(&self, key: &XComKey, mut entry: Entry, mut payload: Result<Payload>) -> Result<Answer> {
+        loop {
+            let read = match payload {
+                Ok(payload) => self.whole(key, &entry, payload).await,
+                Err(error) => Err(error),
+            };
+            let error = match read {
+                Ok(value) => {
+                    let Entry { version, writer, .. } = entry;
+                    return Ok(found(Found { value, version, writer }));
+                }
+                Err(error) => error,
+            };
+            match self.instead(key, entry, error).await? {
+                Ok(now) => (payload, entry) = (self.fetch(key, &now).await, now),
+                Err(answer) => return Ok(answer),
             }
-        });
-        at_once(loads.collect(), LOADS_AT_ONCE).await.into_iter().collect()
+        }
     }
 
     /// What to read instead of an entry that could not be read, also in the middle: what is there now, when it was
@@ -328,7 +346,7 @@ impl Engine {
             let objects: Vec<Object<'_>> = group.iter().map(|(.., object)| object.clone()).collect();
             let stored = self.0.backends.of(objects[0].store).deserialize_values(&objects).await;
             for ((place, entry, object), stored) in group.iter().zip(stored) {
-                payloads[*place] = Some(stored.map(|stored| verified(stored, entry, object)));
+                payloads[*place] = Some(stored.and_then(|stored| verified(stored, entry, object)));
             }
         }
         let untold = || Err(Error::new(ErrorKind::Other, "the backend told nothing of the value"));
@@ -397,7 +415,7 @@ impl Engine {
 async fn collect(payload: Payload, entry: &Entry) -> Result<Value> {
     let mut stream = match payload {
         Payload::Value(value) => return Ok(value),
-        Payload::Stream(stream) => stream,
+        other => other.into_stream(),
     };
     let mut next = async || poll_fn(|cx| stream.as_mut().poll_next(cx)).await.transpose();
     let first = next().await?.unwrap_or_default();
@@ -423,6 +441,10 @@ fn check_inline(value: &Value, hash: ContentHash) -> Result<()> {
         ErrorKind::Corrupt,
         format!("the value in the metadata database was altered: checksum {hash} expected, {found} found"),
     ))
+}
+
+fn is_offloaded(asked: &(&XComKey, Permitted)) -> bool {
+    matches!(&asked.1, Ok(Some(Entry { stored: Stored::Offloaded(_), .. })))
 }
 
 fn found(found: Found) -> Answer {
@@ -479,17 +501,37 @@ fn nearest(key: &XComKey, around: Surroundings) -> Near {
     }
 }
 
-/// What a backend read of an entry, checked on its way.
-fn verified(stored: Payload, entry: &Entry, object: &Object<'_>) -> Payload {
-    Payload::Stream(Box::pin(Verified {
-        inner: stored.into_stream(),
-        state: Some((Xxh3Default::new(), 0)),
-        size: entry.size,
-        hash: entry.hash,
-        key: object.key.clone(),
-        version: object.version,
-        side: Side::split(object.store).1,
-    }))
+/// What a backend read of an entry: all of it checked, or on its way.
+fn verified(stored: Payload, entry: &Entry, object: &Object<'_>) -> Result<Payload> {
+    let bytes = match stored {
+        Payload::Value(value) => value.bytes().clone(),
+        Payload::Whole(bytes) => bytes,
+        Payload::Stream(inner) => {
+            return Ok(Payload::Stream(Box::pin(Verified {
+                inner,
+                state: Some((Xxh3Default::new(), 0)),
+                size: entry.size,
+                hash: entry.hash,
+                key: object.key.clone(),
+                version: object.version,
+                side: Side::split(object.store).1,
+            })));
+        }
+    };
+    let (size, hash) = (bytes.len() as u64, ContentHash::of(&bytes));
+    if (size, hash) == (entry.size, entry.hash) {
+        return Ok(Payload::Value(Value::trusted(bytes, entry.shape)));
+    }
+    Err(altered(&object.name(), (entry.size, entry.hash), (size, hash)))
+}
+
+/// Another value than was pushed is in its place.
+fn altered(object: &ObjectName, pushed: (u64, ContentHash), found: (u64, ContentHash)) -> Error {
+    let ((size, hash), (found_size, found_hash)) = (pushed, found);
+    let what = format!(
+        "object {object}: {size} bytes with checksum {hash} expected, {found_size} bytes with {found_hash} found"
+    );
+    Error::new(ErrorKind::Corrupt, what)
 }
 
 /// Checks size and checksum of a stream at its end.
@@ -503,9 +545,9 @@ struct Verified {
     side: Side,
 }
 
-impl fmt::Display for Verified {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "object {}", ObjectName::on(self.side, &self.key, self.version))
+impl Verified {
+    fn object(&self) -> ObjectName {
+        ObjectName::on(self.side, &self.key, self.version)
     }
 }
 
@@ -521,7 +563,8 @@ impl Stream for Verified {
                     *size += piece.len() as u64;
                     if *size > self.size {
                         // One that goes on for ever must not fill the memory.
-                        let message = format!("{self}: more bytes than {} found", self.size);
+                        let message =
+                            format!("object {}: more bytes than {} found", self.object(), self.size);
                         return Poll::Ready(Some(Err(Error::new(ErrorKind::Corrupt, message))));
                     }
                 }
@@ -530,15 +573,8 @@ impl Stream for Verified {
             Some(Err(error)) => Some(Err(error)),
             None => self.state.take().and_then(|(hasher, size)| {
                 let hash = ContentHash(hasher.digest());
-                (size != self.size || hash != self.hash).then(|| {
-                    Err(Error::new(
-                        ErrorKind::Corrupt,
-                        format!(
-                            "{self}: {} bytes with checksum {} expected, {size} bytes with {hash} found",
-                            self.size, self.hash
-                        ),
-                    ))
-                })
+                let pushed = (self.size, self.hash);
+                ((size, hash) != pushed).then(|| Err(altered(&self.object(), pushed, (size, hash))))
             }),
         })
     }

@@ -74,8 +74,8 @@ impl XComBackend for Backend {
 
     async fn serialize_value(&self, object: &Object<'_>, value: Payload) -> Result<String> {
         let body = match value {
-            Payload::Stream(stream) => stream,
             Payload::Value(value) => super::store::pieces(value.bytes().clone()),
+            other => other.into_stream(),
         };
         self.store.create(&object.name(), body).await?;
         Ok(self.codec().to_owned())

@@ -227,13 +227,11 @@ impl XComBackend for Process {
         call.send(Request::Serialize { id, object: Named::of(object) }.frame()).await?;
         match value {
             Payload::Value(value) => send_piece(&mut call, value.bytes().clone()).await?,
-            Payload::Stream(mut stream) => {
+            other => {
+                let mut stream = other.into_stream();
                 while let Some(piece) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
                     send_piece(&mut call, piece?).await?;
                 }
-            }
-            other => {
-                return Err(Error::new(ErrorKind::Other, format!("the payload {other:?} cannot be stored")));
             }
         }
         call.send(Request::End { id }.frame()).await?;
