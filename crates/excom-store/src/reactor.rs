@@ -7,11 +7,16 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use excom_core::{ByteStream, Error, ErrorKind, Result};
 use futures_core::Stream;
 use tokio::runtime::{Builder, Handle, Runtime};
+
+/// The thread is woken by whoever sets a timer that ends before all others. With one that is always there, limits of
+/// calls, which are longer, wake nobody.
+const TICK: Duration = Duration::from_secs(10);
 
 /// A runtime with one thread, which ends with the last clone.
 #[derive(Debug, Clone)]
@@ -35,6 +40,11 @@ impl Reactor {
         let runtime = runtime.map_err(|e| {
             Error::new(ErrorKind::Other, format!("the thread {name} cannot start")).because(e)
         })?;
+        runtime.spawn(async {
+            loop {
+                tokio::time::sleep(TICK).await;
+            }
+        });
         Ok(Self(Arc::new(Owned(Some(runtime)))))
     }
 
