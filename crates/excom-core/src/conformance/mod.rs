@@ -352,6 +352,8 @@ macro_rules! conformance_scenarios {
                 values_are_sealed_anew
                 a_retired_key_seals_nothing
                 what_is_kept_is_looked_through_in_pages
+                what_is_removed_is_not_in_use
+                a_removal_that_stopped_is_taken_over
                 rendered_fields_are_of_the_newest_try
                 runs_have_states_and_times
                 runs_are_listed_newest_first

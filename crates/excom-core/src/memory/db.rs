@@ -440,12 +440,17 @@ impl MetadataDb for Db {
         Ok(self.lock().intents())
     }
 
-    async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
-        Ok(self.lock().claim_loose(intents_before, limit))
+    async fn claim_loose(&self, before: Timestamp, at: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
+        Ok(self.lock().claim_loose(before, at, limit))
     }
 
     async fn forget_loose(&self, objects: &[LooseObject]) -> Result<()> {
         self.lock().forget_loose(objects);
+        Ok(())
+    }
+
+    async fn release_loose(&self, objects: &[LooseObject]) -> Result<()> {
+        self.lock().release_loose(objects);
         Ok(())
     }
 

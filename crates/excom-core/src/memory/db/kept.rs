@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::tables::Tables;
+use super::tables::{Tables, Use};
 use crate::db::{Kept, LooseObject, Occupied, Place, Pushed, Scan, being_removed};
 use crate::entry::{Entry, Stored, Version};
 use crate::store::Side;
@@ -17,10 +17,10 @@ impl Tables {
             return Ok(Pushed::Already);
         }
         let loose = (object.key.clone(), object.version);
-        if self.loose.get(&loose).is_some_and(|(_, purge)| *purge) {
+        if self.loose.get(&loose).is_some_and(|(_, used)| *used != Use::Intent) {
             return Err(being_removed(&object.key, object.version));
         }
-        self.loose.insert(loose, (object.clone(), false));
+        self.loose.insert(loose, (object.clone(), Use::Intent));
         Ok(Pushed::Written)
     }
 
@@ -31,12 +31,13 @@ impl Tables {
             return false;
         }
         let (key, version) = loose.clone();
-        self.loose.insert(loose, (LooseObject { key, version, store: store.into(), since: at }, false));
+        self.loose.insert(loose, (LooseObject { key, version, store: store.into(), since: at }, Use::Intent));
         true
     }
 
     pub(super) fn intents(&self) -> Vec<LooseObject> {
-        self.loose.values().filter(|(_, purge)| !purge).map(|(object, _)| object.clone()).collect()
+        let intents = self.loose.values().filter(|(_, used)| *used == Use::Intent);
+        intents.map(|(object, _)| object.clone()).collect()
     }
 
     pub(super) fn places(&self) -> Vec<Occupied> {
@@ -54,27 +55,36 @@ impl Tables {
         places.into_iter().map(occupied).collect()
     }
 
-    pub(super) fn claim_loose(&mut self, intents_before: Timestamp, limit: u32) -> Vec<LooseObject> {
+    pub(super) fn claim_loose(&mut self, before: Timestamp, at: Timestamp, limit: u32) -> Vec<LooseObject> {
+        let free = |(object, used): &&mut (LooseObject, Use)| *used == Use::None || object.since <= before;
         let mut claimed = Vec::new();
-        for (object, purge) in self.loose.values_mut() {
-            if claimed.len() == limit as usize {
-                break;
-            }
-            if *purge || object.since <= intents_before {
-                *purge = true;
-                claimed.push(object.clone());
-            }
+        for (object, used) in self.loose.values_mut().filter(free).take(limit as usize) {
+            (object.since, *used) = (at, Use::Claimed);
+            claimed.push(object.clone());
         }
         claimed
     }
 
     pub(super) fn forget_loose(&mut self, objects: &[LooseObject]) {
         for object in objects {
-            let loose = (object.key.clone(), object.version);
-            if self.loose.get(&loose).is_some_and(|(known, _)| known.store == object.store) {
-                self.loose.remove(&loose);
+            if self.claimed(object).is_some() {
+                self.loose.remove(&(object.key.clone(), object.version));
             }
         }
+    }
+
+    pub(super) fn release_loose(&mut self, objects: &[LooseObject]) {
+        for object in objects {
+            if let Some(used) = self.claimed(object) {
+                *used = Use::None;
+            }
+        }
+    }
+
+    /// What is noted of an object, while the claim holds by which it was taken over.
+    fn claimed(&mut self, object: &LooseObject) -> Option<&mut Use> {
+        let (known, used) = self.loose.get_mut(&(object.key.clone(), object.version))?;
+        (*used == Use::Claimed && known == object).then_some(used)
     }
 
     pub(super) fn claim_orphan(&mut self, object: &LooseObject) -> bool {
@@ -83,7 +93,7 @@ impl Tables {
         if self.knows_object(&object.store, &name, object.version) || self.loose.contains_key(&loose) {
             return false;
         }
-        self.loose.insert(loose, (object.clone(), true));
+        self.loose.insert(loose, (object.clone(), Use::None));
         true
     }
 
@@ -130,7 +140,7 @@ impl Tables {
         }
         let fits = match (to, self.loose.get(&loose)) {
             (Stored::Offloaded(_), _) if retired => false,
-            (Stored::Offloaded(to), Some((intent, purge))) => !purge && intent.store == to.store,
+            (Stored::Offloaded(to), Some((intent, used))) => *used == Use::Intent && intent.store == to.store,
             (Stored::Offloaded(_), None) => false,
             // Something of it that is being written or removed has the only row that there is for it.
             (Stored::Inline(_), loose) => loose.is_none(),
@@ -144,7 +154,7 @@ impl Tables {
         if let Some(reference) = &found.reference {
             let (key, version) = loose.clone();
             let store = reference.store.clone();
-            self.loose.insert(loose, (LooseObject { key, version, store, since: at }, true));
+            self.loose.insert(loose, (LooseObject { key, version, store, since: at }, Use::None));
         }
         true
     }
@@ -190,7 +200,11 @@ impl Tables {
                 store: reference.store.clone(),
                 since: at,
             };
-            self.loose.insert((key.clone(), entry.version), (object, true));
+            // Whoever removes another object of the version may go on, so its name must not be free before.
+            let claimed = |(_, used): &&(LooseObject, Use)| *used == Use::Claimed;
+            let used =
+                self.loose.get(&(key.clone(), entry.version)).filter(claimed).map_or(Use::None, |it| it.1);
+            self.loose.insert((key.clone(), entry.version), (object, used));
         }
     }
 }

@@ -28,11 +28,22 @@ pub(super) struct Tables {
     /// One for each rule, DAG, task and target.
     pub(super) refusals: Vec<RefusalCount>,
     pub(super) variables: BTreeMap<Arc<str>, Variable>,
-    /// Objects without an entry; true when they are to be purged, false while they are being written.
-    pub(super) loose: HashMap<(XComKey, Version), (LooseObject, bool)>,
+    /// Objects without an entry.
+    pub(super) loose: HashMap<(XComKey, Version), (LooseObject, Use)>,
     pub(super) marks: BTreeMap<String, String>,
     /// The number of the newest row of entries and history.
     pub(super) rows: i64,
+}
+
+/// What a loose object is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// It is being written.
+    Intent,
+    /// Whoever comes removes it.
+    None,
+    /// Somebody removes it.
+    Claimed,
 }
 
 /// Who read, and the task instance and number of the reading attempt when it was one.
@@ -117,7 +128,9 @@ impl Tables {
         {
             return Err(key_gone(&push.key, &id));
         }
-        let intent = || self.loose.get(&(push.key.clone(), push.version)).is_some_and(|(_, purge)| !purge);
+        let intent = || {
+            self.loose.get(&(push.key.clone(), push.version)).is_some_and(|(_, used)| *used == Use::Intent)
+        };
         if matches!(push.stored, Stored::Offloaded(_))
             && !self.knows_version(&push.key, push.version)
             && !intent()
