@@ -81,6 +81,11 @@ pub trait TaskChannel: Send + Sync + fmt::Debug {
     /// When the channel fails, or the attempt was superseded.
     async fn note_rendered(&self, fields: &[(String, Value)]) -> Result<()>;
 
+    /// Whether settings make a secret of whatever is pushed under a key, so that nothing of it is told before either.
+    fn is_secret(&self, _key: &str) -> bool {
+        false
+    }
+
     /// Writes a line into the task's log.
     fn log(&self, line: &str);
 }

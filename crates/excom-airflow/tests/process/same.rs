@@ -11,6 +11,7 @@ use excom::prelude::*;
 use excom::runner::isolation::Isolation;
 use excom::{Poke, Rerun, RunOptions, Runner, SkipDownstream};
 use excom_airflow::process::Supervisor;
+use excom_core::engine::{KeyGlob, Settings};
 use excom_core::{Engine, ErrorKind, memory};
 
 use crate::support::{TIMEOUTS, program};
@@ -170,7 +171,9 @@ struct Told {
 async fn told(isolation: Option<Arc<dyn Isolation>>, contracts: Contracts) -> Told {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("part.txt"), "from a file for {{ run_id }}").unwrap();
-    let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build();
+    let settings = Settings { secret_keys: vec![KeyGlob::new("deg*")], ..Settings::default() };
+    let clock = Arc::new(memory::Clock::new());
+    let engine = Engine::builder(Arc::new(memory::Db::new()), clock).settings(settings).build();
     let before = RunOptions::new().run_id("before").logical_date("2026-11-19T00:00:00Z".parse().unwrap());
     let nothing = DagDefinition::new("same", |dag| {
         dag.empty("nothing");
@@ -248,5 +251,8 @@ async fn a_task_sees_and_does_the_same_in_a_process_of_its_own() {
             assert!(whole.contains(part) && !whole.contains("hunter"), "{part} is not in {whole}");
         }
         assert_eq!(inside.report.contains("is not of the declared type"), contracts == Contracts::Refuse);
+        // A key makes a secret of it.
+        assert_eq!(whole.contains("expected number, found ***"), contracts != Contracts::Off, "{whole}");
+        assert!(!whole.contains("a lot"), "{whole}");
     }
 }

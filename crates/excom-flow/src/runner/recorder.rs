@@ -200,6 +200,10 @@ impl TaskChannel for Recorder {
         self.channel.note_rendered(&masked).await
     }
 
+    fn is_secret(&self, key: &str) -> bool {
+        self.channel.is_secret(key)
+    }
+
     fn log(&self, line: &str) {
         self.channel.log(&self.mask.text(line));
     }
