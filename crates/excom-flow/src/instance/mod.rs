@@ -128,6 +128,10 @@ impl TaskInstance {
         self.change(|inner| inner.task = task)
     }
 
+    pub(crate) fn over(self, channel: Arc<dyn TaskChannel>) -> Self {
+        self.change(|inner| inner.channel = channel)
+    }
+
     pub(crate) fn with_pushes(self, pushes: bool) -> Self {
         self.change(|inner| inner.pushes = pushes)
     }

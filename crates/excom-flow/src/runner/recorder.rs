@@ -204,6 +204,10 @@ impl TaskChannel for Recorder {
         self.channel.is_secret(key)
     }
 
+    fn cut(&self, text: &str, most: usize) -> usize {
+        self.mask.cut(text, self.channel.cut(text, most))
+    }
+
     fn log(&self, line: &str) {
         self.channel.log(&self.mask.text(line));
     }
