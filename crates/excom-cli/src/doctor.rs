@@ -123,6 +123,7 @@ async fn look(context: &Context, settings: &Settings, output: &mut Output) -> Ve
     match context.engine_of(settings) {
         Ok(engine) => {
             checks.push(store(&engine, settings).await);
+            checks.extend(uploads(settings));
             metadata(&engine, settings, &mut checks).await;
             checks.push(key(&engine, settings).await);
             access::look(&engine, settings, &mut checks).await;
@@ -173,6 +174,18 @@ async fn store(engine: &Engine, settings: &Settings) -> Check {
         Ok(()) => Check::fine("store", told, data),
         Err(error) => Check::failed("store", told, &error),
     }
+}
+
+/// What the bucket must see to itself, when it keeps unfinished uploads: no list of objects shows them.
+fn uploads(settings: &Settings) -> Option<Check> {
+    let path = settings.common_io.xcom_objectstorage_path.as_ref()?;
+    let scheme = path.scheme().to_ascii_lowercase();
+    let keeps = matches!(scheme.as_str(), "s3" | "s3a" | "gs" | "gcs");
+    (keeps && *settings.core.xcom_backend == Backend::ObjectStorage).then(|| {
+        let told = "what killed processes leave unfinished is removed by a lifecycle rule of the bucket alone, \
+                    AbortIncompleteMultipartUpload (docs/values.md)";
+        Check::told("uploads", told, json!({"rule": "AbortIncompleteMultipartUpload"}))
+    })
 }
 
 async fn metadata(engine: &Engine, settings: &Settings, checks: &mut Vec<Check>) {
@@ -299,4 +312,20 @@ fn folder_size(folder: &Path) -> (u64, u64) {
         }
     }
     (bytes, files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_that_keep_unfinished_uploads_are_told_of() {
+        let told = |backend: &str, path: &str| {
+            let settings = Settings::at("home").with("core.xcom_backend", backend).unwrap();
+            uploads(&settings.with("common.io.xcom_objectstorage_path", path).unwrap()).is_some()
+        };
+        assert!(told("object_storage", "s3://b/p") && told("object_storage", "GS://b"));
+        assert!(!told("object_storage", "az://c/p") && !told("object_storage", "file:///xcom"));
+        assert!(!told("database", "s3://b/p"), "only read");
+    }
 }

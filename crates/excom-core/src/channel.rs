@@ -81,6 +81,17 @@ pub trait TaskChannel: Send + Sync + fmt::Debug {
     /// When the channel fails, or the attempt was superseded.
     async fn note_rendered(&self, fields: &[(String, Value)]) -> Result<()>;
 
+    /// Whether settings make a secret of whatever is pushed under a key, so that nothing of it is told before either.
+    fn is_secret(&self, _key: &str) -> bool {
+        false
+    }
+
+    /// Where a text is cut that is too long to be shown: at most so many bytes from its beginning, on a boundary of
+    /// characters, and not in a secret that the channel hides. What is behind must be there as far as a secret may go.
+    fn cut(&self, text: &str, most: usize) -> usize {
+        text.floor_char_boundary(most)
+    }
+
     /// Writes a line into the task's log.
     fn log(&self, line: &str);
 }

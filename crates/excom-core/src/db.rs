@@ -501,12 +501,18 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// Objects that are about to be written, by pushes and moves that are under way or were interrupted.
     async fn intents(&self) -> Result<Vec<LooseObject>>;
 
-    /// Takes over loose objects for removal: those to be purged, and intents from before a moment,
-    /// whose pushes can then no longer succeed. At most so many.
-    async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>>;
+    /// Takes over loose objects for removal, at most so many: those to be purged that nobody has taken over, and what
+    /// was begun before a moment. That is intents, whose pushes can then no longer succeed, and removals.
+    ///
+    /// Each is told with the time of the claim. Until it is forgotten its version can neither be pushed nor moved, so
+    /// one that is removed by two, of whom one has forgotten it, could be a new object under the same name.
+    async fn claim_loose(&self, before: Timestamp, at: Timestamp, limit: u32) -> Result<Vec<LooseObject>>;
 
-    /// Forgets loose objects that are gone from their stores.
+    /// Forgets loose objects that are gone from their stores, as far as they are still claimed as they are told.
     async fn forget_loose(&self, objects: &[LooseObject]) -> Result<()>;
+
+    /// Lets whoever comes remove loose objects, as far as they are still claimed as they are told.
+    async fn release_loose(&self, objects: &[LooseObject]) -> Result<()>;
 
     /// Whether an entry, the history or a loose object knows an object of a store; for finding orphans.
     async fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> Result<bool>;

@@ -84,7 +84,8 @@ pub async fn check_push(engine: &Engine, key: &XComKey, value: &Value) -> Result
     let Some(version) = engine.db().dag_version(dag_id, &version).await? else { return Ok(()) };
     // What describes a version may be more than a contract, and other programs write it too.
     let Ok(contract) = Contract::read(&version.document) else { return Ok(()) };
-    contract.check_push(&key.ti.task_id, &key.key, value)
+    let value = value.clone().secret_if(engine.is_secret(&key.key));
+    contract.check_push(&key.ti.task_id, &key.key, &value)
 }
 
 /// A contract as text: what each task takes and gives.

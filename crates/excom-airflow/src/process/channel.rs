@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use excom_core::answer::Found;
@@ -44,6 +44,8 @@ pub struct SupervisorChannel {
     extended: bool,
     /// Whether other tasks map over what this one returns, which Airflow must be told.
     mapped_over: AtomicBool,
+    /// The keys that settings make secrets of, among those that the DAG declares.
+    secret_keys: Vec<Arc<str>>,
 }
 
 impl fmt::Debug for SupervisorChannel {
@@ -66,7 +68,13 @@ impl SupervisorChannel {
         supervisor_gone: Cancellation,
     ) -> Result<Self> {
         let connection = Connection::over(comm, supervisor_gone)?;
-        Ok(Self { connection, logs: Mutex::new(logs), extended, mapped_over: AtomicBool::new(false) })
+        Ok(Self {
+            connection,
+            logs: Mutex::new(logs),
+            extended,
+            mapped_over: AtomicBool::new(false),
+            secret_keys: Vec::new(),
+        })
     }
 
     /// Whether the supervisor knows Excom's own messages.
@@ -78,6 +86,11 @@ impl SupervisorChannel {
     /// and refuses a value that is too long; Excom knows by itself.
     pub(crate) fn set_mapped_over(&self, mapped_over: bool) {
         self.mapped_over.store(mapped_over, Ordering::Relaxed);
+    }
+
+    /// Says which keys of the task settings make secrets of.
+    pub(crate) fn set_secret_keys(&mut self, keys: &[Arc<str>]) {
+        self.secret_keys = keys.to_vec();
     }
 
     /// Asks and waits for the answer; none is a plain yes.
@@ -313,6 +326,10 @@ impl TaskChannel for SupervisorChannel {
         let entries: Result<Vec<_>> =
             fields.iter().map(|(name, value)| Ok((name.as_str().into(), shown(value)?))).collect();
         self.done(&Request::SetRenderedFields { rendered_fields: MessagePack::Map(entries?) }).await
+    }
+
+    fn is_secret(&self, key: &str) -> bool {
+        self.secret_keys.iter().any(|secret| **secret == *key)
     }
 
     fn log(&self, line: &str) {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use facts::{ResumedOnWire, RunOnWire};
 
 /// The version of what is in this file.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// That the supervisor is Excom's, and what only it can tell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub(crate) struct Announcement {
     pub(crate) resumed: ResumedOnWire,
     /// How many instances a task may have that is expanded over what this one returns.
     pub(crate) max_map_length: u32,
+    /// Which of the keys that its DAG declares settings make secrets of.
+    pub(crate) secret_keys: Vec<Arc<str>>,
 }
 
 impl Announcement {

@@ -120,7 +120,11 @@ where
     startup.excom.as_ref().map_or(Ok(()), Announcement::check)?;
     let cancellation = Cancellation::new();
     let is_ours = startup.excom.is_some();
-    let channel = Arc::new(SupervisorChannel::new(comm, logs, is_ours, cancellation.clone())?);
+    let mut channel = SupervisorChannel::new(comm, logs, is_ours, cancellation.clone())?;
+    if let Some(ours) = &startup.excom {
+        channel.set_secret_keys(&ours.secret_keys);
+    }
+    let channel = Arc::new(channel);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

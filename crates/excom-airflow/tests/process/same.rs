@@ -11,6 +11,7 @@ use excom::prelude::*;
 use excom::runner::isolation::Isolation;
 use excom::{Poke, Rerun, RunOptions, Runner, SkipDownstream};
 use excom_airflow::process::Supervisor;
+use excom_core::engine::{KeyGlob, Settings};
 use excom_core::{Engine, ErrorKind, memory};
 
 use crate::support::{TIMEOUTS, program};
@@ -137,7 +138,11 @@ pub(crate) fn tasks(
     dag.empty("behind").after(stops(dag));
     let asked = dag.task(asks_for_more(dag)).after(numbers);
     let panicked = panics(dag);
-    let told = tells(dag, keeps(dag));
+    let kept_secret = keeps(dag);
+    let told = tells(dag, kept_secret);
+    // Each line is cut in the middle of the secret: for the log, and for what is told of the failure.
+    let prints = r#"printf '%16380s%s\n%1020s%s\n' '' "$TOKEN" '' "$TOKEN"; exit 1"#;
+    let prints = dag.bash("prints", prints).env("TOKEN", kept_secret);
     let native = dag.add("native", Rendered("{{ params.n }}".into()));
     let never = |_: TaskInstance| async { Ok(Poke::NotYet) };
     let late = dag.sensor("never", never).timeout(Duration::ZERO).retries(2);
@@ -153,7 +158,7 @@ pub(crate) fn tasks(
     // Behind all others: each of its waits moves the clock of the test.
     let arrives = dag.sensor("arrives", arrives).reschedule().trigger_rule(TriggerRule::AllDone);
     let arrives = arrives.after(kept).after(taken).after(odd).after(asked).after(panicked).after(told);
-    arrives.after(native).after(late).after(softly);
+    arrives.after(native).after(late).after(softly).after(prints);
 }
 
 /// The list that a task is expanded over is read once by the runner for all, and by each process for itself.
@@ -170,7 +175,9 @@ struct Told {
 async fn told(isolation: Option<Arc<dyn Isolation>>, contracts: Contracts) -> Told {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("part.txt"), "from a file for {{ run_id }}").unwrap();
-    let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build();
+    let settings = Settings { secret_keys: vec![KeyGlob::new("deg*")], ..Settings::default() };
+    let clock = Arc::new(memory::Clock::new());
+    let engine = Engine::builder(Arc::new(memory::Db::new()), clock).settings(settings).build();
     let before = RunOptions::new().run_id("before").logical_date("2026-11-19T00:00:00Z".parse().unwrap());
     let nothing = DagDefinition::new("same", |dag| {
         dag.empty("nothing");
@@ -248,5 +255,11 @@ async fn a_task_sees_and_does_the_same_in_a_process_of_its_own() {
             assert!(whole.contains(part) && !whole.contains("hunter"), "{part} is not in {whole}");
         }
         assert_eq!(inside.report.contains("is not of the declared type"), contracts == Contracts::Refuse);
+        assert!(
+            whole.contains("… (16387 bytes)") && whole.contains("… (1027 bytes)") && !whole.contains("hunt")
+        );
+        // A key makes a secret of it.
+        assert_eq!(whole.contains("expected number, found ***"), contracts != Contracts::Off, "{whole}");
+        assert!(!whole.contains("a lot"), "{whole}");
     }
 }

@@ -138,6 +138,13 @@ fn what_a_task_pushes_by_the_command_is_checked() {
     shell
         .run(&["xcom", "push", "-1", "--set", "xcom.contracts=warn"])
         .contains(0, &["warning: ", "found -1"]);
+    // Nothing is told of what its key makes a secret.
+    for contracts in ["refuse", "warn"] {
+        let contracts = format!("xcom.contracts={contracts}");
+        let set = ["--set", &contracts, "--set", "xcom.secret_keys=return_*"];
+        let told = shell.run(&[&["xcom", "push", "-4711"], &set[..]].concat());
+        assert!(told.err.contains("found ***") && !told.err.contains("4711"), "{told:?}");
+    }
     assert_eq!(shell.run(&["xcom", "push", "-1", "--set", "xcom.contracts=off"]), Told::nothing());
 }
 

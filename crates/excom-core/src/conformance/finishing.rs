@@ -95,7 +95,7 @@ pub async fn a_refused_end_changes_nothing(h: &Harness) {
                 since: now,
             };
             db.note_intent(&object).await.unwrap();
-            db.claim_loose(now, 10).await.unwrap();
+            db.claim_loose(now, now, 10).await.unwrap();
         }
         let pushes = [new(), offloaded.clone()];
         let result = db.finish_attempt(attempt(&me), TaskState::Success, &pushes, now).await;

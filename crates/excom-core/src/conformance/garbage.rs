@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::stores::body;
 use super::{Harness, large, refused, text, user, value, xcom};
 use crate::db::{LooseObject, Scope};
@@ -149,4 +151,106 @@ pub async fn what_is_kept_is_looked_through_in_pages(h: &Harness) {
     assert_eq!(seen.len(), 10);
     assert_eq!(h.engine.db().kept(None, None, 100).await.unwrap().items.len(), 11);
     assert_eq!(h.engine.db().kept(Some("nobody"), None, 100).await.unwrap().items, []);
+}
+
+/// A step of somebody who removes what is loose, or of who pushes a version that may be removed just then.
+#[derive(Clone, Copy)]
+enum Step {
+    /// One of two takes over what is loose, removes the objects, and forgets them.
+    Claim(usize),
+    Remove(usize),
+    Forget(usize),
+    /// The version is pushed again.
+    Push,
+}
+
+/// All orders in which steps can happen of which each list keeps its own.
+fn orders(lists: &[&[Step]]) -> Vec<Vec<Step>> {
+    if lists.iter().all(|list| list.is_empty()) {
+        return vec![Vec::new()];
+    }
+    let mut found = Vec::new();
+    for (i, list) in lists.iter().enumerate() {
+        let Some((first, rest)) = list.split_first() else { continue };
+        let mut others = lists.to_vec();
+        others[i] = rest;
+        found.extend(orders(&others).into_iter().map(|order| [&[*first], &order[..]].concat()));
+    }
+    found
+}
+
+/// Whoever removes an object, and how slowly, it never is one that was written again under the same name.
+pub async fn what_is_removed_is_not_in_use(h: &Harness) {
+    use Step::{Claim, Forget, Push, Remove};
+    let (db, store) = (h.engine.db(), h.store_id());
+    let purger = |i| [Claim(i), Remove(i), Forget(i)];
+    let mut pushed = 0;
+    for (number, order) in orders(&[&purger(0), &purger(1), &[Push]]).iter().enumerate() {
+        let key = xcom("t", &format!("k{number}"));
+        let version = h.engine.push(&user(), &key, value(&large(1)).into()).await.unwrap().version;
+        // Behind the engine's back, which would remove its object at once.
+        db.delete(&Scope::Key(key.clone()), h.clock.now()).await.unwrap();
+        let mut claimed = [Vec::new(), Vec::new()];
+        let mut entry = false;
+        for step in order {
+            h.clock.advance(Duration::from_millis(1));
+            match step {
+                Claim(i) => {
+                    claimed[*i] = db.claim_loose(Timestamp::UNIX_EPOCH, h.clock.now(), 10).await.unwrap();
+                }
+                Remove(i) => {
+                    for object in &claimed[*i] {
+                        h.lose(&object.key, object.version).await;
+                    }
+                }
+                Forget(i) => db.forget_loose(&claimed[*i]).await.unwrap(),
+                Push => match h.engine.push_version(&user(), &key, version, value(&large(1)).into()).await {
+                    Ok(_) => entry = true,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+                },
+            }
+        }
+        if entry {
+            pushed += 1;
+            assert_eq!(text(&h.pull(&key).await), large(1), "order {number}");
+        }
+        let name = ObjectName::of(&key, version);
+        assert_eq!(db.knows_object(&store, &name, version).await.unwrap(), entry, "order {number}");
+    }
+    assert!(pushed > 0);
+}
+
+/// What somebody has begun to remove is left to them, until they are taken for dead; then they change nothing.
+pub async fn a_removal_that_stopped_is_taken_over(h: &Harness) {
+    let (db, key) = (h.engine.db(), xcom("t", "k"));
+    let claim = async |age: Duration| {
+        let now = h.clock.now();
+        db.claim_loose(now.checked_sub(age).unwrap(), now, 10).await.unwrap()
+    };
+    h.push(&user(), &key, &large(1)).await;
+    db.delete(&Scope::Key(key.clone()), h.clock.now()).await.unwrap();
+    let first = claim(HOUR).await;
+    assert_eq!((first.len(), &first[0].key), (1, &key));
+    h.clock.advance(HOUR / 2);
+    assert_eq!(claim(HOUR).await, []);
+    assert_eq!(h.engine.purge_loose().await.unwrap(), 0);
+
+    h.clock.advance(HOUR / 2);
+    let second = claim(HOUR).await;
+    assert_eq!(second, [LooseObject { since: h.clock.now(), ..first[0].clone() }]);
+    for late in [db.forget_loose(&first), db.release_loose(&first)] {
+        late.await.unwrap();
+    }
+    let known = async || {
+        let name = ObjectName::of(&key, first[0].version);
+        db.knows_object(&h.store_id(), &name, first[0].version).await.unwrap()
+    };
+    assert!(known().await);
+    assert_eq!(claim(HOUR).await, []);
+    // What could not be removed is given back.
+    db.release_loose(&second).await.unwrap();
+    let third = claim(HOUR).await;
+    assert_eq!(third.len(), 1);
+    db.forget_loose(&third).await.unwrap();
+    assert!(!known().await);
 }

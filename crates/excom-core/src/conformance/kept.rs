@@ -240,7 +240,9 @@ pub async fn abandoned_pushes_are_collected(h: &Harness) {
     // A push whose intent was taken over can no longer succeed.
     h.engine.db().note_intent(&intent).await.unwrap();
     h.leave(&key, v, &large(1)).await;
-    assert_eq!(h.engine.db().claim_loose(h.clock.now(), 10).await.unwrap(), std::slice::from_ref(&intent));
+    let now = h.clock.now();
+    let claimed = h.engine.db().claim_loose(now, now, 10).await.unwrap();
+    assert_eq!(claimed, [LooseObject { since: now, ..intent }]);
     let late = crate::db::Push {
         key: key.clone(),
         version: v,

@@ -351,7 +351,10 @@ macro_rules! conformance_scenarios {
                 turns_are_taken_once
                 values_are_sealed_anew
                 a_retired_key_seals_nothing
+                an_interrupted_secret_outlives_its_key
                 what_is_kept_is_looked_through_in_pages
+                what_is_removed_is_not_in_use
+                a_removal_that_stopped_is_taken_over
                 rendered_fields_are_of_the_newest_try
                 runs_have_states_and_times
                 runs_are_listed_newest_first

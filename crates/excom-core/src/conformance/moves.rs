@@ -141,7 +141,7 @@ pub async fn an_interrupted_move_leaves_nothing(h: &Harness) {
     let back = &h.engine;
     let kept = engine.db().kept(None, None, 1).await.unwrap().items.remove(0);
     assert!(back.db().note_move(&kept, &h.store_id(), h.clock.now()).await.unwrap());
-    assert_eq!(back.db().claim_loose(h.clock.now(), 10).await.unwrap().len(), 1);
+    assert_eq!(back.db().claim_loose(h.clock.now(), h.clock.now(), 10).await.unwrap().len(), 1);
     let reference = kept.reference.clone().unwrap();
     let to = crate::Stored::Offloaded(crate::seal::Reference { store: h.store_id(), ..reference });
     assert!(!back.db().move_stored(&kept, &to, h.clock.now()).await.unwrap());

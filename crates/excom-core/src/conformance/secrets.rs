@@ -7,11 +7,14 @@ use super::{Harness, THRESHOLD, refused, ti, user, value, xcom};
 use crate::attempt::TaskState;
 use crate::backend::Object;
 use crate::channel::PullOptions;
-use crate::db::Push;
+use crate::db::{LooseObject, Push};
 use crate::engine::{Direction, KeyGlob, SECRET_LIMIT, Settings, TraceOptions};
-use crate::seal::Reference;
+use crate::seal::{Reference, Ring, SealKeys};
 use crate::value::ContentHash;
-use crate::{Answer, Caller, Clock as _, Engine, ErrorKind, Shape, Stored, Value, XComKey, memory};
+use crate::{
+    Answer, Caller, Clock as _, Engine, ErrorKind, ObjectName, Shape, Stored, Value, ValueStore as _,
+    XComKey, memory,
+};
 
 const SMALL: &str = r#"{"token":"hunter2"}"#;
 
@@ -159,6 +162,31 @@ pub async fn an_interrupted_secret_is_repeated(h: &Harness) {
     h.leave(&key, version, envelope.as_str()).await;
     h.engine.push_version(&user(), &key, version, secret(&long()).into()).await.unwrap();
     assert_eq!(pull(&h.engine, &key).await.value().unwrap(), secret(&long()));
+}
+
+/// So it is when the keys were rotated in between, and its envelope would be another one now.
+pub async fn an_interrupted_secret_outlives_its_key(h: &Harness) {
+    let (key, version) = (xcom("t", "wide"), h.engine.clock().version());
+    let store = Arc::new(memory::Store::new());
+    let since = h.clock.now();
+    let intent = LooseObject { key: key.clone(), version, store: "memory".into(), since };
+    h.engine.db().note_intent(&intent).await.unwrap();
+    let envelope = h.engine.keys().seal_secret("k1", &key, version, &secret(&long())).unwrap();
+    let crate::Payload::Stream(body) = memory::streamed(&envelope) else { return };
+    store.create(&ObjectName::of(&key, version), body).await.unwrap();
+
+    let push = |engine: Engine, json: String| {
+        let key = key.clone();
+        async move { engine.push_version(&user(), &key, version, secret(&json).into()).await }
+    };
+    let stranger = h.with_keys(&store, SealKeys::new("k2", [8; 32]), true);
+    refused(push(stranger, long()).await, ErrorKind::Configuration);
+    let rotated = h.with_keys(&store, Ring::new("k2", [8; 32]).with_old("k1", [7; 32]).into(), true);
+    refused(push(rotated.clone(), long().replace("hunter2", "hunter3")).await, ErrorKind::Exists);
+    let receipt = push(rotated.clone(), long()).await.unwrap();
+    assert!(!receipt.already && receipt.secret && receipt.offloaded, "{receipt:?}");
+    assert_eq!(receipt.size, envelope.size());
+    assert_eq!(pull(&rotated, &key).await.value().unwrap(), secret(&long()));
 }
 
 /// Secrets of a mapped task, in sequences, slices and all at once.

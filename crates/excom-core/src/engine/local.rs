@@ -91,6 +91,10 @@ impl TaskChannel for LocalChannel {
         }
     }
 
+    fn is_secret(&self, key: &str) -> bool {
+        self.engine.is_secret(key)
+    }
+
     fn log(&self, line: &str) {
         if let Some(log) = &self.log {
             log(line);

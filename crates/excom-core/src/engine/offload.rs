@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::push::{Looks, too_large};
-use super::{Engine, INLINE_HARD_LIMIT, disguise};
-use crate::backend::{Object, Placement};
+use super::{Engine, INLINE_HARD_LIMIT, SECRET_LIMIT, disguise};
+use crate::backend::{Object, Placement, collect};
 use crate::db::{LooseObject, Push, Pushed};
 use crate::entry::{Stored, Version};
 use crate::json::{Scanner, Shape};
@@ -30,6 +30,9 @@ pub enum Offload {
     /// All, except of keys that stay inline.
     All,
 }
+
+/// More bytes than the envelope of any secret has, which is base64.
+const MOST_OF_ENVELOPE: u64 = 2 * SECRET_LIMIT;
 
 /// A payload whose size is known when it is small.
 pub(super) enum Sized {
@@ -129,10 +132,16 @@ impl Engine {
                 };
                 // A stream that was not read to its end cannot be compared.
                 let (size, hash) = written.ok_or(error)?;
-                let codec = self.same_object(&object, size, hash).await?;
+                match secret {
+                    None => self.same_object(&object, size, hash).await?,
+                    Some(secret) => {
+                        let envelope = self.same_secret(&object, secret).await?;
+                        (push.size, push.hash) = (envelope.size(), ContentHash::of(envelope.bytes()));
+                    }
+                }
                 // It may be from before the keys were rotated.
                 key_id = self.backend().key_of(&object).await?.unwrap_or(key_id);
-                codec
+                self.backend().codec().to_owned()
             }
             other => other?,
         };
@@ -152,8 +161,8 @@ impl Engine {
         Ok(Pushed::Written)
     }
 
-    /// The codec of an object that exists, when it holds the value that is being pushed.
-    async fn same_object(&self, object: &Object<'_>, size: u64, hash: ContentHash) -> Result<String> {
+    /// Makes sure that an object that exists holds the value that is being pushed.
+    async fn same_object(&self, object: &Object<'_>, size: u64, hash: ContentHash) -> Result<()> {
         let same = match self.backend().deserialize_value(object).await? {
             Payload::Value(value) => ContentHash::of(value.bytes()) == hash,
             other => {
@@ -169,14 +178,21 @@ impl Engine {
                 (stored, ContentHash(hasher.digest())) == (size, hash)
             }
         };
-        if same {
-            return Ok(self.backend().codec().to_owned());
+        if same { Ok(()) } else { Err(another_value(object)) }
+    }
+
+    /// The envelope in an object that exists, when it holds the secret that is being pushed: with whichever key.
+    async fn same_secret(&self, object: &Object<'_>, secret: &Value) -> Result<Value> {
+        let stored = self.backend().deserialize_value(object).await?;
+        let envelope = collect(stored, MOST_OF_ENVELOPE).await.map_err(|error| match error.kind() {
+            ErrorKind::TooLarge | ErrorKind::InvalidValue => another_value(object),
+            _ => error,
+        })?;
+        match self.0.keys.open_secret(object.key, object.version, &envelope) {
+            Ok(opened) if opened.bytes() == secret.bytes() => Ok(envelope),
+            Err(error) if error.kind() != ErrorKind::Corrupt => Err(error),
+            _ => Err(another_value(object)),
         }
-        Err(Error::new(
-            ErrorKind::Exists,
-            format!("version {} of {} was stored before with another value", object.version, object.key),
-        )
-        .hint("push without the version, or with a new one"))
     }
 
     /// Reads a stream as far as a value may be inline. What ends there is a value, what goes on is
@@ -195,6 +211,14 @@ impl Engine {
         }
         Ok(Sized::Long(Box::pin(Rejoined { ahead: Some(ahead.freeze()), rest: stream })))
     }
+}
+
+fn another_value(object: &Object<'_>) -> Error {
+    Error::new(
+        ErrorKind::Exists,
+        format!("version {} of {} was stored before with another value", object.version, object.key),
+    )
+    .hint("push without the version, or with a new one")
 }
 
 struct Rejoined {

@@ -199,23 +199,29 @@ impl Engine {
         self.collect_abandoned(self.0.settings.abandoned_after).await
     }
 
-    /// As [`Engine::purge_loose`], taking pushes for abandoned that began longer ago than the age given:
-    /// zero only when no other process pushes.
+    /// As [`Engine::purge_loose`], taking pushes and removals for abandoned that began longer ago than the age given:
+    /// zero only when no other process pushes or removes.
     ///
     /// # Errors
     /// As [`Engine::purge_loose`].
     pub async fn collect_abandoned(&self, age: Duration) -> Result<u64> {
         let mut removed = 0;
         loop {
-            let cutoff = before(self.0.clock.now(), age);
-            let loose = self.0.db.claim_loose(cutoff, STEP).await?;
+            let begun = self.0.clock.now();
+            let loose = self.0.db.claim_loose(before(begun, age), begun, STEP).await?;
             if loose.is_empty() {
                 return Ok(removed);
             }
             // One object that cannot be removed must not keep the others.
-            let mut failure = None;
-            let mut gone = Vec::with_capacity(loose.len());
+            let (mut gone, mut left, mut failure) = (Vec::with_capacity(loose.len()), Vec::new(), None);
+            // Another process may take them over after that time, and then their names may be used again. So this one
+            // is far from them by then.
+            let late = begun.checked_add(self.0.settings.abandoned_after / 2);
             for object in loose {
+                if !gone.is_empty() && late.as_ref().is_ok_and(|late| self.0.clock.now() > *late) {
+                    left.push(object);
+                    continue;
+                }
                 let (key, version, store) = (&object.key, object.version, &*object.store);
                 match self
                     .0
@@ -225,10 +231,16 @@ impl Engine {
                     .await
                 {
                     Ok(()) => gone.push(object),
-                    Err(error) => failure = failure.or(Some(error)),
+                    Err(error) => {
+                        failure = failure.or(Some(error));
+                        left.push(object);
+                    }
                 }
             }
             self.0.db.forget_loose(&gone).await?;
+            if !left.is_empty() {
+                self.0.db.release_loose(&left).await?;
+            }
             removed += gone.len() as u64;
             if let Some(error) = failure {
                 return Err(error);

@@ -54,6 +54,11 @@ impl fmt::Display for KeyGlob {
 }
 
 impl Engine {
+    /// Whether the settings make a secret of whatever is pushed under a key.
+    pub fn is_secret(&self, key: &str) -> bool {
+        self.0.settings.secret_keys.iter().any(|glob| glob.fits(key))
+    }
+
     /// The secret that a push brings, all of it; or its payload as it is, when it brings none.
     pub(super) async fn secret(
         &self,
@@ -61,7 +66,7 @@ impl Engine {
         payload: Payload,
     ) -> Result<std::result::Result<Value, Payload>> {
         let marked = matches!(&payload, Payload::Value(value) if value.is_secret());
-        if !marked && !self.0.settings.secret_keys.iter().any(|glob| glob.fits(&key.key)) {
+        if !marked && !self.is_secret(&key.key) {
             return Ok(Err(payload));
         }
         let too_large = |size: &dyn fmt::Display| {

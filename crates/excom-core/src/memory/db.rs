@@ -1,10 +1,12 @@
 //! A metadata database in memory: the contract's rules in their plainest form.
 
+mod around;
 mod expiry;
+mod kept;
 mod runs;
 mod tables;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,11 +18,10 @@ use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb,
     Occupied, Page, Place, Produced, Push, Pushed, ReadTarget, Reads, RefusalCount, Removed, Rendered, Rule,
-    RunFilter, RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, being_removed,
-    cleared_by, version_taken,
+    RunFilter, RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, cleared_by,
+    version_taken,
 };
-use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
-use crate::store::Side;
+use crate::entry::{Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::value::Value;
 use crate::{ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
 
@@ -213,65 +214,11 @@ impl MetadataDb for Db {
     }
 
     async fn prior_run(&self, key: &SequenceKey, map_index: Option<i32>) -> Result<Option<Arc<str>>> {
-        let tables = self.lock();
-        let Some(limit) =
-            tables.runs.get(&(key.dag_id.clone(), key.run_id.clone())).map(|info| info.run.date())
-        else {
-            return Ok(None);
-        };
-        let runs = tables.runs.values().map(|info| &info.run);
-        let mut runs: Vec<&DagRun> =
-            runs.filter(|run| run.dag_id == key.dag_id && run.date() <= limit).collect();
-        runs.sort_by_key(|run| (run.date(), run.run_id == key.run_id, run.run_id.clone()));
-        let has = |run: &&&DagRun| {
-            tables.entries.keys().any(|k| {
-                k.ti.dag_id == key.dag_id
-                    && k.ti.run_id == run.run_id
-                    && k.ti.task_id == key.task_id
-                    && k.key == key.key
-                    && map_index.is_none_or(|i| k.ti.map_index == i)
-            })
-        };
-        Ok(runs.iter().rev().find(has).map(|run| run.run_id.clone()))
+        Ok(self.lock().prior_run(key, map_index))
     }
 
     async fn surroundings(&self, key: &XComKey) -> Result<Surroundings> {
-        let tables = self.lock();
-        let ti = &key.ti;
-        let dag_known = tables.runs.keys().any(|(dag, _)| *dag == ti.dag_id);
-        let run_known = tables.runs.contains_key(&(ti.dag_id.clone(), ti.run_id.clone()));
-        let mut around = Surroundings {
-            ti: tables.instances.get(ti).map(|instance| instance.info(ti)),
-            last: tables.history.get(key).and_then(|past| past.last()).map(|past| past.info.clone()),
-            ..Surroundings::default()
-        };
-        let mut tasks: BTreeMap<Arc<str>, BTreeSet<Arc<str>>> = BTreeMap::new();
-        for other in tables.entries.keys() {
-            if other.ti.dag_id != ti.dag_id || other.ti.run_id != ti.run_id {
-                continue;
-            }
-            tasks.entry(other.ti.task_id.clone()).or_default().insert(other.key.clone());
-            if other.ti == *ti {
-                around.keys.push(other.key.clone());
-            } else if other.ti.task_id == ti.task_id && other.key == key.key {
-                around.map_indexes.push(other.ti.map_index);
-            }
-        }
-        around.tasks = tasks.into_iter().map(|(task, keys)| (task, keys.into_iter().collect())).collect();
-        if dag_known && !run_known {
-            let holds = |run: &&DagRun| {
-                tables.entries.keys().any(|k| k.ti.dag_id == run.dag_id && k.ti.run_id == run.run_id)
-            };
-            let runs = tables.runs.values().map(|info| &info.run);
-            let mut runs: Vec<&DagRun> = runs.filter(|run| run.dag_id == ti.dag_id).filter(holds).collect();
-            runs.sort_by_key(|run| std::cmp::Reverse(run.date()));
-            around.runs = runs.into_iter().map(|run| run.run_id.clone()).collect();
-        }
-        if !dag_known {
-            let dags: BTreeSet<Arc<str>> = tables.entries.keys().map(|k| k.ti.dag_id.clone()).collect();
-            around.dags = dags.into_iter().collect();
-        }
-        Ok(around)
+        Ok(self.lock().surroundings(key))
     }
 
     async fn count(&self, key: &SequenceKey) -> Result<u64> {
@@ -478,28 +425,11 @@ impl MetadataDb for Db {
     }
 
     async fn note_intent(&self, object: &LooseObject) -> Result<Pushed> {
-        let mut tables = self.lock();
-        if tables.knows_version(&object.key, object.version) {
-            return Ok(Pushed::Already);
-        }
-        let loose = (object.key.clone(), object.version);
-        if tables.loose.get(&loose).is_some_and(|(_, purge)| *purge) {
-            return Err(being_removed(&object.key, object.version));
-        }
-        tables.loose.insert(loose, (object.clone(), false));
-        Ok(Pushed::Written)
+        self.lock().note_intent(object)
     }
 
     async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
-        let mut tables = self.lock();
-        let loose = (found.key.clone(), found.version);
-        let there = found.reference.as_ref().is_some_and(|reference| *reference.store == *store);
-        if there || tables.loose.contains_key(&loose) || tables.stored_as(found).is_none() {
-            return Ok(false);
-        }
-        let (key, version) = loose.clone();
-        tables.loose.insert(loose, (LooseObject { key, version, store: store.into(), since: at }, false));
-        Ok(true)
+        Ok(self.lock().note_move(found, store, at))
     }
 
     async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool> {
@@ -507,33 +437,20 @@ impl MetadataDb for Db {
     }
 
     async fn intents(&self) -> Result<Vec<LooseObject>> {
-        let tables = self.lock();
-        Ok(tables.loose.values().filter(|(_, purge)| !purge).map(|(object, _)| object.clone()).collect())
+        Ok(self.lock().intents())
     }
 
-    async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
-        let mut tables = self.lock();
-        let mut claimed = Vec::new();
-        for (object, purge) in tables.loose.values_mut() {
-            if claimed.len() == limit as usize {
-                break;
-            }
-            if *purge || object.since <= intents_before {
-                *purge = true;
-                claimed.push(object.clone());
-            }
-        }
-        Ok(claimed)
+    async fn claim_loose(&self, before: Timestamp, at: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
+        Ok(self.lock().claim_loose(before, at, limit))
     }
 
     async fn forget_loose(&self, objects: &[LooseObject]) -> Result<()> {
-        let mut tables = self.lock();
-        for object in objects {
-            let loose = (object.key.clone(), object.version);
-            if tables.loose.get(&loose).is_some_and(|(known, _)| known.store == object.store) {
-                tables.loose.remove(&loose);
-            }
-        }
+        self.lock().forget_loose(objects);
+        Ok(())
+    }
+
+    async fn release_loose(&self, objects: &[LooseObject]) -> Result<()> {
+        self.lock().release_loose(objects);
         Ok(())
     }
 
@@ -542,14 +459,7 @@ impl MetadataDb for Db {
     }
 
     async fn claim_orphan(&self, object: &LooseObject) -> Result<bool> {
-        let mut tables = self.lock();
-        let loose = (object.key.clone(), object.version);
-        let name = ObjectName::on(Side::split(&object.store).1, &object.key, object.version);
-        if tables.knows_object(&object.store, &name, object.version) || tables.loose.contains_key(&loose) {
-            return Ok(false);
-        }
-        tables.loose.insert(loose, (object.clone(), true));
-        Ok(true)
+        Ok(self.lock().claim_orphan(object))
     }
 
     async fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>> {
@@ -567,18 +477,7 @@ impl MetadataDb for Db {
     }
 
     async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
-        let mut tables = self.lock();
-        let mut removed = Removed::default();
-        for due in due {
-            let caught = tables.entries.get(&due.key).filter(|held| held.entry.version == due.version);
-            let Some(rule) = caught.and_then(|held| tables.caught(rules, &due.key, &held.entry)) else {
-                continue;
-            };
-            tables.end(&due.key, EndReason::Expired, &rules[rule].text, at);
-            removed.entries += 1;
-            removed.bytes += due.size;
-        }
-        Ok(removed)
+        Ok(self.lock().expire(rules, due, at))
     }
 
     async fn take_turn(&self, name: &str, at: Timestamp, every: Duration) -> Result<bool> {
@@ -594,78 +493,7 @@ impl MetadataDb for Db {
     }
 
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {
-        let mut tables = self.lock();
-        let mut removed = Removed::default();
-        let limit = cutoffs.limit as usize;
-        let mut loosened = Vec::new();
-        for (key, past) in &mut tables.history {
-            for past in past.iter_mut().filter(|past| past.info.ended_at < cutoffs.past_bytes) {
-                if removed.past_bytes < limit as u64
-                    && let Some(entry) = past.entry.take()
-                {
-                    past.info.has_bytes = false;
-                    removed.past_bytes += 1;
-                    removed.bytes += entry.size;
-                    loosened.push((key.clone(), entry));
-                }
-            }
-            let before = past.len();
-            past.retain(|past| past.info.ended_at >= cutoffs.past_entries || past.entry.is_some());
-            removed.past_entries += (before - past.len()) as u64;
-        }
-        tables.history.retain(|_, past| !past.is_empty());
-        for (key, entry) in loosened {
-            tables.loosen(&key, &entry, cutoffs.at);
-        }
-        let reads = tables.reads.len() + tables.refusals.len();
-        tables.reads.retain(|_, (_, _, last)| *last >= cutoffs.reads);
-        tables.refusals.retain(|row| row.last >= cutoffs.reads);
-        removed.reads = (reads - tables.reads.len() - tables.refusals.len()) as u64;
-        if let Some(before) = cutoffs.runs {
-            let used: HashSet<(Arc<str>, Arc<str>)> = tables
-                .entries
-                .keys()
-                .chain(tables.history.keys())
-                .map(|key| (key.ti.dag_id.clone(), key.ti.run_id.clone()))
-                .collect();
-            let busy: HashSet<(Arc<str>, Arc<str>)> = tables
-                .instances
-                .iter()
-                .filter(|(_, instance)| !instance.state.is_finished())
-                .map(|(ti, _)| (ti.dag_id.clone(), ti.run_id.clone()))
-                .collect();
-            // A run that was killed stays `running`, but starts nothing more.
-            let alive: HashSet<(Arc<str>, Arc<str>)> = tables
-                .instances
-                .iter()
-                .filter(|(_, instance)| {
-                    instance.attempts.last().is_some_and(|last| last.started_at >= before)
-                })
-                .map(|(ti, _)| (ti.dag_id.clone(), ti.run_id.clone()))
-                .collect();
-            let gone: Vec<(Arc<str>, Arc<str>)> = tables
-                .runs
-                .iter()
-                .filter(|(key, info)| {
-                    let old = match info.state {
-                        Some(RunState::Running) => {
-                            info.started_at.is_some_and(|at| at < before) && !alive.contains(key)
-                        }
-                        _ => info.ended_at.unwrap_or(info.run.run_after) < before && !busy.contains(key),
-                    };
-                    old && !used.contains(key)
-                })
-                .map(|(key, _)| key.clone())
-                .take(limit)
-                .collect();
-            for (dag, run) in &gone {
-                tables.runs.remove(&(dag.clone(), run.clone()));
-                tables.instances.retain(|ti, _| ti.dag_id != *dag || ti.run_id != *run);
-            }
-            removed.runs = gone.len() as u64;
-            tables.drop_versions(before);
-        }
-        Ok(removed)
+        Ok(self.lock().retain(cutoffs))
     }
 
     async fn mark(&self, name: &str) -> Result<Option<String>> {
@@ -685,18 +513,7 @@ impl MetadataDb for Db {
     }
 
     async fn places(&self) -> Result<Vec<Occupied>> {
-        let mut places: BTreeMap<Option<Arc<str>>, (u64, u64)> = BTreeMap::new();
-        for held in self.lock().entries.values() {
-            let entry = &held.entry;
-            let store = match &entry.stored {
-                Stored::Inline(_) => None,
-                Stored::Offloaded(reference) => Some(reference.store.clone()),
-            };
-            let place = places.entry(store).or_default();
-            *place = (place.0 + 1, place.1 + entry.size);
-        }
-        let occupied = |(store, (entries, bytes))| Occupied { store, entries, bytes };
-        Ok(places.into_iter().map(occupied).collect())
+        Ok(self.lock().places())
     }
 
     async fn health(&self) -> Result<Health> {

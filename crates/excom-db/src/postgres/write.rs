@@ -107,31 +107,49 @@ const NOTE_INTENT: Statement<'_> = Statement {
     types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8],
 };
 
-/// Loose objects are few, so all are looked at. One whose push is just being written is left to it.
+/// Loose objects are few, so all are looked at. One whose push is just being written is left to it. What was claimed
+/// without an answer waits until it is taken for abandoned.
 const CLAIM_LOOSE: Statement<'_> = Statement {
     sql: "WITH chosen AS (
               SELECT version, run, task, key, map_index FROM excom.loose_object
-              WHERE purge OR since <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED),
+              WHERE (purge AND NOT claimed) OR since <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED),
           claimed AS (
-              UPDATE excom.loose_object l SET purge = true FROM chosen c
+              UPDATE excom.loose_object l SET purge = true, claimed = true, since = $3 FROM chosen c
               WHERE l.version = c.version AND l.run = c.run AND l.task = c.task AND l.key = c.key
               AND l.map_index = c.map_index RETURNING l.*)
           SELECT d.text, r.run_id, t.text, l.map_index, k.text, l.version, l.store, l.since
           FROM claimed l JOIN excom.dag_run r ON r.id = l.run JOIN excom.name d ON d.id = r.dag
                JOIN excom.name t ON t.id = l.task JOIN excom.name k ON k.id = l.key",
-    types: types![INT8, INT8],
+    types: types![INT8, INT8, INT8],
 };
 
-/// Loose objects by their keys.
-const FORGET_LOOSE: Statement<'_> = Statement {
-    sql: "DELETE FROM excom.loose_object l
-          USING unnest($1, $2, $3, $4, $5, $6, $7) AS a (dag, run_id, task, map_index, key, version, store)
-               JOIN excom.name d ON d.text = a.dag JOIN excom.dag_run r ON r.dag = d.id AND r.run_id = a.run_id
-               JOIN excom.name t ON t.text = a.task JOIN excom.name k ON k.text = a.key
-          WHERE l.version = a.version AND l.run = r.id AND l.task = t.id AND l.key = k.id
-          AND l.map_index = a.map_index AND l.store = a.store AND l.purge",
-    types: types![TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8_ARRAY, TEXT_ARRAY],
-};
+/// What is done with loose objects by their keys, as far as they are claimed as they are told.
+macro_rules! of_claimed {
+    ($what:literal, $from:literal) => {
+        Statement {
+            sql: concat!(
+                $what,
+                " excom.loose_object l ",
+                $from,
+                " unnest($1, $2, $3, $4, $5, $6, $7, $8)
+                      AS a (dag, run_id, task, map_index, key, version, store, since)
+                      JOIN excom.name d ON d.text = a.dag
+                      JOIN excom.dag_run r ON r.dag = d.id AND r.run_id = a.run_id
+                      JOIN excom.name t ON t.text = a.task JOIN excom.name k ON k.text = a.key
+                  WHERE l.version = a.version AND l.run = r.id AND l.task = t.id AND l.key = k.id
+                  AND l.map_index = a.map_index AND l.store = a.store AND l.since = a.since AND l.claimed"
+            ),
+            types: types![
+                TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8_ARRAY, TEXT_ARRAY,
+                INT8_ARRAY
+            ],
+        }
+    };
+}
+
+const FORGET_LOOSE: Statement<'_> = of_claimed!("DELETE FROM", "USING");
+
+const RELEASE_LOOSE: Statement<'_> = of_claimed!("UPDATE", "SET claimed = false FROM");
 
 /// Objects that are about to be written: loose ones are few, so all are looked at.
 const INTENTS: Statement<'_> = Statement {
@@ -427,11 +445,13 @@ impl Tables {
 
     pub(super) async fn claim_loose(
         &self,
-        intents_before: Timestamp,
+        before: Timestamp,
+        at: Timestamp,
         limit: u32,
     ) -> Result<Vec<LooseObject>, Failure> {
-        let before = intents_before.as_millisecond();
-        let rows = self.connections.write(&CLAIM_LOOSE, &[&before, &i64::from(limit)]).await?;
+        let parameters: [Parameter<'_>; 3] =
+            [&before.as_millisecond(), &i64::from(limit), &at.as_millisecond()];
+        let rows = self.connections.write(&CLAIM_LOOSE, &parameters).await?;
         rows.iter().map(loose).collect()
     }
 
@@ -440,6 +460,14 @@ impl Tables {
     }
 
     pub(super) async fn forget_loose(&self, objects: &[LooseObject]) -> Result<(), Failure> {
+        self.of_claimed(&FORGET_LOOSE, objects).await
+    }
+
+    pub(super) async fn release_loose(&self, objects: &[LooseObject]) -> Result<(), Failure> {
+        self.of_claimed(&RELEASE_LOOSE, objects).await
+    }
+
+    async fn of_claimed(&self, statement: &Statement<'_>, objects: &[LooseObject]) -> Result<(), Failure> {
         let dags: Vec<&str> = objects.iter().map(|object| &*object.key.ti.dag_id).collect();
         let runs: Vec<&str> = objects.iter().map(|object| &*object.key.ti.run_id).collect();
         let tasks: Vec<&str> = objects.iter().map(|object| &*object.key.ti.task_id).collect();
@@ -447,8 +475,10 @@ impl Tables {
         let keys: Vec<&str> = objects.iter().map(|object| &*object.key.key).collect();
         let versions: Vec<i64> = objects.iter().map(|object| object.version.to_code()).collect();
         let stores: Vec<&str> = objects.iter().map(|object| &*object.store).collect();
-        let parameters: [Parameter<'_>; 7] = [&dags, &runs, &tasks, &maps, &keys, &versions, &stores];
-        self.connections.write(&FORGET_LOOSE, &parameters).await.map(drop)
+        let sinces: Vec<i64> = objects.iter().map(|object| object.since.as_millisecond()).collect();
+        let parameters: [Parameter<'_>; 8] =
+            [&dags, &runs, &tasks, &maps, &keys, &versions, &stores, &sinces];
+        self.connections.write(statement, &parameters).await.map(drop)
     }
 
     pub(super) async fn set_mark(&self, name: &str, value: &str) -> Result<String, Failure> {

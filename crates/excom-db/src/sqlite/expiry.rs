@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::failure::Failure;
 use super::read::View;
 use super::row;
-use super::write::{Xcom, key};
+use super::write::{Xcom, key, loosen};
 use super::writer::Transaction;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -174,9 +174,10 @@ impl Transaction<'_> {
             let Some(rule) = judge.caught(Row { xcom, version: due.version })? else { continue };
             let at = at.as_millisecond();
             self.execute(
-                "INSERT OR REPLACE INTO loose_object
-                 SELECT version, run, task, key, map_index, body ->> 'store', ?2, 1 FROM entry
-                 WHERE id = ?1 AND codec = 2",
+                loosen!(
+                    "SELECT version, run, task, key, map_index, body ->> 'store', ?2, 1 FROM entry
+                     WHERE id = ?1 AND codec = 2"
+                ),
                 (id, at),
             )?;
             self.execute(

@@ -447,13 +447,18 @@ impl MetadataDb for Db {
         self.snapshot(|view| view.intents())
     }
 
-    async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
-        self.write(move |t| t.claim_loose(intents_before, limit)).await
+    async fn claim_loose(&self, before: Timestamp, at: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
+        self.write(move |t| t.claim_loose(before, at, limit)).await
     }
 
     async fn forget_loose(&self, objects: &[LooseObject]) -> Result<()> {
         let objects = objects.to_vec();
         self.write(move |t| t.forget_loose(&objects)).await
+    }
+
+    async fn release_loose(&self, objects: &[LooseObject]) -> Result<()> {
+        let objects = objects.to_vec();
+        self.write(move |t| t.release_loose(&objects)).await
     }
 
     async fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> Result<bool> {

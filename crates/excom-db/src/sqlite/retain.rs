@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::failure::Failure;
 use super::row::time_in;
+use super::write::loosen;
 use super::writer::Transaction;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -42,11 +43,12 @@ impl Transaction<'_> {
             )?
             .query_row((before, cutoffs.limit), |row| row.get(0))?;
         self.run(
-            "INSERT OR REPLACE INTO loose_object
-             SELECT version, run, task, key, map_index, body ->> 'store', ?2, 1 FROM history
-             WHERE codec = 2 AND id IN
-                 (SELECT id FROM history WHERE ended_at < ?1 AND codec IS NOT NULL
-                  ORDER BY ended_at LIMIT ?3)",
+            loosen!(
+                "SELECT version, run, task, key, map_index, body ->> 'store', ?2, 1 FROM history
+                 WHERE codec = 2 AND id IN
+                     (SELECT id FROM history WHERE ended_at < ?1 AND codec IS NOT NULL
+                      ORDER BY ended_at LIMIT ?3)"
+            ),
             (before, at, cutoffs.limit),
         )?;
         let stripped = self.run(

@@ -65,9 +65,12 @@ pub(super) fn text_of(
     size: usize,
 ) -> Result<Option<Bytes>, Failure> {
     let dictionary = match codec {
-        Codec::Dictionary => match dictionary_of(body).map(|id| view.decoder(id)).transpose()?.flatten() {
-            Some(dictionary) => Some(dictionary),
-            None => return Ok(None),
+        Codec::Dictionary => match dictionary_of(body).map(|id| view.decoder(id)).transpose() {
+            Ok(Some(Some(dictionary))) => Some(dictionary),
+            Ok(_) => return Ok(None),
+            // A dictionary that is damaged or gone, which the database's health tells.
+            Err(Failure::Refused(_)) => return Ok(None),
+            Err(failure) => return Err(failure),
         },
         _ => None,
     };

@@ -403,12 +403,14 @@ impl Transaction<'_> {
         };
         let bound = (ti.run, ti.task, ti.map_index, key, at.as_millisecond());
         for sql in [
-            "INSERT OR REPLACE INTO loose_object
-             SELECT version, run, task, key, map_index, body ->> 'store', ?5, 1 FROM entry
-             WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key) AND codec = 2",
-            "INSERT OR REPLACE INTO loose_object
-             SELECT version, run, task, key, map_index, body ->> 'store', ?5, 1 FROM history
-             WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key) AND codec = 2",
+            loosen!(
+                "SELECT version, run, task, key, map_index, body ->> 'store', ?5, 1 FROM entry
+                 WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key) AND codec = 2"
+            ),
+            loosen!(
+                "SELECT version, run, task, key, map_index, body ->> 'store', ?5, 1 FROM history
+                 WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key) AND codec = 2"
+            ),
         ] {
             self.execute(sql, bound)?;
         }
@@ -465,25 +467,55 @@ impl Transaction<'_> {
         }
     }
 
-    pub(super) fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
-        let before = intents_before.as_millisecond();
-        self.execute("UPDATE loose_object SET purge = 1 WHERE purge = 0 AND since <= ?1", [before])?;
-        let sql = format!("{LOOSE} WHERE l.purge = 1 LIMIT ?1");
+    pub(super) fn claim_loose(
+        &self,
+        before: Timestamp,
+        at: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<LooseObject>> {
+        let sql = format!("{LOOSE} WHERE l.purge = 1 OR l.since <= ?1 LIMIT ?2");
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let claimed = statement.query_and_then([limit], loose)?;
-        claimed.collect()
+        let free = statement.query_and_then((before.as_millisecond(), limit), loose)?;
+        let mut claimed = free.collect::<Result<Vec<LooseObject>>>()?;
+        for object in &mut claimed {
+            object.since = row::time(at.as_millisecond());
+            self.of_loose(
+                object,
+                "UPDATE loose_object SET purge = 2, since = ?7
+                 WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5 AND store = ?6",
+            )?;
+        }
+        Ok(claimed)
     }
 
     pub(super) fn forget_loose(&self, objects: &[LooseObject]) -> Result<()> {
-        for object in objects {
-            let Some(Xcom { ti, key }) = self.known_xcom(&object.key)? else { continue };
-            self.execute(
+        objects.iter().try_for_each(|object| {
+            self.of_loose(
+                object,
                 "DELETE FROM loose_object
                  WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5 AND store = ?6
-                 AND purge = 1",
-                (object.version.to_code(), ti.run, ti.task, key, ti.map_index, &*object.store),
-            )?;
-        }
+                 AND since = ?7 AND purge = 2",
+            )
+        })
+    }
+
+    pub(super) fn release_loose(&self, objects: &[LooseObject]) -> Result<()> {
+        objects.iter().try_for_each(|object| {
+            self.of_loose(
+                object,
+                "UPDATE loose_object SET purge = 1
+                 WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5 AND store = ?6
+                 AND since = ?7 AND purge = 2",
+            )
+        })
+    }
+
+    /// Does something with what is noted of a loose object.
+    fn of_loose(&self, object: &LooseObject, sql: &'static str) -> Result<()> {
+        let Some(Xcom { ti, key }) = self.known_xcom(&object.key)? else { return Ok(()) };
+        let version = object.version.to_code();
+        let since = object.since.as_millisecond();
+        self.execute(sql, (version, ti.run, ti.task, key, ti.map_index, &*object.store, since))?;
         Ok(())
     }
 
@@ -496,7 +528,21 @@ impl Transaction<'_> {
     }
 }
 
-/// Loose objects, in [`loose`]'s columns.
+/// Notes objects as loose that may go at once, from what a SELECT between the two finds. Whoever removes another object
+/// of the same version may go on, so that one keeps its claim, and its name is not free before.
+macro_rules! loosen {
+    ($select:literal) => {
+        concat!(
+            "INSERT INTO loose_object ",
+            $select,
+            " ON CONFLICT DO UPDATE SET store = excluded.store, since = excluded.since, purge = max(purge, 1)"
+        )
+    };
+}
+
+pub(super) use loosen;
+
+/// Loose objects, in [`loose`]'s columns: being written (purge 0), to be removed (1), being removed (2).
 pub(super) const LOOSE: &str =
     "SELECT d.text, r.run_id, t.text, l.map_index, k.text, l.version, l.store, l.since
     FROM loose_object l JOIN dag_run r ON r.id = l.run JOIN name d ON d.id = r.dag

@@ -128,6 +128,10 @@ impl TaskInstance {
         self.change(|inner| inner.task = task)
     }
 
+    pub(crate) fn over(self, channel: Arc<dyn TaskChannel>) -> Self {
+        self.change(|inner| inner.channel = channel)
+    }
+
     pub(crate) fn with_pushes(self, pushes: bool) -> Self {
         self.change(|inner| inner.pushes = pushes)
     }
@@ -326,7 +330,9 @@ impl TaskInstance {
     /// Whether a value is what the DAG declares about a key of this task.
     pub(crate) fn check_push(&self, key: &str, value: &Value) -> Result<()> {
         let Some(contract) = &self.0.run.contract else { return Ok(()) };
-        let check = || contract.check_push(self.task_id(), key, value);
+        // What the key makes a secret is none before it is pushed.
+        let value = value.clone().secret_if(self.0.channel.is_secret(key));
+        let check = || contract.check_push(self.task_id(), key, &value);
         self.0.run.contracts.judge(check, |line| self.log(line))
     }
 

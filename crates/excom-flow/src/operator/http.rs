@@ -181,7 +181,7 @@ impl Http {
         let body = self.read(response).await.map_err(|e| within(&shown, e))?;
         ti.log(&format!("{shown}: {status}, {} bytes", body.len()));
         if !expected {
-            return Err(within(&shown, unexpected(status, &body)).into());
+            return Err(within(&shown, unexpected(ti, status, &body)).into());
         }
         let body = value(body, &headers).map_err(|e| within(&shown, e))?;
         let response = HttpResponse { status: status.as_u16(), headers, body };
@@ -314,10 +314,10 @@ fn value(body: Vec<u8>, headers: &HeaderMap) -> excom_core::Result<Value> {
     }
 }
 
-fn unexpected(status: StatusCode, body: &[u8]) -> Error {
+fn unexpected(ti: &TaskInstance, status: StatusCode, body: &[u8]) -> Error {
     let text = String::from_utf8_lossy(body);
     let text = text.trim();
-    let end = text.floor_char_boundary(SHOWN);
+    let end = ti.channel().cut(text, SHOWN);
     let shown = match text {
         "" => String::new(),
         text => format!("; it says: {}{}", &text[..end], if end < text.len() { "…" } else { "" }),

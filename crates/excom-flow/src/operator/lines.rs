@@ -56,11 +56,11 @@ impl<'a> Lines<'a> {
     fn end_line(&mut self) {
         let text = text(&self.line);
         let text = text.trim_end();
-        self.ti.log(&shown(text, LONGEST_SHOWN_LINE));
+        self.ti.log(&shown(self.ti, text, LONGEST_SHOWN_LINE));
         if self.tail.len() == TAIL_LINES {
             self.tail.pop_front();
         }
-        self.tail.push_back(shown(text, TAIL_LINE_BYTES));
+        self.tail.push_back(shown(self.ti, text, TAIL_LINE_BYTES));
         self.last = if self.overlong { Err(()) } else { Ok(text.to_owned()) };
         self.line.clear();
         (self.overlong, self.begun) = (false, false);
@@ -93,9 +93,9 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A line cut for people.
-fn shown(line: &str, most: usize) -> String {
+fn shown(ti: &TaskInstance, line: &str, most: usize) -> String {
     if line.len() <= most {
         return line.to_owned();
     }
-    format!("{}… ({} bytes)", &line[..line.floor_char_boundary(most)], line.len())
+    format!("{}… ({} bytes)", &line[..ti.channel().cut(line, most)], line.len())
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use excom_core::{AttemptId, Error, ErrorKind, TaskChannel, TaskInstanceKey, Value, XComKey};
 use jiff::Timestamp;
 
+use super::recorder::Recorder;
 use crate::dag::Graph;
 use crate::instance::{Resumed, RunFacts, TaskFacts, TaskInstance};
 use crate::operator::SensorTimeout;
@@ -100,7 +101,9 @@ pub struct Done {
 pub async fn execute(graph: &Graph, ti: TaskInstance, max_map_length: u32) -> Result<Done> {
     let number = graph.number(ti.task_id()).ok_or("the DAG has no such task")?;
     let task = &graph.tasks()[number as usize];
-    let ti = ti.with_pushes(task.settings().do_xcom_push);
+    // Whoever starts it hides secrets too, but not the part of one that is left of a line when it was cut here.
+    let recorder = Recorder::new(ti.channel().clone(), ti.key().clone());
+    let ti = ti.over(Arc::new(recorder)).with_pushes(task.settings().do_xcom_push);
     let executed = super::execute::execute(graph, number, &ti, None, max_map_length).await?;
     let id = |task: &u32| graph.tasks()[*task as usize].shared_id().clone();
     Ok(Done {

@@ -48,6 +48,21 @@ impl Mask {
         })
     }
 
+    /// Where a text can be cut, at a place or before it, so that no part of a secret is left in front.
+    pub(super) fn cut(&self, text: &str, mut place: usize) -> usize {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A secret that begins before the place and ends behind it; several may overlap.
+        let across = |secret: &String, place: usize| {
+            let first = text.ceil_char_boundary((place + 1).saturating_sub(secret.len()));
+            let end = text.floor_char_boundary(place + secret.len() - 1);
+            text.get(first..end)?.find(secret.as_str()).map(|found| first + found)
+        };
+        while let Some(begin) = known.iter().filter_map(|secret| across(secret, place)).min() {
+            place = begin;
+        }
+        place
+    }
+
     /// A value without the secrets in its texts.
     pub(super) fn value(&self, value: &Value) -> Value {
         let nothing_known = self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
@@ -148,6 +163,24 @@ mod tests {
         let mask = knowing(r#""-----BEGIN KEY-----\nMIIEvQIBADAN\nab\n-----END KEY-----\n""#);
         assert_eq!(mask.text("key: MIIEvQIBADAN"), "key: ***");
         assert_eq!(mask.text("ab"), "ab");
+    }
+
+    #[test]
+    fn a_secret_is_not_cut() {
+        let mask = knowing(r#"["hunter2-é", "x hunter2", "12345"]"#);
+        let text = "1234 x hunter2-é behind 12345";
+        let cut = |most: usize| &text[..mask.cut(text, text.floor_char_boundary(most))];
+        assert_eq!((cut(3), cut(5), cut(7), cut(100)), ("123", "1234 ", "1234 ", text));
+        // One that goes on behind the other's end.
+        for most in 6..17 {
+            assert_eq!(cut(most), "1234 ", "{most}");
+        }
+        assert_eq!((cut(17), cut(18)), ("1234 x hunter2-é", "1234 x hunter2-é "));
+        assert_eq!(
+            (cut(24), cut(29), cut(30)),
+            ("1234 x hunter2-é behind", "1234 x hunter2-é behind ", text)
+        );
+        assert_eq!(Mask::default().cut(text, 8), 8);
     }
 
     #[test]

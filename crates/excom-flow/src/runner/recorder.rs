@@ -200,6 +200,14 @@ impl TaskChannel for Recorder {
         self.channel.note_rendered(&masked).await
     }
 
+    fn is_secret(&self, key: &str) -> bool {
+        self.channel.is_secret(key)
+    }
+
+    fn cut(&self, text: &str, most: usize) -> usize {
+        self.mask.cut(text, self.channel.cut(text, most))
+    }
+
     fn log(&self, line: &str) {
         self.channel.log(&self.mask.text(line));
     }

@@ -345,6 +345,10 @@ impl TaskChannel for TestChannel {
         Ok(())
     }
 
+    fn is_secret(&self, key: &str) -> bool {
+        self.stored.is_secret(key)
+    }
+
     fn log(&self, line: &str) {
         self.own.log(line);
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use excom::prelude::*;
 use excom_core::engine::{KeyGlob, Settings};
 use excom_core::{Caller, Engine, EntryInfo, PullOptions, TaskState, Value, XComKey, memory};
+use excom_flow::contract::Contracts;
 use excom_flow::runner::TestOptions;
 use excom_flow::{DagDefinition, RunOptions, Runner};
 
@@ -229,11 +230,27 @@ fn a_pushed_secret_of_the_wrong_type_is_not_told() {
     fn takes(n: u64) -> u64 {
         n
     }
-    let engine = engine();
+    #[task]
+    fn wrong_by_key(ti: &TaskInstance) -> Result<()> {
+        ti.xcom_push("db_password", TOKEN)?;
+        Ok(())
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { secret_keys: vec![KeyGlob::new("*PASSWORD*")], ..Settings::default() };
+    let clock = Arc::new(memory::Clock::new());
+    let engine = Engine::builder(Arc::new(memory::Db::new()), clock).settings(settings).build();
     let definition = DagDefinition::new("d", |dag| {
         takes(dag, wrong(dag).output("n"));
+        takes(dag, wrong_by_key(dag).output("db_password"));
     });
-    let report = run(&engine, &definition);
+    let runner = Runner::new(engine.clone()).logs(folder.path());
+    let report = run_with(&runner, &definition, RunOptions::new().run_id("r"));
+    let failure = report.task("wrong_by_key").unwrap().failure.clone().unwrap().message;
+    assert!(failure.contains("found ***") && !failure.contains("hunter2"), "{failure}");
+    let warns = runner.contracts(Contracts::Warn);
+    on_runtime(warns.run(&definition, RunOptions::new().run_id("warned"))).unwrap();
+    let told = logs(folder.path());
+    assert!(told.contains("warning: ") && !told.contains("hunter2"), "{told}");
     let failure = report.task("wrong").unwrap().failure.clone().unwrap().message;
     assert!(failure.contains("found ***") && !failure.contains("hunter2"), "{failure}");
     let key = XComKey::new("d", "r", "wrong", -1, "n").unwrap();

@@ -13,11 +13,14 @@ use tokio::time::{Instant, timeout};
 
 use super::Background;
 
-/// The longest line that is kept, in bytes; what is longer is cut there.
+/// The longest line that is told, in bytes; what is longer is cut there.
 const LONGEST_LINE: usize = 16 << 10;
 
-/// The longest record of a log that is read, in bytes.
-const LONGEST_RECORD: usize = 1 << 20;
+/// The same of a record: what a task has cut by itself, and has said so, is told as it is.
+const LONGEST_RECORD: usize = LONGEST_LINE + (1 << 10);
+
+/// The longest line, or record of a log, that is read, in bytes. A secret that a cut would part is known by all of it.
+const LONGEST_READ: usize = (1 << 20) + (64 << 10);
 
 /// How long output is awaited, when its process has ended, in case another keeps the pipe open.
 const IDLE: Duration = Duration::from_millis(250);
@@ -44,27 +47,27 @@ impl Output {
         let (last, count): (Arc<Mutex<VecDeque<String>>>, Arc<AtomicU64>) = Default::default();
         let log = |channel: &Arc<dyn TaskChannel>| {
             let (channel, count) = (channel.clone(), count.clone());
-            move |line: &str| {
+            move |line: &Line| {
                 count.fetch_add(1, Ordering::Relaxed);
-                channel.log(line);
+                channel.log(&line.shown(LONGEST_LINE, |text, most| channel.cut(text, most)));
             }
         };
         let mut readers = Vec::new();
         if let Some(stdout) = stdout {
             let log = log(channel);
-            readers.push(Background(tokio::spawn(lines(stdout, LONGEST_LINE, move |line| log(&line)))));
+            readers.push(Background(tokio::spawn(lines(stdout, LONGEST_READ, move |line| log(&line)))));
         }
         if let Some(stderr) = stderr {
-            let (log, last) = (log(channel), last.clone());
-            let note = move |line: String| {
+            let (log, last, channel) = (log(channel), last.clone(), channel.clone());
+            let note = move |line: Line| {
                 log(&line);
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 if last.len() == LAST_LINES {
                     last.pop_front();
                 }
-                last.push_back(cut(&line, LAST_LINE));
+                last.push_back(line.shown(LAST_LINE, |text, most| channel.cut(text, most)));
             };
-            readers.push(Background(tokio::spawn(lines(stderr, LONGEST_LINE, note))));
+            readers.push(Background(tokio::spawn(lines(stderr, LONGEST_READ, note))));
         }
         Self { readers, last, count }
     }
@@ -88,11 +91,49 @@ impl Output {
 
 /// Reads the records of a log into the task's log.
 pub(super) async fn records(stream: impl AsyncRead + Unpin, channel: Arc<dyn TaskChannel>) {
-    lines(stream, LONGEST_RECORD, move |line| channel.log(&cut(&record(&line), LONGEST_LINE))).await;
+    let log = move |line: Line| {
+        let line = line.record();
+        channel.log(&line.shown(LONGEST_RECORD, |text, most| channel.cut(text, most)));
+    };
+    lines(stream, LONGEST_READ, log).await;
 }
 
-/// Hands over line by line, each cut to a length, until the end.
-async fn lines(mut stream: impl AsyncRead + Unpin, longest: usize, mut line: impl FnMut(String)) {
+/// A line as far as it was read.
+struct Line {
+    text: String,
+    /// How many bytes it has in all.
+    length: usize,
+}
+
+impl Line {
+    fn of(read: &[u8], dropped: usize) -> Self {
+        let text = String::from_utf8_lossy(read).trim_end().to_owned();
+        let length = if dropped > 0 { read.len() + dropped } else { text.len() };
+        Self { text, length }
+    }
+
+    /// The record that it is, as a line of text; itself when it is none.
+    fn record(self) -> Self {
+        match serde_json::from_str(&self.text) {
+            Ok(record) => {
+                let text = record_text(record);
+                Self { length: text.len(), text }
+            }
+            Err(_) => self,
+        }
+    }
+
+    /// At most so many bytes of it, as [`TaskChannel::cut`] cuts it, and how many there are.
+    fn shown(&self, most: usize, cut: impl Fn(&str, usize) -> usize) -> String {
+        if self.length <= most && self.text.len() <= most {
+            return self.text.clone();
+        }
+        format!("{}… ({} bytes)", &self.text[..cut(&self.text, most)], self.length)
+    }
+}
+
+/// Hands over line by line, of each at most so many bytes, until the end.
+async fn lines(mut stream: impl AsyncRead + Unpin, longest: usize, mut line: impl FnMut(Line)) {
     let mut buffer = vec![0; 16 << 10];
     let (mut begun, mut dropped) = (Vec::new(), 0);
     loop {
@@ -106,33 +147,19 @@ async fn lines(mut stream: impl AsyncRead + Unpin, longest: usize, mut line: imp
             begun.extend_from_slice(&text[..room]);
             dropped += text.len() - room;
             if text.len() < piece.len() {
-                line(shown(&begun, dropped));
+                line(Line::of(&begun, dropped));
                 begun.clear();
                 dropped = 0;
             }
         }
     }
     if !begun.is_empty() {
-        line(shown(&begun, dropped));
+        line(Line::of(&begun, dropped));
     }
-}
-
-fn shown(line: &[u8], dropped: usize) -> String {
-    let text = String::from_utf8_lossy(line);
-    let text = text.trim_end();
-    if dropped > 0 { format!("{text}… ({} bytes)", line.len() + dropped) } else { text.to_owned() }
-}
-
-fn cut(line: &str, most: usize) -> String {
-    if line.len() <= most {
-        return line.to_owned();
-    }
-    format!("{}… ({} bytes)", &line[..line.floor_char_boundary(most)], line.len())
 }
 
 /// A record as a line of text: its event, its level where that says more, and what else it has.
-fn record(line: &str) -> String {
-    let Ok(mut record) = serde_json::from_str::<Map<String, Value>>(line) else { return line.to_owned() };
+fn record_text(mut record: Map<String, Value>) -> String {
     let mut take = |name: &str| record.shift_remove(name);
     let event = take("event").map_or(String::new(), |event| plain(&event));
     let level = take("level").map_or(String::new(), |level| plain(&level));
@@ -156,22 +183,31 @@ fn plain(value: &Value) -> String {
 mod tests {
     use super::*;
 
-    async fn split(text: &[u8]) -> Vec<String> {
+    async fn split(text: &[u8], read: usize) -> Vec<String> {
         let mut all = Vec::new();
-        lines(text, 8, |line| all.push(line)).await;
+        let cut = |text: &str, most| text.find("hunter2").unwrap_or(most).min(most);
+        lines(text, read, |line| all.push(line.shown(8, cut))).await;
         all
     }
 
     #[tokio::test]
     async fn lines_are_bounded_and_the_last_needs_no_end() {
-        assert_eq!(split(b"one\r\n\ntwo").await, ["one", "", "two"]);
-        assert_eq!(split(b"0123456789\nx\n").await, ["01234567… (10 bytes)", "x"]);
-        assert_eq!(split(&[b'x'; 100_000]).await, ["xxxxxxxx… (100000 bytes)"]);
-        assert_eq!(split(b"\xff\n").await, ["\u{fffd}"]);
+        for read in [8, 20] {
+            assert_eq!(split(b"one\r\n\ntwo", read).await, ["one", "", "two"]);
+            assert_eq!(split(b"0123456789\nx\n", read).await, ["01234567… (10 bytes)", "x"]);
+            assert_eq!(split(&[b'x'; 100_000], read).await, ["xxxxxxxx… (100000 bytes)"]);
+            assert_eq!(split(b"\xff\n", read).await, ["\u{fffd}"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_behind_a_cut_tells_where_it_may_be() {
+        assert_eq!(split(b"012345hunter2\nhunter2", 20).await, ["012345… (13 bytes)", "hunter2"]);
     }
 
     #[test]
     fn records_are_lines() {
+        let record = |text: &str| Line::of(text.as_bytes(), 0).record().text;
         let text =
             record(r#"{"timestamp":"2026-11-21T10:00:00Z","level":"info","event":"ready","logger":"t"}"#);
         assert_eq!(text, "ready");

@@ -1,5 +1,7 @@
 //! What a task is told at its start.
 
+use std::sync::Arc;
+
 use excom_flow::runner::isolation::TaskOrder;
 
 use super::super::extension::{Announcement, RunOnWire, VERSION};
@@ -66,6 +68,14 @@ pub(super) fn details(order: &TaskOrder) -> StartupDetails {
             run: RunOnWire::of(run),
             resumed: order.resumed.into(),
             max_map_length: order.max_map_length,
+            secret_keys: secret_keys(order),
         }),
     }
+}
+
+/// The keys of which a task may not tell a value, should it not be of the type that the DAG declares.
+fn secret_keys(order: &TaskOrder) -> Vec<Arc<str>> {
+    let task = order.run.contract.as_ref().and_then(|contract| contract.tasks.get(&*order.key.task_id));
+    let keys = task.into_iter().flat_map(|task| task.outputs.keys());
+    keys.filter(|key| order.channel.is_secret(key)).map(|key| key.as_str().into()).collect()
 }

@@ -163,7 +163,8 @@ fn a_task_that_is_started_to_fail_fails() {
 fn a_supervisor_of_another_version_is_refused() {
     let mut startup = golden_startup();
     let (run, resumed) = (RunOnWire::of(&RunFacts::default()), Resumed::default().into());
-    startup.excom = Some(Announcement { version: 99, run, resumed, max_map_length: 1 });
+    startup.excom =
+        Some(Announcement { version: 99, run, resumed, max_map_length: 1, secret_keys: Vec::new() });
     let said = under_airflow(startup, Ok(Done::default()));
     assert_eq!((said.exit, said.requests.len()), (ExitCode::FAILURE, 0));
 }

@@ -7,14 +7,13 @@ use jiff::Timestamp;
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
-    DagVersion, Item, Kept, LedgerRow, LooseObject, Place, Push, Pushed, ReadTarget, RefusalCount, Rendered,
-    RunInfo, Scan, Scope, Variable, intent_gone, key_gone, not_started, retired_key, superseded,
+    DagVersion, Item, LedgerRow, LooseObject, Push, Pushed, ReadTarget, RefusalCount, Rendered, RunInfo,
+    Scope, Variable, intent_gone, key_gone, not_started, retired_key, superseded,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
-use crate::store::Side;
 use crate::value::preview;
 use crate::value::secret::REDACTED;
-use crate::{ObjectName, Result, SequenceKey, TaskInstanceKey, XComKey};
+use crate::{Result, SequenceKey, TaskInstanceKey, XComKey};
 
 #[derive(Default)]
 pub(super) struct Tables {
@@ -29,11 +28,22 @@ pub(super) struct Tables {
     /// One for each rule, DAG, task and target.
     pub(super) refusals: Vec<RefusalCount>,
     pub(super) variables: BTreeMap<Arc<str>, Variable>,
-    /// Objects without an entry; true when they are to be purged, false while they are being written.
-    pub(super) loose: HashMap<(XComKey, Version), (LooseObject, bool)>,
+    /// Objects without an entry.
+    pub(super) loose: HashMap<(XComKey, Version), (LooseObject, Use)>,
     pub(super) marks: BTreeMap<String, String>,
     /// The number of the newest row of entries and history.
     pub(super) rows: i64,
+}
+
+/// What a loose object is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// It is being written.
+    Intent,
+    /// Whoever comes removes it.
+    None,
+    /// Somebody removes it.
+    Claimed,
 }
 
 /// Who read, and the task instance and number of the reading attempt when it was one.
@@ -118,7 +128,9 @@ impl Tables {
         {
             return Err(key_gone(&push.key, &id));
         }
-        let intent = || self.loose.get(&(push.key.clone(), push.version)).is_some_and(|(_, purge)| !purge);
+        let intent = || {
+            self.loose.get(&(push.key.clone(), push.version)).is_some_and(|(_, used)| *used == Use::Intent)
+        };
         if matches!(push.stored, Stored::Offloaded(_))
             && !self.knows_version(&push.key, push.version)
             && !intent()
@@ -128,7 +140,7 @@ impl Tables {
         Ok(number)
     }
 
-    fn is_retired(&self, key_id: &str) -> bool {
+    pub(super) fn is_retired(&self, key_id: &str) -> bool {
         self.marks.contains_key(&retired_key(key_id))
     }
 
@@ -159,101 +171,6 @@ impl Tables {
         self.rows += 1;
         self.entries.insert(push.key.clone(), Held { row: self.rows, entry, preview });
         Ok(Pushed::Written)
-    }
-
-    /// Whether an entry, the history or a loose object has an object of a store.
-    pub(super) fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> bool {
-        let entries = self.entries.iter().map(|(key, held)| (key, Some(&held.entry)));
-        let past =
-            self.history.iter().flat_map(|(key, past)| past.iter().map(move |p| (key, p.entry.as_ref())));
-        let mut held = entries.chain(past).filter_map(|(key, entry)| Some((key, entry?)));
-        let is = |key: &XComKey, v: Version, at: &str| {
-            v == version && at == store && ObjectName::on(Side::split(at).1, key, v) == *object
-        };
-        held.any(|(key, entry)| match &entry.stored {
-            Stored::Offloaded(reference) => is(key, entry.version, &reference.store),
-            Stored::Inline(_) => false,
-        }) || self.loose.iter().any(|((key, v), (loose, _))| is(key, *v, &loose.store))
-    }
-
-    /// What a version stores, while it is what was found.
-    pub(super) fn stored_as(&mut self, found: &Kept) -> Option<&mut Stored> {
-        let entry = match found.past {
-            false => self.entries.get_mut(&found.key).map(|held| &mut held.entry)?,
-            true => {
-                let past =
-                    self.history.get_mut(&found.key)?.iter_mut().filter_map(|past| past.entry.as_mut());
-                past.into_iter().find(|entry| entry.version == found.version)?
-            }
-        };
-        let reference = match &entry.stored {
-            Stored::Offloaded(reference) => Some(reference),
-            Stored::Inline(_) => None,
-        };
-        let same = entry.version == found.version && reference == found.reference.as_ref();
-        same.then_some(&mut entry.stored)
-    }
-
-    pub(super) fn move_stored(&mut self, found: &Kept, to: &Stored, at: Timestamp) -> bool {
-        let loose = (found.key.clone(), found.version);
-        let retired = matches!(to, Stored::Offloaded(to) if self.is_retired(&to.key_id));
-        if let (Stored::Offloaded(there), Some(from)) = (to, &found.reference)
-            && there.store == from.store
-        {
-            return !retired && self.stored_as(found).map(|stored| *stored = to.clone()).is_some();
-        }
-        let fits = match (to, self.loose.get(&loose)) {
-            (Stored::Offloaded(_), _) if retired => false,
-            (Stored::Offloaded(to), Some((intent, purge))) => !purge && intent.store == to.store,
-            (Stored::Offloaded(_), None) => false,
-            // Something of it that is being written or removed has the only row that there is for it.
-            (Stored::Inline(_), loose) => loose.is_none(),
-        };
-        if !fits {
-            return false;
-        }
-        let Some(stored) = self.stored_as(found) else { return false };
-        *stored = to.clone();
-        self.loose.remove(&loose);
-        if let Some(reference) = &found.reference {
-            let (key, version) = loose.clone();
-            let store = reference.store.clone();
-            self.loose.insert(loose, (LooseObject { key, version, store, since: at }, true));
-        }
-        true
-    }
-
-    /// Versions whose bytes are kept, behind a place.
-    pub(super) fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Scan<Kept> {
-        let entries = self.entries.iter().map(|(key, held)| (false, held.row, key, Some(&held.entry)));
-        let past = self.history.iter();
-        let past =
-            past.flat_map(|(key, past)| past.iter().map(move |p| (true, p.row, key, p.entry.as_ref())));
-        let mut found: Vec<_> = entries
-            .chain(past)
-            .filter_map(|(past, row, key, entry)| Some((past, row, key, entry?)))
-            .filter(|(past, row, key, _)| {
-                after.is_none_or(|after| (*past, *row) > (after.past, after.row))
-                    && dag_id.is_none_or(|dag_id| *key.ti.dag_id == *dag_id)
-            })
-            .collect();
-        found.sort_by_key(|(past, row, ..)| (*past, *row));
-        let more = found.len() > limit as usize;
-        found.truncate(limit as usize);
-        let next = found.last().filter(|_| more).map(|(past, row, ..)| Place { past: *past, row: *row });
-        let kept = |(past, _, key, entry): (bool, i64, &XComKey, &Entry)| Kept {
-            key: key.clone(),
-            version: entry.version,
-            past,
-            size: entry.size,
-            hash: entry.hash,
-            secret: entry.secret,
-            reference: match &entry.stored {
-                Stored::Offloaded(reference) => Some(reference.clone()),
-                Stored::Inline(_) => None,
-            },
-        };
-        Scan { items: found.into_iter().map(kept).collect(), next }
     }
 
     pub(super) fn ledger(&self, of: impl Fn(&Reader, &ReadTarget) -> bool) -> Vec<LedgerRow> {
@@ -287,18 +204,6 @@ impl Tables {
         let past = Past { row: self.rows, info: past, entry: keep.then_some(held.entry) };
         self.history.entry(key.clone()).or_default().push(past);
         true
-    }
-
-    pub(super) fn loosen(&mut self, key: &XComKey, entry: &Entry, at: Timestamp) {
-        if let Stored::Offloaded(reference) = &entry.stored {
-            let object = LooseObject {
-                key: key.clone(),
-                version: entry.version,
-                store: reference.store.clone(),
-                since: at,
-            };
-            self.loose.insert((key.clone(), entry.version), (object, true));
-        }
     }
 
     pub(super) fn clear(&mut self, scope: &Scope, by: &str, at: Timestamp) -> u64 {
