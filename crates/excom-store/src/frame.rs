@@ -134,15 +134,15 @@ impl Sealer {
             let cipher = self.scope.cipher().ok_or_else(|| unknown_key(&self.scope.key_id))?;
             let mut encrypted = BytesMut::from(body.into_one());
             let tag = cipher.seal(index, &head.to_le_bytes(), &mut encrypted)?;
-            return Ok(together(begin, head, encrypted.freeze().into(), &tag));
+            return Ok(together(begin, head, &encrypted.freeze().into(), &tag));
         }
         let mac = self.scope.mac(index, head, body.iter());
-        Ok(together(begin, head, body, mac.as_bytes()))
+        Ok(together(begin, head, &body, mac.as_bytes()))
     }
 }
 
 /// What is before a frame, and its parts. A large body stays where it is.
-fn together(begin: &[u8], head: u32, body: Pieces, seal: &[u8]) -> Pieces {
+fn together(begin: &[u8], head: u32, body: &Pieces, seal: &[u8]) -> Pieces {
     let apart = body.len() >= APART;
     let copied = if apart { 0 } else { body.len() };
     let mut out = Vec::with_capacity(begin.len() + 4 + copied + seal.len());
