@@ -73,6 +73,18 @@ const RENDERED: Statement<'_> = Statement {
 
 impl Tables {
     pub(super) async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
+        match self.set_variable_fenced(caller, variable).await {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.refused(failure, caller).await),
+        }
+    }
+
+    /// The same, with the refusal as the database told it.
+    pub(super) async fn set_variable_fenced(
+        &self,
+        caller: &Caller,
+        variable: &Variable,
+    ) -> Result<(), Failure> {
         let fenced = Fenced::caller(caller);
         let [dag, run, task, map_index, attempt] = fenced.parameters();
         let parameters: [Parameter<'_>; 9] = [
@@ -86,19 +98,22 @@ impl Tables {
             &variable.description.as_deref().map(str::as_bytes),
             &variable.updated_at.as_millisecond(),
         ];
-        match self.connections.write(&SET, &parameters).await {
-            Ok(_) => Ok(()),
+        self.connections.write(&SET, &parameters).await.map(drop)
+    }
+
+    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
+        match self.delete_variable_fenced(caller, key).await {
+            Ok(deleted) => Ok(deleted),
             Err(failure) => Err(self.refused(failure, caller).await),
         }
     }
 
-    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
+    /// The same, with the refusal as the database told it.
+    pub(super) async fn delete_variable_fenced(&self, caller: &Caller, key: &str) -> Result<bool, Failure> {
         let fenced = Fenced::caller(caller);
         let [dag, run, task, map_index, attempt] = fenced.parameters();
-        match self.connections.write(&DELETE, &[dag, run, task, map_index, attempt, &key]).await {
-            Ok(rows) => Ok(!rows.is_empty()),
-            Err(failure) => Err(self.refused(failure, caller).await),
-        }
+        let rows = self.connections.write(&DELETE, &[dag, run, task, map_index, attempt, &key]).await?;
+        Ok(!rows.is_empty())
     }
 
     pub(super) async fn note_rendered(&self, attempt: &Attempt, fields: &[(String, Value)]) -> Result<()> {
@@ -126,24 +141,23 @@ impl Tables {
 
     pub(super) async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>, Failure> {
         let parameters: [Parameter<'_>; 4] = [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index];
-        self.one(&RENDERED, &parameters, |found| {
-            let fields: Vec<(String, Box<RawValue>)> = serde_json::from_str(found.try_get(1)?)
-                .map_err(|_| damaged("rendered fields that are no list"))?;
-            let values = fields.into_iter().map(|(name, raw)| {
-                let text: Box<str> = raw.into();
-                Ok((name, Value::parse(String::from(text))?))
-            });
-            Ok(Rendered {
-                number: row::unsigned(found.try_get(0)?),
-                fields: values.collect::<Result<_, Failure>>()?,
-            })
-        })
-        .await
+        self.one(&RENDERED, &parameters, rendered).await
     }
 }
 
+/// Rendered fields from number and fields.
+pub(super) fn rendered(found: &Row) -> Result<Rendered, Failure> {
+    let fields: Vec<(String, Box<RawValue>)> =
+        serde_json::from_str(found.try_get(1)?).map_err(|_| damaged("rendered fields that are no list"))?;
+    let values = fields.into_iter().map(|(name, raw)| {
+        let text: Box<str> = raw.into();
+        Ok((name, Value::parse(String::from(text))?))
+    });
+    Ok(Rendered { number: row::unsigned(found.try_get(0)?), fields: values.collect::<Result<_, Failure>>()? })
+}
+
 /// Rendered fields as their column holds them.
-fn packed(fields: &[(String, Value)]) -> String {
+pub(super) fn packed(fields: &[(String, Value)]) -> String {
     let pairs = fields.iter().map(|(name, value)| {
         let name = serde_json::Value::from(name.as_str());
         format!("[{name},{}]", value.as_str())

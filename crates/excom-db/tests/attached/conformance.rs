@@ -1,0 +1,47 @@
+//! The suite that every metadata database passes, on Airflow's own, with an Airflow that is played.
+
+use std::sync::Arc;
+
+use excom_core::conformance::{Empty, Harness};
+use excom_core::memory;
+use excom_testkit::skip::skipped;
+
+use crate::airflow::Airflow;
+use crate::played::Played;
+use crate::support::Database;
+
+/// Scenarios of what is Airflow's here, and why they do not hold.
+const NOT_OURS: [(&str, &str); 0] = [];
+
+/// An empty database. Where there is no Airflow the scenario runs in memory, and counts as skipped.
+fn empty() -> Empty {
+    let Some(database) = Database::attached() else { return Arc::new(memory::Db::new()).into() };
+    let played = Played { db: database.open(), airflow: Airflow::connect(&database.url()) };
+    Empty { db: Arc::new(played), keep: Box::new(database) }
+}
+
+macro_rules! scenarios {
+    (values { $($value:ident)* } others { $($other:ident)* }) => {
+        scenarios!($($value)* $($other)*);
+    };
+    ($($scenario:ident)*) => {
+        $(
+            #[test]
+            fn $scenario() {
+                let name = stringify!($scenario);
+                if let Some((_, why)) = NOT_OURS.iter().find(|(scenario, _)| *scenario == name) {
+                    return skipped(&format!("attached: {name}"), why);
+                }
+                let harness = Harness::new(empty());
+                excom_core::conformance::run(excom_core::conformance::$scenario(&harness));
+            }
+        )*
+    };
+}
+
+excom_core::conformance_scenarios!([scenarios]);
+
+#[test]
+fn random_histories_agree_with_a_model() {
+    excom_core::conformance::histories(empty, 24, 60);
+}
