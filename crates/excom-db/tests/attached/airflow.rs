@@ -45,8 +45,8 @@ impl Airflow {
     pub(crate) fn run(&self, run: &DagRun) -> Result<()> {
         let logical_date = run.logical_date.map(Timestamp::as_microsecond);
         let sql = concat!(
-            "INSERT INTO dag_run (dag_id, run_id, run_type, run_after, logical_date, state)
-             VALUES ($1, $2, 'manual', ", moment!("$3"), ", ", moment!("$4"), ", 'queued')
+            "INSERT INTO dag_run (dag_id, run_id, run_type, run_after, logical_date)
+             VALUES ($1, $2, 'manual', ", moment!("$3"), ", ", moment!("$4"), ")
              ON CONFLICT (dag_id, run_id) DO UPDATE SET logical_date = excluded.logical_date,
                  run_after = excluded.run_after"
         );
@@ -67,15 +67,16 @@ impl Airflow {
         self.ask(sql, &[&dag_id, &run_id, &state.name(), &at.as_microsecond(), &ended]).map(drop)
     }
 
-    /// A task instance, which Airflow has made or makes now, with its run.
+    /// A task instance, which Airflow has or now has, with its run. Nobody is going to run it.
     pub(crate) fn task_instance(&self, ti: &TaskInstanceKey, at: Timestamp) -> Result<()> {
         let run = concat!(
-            "INSERT INTO dag_run (dag_id, run_id, run_type, run_after, state)
-             VALUES ($1, $2, 'manual', ", moment!("$3"), ", 'queued') ON CONFLICT (dag_id, run_id) DO NOTHING"
+            "INSERT INTO dag_run (dag_id, run_id, run_type, run_after)
+             VALUES ($1, $2, 'manual', ", moment!("$3"), ") ON CONFLICT (dag_id, run_id) DO NOTHING"
         );
         self.ask(run, &[&&*ti.dag_id, &&*ti.run_id, &at.as_microsecond()])?;
-        let sql = "INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, try_number, max_tries, pool, pool_slots)
-                   VALUES (gen_random_uuid(), $1, $2, $3, $4, 0, 0, 'default_pool', 1)
+        let sql = "INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries,
+                       pool, pool_slots)
+                   VALUES (gen_random_uuid(), $1, $2, $3, $4, 'success', 0, 0, 'default_pool', 1)
                    ON CONFLICT (dag_id, task_id, run_id, map_index) DO NOTHING";
         self.ask(sql, &[&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index]).map(drop)
     }
@@ -91,7 +92,7 @@ impl Airflow {
     }
 
     /// How Airflow knows an attempt: whether as the task instance, or in its history; none when it does not.
-    fn state_of(&self, attempt: &Attempt) -> Result<Option<bool>> {
+    pub(crate) fn state_of(&self, attempt: &Attempt) -> Result<Option<bool>> {
         let sql = format!(
             "SELECT id = $5 FROM task_instance WHERE {KEY} AND id = $5
              UNION ALL SELECT false FROM task_instance_history WHERE {KEY} AND task_instance_id = $5"

@@ -116,7 +116,7 @@ impl MetadataDb for Played {
         at: Timestamp,
     ) -> Result<()> {
         for push in pushes {
-            self.airflow.task_instance(&push.key.ti, push.at)?;
+            self.airflow.task_instance_of(push)?;
         }
         self.db.finish_attempt(attempt, state, pushes, at).await?;
         self.airflow.end(attempt, state, at)

@@ -638,7 +638,7 @@ LANGUAGE sql STABLE AS $$
     WITH asked AS MATERIALIZED (
         SELECT e.*, (e.version >> 22) + 1577836800000 AS pushed_at FROM excom.entry() e WHERE e.id = ANY (ids)),
     run AS MATERIALIZED (
-        SELECT r.id, r.state IN ('queued', 'running') OR EXISTS (
+        SELECT r.id, coalesce(r.state, '') IN ('queued', 'running') OR EXISTS (
                 SELECT FROM task_instance i WHERE i.dag_id = r.dag_id AND i.run_id = r.run_id
                 AND coalesce(i.state, '') NOT IN ('success', 'failed', 'skipped', 'upstream_failed', 'removed')
             ) AS goes_on,
