@@ -81,7 +81,9 @@ impl Failure {
 
     /// Whether it is about a table.
     fn is_about(&self, table: &str) -> bool {
-        self.driver().and_then(tokio_postgres::Error::as_db_error).is_some_and(|told| told.table() == Some(table))
+        self.driver()
+            .and_then(tokio_postgres::Error::as_db_error)
+            .is_some_and(|told| told.table() == Some(table))
     }
 
     /// What a refusal is about, where it says so.

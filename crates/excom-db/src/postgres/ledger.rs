@@ -237,7 +237,12 @@ pub(super) fn told(ti: &TaskInstanceKey) -> String {
     Caller::attempt(ti.clone(), AttemptId(Uuid::nil())).to_string()
 }
 
-pub(super) fn ledger_row(found: &Row, key: XComKey, reader: String, task: Option<TaskInstanceKey>) -> Result<LedgerRow> {
+pub(super) fn ledger_row(
+    found: &Row,
+    key: XComKey,
+    reader: String,
+    task: Option<TaskInstanceKey>,
+) -> Result<LedgerRow> {
     let target = if found.try_get::<_, i32>(0)? == WHOLE {
         ReadTarget::Sequence(key.sequence())
     } else {

@@ -27,7 +27,8 @@ const KEY: &str = "dag_id = $1 AND run_id = $2 AND task_id = $3 AND map_index = 
 
 impl Airflow {
     pub(crate) fn connect(url: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (client, connection) = runtime.block_on(tokio_postgres::connect(url, NoTls)).unwrap();
         runtime.spawn(connection);
         Self(Mutex::new((runtime, client)))
@@ -36,9 +37,9 @@ impl Airflow {
     fn ask(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
         let held = self.0.lock().unwrap();
         let (runtime, client) = &*held;
-        runtime.block_on(client.query(sql, parameters)).map_err(|error| {
-            Error::new(ErrorKind::Other, format!("`{sql}` failed")).because(error)
-        })
+        runtime
+            .block_on(client.query(sql, parameters))
+            .map_err(|error| Error::new(ErrorKind::Other, format!("`{sql}` failed")).because(error))
     }
 
     /// A run, which Airflow has made or makes now.
@@ -46,11 +47,16 @@ impl Airflow {
         let logical_date = run.logical_date.map(Timestamp::as_microsecond);
         let sql = concat!(
             "INSERT INTO dag_run (dag_id, run_id, run_type, run_after, logical_date)
-             VALUES ($1, $2, 'manual', ", moment!("$3"), ", ", moment!("$4"), ")
+             VALUES ($1, $2, 'manual', ",
+            moment!("$3"),
+            ", ",
+            moment!("$4"),
+            ")
              ON CONFLICT (dag_id, run_id) DO UPDATE SET logical_date = excluded.logical_date,
                  run_after = excluded.run_after"
         );
-        self.ask(sql, &[&&*run.dag_id, &&*run.run_id, &run.run_after.as_microsecond(), &logical_date]).map(drop)
+        self.ask(sql, &[&&*run.dag_id, &&*run.run_id, &run.run_after.as_microsecond(), &logical_date])
+            .map(drop)
     }
 
     pub(crate) fn start_run(&self, run: &DagRun, at: Timestamp) -> Result<()> {
@@ -61,8 +67,12 @@ impl Airflow {
     pub(crate) fn end_run(&self, dag_id: &str, run_id: &str, state: RunState, at: Timestamp) -> Result<()> {
         let ended = state.is_finished().then(|| at.as_microsecond());
         let sql = concat!(
-            "UPDATE dag_run SET state = $3, start_date = coalesce(start_date, ", moment!("$4"), "),
-                 end_date = ", moment!("$5"), " WHERE dag_id = $1 AND run_id = $2"
+            "UPDATE dag_run SET state = $3, start_date = coalesce(start_date, ",
+            moment!("$4"),
+            "),
+                 end_date = ",
+            moment!("$5"),
+            " WHERE dag_id = $1 AND run_id = $2"
         );
         self.ask(sql, &[&dag_id, &run_id, &state.name(), &at.as_microsecond(), &ended]).map(drop)
     }
@@ -71,10 +81,13 @@ impl Airflow {
     pub(crate) fn task_instance(&self, ti: &TaskInstanceKey, at: Timestamp) -> Result<()> {
         let run = concat!(
             "INSERT INTO dag_run (dag_id, run_id, run_type, run_after)
-             VALUES ($1, $2, 'manual', ", moment!("$3"), ") ON CONFLICT (dag_id, run_id) DO NOTHING"
+             VALUES ($1, $2, 'manual', ",
+            moment!("$3"),
+            ") ON CONFLICT (dag_id, run_id) DO NOTHING"
         );
         self.ask(run, &[&&*ti.dag_id, &&*ti.run_id, &at.as_microsecond()])?;
-        let sql = "INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries,
+        let sql =
+            "INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries,
                        pool, pool_slots)
                    VALUES (gen_random_uuid(), $1, $2, $3, $4, 'success', 0, 0, 'default_pool', 1)
                    ON CONFLICT (dag_id, task_id, run_id, map_index) DO NOTHING";

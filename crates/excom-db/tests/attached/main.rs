@@ -5,4 +5,6 @@
 mod airflow;
 mod conformance;
 mod played;
+mod real;
+mod schemas;
 mod support;

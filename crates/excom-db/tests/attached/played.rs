@@ -48,13 +48,7 @@ impl MetadataDb for Played {
         self.airflow.start_run(run, at)
     }
 
-    async fn set_run_state(
-        &self,
-        dag_id: &str,
-        run_id: &str,
-        state: RunState,
-        at: Timestamp,
-    ) -> Result<()> {
+    async fn set_run_state(&self, dag_id: &str, run_id: &str, state: RunState, at: Timestamp) -> Result<()> {
         self.airflow.end_run(dag_id, run_id, state, at)
     }
 

@@ -60,6 +60,7 @@ use jiff::Timestamp;
 
 use super::connection::{Connections, Options};
 use super::failure::Failure;
+use super::variables::BESIDE;
 pub use schema::Found;
 
 /// The metadata database of an Airflow 3, with Excom's schema beside Airflow's tables.
@@ -323,7 +324,7 @@ impl MetadataDb for Db {
     }
 
     async fn variable(&self, key: &str) -> Result<Option<Variable>> {
-        self.told(self.0.own.variable(key).await)
+        self.told(self.0.own.variable_by(&BESIDE, key).await)
     }
 
     async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
@@ -335,7 +336,7 @@ impl MetadataDb for Db {
     }
 
     async fn variables(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Variable>> {
-        self.told(self.0.own.variables(prefix, after, limit).await)
+        self.told(self.0.own.variables_by(&BESIDE, prefix, after, limit).await)
     }
 
     async fn note_dag_version(

@@ -271,7 +271,8 @@ impl Tables {
             if !matches!(place, Produced::Mapped { .. }) {
                 *place = Produced::Mapped { items: Vec::new(), length };
             }
-            if let (Produced::Mapped { items, .. }, Some(map_index), Some(entry)) = (place, map_index, entry) {
+            if let (Produced::Mapped { items, .. }, Some(map_index), Some(entry)) = (place, map_index, entry)
+            {
                 items.push(Item { map_index, entry });
             }
         }
@@ -311,7 +312,11 @@ impl Tables {
         Ok(items)
     }
 
-    pub(super) async fn prior_run(&self, key: &SequenceKey, map_index: Option<i32>) -> Result<Option<Arc<str>>> {
+    pub(super) async fn prior_run(
+        &self,
+        key: &SequenceKey,
+        map_index: Option<i32>,
+    ) -> Result<Option<Arc<str>>> {
         let [dag, run, task, key] = sequence(key);
         self.own.one(&PRIOR_RUN, &[&dag, &run, &task, &key, &map_index], |found| text(found, 0)).await
     }
@@ -403,7 +408,8 @@ impl Tables {
         let (dag, run, task, name) = (&*ti.dag_id, &*ti.run_id, &*ti.task_id, &*key.key);
         let of = |found: &Row| text(found, 0);
         let mut around = Surroundings::default();
-        let known = self.own.one(&KNOWN, &[&dag, &run], |found| Ok((found.try_get(0)?, found.try_get(1)?))).await?;
+        let known =
+            self.own.one(&KNOWN, &[&dag, &run], |found| Ok((found.try_get(0)?, found.try_get(1)?))).await?;
         match known.unwrap_or((false, false)) {
             (false, _) => around.dags = self.own.rows(&DAGS, &[&NEIGHBOURS], of).await?,
             (true, false) => around.runs = self.own.rows(&RUNS, &[&dag, &NEIGHBOURS], of).await?,
@@ -432,7 +438,8 @@ impl Tables {
         self.own
             .rows(&PLACES, &[], |found| {
                 let store: Option<String> = found.try_get(0)?;
-                let (entries, bytes) = (found.try_get::<_, i64>(1)? as u64, found.try_get::<_, i64>(2)? as u64);
+                let (entries, bytes) =
+                    (found.try_get::<_, i64>(1)? as u64, found.try_get::<_, i64>(2)? as u64);
                 Ok(Occupied { store: store.map(Into::into), entries, bytes })
             })
             .await

@@ -110,20 +110,20 @@ const RENDERED: Statement<'_> = Statement {
 
 /// One DAG version by its key.
 const NOTE_DAG_VERSION: Statement<'_> = Statement {
-    sql: "INSERT INTO excom.dag_version (dag_id, version, document, seen) VALUES ($1, $2, $3, $4)
+    sql: "INSERT INTO excom.known_dag (dag_id, version, document, seen) VALUES ($1, $2, $3, $4)
           ON CONFLICT DO NOTHING",
     types: types![TEXT, TEXT, TEXT, INT8],
 };
 
 /// Versions of a DAG, of which there are few.
 const DAG_VERSIONS: Statement<'_> = Statement {
-    sql: "SELECT version, document, seen FROM excom.dag_version WHERE dag_id = $1 ORDER BY id DESC LIMIT $2",
+    sql: "SELECT version, document, seen FROM excom.known_dag WHERE dag_id = $1 ORDER BY id DESC LIMIT $2",
     types: types![TEXT, INT8],
 };
 
 /// One by its key.
 const DAG_VERSION: Statement<'_> = Statement {
-    sql: "SELECT version, document, seen FROM excom.dag_version WHERE dag_id = $1 AND version = $2",
+    sql: "SELECT version, document, seen FROM excom.known_dag WHERE dag_id = $1 AND version = $2",
     types: types![TEXT, TEXT],
 };
 

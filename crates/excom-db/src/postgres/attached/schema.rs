@@ -76,7 +76,8 @@ pub(super) fn ddl(from: u32) -> String {
 
 /// The statement that makes the schemas of Airflow's known that this code was proven with.
 fn known() -> String {
-    let rows: Vec<String> = AIRFLOW.iter().map(|(revision, airflow)| format!("('{revision}', '{airflow}')")).collect();
+    let rows: Vec<String> =
+        AIRFLOW.iter().map(|(revision, airflow)| format!("('{revision}', '{airflow}')")).collect();
     format!(
         "INSERT INTO excom.airflow_schema (revision, airflow) VALUES {} ON CONFLICT DO NOTHING;\n",
         rows.join(", ")
@@ -111,7 +112,10 @@ pub(super) async fn look(connections: &Connections) -> Result<Found> {
     if facts.get::<_, &str>(4) != "read committed" {
         return refuse(
             ErrorKind::Configuration,
-            format!("{place} begins transactions as `{}`, in which checks look at what is past", facts.get::<_, &str>(4)),
+            format!(
+                "{place} begins transactions as `{}`, in which checks look at what is past",
+                facts.get::<_, &str>(4)
+            ),
             "set default_transaction_isolation to `read committed` for the user",
         );
     }
@@ -177,6 +181,9 @@ pub(super) fn missing(found: &Found, place: &str) -> Error {
         0 => "Excom is not attached to it yet: there is no schema `excom`".to_owned(),
         version => format!("it has the attached schema {version}, and this Excom needs {VERSION}"),
     };
-    Error::new(ErrorKind::Configuration, format!("{place} is a database of Airflow {}, and {what}", found.airflow))
-        .hint("attach it once, by a user who may create schemas; what is made can be printed before")
+    Error::new(
+        ErrorKind::Configuration,
+        format!("{place} is a database of Airflow {}, and {what}", found.airflow),
+    )
+    .hint("attach it once, by a user who may create schemas; what is made can be printed before")
 }

@@ -2,8 +2,8 @@
 
 use excom_core::attempt::{Attempt, Caller, TaskState};
 use excom_core::db::{
-    LooseObject, Push, Pushed, Scope, StartMode, Started, Variable, being_removed, cleared_by, intent_gone, key_gone,
-    not_started, superseded, version_taken,
+    LooseObject, Push, Pushed, Scope, StartMode, Started, Variable, being_removed, cleared_by, intent_gone,
+    key_gone, not_started, superseded, version_taken,
 };
 use excom_core::entry::Writer;
 use excom_core::{Error, ErrorKind, Result, XComKey};
@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::super::connection::{Done, Parameter, Statement, types};
 use super::super::failure::{Failure, Refusal};
 use super::super::row::{time, unsigned, version};
+use super::super::variables::BESIDE;
 use super::super::write::{Fenced, parts};
 use super::text::Row;
 use super::{Tables, row, schema};
@@ -44,10 +45,8 @@ const START: Statement<'_> = Statement {
 };
 
 /// The fence alone.
-const FENCE: Statement<'_> = Statement {
-    sql: "SELECT excom.fence($1, $2, $3, $4, $5)",
-    types: types![TEXT, TEXT, TEXT, INT4, UUID],
-};
+const FENCE: Statement<'_> =
+    Statement { sql: "SELECT excom.fence($1, $2, $3, $4, $5)", types: types![TEXT, TEXT, TEXT, INT4, UUID] };
 
 /// A clear: the entry by its key, or those of the task instance by Airflow's index.
 const CLEAR: Statement<'_> = Statement {
@@ -152,14 +151,21 @@ impl Tables {
             Err(failure) => match failure.refusal() {
                 Some(Refusal::IntentGone) => Err(intent_gone(&push.key, push.version)),
                 Some(Refusal::KeyRetired) => Err(key_gone(&push.key, &key_id.unwrap_or_default())),
-                Some(Refusal::NoTaskInstance) => Err(no_task_instance(&push.key, self.own.connections.place())),
+                Some(Refusal::NoTaskInstance) => {
+                    Err(no_task_instance(&push.key, self.own.connections.place()))
+                }
                 _ => Err(self.refused(failure, &push.caller).await),
             },
         }
     }
 
     /// The state is Airflow's to write.
-    pub(super) async fn finish_attempt(&self, attempt: &Attempt, pushes: &[Push], at: Timestamp) -> Result<()> {
+    pub(super) async fn finish_attempt(
+        &self,
+        attempt: &Attempt,
+        pushes: &[Push],
+        at: Timestamp,
+    ) -> Result<()> {
         let rows: Vec<Writing<'_>> = pushes.iter().map(Writing::of).collect();
         fn all<'a, T>(rows: &'a [Writing<'_>], of: impl Fn(&'a Writing<'_>) -> T) -> Vec<T> {
             rows.iter().map(of).collect()
@@ -225,7 +231,9 @@ impl Tables {
         let parameters: [Parameter<'_>; 8] =
             [dag, run, task, map_index, id, &(mode == StartMode::Fresh), &by, &at.as_millisecond()];
         match self.own.connections.write(&START, &parameters).await {
-            Ok(rows) => Ok(Started { number: unsigned(rows[0].get(0)), cleared: rows[0].get::<_, i64>(1) as u64 }),
+            Ok(rows) => {
+                Ok(Started { number: unsigned(rows[0].get(0)), cleared: rows[0].get::<_, i64>(1) as u64 })
+            }
             Err(failure) => Err(self.refused(failure, &caller).await),
         }
     }
@@ -298,8 +306,13 @@ impl Tables {
         }
     }
 
-    pub(super) async fn claim_loose(&self, before: Timestamp, limit: u32) -> Result<Vec<LooseObject>, Failure> {
-        let rows = self.own.connections.write(&CLAIM_LOOSE, &[&before.as_millisecond(), &i64::from(limit)]).await?;
+    pub(super) async fn claim_loose(
+        &self,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<LooseObject>, Failure> {
+        let rows =
+            self.own.connections.write(&CLAIM_LOOSE, &[&before.as_millisecond(), &i64::from(limit)]).await?;
         rows.iter().map(loose).collect()
     }
 
@@ -326,14 +339,14 @@ impl Tables {
     // ---- variables
 
     pub(super) async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
-        match self.own.set_variable_fenced(caller, variable).await {
+        match self.own.set_variable_by(&BESIDE, caller, variable).await {
             Ok(()) => Ok(()),
             Err(failure) => Err(self.refused(failure, caller).await),
         }
     }
 
     pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
-        match self.own.delete_variable_fenced(caller, key).await {
+        match self.own.delete_variable_by(&BESIDE, caller, key).await {
             Ok(deleted) => Ok(deleted),
             Err(failure) => Err(self.refused(failure, caller).await),
         }
@@ -370,7 +383,10 @@ fn loose(found: &tokio_postgres::Row) -> Result<LooseObject, Failure> {
 fn no_task_instance(key: &XComKey, place: &str) -> Error {
     Error::new(
         ErrorKind::InvalidRequest,
-        format!("Airflow has no task instance {} in {place}, so it can have no XCom; nothing was written", key.ti),
+        format!(
+            "Airflow has no task instance {} in {place}, so it can have no XCom; nothing was written",
+            key.ti
+        ),
     )
     .hint("check DAG, run, task and map index; runs and task instances are made by Airflow alone")
 }

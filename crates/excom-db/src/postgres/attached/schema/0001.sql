@@ -1,6 +1,7 @@
 -- What Airflow's tables have no place for, beside them. Nothing here hangs on an object of Airflow's: no foreign key, no
 -- view, no trigger. Bodies of functions are text to the server, so Airflow's migrations never find them in their way.
--- Airflow's tables are named without their schema: the connection's search_path says where they are.
+-- Airflow's tables are named without their schema: the connection's search_path says where they are. No table here has
+-- the name of one of Airflow's: to a user named `excom`, this schema comes first.
 --
 -- Times are milliseconds since 1970, UTC, but for `pushed`, which is compared with Airflow's own.
 
@@ -106,7 +107,7 @@ CREATE TABLE excom.rendered (
 );
 
 -- Versions of DAGs as Excom's own programs know them, in the order seen.
-CREATE TABLE excom.dag_version (
+CREATE TABLE excom.known_dag (
     id       int4 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     seen     int8 NOT NULL,
     dag_id   text NOT NULL,
@@ -116,7 +117,7 @@ CREATE TABLE excom.dag_version (
 );
 
 -- Variables of Excom's own: Airflow's are encrypted with a key that is Airflow's.
-CREATE TABLE excom.variable (
+CREATE TABLE excom.own_variable (
     updated     int8 NOT NULL,
     key         text COLLATE "C" PRIMARY KEY,
     text        bytea NOT NULL,
@@ -159,8 +160,8 @@ CREATE TABLE excom.refusal (
 
 -- The version of a row that something else wrote: its time, to the microsecond.
 CREATE FUNCTION excom.version_of(at timestamptz) RETURNS int8 LANGUAGE sql IMMUTABLE AS $$
-    SELECT greatest((extract(epoch FROM at) * 1000000)::int8 / 1000 - 1577836800000, 0) << 22
-         | ((extract(epoch FROM at) * 1000000)::int8 % 1000) << 12
+    SELECT (greatest((extract(epoch FROM at) * 1000000)::int8 / 1000 - 1577836800000, 0) << 22)
+         | (((extract(epoch FROM at) * 1000000)::int8 % 1000) << 12)
 $$;
 
 -- The time of a row of ours, from microseconds.
