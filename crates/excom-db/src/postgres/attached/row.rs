@@ -123,7 +123,7 @@ fn outside(row: &Row, at: usize) -> Result<Entry> {
             writer: Writer::Outside,
             size: envelope.size,
             hash: envelope.hash(),
-            shape: Shape::Null,
+            shape: envelope.shape(),
             secret: envelope.secret,
             stored: Stored::Offloaded(envelope.reference.into_owned()),
         });

@@ -7,11 +7,11 @@
 
 use std::borrow::Cow;
 
-use excom_core::Version;
 use excom_core::db::Push;
 use excom_core::entry::Stored;
 use excom_core::seal::Reference;
 use excom_core::value::ContentHash;
+use excom_core::{Shape, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -70,6 +70,18 @@ pub(super) struct Envelope<'a> {
 const REFERENCE: &str = "reference-1";
 
 impl Envelope<'_> {
+    /// What kind of value it is, as its beginning tells. How long it is, is not known.
+    pub(super) fn shape(&self) -> Shape {
+        match self.preview.as_bytes().first() {
+            Some(b'{') => Shape::Dict(0),
+            Some(b'[') => Shape::List(0),
+            Some(b't' | b'f') => Shape::Bool,
+            Some(b'n') => Shape::Null,
+            Some(b'-' | b'0'..=b'9') => Shape::Number,
+            _ => Shape::String,
+        }
+    }
+
     pub(super) fn hash(&self) -> ContentHash {
         ContentHash(u64::from_str_radix(&self.hash, 16).unwrap_or(0))
     }
@@ -96,7 +108,7 @@ pub(super) fn in_place(
     serde_json::to_string(&envelope).unwrap_or_default()
 }
 
-/// The envelope that a row written by something else holds: one that was saved again, say in Airflow's own pages.
+/// The envelope that a row written by something else holds: not the one of the version that Excom pushed there.
 pub(super) fn envelope(text: &str) -> Option<Envelope<'static>> {
     if !text.contains("\"$excom\"") {
         return None;

@@ -16,9 +16,9 @@ def write(run):
         XComModel.set(key="event", value={"a": 1}, dag_id="given", task_id="kinds", run_id=run, session=session)
     entries = f"/api/v2/dags/given/dagRuns/{run}/taskInstances/kinds/xcomEntries"
     with TestClient(create_app(apps="core")) as client:
-        assert client.get(f"{entries}/text [1]").json()["value"] == [1]
+        assert client.get(f"{entries}/edited").json()["value"] == [1]
         assert client.get(f"{entries}/offloaded").json()["value"]["$excom"] == "reference-1"
-        assert client.patch(f"{entries}/text [1]", json={"value": {"by": "rest"}}).status_code == 200
+        assert client.patch(f"{entries}/edited", json={"value": {"by": "rest"}}).status_code == 200
         kept = client.get(f"{entries}/kept").json()["value"]
         assert client.patch(f"{entries}/kept", json={"value": kept}).status_code == 200
         kept["mac"] = "0" * 64

@@ -174,6 +174,20 @@ CREATE FUNCTION excom.millis(at timestamptz) RETURNS int8 LANGUAGE sql IMMUTABLE
     SELECT floor(extract(epoch FROM at) * 1000)::int8
 $$;
 
+-- A field of a reference; none when the bytes are in the database.
+CREATE FUNCTION excom.reference(the_codec int2, the_body bytea, the_field text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN the_codec = 2 THEN convert_from(the_body, 'UTF8')::json ->> the_field END
+$$;
+
+-- Whether a value of Airflow's row is the reference of a version still: saved again as it was, say in Airflow's pages.
+CREATE FUNCTION excom.is_reference(the_value jsonb, the_version int8, the_codec int2, the_body bytea) RETURNS bool
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN the_codec = 2 THEN the_value @> jsonb_build_object(
+        '$excom', 'reference-1', 'version', lpad(to_hex(the_version), 16, '0'),
+        'mac', excom.reference(the_codec, the_body, 'mac')) ELSE false END
+$$;
+
 -- Airflow's rows with what is known of them; without a number where something else wrote them. The server puts
 -- this body where the function is called, so conditions reach the indexes of `xcom`.
 CREATE FUNCTION excom.entry() RETURNS TABLE (
@@ -185,7 +199,7 @@ CREATE FUNCTION excom.entry() RETURNS TABLE (
            m.head, coalesce(m.codec, 4::int2), coalesce(m.body, '')
     FROM xcom x LEFT JOIN excom.extra m
          ON m.dag_run_id = x.dag_run_id AND m.task_id = x.task_id AND m.map_index = x.map_index AND m.key = x.key
-         AND m.pushed = x.timestamp
+         AND (m.pushed = x.timestamp OR excom.is_reference(x.value, m.version, m.codec, m.body))
 $$;
 
 -- The tries of task instances that have started. A task instance gets its next id as soon as a try has failed, but that
@@ -207,12 +221,6 @@ CREATE FUNCTION excom.attempt() RETURNS TABLE (
     SELECT h.dag_id::text, h.run_id::text, h.task_id::text, h.map_index, coalesce(h.try_number, 0), h.task_instance_id,
            h.state::text, h.start_date, h.end_date
     FROM task_instance_history h WHERE h.start_date IS NOT NULL
-$$;
-
--- A field of a reference; none when the bytes are in the database.
-CREATE FUNCTION excom.reference(the_codec int2, the_body bytea, the_field text) RETURNS text
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN the_codec = 2 THEN convert_from(the_body, 'UTF8')::json ->> the_field END
 $$;
 
 -- ---- the steps that check and write. Each is called in a statement of its own, so it is one round trip, a transaction,
@@ -707,7 +715,7 @@ BEGIN
         rows AS (
             DELETE FROM xcom x USING gone
             WHERE x.dag_run_id = gone.dag_run_id AND x.task_id = gone.task_id AND x.map_index = gone.map_index
-            AND x.key = gone.key AND x.timestamp = gone.pushed),
+            AND x.key = gone.key AND (x.timestamp = gone.pushed OR gone.codec = 2)),
         loose AS (
             INSERT INTO excom.loose_object (version, dag_id, run_id, task_id, map_index, key, store, since, purge)
             SELECT version, dag_id, run_id, task_id, map_index, key, excom.reference(codec, body, 'store'), the_time, true
@@ -737,8 +745,7 @@ BEGIN
         SELECT id FROM excom.extra m WHERE NOT EXISTS (
             SELECT FROM xcom x
             WHERE x.dag_run_id = m.dag_run_id AND x.task_id = m.task_id AND x.map_index = m.map_index AND x.key = m.key
-            AND (x.timestamp = m.pushed OR (m.codec = 2 AND x.value @> jsonb_build_object(
-                '$excom', 'reference-1', 'version', lpad(to_hex(m.version), 16, '0')))))),
+            AND (x.timestamp = m.pushed OR excom.is_reference(x.value, m.version, m.codec, m.body)))),
     gone AS (
         DELETE FROM excom.extra m USING stale WHERE m.id = stale.id
         RETURNING m.version, m.dag_id, m.run_id, m.task_id, m.map_index, m.key, m.codec, m.body),
