@@ -8,3 +8,4 @@ mod played;
 mod real;
 mod schemas;
 mod support;
+mod writers;
