@@ -9,10 +9,10 @@
 //! the beginning of the text for lists, and where the bytes are. The two belong together by the row's primary key *and*
 //! its `timestamp`. Whoever writes a row without Excom (Airflow's REST API, its triggers, its scheduler) gives it another
 //! time, so what was known of it counts no more: the entry is one "written outside Excom", whose version is that time.
-//! Where a row is gone, by a cascade or `airflow db clean`, the next sweep finds what it left ([`expiry`]).
+//! Where a row is gone, by a cascade or `airflow db clean`, the next sweep finds what it left (`expiry`).
 //!
 //! **A value's text.** `jsonb` keeps a value and not its text. What it would give back otherwise than it was pushed is
-//! kept in `excom.extra` too, and given back from there; Airflow reads its own column ([`text`]). What `jsonb` cannot hold
+//! kept in `excom.extra` too, and given back from there; Airflow reads its own column (`text`). What `jsonb` cannot hold
 //! (NUL characters, numbers beyond its range, more than 268,435,455 bytes) is refused, as Airflow itself refuses it. In
 //! the place of a value that is offloaded, Airflow's column has the reference, so that a person sees what it is; what
 //! makes it one is `excom.extra`, so a value of somebody's own that looks like one stays that value. Of Airflow's two
