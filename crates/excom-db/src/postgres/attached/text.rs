@@ -178,8 +178,8 @@ pub(super) fn is_stable(text: &[u8]) -> bool {
                 if text.get(end) == Some(&b':')
                     && let Some(Some(last)) = open.last_mut()
                 {
-                    // Keys are in order of their length, then of their bytes. The first has one with quotes before it.
-                    if (string.len(), string) <= (last.len(), *last) {
+                    // Keys are in order of their length, then of their bytes, without escapes.
+                    if string.contains(&b'\\') || (string.len(), string) <= (last.len(), *last) {
                         return false;
                     }
                     *last = string;
@@ -264,6 +264,7 @@ mod tests {
             r#""\u0041""#,
             r#""\/""#,
             r#"[{"b":1,"a":2}]"#,
+            r#"{"a":1,"\n":2}"#,
         ] {
             assert!(!is_stable(changed.as_bytes()), "{changed}");
         }
