@@ -111,6 +111,8 @@ pub enum Writer {
     User(Arc<str>),
     /// Excom or its host: the named part.
     System(Arc<str>),
+    /// Something that wrote to the database without Excom, such as Airflow's own server.
+    Outside,
 }
 
 impl Writer {
@@ -132,6 +134,7 @@ impl fmt::Display for Writer {
             Self::Task(ti) => write!(f, "task {ti}"),
             Self::User(name) => write!(f, "user {name}"),
             Self::System(part) => write!(f, "excom {part}"),
+            Self::Outside => f.write_str("outside Excom"),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! It needs Python 3.10 or newer and the package index that `pip` or `uv` is set up for. Where there is
 //! none, a test skips with the reason that it gets from here.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,12 @@ const PACKAGES: [&str; 5] =
 pub struct Python {
     program: PathBuf,
     home: PathBuf,
+    /// What leads Airflow to a database on a server.
+    database: Vec<(&'static str, OsString)>,
 }
+
+/// What SQLAlchemy needs to speak to PostgreSQL.
+const POSTGRES: [&str; 2] = ["asyncpg", "psycopg2-binary"];
 
 impl Python {
     /// The environment with Airflow, which is made first where it is not there yet. Takes minutes then,
@@ -36,7 +41,28 @@ impl Python {
         let environment = environment(&name, &PACKAGES)?;
         let home = environment.with_file_name("home");
         fs::create_dir_all(&home).map_err(|error| unwritable(&home, &error))?;
-        Ok(Self { program: program(&environment), home })
+        Ok(Self { program: program(&environment), home, database: Vec::new() })
+    }
+
+    /// The same, with its metadata database on a PostgreSQL server, `postgresql://…`.
+    ///
+    /// # Errors
+    /// Why there are no drivers for it.
+    pub fn on_postgres(mut self, url: &str) -> Result<Self, String> {
+        let drivers = environment("postgres-drivers", &POSTGRES)?.join("lib");
+        let version = fs::read_dir(&drivers).ok().and_then(|mut found| found.next()?.ok());
+        let version = version.ok_or_else(|| format!("{} is empty", drivers.display()))?;
+        let by = |driver: &str, url: &str| {
+            OsString::from(url.replacen("postgresql", &format!("postgresql+{driver}"), 1))
+        };
+        // Options behind a question mark are libpq's.
+        let plain = by("asyncpg", url.split('?').next().unwrap_or(url));
+        self.database = vec![
+            ("PYTHONPATH", version.path().join("site-packages").into_os_string()),
+            ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", by("psycopg2", url)),
+            ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC", plain),
+        ];
+        Ok(self)
     }
 
     /// A command that runs Python code in UTC, with an empty Airflow home. What the code prints is beside
@@ -44,6 +70,7 @@ impl Python {
     pub fn run(&self, code: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["-c", code]).env("TZ", "UTC").env("AIRFLOW_HOME", &self.home).stdin(Stdio::null());
+        command.envs(self.database.iter().cloned());
         command
     }
 
@@ -62,6 +89,7 @@ impl Python {
         }
         command.args(["-m", "airflow"]).args(arguments);
         command.env("TZ", "UTC").env("AIRFLOW_HOME", home).env("AIRFLOW__CORE__LOAD_EXAMPLES", "False");
+        command.envs(self.database.iter().cloned());
         succeeds(&mut command)
     }
 }

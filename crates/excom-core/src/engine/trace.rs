@@ -319,7 +319,7 @@ impl Tracer<'_> {
         let (pusher, number) = match &of.info.writer {
             Writer::Attempt(number) => (&of.info.key.ti, Some(*number)),
             Writer::Task(ti) => (ti, None),
-            Writer::User(_) | Writer::System(_) => return Ok(()),
+            Writer::User(_) | Writer::System(_) | Writer::Outside => return Ok(()),
         };
         let mut reads = self.engine.0.db.reads_of(pusher).await?;
         let mut targets = HashSet::new();

@@ -44,7 +44,7 @@ const EXPIRE: Statement<'_> = Statement {
 };
 
 /// Rules as `excom.caught` takes them: kinds and bounds.
-fn told(rules: &[Rule]) -> (Vec<i16>, Vec<i64>) {
+pub(super) fn told(rules: &[Rule]) -> (Vec<i16>, Vec<i64>) {
     let told = rules.iter().map(|rule| match rule.expires {
         Expires::Pushed(before) => (0, before.as_millisecond()),
         Expires::Behind(count) => (1, count.into()),

@@ -27,6 +27,10 @@ pub(super) enum Refusal {
     BeingRemoved,
     /// The key that encrypts a secret is not used any more.
     KeyRetired,
+    /// Attached: Airflow has no such run or task instance.
+    NoTaskInstance,
+    /// Attached: Airflow's schema is one that was not proven.
+    UnknownSchema,
 }
 
 impl From<tokio_postgres::Error> for Failure {
@@ -68,8 +72,18 @@ impl Failure {
             "XC004" => Refusal::VersionTaken,
             "XC005" => Refusal::BeingRemoved,
             "XC006" => Refusal::KeyRetired,
+            "XC007" => Refusal::NoTaskInstance,
+            "XC008" => Refusal::UnknownSchema,
+            "23503" if self.is_about("xcom") => Refusal::NoTaskInstance,
             _ => return None,
         })
+    }
+
+    /// Whether it is about a table.
+    fn is_about(&self, table: &str) -> bool {
+        self.driver()
+            .and_then(tokio_postgres::Error::as_db_error)
+            .is_some_and(|told| told.table() == Some(table))
     }
 
     /// What a refusal is about, where it says so.
@@ -201,6 +215,11 @@ pub(super) fn told(error: tokio_postgres::Error, place: &str) -> Error {
             ErrorKind::InvalidValue,
             format!("a text holds what {place} cannot store ({said})"),
             "remove NUL characters",
+        ),
+        "22P02" | "22P05" | "22003" => (
+            ErrorKind::InvalidValue,
+            format!("a value holds what {place} cannot store as jsonb ({said})"),
+            "remove NUL characters, and numbers beyond 131072 digits",
         ),
         "XX001" | "XX002" => (
             ErrorKind::Corrupt,

@@ -176,7 +176,7 @@ impl Tables {
     }
 }
 
-fn kept(found: &Row, past: bool) -> Result<(Place, Kept)> {
+pub(super) fn kept(found: &Row, past: bool) -> Result<(Place, Kept)> {
     let kept = Kept {
         key: row::key(found)?,
         version: row::version(found.try_get(6)?)?,

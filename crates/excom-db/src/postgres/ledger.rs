@@ -16,7 +16,7 @@ use super::row;
 type Result<T> = std::result::Result<T, Failure>;
 
 /// The map index that stands for a whole sequence in the ledger.
-const WHOLE: i32 = -2;
+pub(super) const WHOLE: i32 = -2;
 
 /// What [`ledger_row`] reads.
 macro_rules! row {
@@ -157,6 +157,11 @@ impl Tables {
     }
 
     pub(super) async fn note_reads(&self, reads: &[Reads]) -> Result<()> {
+        self.note_reads_by(&NOTE_READS, reads).await
+    }
+
+    /// The same, by a statement with these parameters.
+    pub(super) async fn note_reads_by(&self, statement: &Statement<'_>, reads: &[Reads]) -> Result<()> {
         let reads: Vec<Read<'_>> = reads.iter().map(Read::of).collect();
         fn all<'a, T>(reads: &'a [Read<'_>], of: impl Fn(&'a Read<'_>) -> T) -> Vec<T> {
             reads.iter().map(of).collect()
@@ -178,7 +183,7 @@ impl Tables {
             &all(&reads, |read| read.reads.first.as_millisecond()),
             &all(&reads, |read| read.reads.last.as_millisecond()),
         ];
-        self.connections.write(&NOTE_READS, &parameters).await.map(drop)
+        self.connections.write(statement, &parameters).await.map(drop)
     }
 }
 
@@ -228,11 +233,16 @@ fn reader(found: &Row) -> Result<(String, Option<TaskInstanceKey>)> {
 }
 
 /// A task instance as a reader.
-fn told(ti: &TaskInstanceKey) -> String {
+pub(super) fn told(ti: &TaskInstanceKey) -> String {
     Caller::attempt(ti.clone(), AttemptId(Uuid::nil())).to_string()
 }
 
-fn ledger_row(found: &Row, key: XComKey, reader: String, task: Option<TaskInstanceKey>) -> Result<LedgerRow> {
+pub(super) fn ledger_row(
+    found: &Row,
+    key: XComKey,
+    reader: String,
+    task: Option<TaskInstanceKey>,
+) -> Result<LedgerRow> {
     let target = if found.try_get::<_, i32>(0)? == WHOLE {
         ReadTarget::Sequence(key.sequence())
     } else {

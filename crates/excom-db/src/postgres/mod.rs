@@ -4,6 +4,7 @@
 //! function of that schema (`migrations/`), so it is whole or not at all, one round trip, and needs no state between
 //! two statements. Who waits for whom is said there.
 
+pub mod attached;
 mod connection;
 mod expiry;
 mod failure;

@@ -15,20 +15,58 @@ use super::read::{name, run};
 use super::row;
 use super::write::Fenced;
 
-/// One variable by its key.
-const SET: Statement<'_> = Statement {
-    sql: "INSERT INTO excom.variable AS v (key, text, description, updated)
-          SELECT $6, $7, $8, $9 FROM excom.fence($1, $2, $3, $4, $5)
-          ON CONFLICT (key) DO UPDATE SET text = excluded.text, updated = excluded.updated,
-              description = coalesce(excluded.description, v.description)",
-    types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, BYTEA, BYTEA, INT8],
-};
+/// What is asked of a table of variables: to set one, to delete one, one by its key, and many.
+pub(super) struct Statements {
+    pub(super) set: Statement<'static>,
+    pub(super) delete: Statement<'static>,
+    pub(super) one: Statement<'static>,
+    pub(super) many: Statement<'static>,
+}
 
-/// One variable by its key.
-const DELETE: Statement<'_> = Statement {
-    sql: "DELETE FROM excom.variable USING excom.fence($1, $2, $3, $4, $5) WHERE key = $6 RETURNING true",
-    types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT],
-};
+/// The statements about a table. Each is about one row by its key, but for the last: keys with a prefix lie together in
+/// the index, beginning at the prefix itself.
+macro_rules! statements {
+    ($table:literal) => {
+        Statements {
+            set: Statement {
+                sql: concat!(
+                    "INSERT INTO ",
+                    $table,
+                    " AS v (key, text, description, updated)
+                     SELECT $6, $7, $8, $9 FROM excom.fence($1, $2, $3, $4, $5)
+                     ON CONFLICT (key) DO UPDATE SET text = excluded.text, updated = excluded.updated,
+                         description = coalesce(excluded.description, v.description)"
+                ),
+                types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, BYTEA, BYTEA, INT8],
+            },
+            delete: Statement {
+                sql: concat!(
+                    "DELETE FROM ",
+                    $table,
+                    " USING excom.fence($1, $2, $3, $4, $5) WHERE key = $6 RETURNING true"
+                ),
+                types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT],
+            },
+            one: Statement {
+                sql: concat!("SELECT key, text, description, updated FROM ", $table, " WHERE key = $1"),
+                types: types![TEXT],
+            },
+            many: Statement {
+                sql: concat!(
+                    "SELECT key, text, description, updated FROM ",
+                    $table,
+                    " WHERE key >= $1 AND key > $2 AND starts_with(key, $1) ORDER BY key LIMIT $3"
+                ),
+                types: types![TEXT, TEXT, INT8],
+            },
+        }
+    };
+}
+
+const OWN: Statements = statements!("excom.variable");
+
+/// Variables beside Airflow's tables, under a name that none of these has.
+pub(super) const BESIDE: Statements = statements!("excom.own_variable");
 
 /// One row by its key, which the fence has found.
 const NOTE_RENDERED: Statement<'_> = Statement {
@@ -43,19 +81,6 @@ const NOTE_RENDERED: Statement<'_> = Statement {
          ON CONFLICT (run, task, map_index) DO UPDATE SET number = excluded.number, fields = excluded.fields"
     ),
     types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT],
-};
-
-/// One variable by its key.
-const ONE: Statement<'_> = Statement {
-    sql: "SELECT key, text, description, updated FROM excom.variable WHERE key = $1",
-    types: types![TEXT],
-};
-
-/// Keys with a prefix lie together in the index, beginning at the prefix itself.
-const MANY: Statement<'_> = Statement {
-    sql: "SELECT key, text, description, updated FROM excom.variable
-          WHERE key >= $1 AND key > $2 AND starts_with(key, $1) ORDER BY key LIMIT $3",
-    types: types![TEXT, TEXT, INT8],
 };
 
 /// One row by its key.
@@ -73,6 +98,19 @@ const RENDERED: Statement<'_> = Statement {
 
 impl Tables {
     pub(super) async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
+        match self.set_variable_by(&OWN, caller, variable).await {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.refused(failure, caller).await),
+        }
+    }
+
+    /// The same by statements about a table, with the refusal as the database told it.
+    pub(super) async fn set_variable_by(
+        &self,
+        statements: &Statements,
+        caller: &Caller,
+        variable: &Variable,
+    ) -> Result<(), Failure> {
         let fenced = Fenced::caller(caller);
         let [dag, run, task, map_index, attempt] = fenced.parameters();
         let parameters: [Parameter<'_>; 9] = [
@@ -86,19 +124,28 @@ impl Tables {
             &variable.description.as_deref().map(str::as_bytes),
             &variable.updated_at.as_millisecond(),
         ];
-        match self.connections.write(&SET, &parameters).await {
-            Ok(_) => Ok(()),
+        self.connections.write(&statements.set, &parameters).await.map(drop)
+    }
+
+    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
+        match self.delete_variable_by(&OWN, caller, key).await {
+            Ok(deleted) => Ok(deleted),
             Err(failure) => Err(self.refused(failure, caller).await),
         }
     }
 
-    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
+    /// The same by statements about a table, with the refusal as the database told it.
+    pub(super) async fn delete_variable_by(
+        &self,
+        statements: &Statements,
+        caller: &Caller,
+        key: &str,
+    ) -> Result<bool, Failure> {
         let fenced = Fenced::caller(caller);
         let [dag, run, task, map_index, attempt] = fenced.parameters();
-        match self.connections.write(&DELETE, &[dag, run, task, map_index, attempt, &key]).await {
-            Ok(rows) => Ok(!rows.is_empty()),
-            Err(failure) => Err(self.refused(failure, caller).await),
-        }
+        let parameters = [dag, run, task, map_index, attempt, &key];
+        let rows = self.connections.write(&statements.delete, &parameters).await?;
+        Ok(!rows.is_empty())
     }
 
     pub(super) async fn note_rendered(&self, attempt: &Attempt, fields: &[(String, Value)]) -> Result<()> {
@@ -112,7 +159,15 @@ impl Tables {
     }
 
     pub(super) async fn variable(&self, key: &str) -> Result<Option<Variable>, Failure> {
-        self.one(&ONE, &[&key], variable).await
+        self.variable_by(&OWN, key).await
+    }
+
+    pub(super) async fn variable_by(
+        &self,
+        statements: &Statements,
+        key: &str,
+    ) -> Result<Option<Variable>, Failure> {
+        self.one(&statements.one, &[&key], variable).await
     }
 
     pub(super) async fn variables(
@@ -121,29 +176,39 @@ impl Tables {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Variable>, Failure> {
-        self.rows(&MANY, &[&prefix, &after.unwrap_or_default(), &i64::from(limit)], variable).await
+        self.variables_by(&OWN, prefix, after, limit).await
+    }
+
+    pub(super) async fn variables_by(
+        &self,
+        statements: &Statements,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Variable>, Failure> {
+        let parameters: [Parameter<'_>; 3] = [&prefix, &after.unwrap_or_default(), &i64::from(limit)];
+        self.rows(&statements.many, &parameters, variable).await
     }
 
     pub(super) async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>, Failure> {
         let parameters: [Parameter<'_>; 4] = [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index];
-        self.one(&RENDERED, &parameters, |found| {
-            let fields: Vec<(String, Box<RawValue>)> = serde_json::from_str(found.try_get(1)?)
-                .map_err(|_| damaged("rendered fields that are no list"))?;
-            let values = fields.into_iter().map(|(name, raw)| {
-                let text: Box<str> = raw.into();
-                Ok((name, Value::parse(String::from(text))?))
-            });
-            Ok(Rendered {
-                number: row::unsigned(found.try_get(0)?),
-                fields: values.collect::<Result<_, Failure>>()?,
-            })
-        })
-        .await
+        self.one(&RENDERED, &parameters, rendered).await
     }
 }
 
+/// Rendered fields from number and fields.
+pub(super) fn rendered(found: &Row) -> Result<Rendered, Failure> {
+    let fields: Vec<(String, Box<RawValue>)> =
+        serde_json::from_str(found.try_get(1)?).map_err(|_| damaged("rendered fields that are no list"))?;
+    let values = fields.into_iter().map(|(name, raw)| {
+        let text: Box<str> = raw.into();
+        Ok((name, Value::parse(String::from(text))?))
+    });
+    Ok(Rendered { number: row::unsigned(found.try_get(0)?), fields: values.collect::<Result<_, Failure>>()? })
+}
+
 /// Rendered fields as their column holds them.
-fn packed(fields: &[(String, Value)]) -> String {
+pub(super) fn packed(fields: &[(String, Value)]) -> String {
     let pairs = fields.iter().map(|(name, value)| {
         let name = serde_json::Value::from(name.as_str());
         format!("[{name},{}]", value.as_str())

@@ -510,7 +510,7 @@ fn has_ended(state: TaskState) -> bool {
 }
 
 /// The task instance of a scope, and the key when it is one XCom.
-fn parts(scope: &Scope) -> (&TaskInstanceKey, Option<&str>) {
+pub(super) fn parts(scope: &Scope) -> (&TaskInstanceKey, Option<&str>) {
     match scope {
         Scope::Key(key) => (&key.ti, Some(&key.key)),
         Scope::TaskInstance(ti) => (ti, None),

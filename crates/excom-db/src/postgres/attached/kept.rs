@@ -1,0 +1,187 @@
+//! What holds stored bytes, of what Excom wrote: looks through all of it, orphans, and moves to another place.
+
+use excom_core::ObjectName;
+use excom_core::db::{Kept, LooseObject, Place, Scan};
+use excom_core::entry::{Stored, Version};
+use excom_core::store::Side;
+use jiff::Timestamp;
+use tokio_postgres::types::Type;
+
+use super::super::connection::{Parameter, Statement, types};
+use super::super::failure::Failure;
+use super::super::kept::kept;
+use super::super::row::key;
+use super::Tables;
+use super::text::{self, JSONB};
+use crate::packing::{Packed, pack};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// The rows that know an object of a version (`$1`) in a store (`$2`), by the indexes of objects.
+const KNOWING: Statement<'_> = Statement {
+    sql: "SELECT dag_id, run_id, task_id, map_index, key FROM excom.extra
+          WHERE version = $1 AND codec = 2 AND excom.reference(codec, body, 'store') = $2
+          UNION ALL SELECT dag_id, run_id, task_id, map_index, key FROM excom.history
+          WHERE version = $1 AND codec = 2 AND excom.reference(codec, body, 'store') = $2
+          UNION ALL SELECT dag_id, run_id, task_id, map_index, key FROM excom.loose_object
+          WHERE version = $1 AND store = $2",
+    types: types![INT8, TEXT],
+};
+
+/// Some rows in the order in which they were made.
+macro_rules! kept {
+    ($table:literal) => {
+        concat!(
+            "SELECT e.dag_id, e.run_id, e.task_id, e.map_index, e.key, e.id, e.version, e.size, e.hash,
+                    CASE WHEN e.codec = 2 THEN e.body END, e.head = ''
+             FROM ",
+            $table,
+            " e WHERE e.id > $1 AND e.codec >= 0 AND e.number IS NOT NULL AND ($2::text IS NULL OR e.dag_id = $2)
+             ORDER BY e.id LIMIT $3"
+        )
+    };
+}
+
+const KEPT: [Type; 3] = [Type::INT8, Type::TEXT, Type::INT8];
+
+/// Entries by the index of their ids.
+const KEPT_ENTRIES: Statement<'_> = Statement { sql: kept!("excom.entry()"), types: &KEPT };
+
+/// History with bytes by the index of its ids.
+const KEPT_HISTORY: Statement<'_> = Statement { sql: kept!("excom.history"), types: &KEPT };
+
+/// One version by its key.
+const NOTE_MOVE: Statement<'_> = Statement {
+    sql: "SELECT excom.note_move($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    types: types![BOOL, TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, TEXT, TEXT, INT8],
+};
+
+/// One version by its key.
+const MOVE_STORED: Statement<'_> = Statement {
+    sql: "SELECT excom.move_stored($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+    types: types![BOOL, TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, TEXT, TEXT, TEXT, TEXT, INT2, BYTEA, INT8],
+};
+
+/// One version by its key.
+const CLAIM_ORPHAN: Statement<'_> = Statement {
+    sql: "SELECT excom.claim_orphan($1, $2, $3, $4, $5, $6, $7, $8)",
+    types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8],
+};
+
+impl Tables {
+    pub(super) async fn knows_object(
+        &self,
+        store: &str,
+        object: &ObjectName,
+        version: Version,
+    ) -> Result<bool> {
+        let keys = self.own.rows(&KNOWING, &[&version.to_code(), &store], key).await?;
+        let side = Side::split(store).1;
+        Ok(keys.iter().any(|key| ObjectName::on(side, key, version) == *object))
+    }
+
+    pub(super) async fn kept(
+        &self,
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Kept>> {
+        let first = after.unwrap_or(Place { past: false, row: 0 });
+        let mut rows: Vec<(Place, Kept)> = Vec::new();
+        for past in [false, true] {
+            let wanted = i64::from(limit) + 1 - rows.len() as i64;
+            if (first.past && !past) || wanted <= 0 {
+                continue;
+            }
+            let behind = if past == first.past { first.row } else { 0 };
+            let statement = if past { &KEPT_HISTORY } else { &KEPT_ENTRIES };
+            let of = |found: &_| kept(found, past);
+            rows.extend(self.own.rows(statement, &[&behind, &dag_id, &wanted], of).await?);
+        }
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next = rows.last().filter(|_| more).map(|(place, _)| *place);
+        Ok(Scan { items: rows.into_iter().map(|(_, kept)| kept).collect(), next })
+    }
+
+    pub(super) async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
+        let (from, mac) = found.place();
+        if from == Some(store) {
+            return Ok(false);
+        }
+        let ti = &found.key.ti;
+        let parameters: [Parameter<'_>; 11] = [
+            &found.past,
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*found.key.key,
+            &found.version.to_code(),
+            &from,
+            &mac,
+            &store,
+            &at.as_millisecond(),
+        ];
+        let rows = self.own.connections.write(&NOTE_MOVE, &parameters).await?;
+        Ok(rows[0].try_get(0)?)
+    }
+
+    /// Not tried again when its outcome is not known, because then it would seem to have given way.
+    pub(super) async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool> {
+        let (store, value, head, codec, body) = match to {
+            Stored::Inline(value) => {
+                let packed = pack(value.bytes(), found.secret, None);
+                let (codec, body) = match text::is_stable(value.bytes()) {
+                    true => (JSONB, Vec::new()),
+                    false => (packed.codec as i16, packed.body.to_vec()),
+                };
+                (None, value.as_str().to_owned(), Some(packed.head), codec, body)
+            }
+            // The beginning of an offloaded value stays.
+            Stored::Offloaded(reference) => {
+                let value =
+                    text::in_place(found.version, found.size, found.hash, found.secret, "", reference);
+                let packed = Packed::reference(reference, String::new());
+                (Some(&*reference.store), value, None, packed.codec as i16, packed.body.to_vec())
+            }
+        };
+        let (from, mac) = found.place();
+        let ti = &found.key.ti;
+        let parameters: [Parameter<'_>; 15] = [
+            &found.past,
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*found.key.key,
+            &found.version.to_code(),
+            &from,
+            &mac,
+            &store,
+            &value,
+            &head,
+            &codec,
+            &&body[..],
+            &at.as_millisecond(),
+        ];
+        let rows = self.own.connections.write_once(&MOVE_STORED, &parameters).await?;
+        Ok(rows[0].try_get(0)?)
+    }
+
+    pub(super) async fn claim_orphan(&self, object: &LooseObject) -> Result<bool> {
+        let ti = &object.key.ti;
+        let parameters: [Parameter<'_>; 8] = [
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*object.key.key,
+            &object.version.to_code(),
+            &&*object.store,
+            &object.since.as_millisecond(),
+        ];
+        let rows = self.own.connections.write(&CLAIM_ORPHAN, &parameters).await?;
+        Ok(rows[0].try_get(0)?)
+    }
+}

@@ -1,0 +1,281 @@
+//! The text of a value, and what `jsonb` makes of it.
+//!
+//! `jsonb` keeps what a value means to a database and not its text: spaces go, keys are put in order, of a key that
+//! comes twice the last stays, numbers are written another way. Airflow reads what is in its column; Excom gives back
+//! the text that was pushed. A text that `jsonb` gives back as it was, but for spaces, is stored once; any other is kept
+//! beside Airflow's row as well.
+
+use std::borrow::Cow;
+
+use excom_core::db::Push;
+use excom_core::entry::Stored;
+use excom_core::seal::Reference;
+use excom_core::value::ContentHash;
+use excom_core::{Shape, Version};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::packing::Packed;
+
+/// The code of a value whose text is that of Airflow's column. Others are those of [`Codec`](crate::packing::Codec).
+pub(super) const JSONB: i16 = 4;
+
+/// Where a number is as long as this, `jsonb` may write it another way.
+const LONGEST_NUMBER: usize = 300;
+
+/// A push as Airflow's row and ours hold it.
+pub(super) struct Row {
+    /// What Airflow reads.
+    pub(super) value: String,
+    pub(super) head: String,
+    pub(super) codec: i16,
+    pub(super) body: Vec<u8>,
+}
+
+impl Row {
+    pub(super) fn of(push: &Push) -> Self {
+        let packed = Packed::push(push, None);
+        let value = match &push.stored {
+            Stored::Inline(value) => value.as_str().to_owned(),
+            Stored::Offloaded(reference) => {
+                let preview = if push.secret { "" } else { &push.preview };
+                in_place(push.version, push.size, push.hash, push.secret, preview, reference)
+            }
+        };
+        match &push.stored {
+            Stored::Inline(inline) if is_stable(inline.bytes()) => {
+                Self { value, head: packed.head, codec: JSONB, body: Vec::new() }
+            }
+            _ => Self { value, head: packed.head, codec: packed.codec as i16, body: packed.body.to_vec() },
+        }
+    }
+}
+
+/// What Airflow's column has in the place of a value that is elsewhere, so that who looks there sees what it is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Envelope<'a> {
+    #[serde(rename = "$excom")]
+    format: Cow<'a, str>,
+    pub(super) version: Version,
+    pub(super) size: u64,
+    /// The checksum, 16 hex digits.
+    hash: Cow<'a, str>,
+    pub(super) secret: bool,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    preview: Cow<'a, str>,
+    #[serde(flatten)]
+    pub(super) reference: Cow<'a, Reference>,
+}
+
+const REFERENCE: &str = "reference-1";
+
+impl Envelope<'_> {
+    /// What kind of value it is, as its beginning tells. How long it is, is not known.
+    pub(super) fn shape(&self) -> Shape {
+        match self.preview.as_bytes().first() {
+            Some(b'{') => Shape::Dict(0),
+            Some(b'[') => Shape::List(0),
+            Some(b't' | b'f') => Shape::Bool,
+            Some(b'n') => Shape::Null,
+            Some(b'-' | b'0'..=b'9') => Shape::Number,
+            _ => Shape::String,
+        }
+    }
+
+    pub(super) fn hash(&self) -> ContentHash {
+        ContentHash(u64::from_str_radix(&self.hash, 16).unwrap_or(0))
+    }
+}
+
+/// What stands in Airflow's column for a value that is elsewhere.
+pub(super) fn in_place(
+    version: Version,
+    size: u64,
+    hash: ContentHash,
+    secret: bool,
+    preview: &str,
+    reference: &Reference,
+) -> String {
+    let envelope = Envelope {
+        format: REFERENCE.into(),
+        version,
+        size,
+        hash: format!("{:016x}", hash.0).into(),
+        secret,
+        preview: preview.into(),
+        reference: Cow::Borrowed(reference),
+    };
+    serde_json::to_string(&envelope).unwrap_or_default()
+}
+
+/// The envelope that a row written by something else holds: not the one of the version that Excom pushed there.
+pub(super) fn envelope(text: &str) -> Option<Envelope<'static>> {
+    if !text.contains("\"$excom\"") {
+        return None;
+    }
+    let envelope: Envelope<'static> = serde_json::from_str(text).ok()?;
+    (envelope.format == REFERENCE).then_some(envelope)
+}
+
+/// The text of a `jsonb` without the spaces that the server puts behind colons and commas.
+pub(super) fn compact(text: &str) -> String {
+    let mut compact = String::with_capacity(text.len());
+    let mut rest = text;
+    loop {
+        // Outside of strings up to the next quote, then the string itself.
+        let (outside, inside) = rest.split_at(rest.find('"').unwrap_or(rest.len()));
+        compact.extend(outside.split(' '));
+        if inside.is_empty() {
+            return compact;
+        }
+        let end = end_of_string(inside.as_bytes());
+        compact.push_str(&inside[..end]);
+        rest = &inside[end..];
+    }
+}
+
+/// How long the string is that a text begins with, with its quotes.
+fn end_of_string(text: &[u8]) -> usize {
+    let mut at = 1;
+    while at < text.len() {
+        match text[at] {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    text.len()
+}
+
+/// The value that a JSON string holds as text, if it is a list, a dict or a string: so Airflow's server stores what it
+/// pushes itself, and so its own models read it.
+pub(super) fn inner(text: &str) -> Option<String> {
+    if !text.starts_with("\"[") && !text.starts_with("\"{") && !text.starts_with("\"\\\"") {
+        return None;
+    }
+    let inner: String = serde_json::from_str(text).ok()?;
+    serde_json::from_str::<Box<RawValue>>(&inner).ok()?;
+    Some(inner)
+}
+
+/// Whether `jsonb` gives a JSON text back as it is, but for spaces. Some that it does are told as others.
+pub(super) fn is_stable(text: &[u8]) -> bool {
+    // For each dict that is open its last key; none for a list.
+    let mut open: Vec<Option<&[u8]>> = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        match text[at] {
+            b'[' => open.push(None),
+            b'{' => open.push(Some(b"")),
+            b']' | b'}' => drop(open.pop()),
+            b',' | b':' => {}
+            b'"' => {
+                let end = at + end_of_string(&text[at..]);
+                let string = &text[at..end];
+                if !is_plain(string) {
+                    return false;
+                }
+                if text.get(end) == Some(&b':')
+                    && let Some(Some(last)) = open.last_mut()
+                {
+                    // Keys are in order of their length, then of their bytes, without escapes.
+                    if string.contains(&b'\\') || (string.len(), string) <= (last.len(), *last) {
+                        return false;
+                    }
+                    *last = string;
+                }
+                at = end;
+                continue;
+            }
+            b't' | b'n' => at += 3,
+            b'f' => at += 4,
+            b'-' | b'0'..=b'9' => {
+                let length = text[at..].iter().take_while(|byte| !b",]} \t\r\n".contains(byte)).count();
+                let number = &text[at..at + length];
+                let digits = number.strip_prefix(b"-").unwrap_or(number);
+                let is_zero = digits.iter().all(|byte| matches!(byte, b'0' | b'.'));
+                let exponent = number.iter().any(|byte| matches!(byte, b'e' | b'E'));
+                if exponent || number.len() > LONGEST_NUMBER || (is_zero && digits.len() < number.len()) {
+                    return false;
+                }
+                at += length;
+                continue;
+            }
+            // A space, which is not given back, or what is no JSON.
+            _ => return false,
+        }
+        at += 1;
+    }
+    true
+}
+
+/// Whether a string has only such escapes as the server writes itself.
+fn is_plain(string: &[u8]) -> bool {
+    let mut bytes = string.iter();
+    while let Some(byte) = bytes.next() {
+        if *byte == b'\\' && !matches!(bytes.next(), Some(b'"' | b'\\' | b'n' | b'r' | b't' | b'b' | b'f')) {
+            return false;
+        }
+        if *byte == 0x7f {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_go_outside_of_strings_only() {
+        let text = r#"{"a b": [1, 2, "c, \" d: e"], "": {"x": null}}"#;
+        assert_eq!(compact(text), r#"{"a b":[1,2,"c, \" d: e"],"":{"x":null}}"#);
+        assert_eq!(compact("1"), "1");
+        assert_eq!(compact(r#""\\""#), r#""\\""#);
+    }
+
+    #[test]
+    fn what_jsonb_changes_is_known() {
+        for stable in [
+            "1",
+            "-1.50",
+            "0",
+            "0.00",
+            "true",
+            "null",
+            "\"é \\n \\\" \u{1F600}\"",
+            "[]",
+            "{}",
+            "[[1,false],{}]",
+            r#"{"":1,"a":{"b":1,"cc":2},"b":[{"x":1},{"x":2}],"aa":0}"#,
+        ] {
+            assert!(is_stable(stable.as_bytes()), "{stable}");
+        }
+        for changed in [
+            "1e2",
+            "-0",
+            "-0.0",
+            "[1, 2]",
+            " 1",
+            r#"{"b":1,"a":2}"#,
+            r#"{"aa":1,"b":2}"#,
+            r#"{"a":1,"a":2}"#,
+            r#""\u0041""#,
+            r#""\/""#,
+            r#"[{"b":1,"a":2}]"#,
+            r#"{"a":1,"\n":2}"#,
+        ] {
+            assert!(!is_stable(changed.as_bytes()), "{changed}");
+        }
+    }
+
+    #[test]
+    fn what_airflows_server_pushes_is_read() {
+        assert_eq!(inner(r#""{\"a\": 1}""#).as_deref(), Some(r#"{"a": 1}"#));
+        assert_eq!(inner(r#""\"abc\"""#).as_deref(), Some("\"abc\""));
+        for plain in [r#""5""#, r#""{a""#, r#""abc""#, "[1]", r#""true""#] {
+            assert_eq!(inner(plain), None, "{plain}");
+        }
+    }
+}

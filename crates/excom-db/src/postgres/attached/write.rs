@@ -1,0 +1,392 @@
+//! The statements that write entries. What they check and do is in `schema/`.
+
+use excom_core::attempt::{Attempt, Caller, TaskState};
+use excom_core::db::{
+    LooseObject, Push, Pushed, Scope, StartMode, Started, Variable, being_removed, cleared_by, intent_gone,
+    key_gone, not_started, superseded, version_taken,
+};
+use excom_core::entry::Writer;
+use excom_core::{Error, ErrorKind, Result, XComKey};
+use jiff::Timestamp;
+
+use super::super::connection::{Done, Parameter, Statement, types};
+use super::super::failure::{Failure, Refusal};
+use super::super::row::{time, unsigned, version};
+use super::super::variables::BESIDE;
+use super::super::write::{Fenced, parts};
+use super::text::Row;
+use super::{Tables, row, schema};
+
+/// A push: the fence, and then all of `excom.put`, which looks at the entry and its history by their keys.
+const PUSH: Statement<'_> = Statement {
+    sql: "SELECT excom.put(excom.fence($1, $2, $3, $4, $5), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                           $19, $20, $21, $22, $23)",
+    types: types![
+        TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8, INT8, INT8, TEXT, TEXT,
+        INT2, BYTEA, TEXT, TEXT, INT8, INT8,
+    ],
+};
+
+/// The last pushes of an attempt, each as [`PUSH`].
+const FINISH: Statement<'_> = Statement {
+    sql: "SELECT excom.finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+                              $21, $22, $23)",
+    types: types![
+        TEXT, TEXT, TEXT, INT4, UUID, INT8, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8_ARRAY,
+        TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT2_ARRAY, BYTEA_ARRAY,
+        TEXT_ARRAY, INT8_ARRAY, TEXT,
+    ],
+};
+
+/// The start of an attempt: the task instance's rows by Airflow's index of them.
+const START: Statement<'_> = Statement {
+    sql: "SELECT the_number, cleared FROM excom.start_attempt($1, $2, $3, $4, $5, $6, $7, $8)",
+    types: types![TEXT, TEXT, TEXT, INT4, UUID, BOOL, TEXT, INT8],
+};
+
+/// The fence alone.
+const FENCE: Statement<'_> =
+    Statement { sql: "SELECT excom.fence($1, $2, $3, $4, $5)", types: types![TEXT, TEXT, TEXT, INT4, UUID] };
+
+/// A clear: the entry by its key, or those of the task instance by Airflow's index.
+const CLEAR: Statement<'_> = Statement {
+    sql: "SELECT excom.clear($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+    types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, INT4, TEXT, TEXT, INT8],
+};
+
+/// A delete, by the same.
+const DELETE: Statement<'_> = Statement {
+    sql: "SELECT excom.delete($1, $2, $3, $4, $5, $6)",
+    types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8],
+};
+
+/// An intent: entry, history and loose object by their keys.
+const NOTE_INTENT: Statement<'_> = Statement {
+    sql: "SELECT excom.note_intent($1, $2, $3, $4, $5, $6, $7, $8)",
+    types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8],
+};
+
+/// Loose objects are few, so all are looked at. One whose push is just being written is left to it.
+const CLAIM_LOOSE: Statement<'_> = Statement {
+    sql: "WITH chosen AS (
+              SELECT ctid AS place FROM excom.loose_object WHERE purge OR since <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+          UPDATE excom.loose_object l SET purge = true FROM chosen c WHERE l.ctid = c.place
+          RETURNING l.dag_id, l.run_id, l.task_id, l.map_index, l.key, l.version, l.store, l.since",
+    types: types![INT8, INT8],
+};
+
+/// Each by its key.
+const FORGET_LOOSE: Statement<'_> = Statement {
+    sql: "DELETE FROM excom.loose_object l
+          USING unnest($1, $2, $3, $4, $5, $6, $7) AS a (dag_id, run_id, task_id, map_index, key, version, store)
+          WHERE l.version = a.version AND l.dag_id = a.dag_id AND l.run_id = a.run_id AND l.task_id = a.task_id
+          AND l.map_index = a.map_index AND l.key = a.key AND l.store = a.store AND l.purge",
+    types: types![
+        TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8_ARRAY, TEXT_ARRAY,
+    ],
+};
+
+/// All loose objects are looked at.
+const INTENTS: Statement<'_> = Statement {
+    sql: "SELECT dag_id, run_id, task_id, map_index, key, version, store, since FROM excom.loose_object WHERE NOT purge",
+    types: &[],
+};
+
+/// A push with its row.
+struct Writing<'a> {
+    push: &'a Push,
+    row: Row,
+    writer: Option<String>,
+    /// What encrypts a secret that is in the database.
+    key_id: Option<String>,
+}
+
+impl<'a> Writing<'a> {
+    fn of(push: &'a Push) -> Self {
+        // The number of an own attempt is found out where it is written.
+        let writer = match Writer::of(&push.caller, &push.key, 0) {
+            Writer::Attempt(_) => None,
+            other => Some(serde_json::to_string(&other).unwrap_or_default()),
+        };
+        Self { push, row: Row::of(push), writer, key_id: push.encrypted_with() }
+    }
+}
+
+impl Tables {
+    pub(super) async fn push(&self, push: &Push) -> Result<Pushed> {
+        let fenced = Fenced::caller(&push.caller);
+        let Writing { row: written, writer, key_id, .. } = Writing::of(push);
+        let ti = &push.key.ti;
+        let [dag, run, task, map_index, attempt] = fenced.parameters();
+        let parameters: [Parameter<'_>; 23] = [
+            dag,
+            run,
+            task,
+            map_index,
+            attempt,
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*push.key.key,
+            &push.version.to_code(),
+            &writer,
+            &(push.size as i64),
+            &push.hash.0.cast_signed(),
+            &push.shape.to_code(),
+            &written.value,
+            &written.head,
+            &written.codec,
+            &&written.body[..],
+            &key_id,
+            &push.caller.to_string(),
+            &row::pushed(push.version),
+            &push.at.as_millisecond(),
+        ];
+        let Done { result, in_doubt } = self.own.connections.write_told(&PUSH, &parameters).await;
+        match result {
+            // What is there may be what a try before wrote, whose answer was lost.
+            Ok(rows) if in_doubt || rows[0].get(0) => Ok(Pushed::Written),
+            Ok(_) => Ok(Pushed::Already),
+            Err(failure) => match failure.refusal() {
+                Some(Refusal::IntentGone) => Err(intent_gone(&push.key, push.version)),
+                Some(Refusal::KeyRetired) => Err(key_gone(&push.key, &key_id.unwrap_or_default())),
+                Some(Refusal::NoTaskInstance) => {
+                    Err(no_task_instance(&push.key, self.own.connections.place()))
+                }
+                _ => Err(self.refused(failure, &push.caller).await),
+            },
+        }
+    }
+
+    /// The state is Airflow's to write.
+    pub(super) async fn finish_attempt(
+        &self,
+        attempt: &Attempt,
+        pushes: &[Push],
+        at: Timestamp,
+    ) -> Result<()> {
+        let rows: Vec<Writing<'_>> = pushes.iter().map(Writing::of).collect();
+        fn all<'a, T>(rows: &'a [Writing<'_>], of: impl Fn(&'a Writing<'_>) -> T) -> Vec<T> {
+            rows.iter().map(of).collect()
+        }
+        let fenced = Fenced::attempt(attempt);
+        let [dag, run, task, map_index, id] = fenced.parameters();
+        let parameters: [Parameter<'_>; 23] = [
+            dag,
+            run,
+            task,
+            map_index,
+            id,
+            &at.as_millisecond(),
+            &all(&rows, |row| &*row.push.key.ti.dag_id),
+            &all(&rows, |row| &*row.push.key.ti.run_id),
+            &all(&rows, |row| &*row.push.key.ti.task_id),
+            &all(&rows, |row| row.push.key.ti.map_index),
+            &all(&rows, |row| &*row.push.key.key),
+            &all(&rows, |row| row.push.version.to_code()),
+            &all(&rows, |row| row.writer.as_deref()),
+            &all(&rows, |row| row.push.size as i64),
+            &all(&rows, |row| row.push.hash.0.cast_signed()),
+            &all(&rows, |row| row.push.shape.to_code()),
+            &all(&rows, |row| &*row.row.value),
+            &all(&rows, |row| &*row.row.head),
+            &all(&rows, |row| row.row.codec),
+            &all(&rows, |row| &row.row.body[..]),
+            &all(&rows, |row| row.key_id.as_deref()),
+            &all(&rows, |row| row::pushed(row.push.version)),
+            &Caller::Attempt(attempt.clone()).to_string(),
+        ];
+        let Done { result, in_doubt } = self.own.connections.write_told(&FINISH, &parameters).await;
+        let Err(failure) = result else { return Ok(()) };
+        let version = failure.detail().and_then(|version| version.parse().ok());
+        let push = pushes.iter().find(|push| Some(push.version.to_code()) == version);
+        Err(match (failure.refusal(), push) {
+            // What is there may be what a try before wrote, whose answer was lost.
+            (Some(Refusal::VersionTaken), _) if in_doubt => return Ok(()),
+            (Some(Refusal::VersionTaken), Some(push)) => version_taken(&push.key, push.version),
+            (Some(Refusal::IntentGone), Some(push)) => intent_gone(&push.key, push.version),
+            (Some(Refusal::KeyRetired), Some(push)) => {
+                key_gone(&push.key, &push.encrypted_with().unwrap_or_default())
+            }
+            (Some(Refusal::NoTaskInstance), push) => match push.or(pushes.first()) {
+                Some(push) => no_task_instance(&push.key, self.own.connections.place()),
+                None => not_started(attempt),
+            },
+            _ => self.refused(failure, &Caller::Attempt(attempt.clone())).await,
+        })
+    }
+
+    pub(super) async fn start_attempt(
+        &self,
+        attempt: &Attempt,
+        try_number: u32,
+        mode: StartMode,
+        at: Timestamp,
+    ) -> Result<Started> {
+        let caller = Caller::Attempt(attempt.clone());
+        let fenced = Fenced::attempt(attempt);
+        let [dag, run, task, map_index, id] = fenced.parameters();
+        let by = cleared_by(&caller, &attempt.ti, Some(try_number));
+        let parameters: [Parameter<'_>; 8] =
+            [dag, run, task, map_index, id, &(mode == StartMode::Fresh), &by, &at.as_millisecond()];
+        match self.own.connections.write(&START, &parameters).await {
+            Ok(rows) => {
+                Ok(Started { number: unsigned(rows[0].get(0)), cleared: rows[0].get::<_, i64>(1) as u64 })
+            }
+            Err(failure) => Err(self.refused(failure, &caller).await),
+        }
+    }
+
+    /// The state is Airflow's to write: here is only looked whether the attempt could.
+    pub(super) async fn set_attempt_state(&self, attempt: &Attempt, _state: TaskState) -> Result<()> {
+        let fenced = Fenced::attempt(attempt);
+        match self.own.connections.write(&FENCE, &fenced.parameters()).await {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(self.refused(failure, &Caller::Attempt(attempt.clone())).await),
+        }
+    }
+
+    pub(super) async fn clear(&self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64> {
+        let fenced = Fenced::caller(caller);
+        let [dag, run, task, map_index, attempt] = fenced.parameters();
+        let (ti, key) = parts(scope);
+        let by = cleared_by(caller, ti, None);
+        let parameters: [Parameter<'_>; 12] = [
+            dag,
+            run,
+            task,
+            map_index,
+            attempt,
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &key,
+            &by,
+            &at.as_millisecond(),
+        ];
+        match self.own.connections.write(&CLEAR, &parameters).await {
+            Ok(rows) => Ok(rows[0].get::<_, i64>(0) as u64),
+            Err(failure) => Err(self.refused(failure, caller).await),
+        }
+    }
+
+    pub(super) async fn delete(&self, scope: &Scope, at: Timestamp) -> Result<u64> {
+        let (ti, key) = parts(scope);
+        let parameters: [Parameter<'_>; 6] =
+            [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &key, &at.as_millisecond()];
+        match self.own.connections.write(&DELETE, &parameters).await {
+            Ok(rows) => Ok(rows[0].get::<_, i64>(0) as u64),
+            Err(failure) => Err(self.refused(failure, &Caller::System("db")).await),
+        }
+    }
+
+    // ---- loose objects
+
+    pub(super) async fn note_intent(&self, object: &LooseObject) -> Result<Pushed, Failure> {
+        let ti = &object.key.ti;
+        let parameters: [Parameter<'_>; 8] = [
+            &&*ti.dag_id,
+            &&*ti.run_id,
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*object.key.key,
+            &object.version.to_code(),
+            &&*object.store,
+            &object.since.as_millisecond(),
+        ];
+        match self.own.connections.write(&NOTE_INTENT, &parameters).await {
+            Ok(rows) if rows[0].try_get(0)? => Ok(Pushed::Written),
+            Ok(_) => Ok(Pushed::Already),
+            Err(failure) if failure.refusal() == Some(Refusal::BeingRemoved) => {
+                Err(being_removed(&object.key, object.version).into())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    pub(super) async fn claim_loose(
+        &self,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<LooseObject>, Failure> {
+        let rows =
+            self.own.connections.write(&CLAIM_LOOSE, &[&before.as_millisecond(), &i64::from(limit)]).await?;
+        rows.iter().map(loose).collect()
+    }
+
+    pub(super) async fn intents(&self) -> Result<Vec<LooseObject>, Failure> {
+        self.own.rows(&INTENTS, &[], loose).await
+    }
+
+    pub(super) async fn forget_loose(&self, objects: &[LooseObject]) -> Result<(), Failure> {
+        let texts = |of: fn(&LooseObject) -> &str| objects.iter().map(of).collect::<Vec<_>>();
+        let maps: Vec<i32> = objects.iter().map(|object| object.key.ti.map_index).collect();
+        let versions: Vec<i64> = objects.iter().map(|object| object.version.to_code()).collect();
+        let parameters: [Parameter<'_>; 7] = [
+            &texts(|object| &object.key.ti.dag_id),
+            &texts(|object| &object.key.ti.run_id),
+            &texts(|object| &object.key.ti.task_id),
+            &maps,
+            &texts(|object| &object.key.key),
+            &versions,
+            &texts(|object| &object.store),
+        ];
+        self.own.connections.write(&FORGET_LOOSE, &parameters).await.map(drop)
+    }
+
+    // ---- variables
+
+    pub(super) async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
+        match self.own.set_variable_by(&BESIDE, caller, variable).await {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.refused(failure, caller).await),
+        }
+    }
+
+    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
+        match self.own.delete_variable_by(&BESIDE, caller, key).await {
+            Ok(deleted) => Ok(deleted),
+            Err(failure) => Err(self.refused(failure, caller).await),
+        }
+    }
+
+    /// A failure of what a caller did as its error: a refusal by the fence tells of the attempt that is current.
+    pub(super) async fn refused(&self, failure: Failure, caller: &Caller) -> Error {
+        let place = self.own.connections.place();
+        match (failure.refusal(), caller) {
+            (Some(Refusal::UnknownSchema), _) => schema::unknown(failure.detail().unwrap_or_default(), place),
+            (Some(Refusal::Superseded), Caller::Attempt(attempt)) => match self.attempts(&attempt.ti).await {
+                Ok(mut found) => match found.pop() {
+                    Some(current) => superseded(attempt, &current),
+                    None => not_started(attempt),
+                },
+                Err(_) => failure.into_error(place),
+            },
+            (Some(Refusal::NotStarted), Caller::Attempt(attempt)) => not_started(attempt),
+            _ => failure.into_error(place),
+        }
+    }
+}
+
+fn loose(found: &tokio_postgres::Row) -> Result<LooseObject, Failure> {
+    Ok(LooseObject {
+        key: super::super::row::key(found)?,
+        version: version(found.try_get(5)?)?,
+        store: super::super::row::text(found, 6)?,
+        since: time(found.try_get(7)?),
+    })
+}
+
+/// The refusal of a push for which Airflow has no row.
+fn no_task_instance(key: &XComKey, place: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidRequest,
+        format!(
+            "Airflow has no task instance {} in {place}, so it can have no XCom; nothing was written",
+            key.ti
+        ),
+    )
+    .hint("check DAG, run, task and map index; runs and task instances are made by Airflow alone")
+}

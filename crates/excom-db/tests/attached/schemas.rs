@@ -1,0 +1,176 @@
+//! Databases as they are found: each schema of Airflow's, one that is migrated meanwhile, and what is refused.
+
+use std::sync::Arc;
+
+use excom_core::attempt::{Attempt, AttemptId};
+use excom_core::db::{Scope, StartMode};
+use excom_core::{
+    Caller, Clock as _, Engine, ErrorKind, PullOptions, Result, TaskInstanceKey, Value, memory,
+};
+use excom_db::postgres;
+use excom_db::postgres::attached::Db;
+use pollster::block_on;
+
+use crate::airflow::Airflow;
+use crate::support::{Database, migrated, options};
+
+/// What Airflow's schema consists of.
+const ALL_OF_AIRFLOW: &str = "
+    SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
+        SELECT format('%s.%s %s %s', table_name, column_name, data_type, column_default) AS line
+        FROM information_schema.columns WHERE table_schema = 'public'
+        UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+        UNION ALL SELECT format('%s %s', conrelid::regclass, conname) FROM pg_constraint
+                  WHERE connamespace = 'public'::regnamespace
+        UNION ALL SELECT format('%s %s', tgrelid::regclass, tgname) FROM pg_trigger t
+                  JOIN pg_class c ON c.oid = t.tgrelid WHERE c.relnamespace = 'public'::regnamespace AND NOT tgisinternal
+    ) lines";
+
+/// A task instance of an Airflow that is played, with an attempt that has started.
+fn started(database: &Database) -> Attempt {
+    let id = AttemptId(uuid::Uuid::from_u128(7));
+    let attempt = Attempt { ti: TaskInstanceKey::new("d", "r", "t", -1).unwrap(), id };
+    let now = memory::Clock::new().now();
+    Airflow::connect(&database.url()).start(&attempt, StartMode::Fresh, now).unwrap();
+    attempt
+}
+
+/// A push and a pull of it.
+fn round_trip(engine: &Engine, attempt: &Attempt, value: &str) -> Result<()> {
+    let (key, me) = (attempt.ti.return_value(), Caller::Attempt(attempt.clone()));
+    block_on(async {
+        engine.push(&me, &key, Value::parse(value.to_owned())?.into()).await?;
+        let answers = engine.pull(&me, &[key], PullOptions::default()).await?;
+        assert_eq!(answers[0].found().unwrap().value.as_str(), value);
+        Ok(())
+    })
+}
+
+fn engine(database: &Database) -> Engine {
+    Engine::builder(Arc::new(database.open()), Arc::new(memory::Clock::new())).build()
+}
+
+#[test]
+fn every_schema_of_airflow_3_is_worked_with_and_stays() {
+    for release in ["3.0.0", "3.0.3", "3.1.0", "3.1.8", "3.2.0"] {
+        let Some(database) = Database::empty() else { return };
+        migrated(&database.name, Some(release)).unwrap();
+        let before = database.sql(ALL_OF_AIRFLOW);
+        let found = block_on(Db::attach(&database.url(), &options())).unwrap();
+        assert_eq!((found.airflow, found.version), (release, Db::SCHEMA));
+        let (engine, attempt) = (engine(&database), started(&database));
+        round_trip(&engine, &attempt, r#"{"b": 1, "a": [null, 1.0]}"#).unwrap();
+        let me = Caller::Attempt(attempt.clone());
+        let key = Scope::TaskInstance(attempt.ti.clone());
+        assert_eq!(block_on(engine.clear(&me, &key)).unwrap(), 1);
+        assert_eq!(block_on(engine.history(&me, &attempt.ti.return_value(), 9)).unwrap().len(), 1);
+        assert_eq!(database.sql("SELECT count(*) FROM xcom"), "0");
+        let after = database.sql(ALL_OF_AIRFLOW);
+        let changed: Vec<&str> =
+            after.lines().filter(|line| !before.lines().any(|was| was == *line)).collect();
+        assert!(
+            changed.is_empty() && after.len() == before.len(),
+            "Airflow {release} is as it was, but {changed:?}"
+        );
+    }
+}
+
+#[test]
+fn airflow_is_migrated_meanwhile() {
+    let Some(database) = Database::empty() else { return };
+    migrated(&database.name, Some("3.2.0")).unwrap();
+    block_on(Db::attach(&database.url(), &options())).unwrap();
+    let (engine, attempt) = (engine(&database), started(&database));
+    round_trip(&engine, &attempt, "1").unwrap();
+
+    // Nothing of ours stands in the way of a migration, and who is connected goes on.
+    migrated(&database.name, Some("3.3.0")).unwrap();
+    round_trip(&engine, &attempt, "2").unwrap();
+    let health = block_on(engine.db().health()).unwrap();
+    assert!(health.identity.ends_with("attached to Airflow 3.3.0"), "{}", health.identity);
+
+    // A schema that nobody knows: nothing is written, what is there is read.
+    database.sql("UPDATE alembic_version SET version_num = 'newer'");
+    let error = round_trip(&engine, &attempt, "3").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+    assert!(error.to_string().contains("the schema `newer` of Airflow"), "{error}");
+    let me = Caller::Attempt(attempt.clone());
+    let pulled = block_on(engine.pull(&me, &[attempt.ti.return_value()], PullOptions::default())).unwrap();
+    assert_eq!(pulled[0].found().unwrap().value.as_str(), "2");
+    for error in [
+        block_on(engine.clear(&me, &Scope::TaskInstance(attempt.ti.clone()))).unwrap_err(),
+        block_on(engine.delete(&Caller::user("ana"), &Scope::TaskInstance(attempt.ti.clone()))).unwrap_err(),
+        block_on(engine.db().health()).unwrap_err(),
+        block_on(Db::open(&database.url(), &options())).unwrap_err(),
+        block_on(Db::attach(&database.url(), &options())).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+    }
+    database.sql("UPDATE alembic_version SET version_num = 'd2f4e1b3c5a7'");
+    round_trip(&engine, &attempt, "3").unwrap();
+}
+
+#[test]
+fn what_is_not_airflows_or_not_attached_is_refused() {
+    let Some(database) = Database::made() else { return };
+    let refused = |result: Result<()>, kind, told: &str| {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert!(error.to_string().contains(told), "{error}");
+    };
+    let open = |database: &Database| block_on(Db::open(&database.url(), &options())).map(drop);
+    refused(open(&database), ErrorKind::Configuration, "not attached to it yet");
+    let script = block_on(Db::script(&database.url(), &options())).unwrap();
+    assert_eq!(database.sql("SELECT to_regnamespace('excom') IS NULL"), "t", "a look makes nothing");
+
+    // The script does what attaching does, for somebody who may.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &script).unwrap();
+    database.sql(&script);
+    open(&database).unwrap();
+    block_on(Db::attach(&database.url(), &options())).unwrap();
+    refused(
+        block_on(postgres::Db::open(&database.url(), &options())).map(drop),
+        ErrorKind::Incompatible,
+        "another program's",
+    );
+
+    let empty = Database::empty().unwrap();
+    refused(open(&empty), ErrorKind::Configuration, "not the metadata database of an Airflow 3");
+    let taken = Database::made().unwrap();
+    taken.sql("CREATE SCHEMA excom");
+    refused(open(&taken), ErrorKind::Incompatible, "another program's");
+
+    let strict = Database::made().unwrap();
+    strict.sql(
+        "CREATE ROLE reader LOGIN PASSWORD 'reader'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+    );
+    let at = strict.url().rfind('@').unwrap();
+    let url = format!("postgresql://reader:reader{}", &strict.url()[at..]);
+    refused(
+        block_on(Db::attach(&url, &options())).map(drop),
+        ErrorKind::Configuration,
+        "does not let the user",
+    );
+}
+
+#[test]
+fn runs_and_states_are_airflows() {
+    let Some(database) = Database::attached() else { return };
+    let (engine, attempt) = (engine(&database), started(&database));
+    let me = Caller::Attempt(attempt.clone());
+    let nowhere = TaskInstanceKey::new("d", "r", "other", 3).unwrap();
+    for error in [
+        block_on(engine.push(&me, &nowhere.return_value(), Value::null().into())).map(drop).unwrap_err(),
+        block_on(engine.set_run_state("d", "r", excom_core::RunState::Success)).unwrap_err(),
+        block_on(engine.set_states(&[(attempt.ti.clone(), excom_core::TaskState::Success)])).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error:?}");
+        assert!(error.to_string().contains("Airflow"), "{error}");
+    }
+    let nul = Value::parse(r#""\u0000""#.to_owned()).unwrap();
+    let error = block_on(engine.push(&me, &attempt.ti.return_value(), nul.into())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidValue, "{error:?}");
+    block_on(engine.set_attempt_state(&attempt, excom_core::TaskState::Success)).unwrap();
+    assert_eq!(database.sql("SELECT state FROM task_instance"), "running", "Airflow's to write");
+}

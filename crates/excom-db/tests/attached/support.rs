@@ -1,0 +1,107 @@
+//! Databases that Airflow made, on a server that all tests share.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use excom_db::postgres::Options;
+use excom_db::postgres::attached::Db;
+use excom_testkit::postgres::Postgres;
+use excom_testkit::python::Python;
+use excom_testkit::skip::skipped;
+
+/// The server of all tests. It ends with the process.
+static SERVER: LazyLock<Postgres> = LazyLock::new(|| Postgres::start().unwrap());
+
+/// A database as `airflow db migrate` leaves it, or why there is none. Others are copies of it.
+static TEMPLATE: LazyLock<Result<(), String>> = LazyLock::new(|| {
+    Postgres::available()?;
+    SERVER.sql("postgres", "CREATE DATABASE airflow").map_err(|error| error.to_string())?;
+    migrated("airflow", None)
+});
+
+/// Databases that tests are done with: to make one takes longer than to empty one.
+static FREE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Has Airflow make its schema, the newest one or that of a release.
+pub(crate) fn migrated(database: &str, release: Option<&str>) -> Result<(), String> {
+    let home = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let mut arguments = vec!["db", "migrate"];
+    arguments.extend(release.iter().flat_map(|release| ["--to-version", release]));
+    Python::with_airflow()?.on_postgres(&SERVER.url(database))?.airflow(home.path(), &arguments)
+}
+
+/// A database that Airflow made, which no other test uses meanwhile.
+pub(crate) struct Database {
+    pub(crate) name: String,
+    reused: bool,
+}
+
+impl Database {
+    /// One with Excom attached to it; none, and a line that counts the test as skipped, where there is no Airflow.
+    pub(crate) fn attached() -> Option<Self> {
+        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(name) = free {
+            let database = Self { name, reused: true };
+            let ours = database.sql(
+                "SELECT string_agg('excom.' || relname, ', ') FROM pg_class WHERE relkind = 'r'
+                 AND relnamespace = 'excom'::regnamespace AND relname NOT IN ('attached', 'airflow_schema')",
+            );
+            database.sql(&format!("TRUNCATE dag_run, task_instance, {ours} CASCADE"));
+            return Some(database);
+        }
+        let mut database = Self::made()?;
+        database.reused = true;
+        pollster::block_on(Db::attach(&database.url(), &Options::default())).unwrap();
+        Some(database)
+    }
+
+    /// One as Airflow made it.
+    pub(crate) fn made() -> Option<Self> {
+        let test = std::thread::current().name().unwrap_or("attached").to_owned();
+        TEMPLATE.as_ref().inspect_err(|why| skipped(&test, why)).ok()?;
+        Some(Self::copy("TEMPLATE airflow"))
+    }
+
+    /// One with nothing in it; none where there is no Airflow.
+    pub(crate) fn empty() -> Option<Self> {
+        let test = std::thread::current().name().unwrap_or("attached").to_owned();
+        TEMPLATE.as_ref().inspect_err(|why| skipped(&test, why)).ok()?;
+        Some(Self::copy(""))
+    }
+
+    fn copy(template: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("d{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        SERVER.sql("postgres", &format!("CREATE DATABASE {name} {template}")).unwrap();
+        Self { name, reused: false }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        SERVER.url(&self.name)
+    }
+
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        SERVER.sql(&self.name, sql).unwrap()
+    }
+
+    pub(crate) fn open(&self) -> Db {
+        pollster::block_on(Db::open(&self.url(), &options())).unwrap()
+    }
+
+    /// The real Airflow of this database.
+    pub(crate) fn python(&self) -> Python {
+        Python::with_airflow().unwrap().on_postgres(&self.url()).unwrap()
+    }
+}
+
+pub(crate) fn options() -> Options {
+    Options { connections: 4, ..Options::default() }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if self.reused {
+            FREE.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.name));
+        }
+    }
+}
