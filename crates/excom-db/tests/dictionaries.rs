@@ -9,7 +9,7 @@ use std::time::Duration;
 use excom_core::db::{Filter, MetadataDb};
 use excom_core::dictionary::{Gain, Training};
 use excom_core::engine::Settings;
-use excom_core::{Answer, Caller, Engine, ErrorKind, PullOptions, Value, XComKey, memory};
+use excom_core::{Answer, Caller, Engine, PullOptions, Value, XComKey, memory};
 use excom_db::sqlite::{Db, Options};
 use rusqlite::Connection;
 use tempfile::TempDir;

@@ -260,8 +260,12 @@ impl MetadataDb for Played {
         self.db.intents().await
     }
 
-    async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
-        self.db.claim_loose(intents_before, limit).await
+    async fn claim_loose(&self, before: Timestamp, at: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
+        self.db.claim_loose(before, at, limit).await
+    }
+
+    async fn release_loose(&self, objects: &[LooseObject]) -> Result<()> {
+        self.db.release_loose(objects).await
     }
 
     async fn forget_loose(&self, objects: &[LooseObject]) -> Result<()> {

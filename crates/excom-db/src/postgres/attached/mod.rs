@@ -373,12 +373,16 @@ impl MetadataDb for Db {
         self.told(self.0.intents().await)
     }
 
-    async fn claim_loose(&self, intents_before: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
-        self.told(self.0.claim_loose(intents_before, limit).await)
+    async fn claim_loose(&self, before: Timestamp, at: Timestamp, limit: u32) -> Result<Vec<LooseObject>> {
+        self.told(self.0.claim_loose(before, at, limit).await)
     }
 
     async fn forget_loose(&self, objects: &[LooseObject]) -> Result<()> {
         self.told(self.0.forget_loose(objects).await)
+    }
+
+    async fn release_loose(&self, objects: &[LooseObject]) -> Result<()> {
+        self.told(self.0.release_loose(objects).await)
     }
 
     async fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> Result<bool> {

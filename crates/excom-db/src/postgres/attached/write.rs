@@ -66,25 +66,42 @@ const NOTE_INTENT: Statement<'_> = Statement {
     types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8],
 };
 
-/// Loose objects are few, so all are looked at. One whose push is just being written is left to it.
+/// Loose objects are few, so all are looked at. One whose push is just being written is left to it. What was claimed
+/// without an answer waits until it is taken for abandoned.
 const CLAIM_LOOSE: Statement<'_> = Statement {
     sql: "WITH chosen AS (
-              SELECT ctid AS place FROM excom.loose_object WHERE purge OR since <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
-          UPDATE excom.loose_object l SET purge = true FROM chosen c WHERE l.ctid = c.place
+              SELECT ctid AS place FROM excom.loose_object
+              WHERE (purge AND NOT claimed) OR since <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+          UPDATE excom.loose_object l SET purge = true, claimed = true, since = $3 FROM chosen c WHERE l.ctid = c.place
           RETURNING l.dag_id, l.run_id, l.task_id, l.map_index, l.key, l.version, l.store, l.since",
-    types: types![INT8, INT8],
+    types: types![INT8, INT8, INT8],
 };
 
-/// Each by its key.
-const FORGET_LOOSE: Statement<'_> = Statement {
-    sql: "DELETE FROM excom.loose_object l
-          USING unnest($1, $2, $3, $4, $5, $6, $7) AS a (dag_id, run_id, task_id, map_index, key, version, store)
-          WHERE l.version = a.version AND l.dag_id = a.dag_id AND l.run_id = a.run_id AND l.task_id = a.task_id
-          AND l.map_index = a.map_index AND l.key = a.key AND l.store = a.store AND l.purge",
-    types: types![
-        TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8_ARRAY, TEXT_ARRAY,
-    ],
-};
+/// What is done with loose objects by their keys, as far as they are claimed as they are told.
+macro_rules! of_claimed {
+    ($what:literal, $from:literal) => {
+        Statement {
+            sql: concat!(
+                $what,
+                " excom.loose_object l ",
+                $from,
+                " unnest($1, $2, $3, $4, $5, $6, $7, $8)
+                      AS a (dag_id, run_id, task_id, map_index, key, version, store, since)
+                  WHERE l.version = a.version AND l.dag_id = a.dag_id AND l.run_id = a.run_id
+                  AND l.task_id = a.task_id AND l.map_index = a.map_index AND l.key = a.key
+                  AND l.store = a.store AND l.since = a.since AND l.claimed"
+            ),
+            types: types![
+                TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8_ARRAY, TEXT_ARRAY,
+                INT8_ARRAY
+            ],
+        }
+    };
+}
+
+const FORGET_LOOSE: Statement<'_> = of_claimed!("DELETE FROM", "USING");
+
+const RELEASE_LOOSE: Statement<'_> = of_claimed!("UPDATE", "SET claimed = false FROM");
 
 /// All loose objects are looked at.
 const INTENTS: Statement<'_> = Statement {
@@ -309,10 +326,12 @@ impl Tables {
     pub(super) async fn claim_loose(
         &self,
         before: Timestamp,
+        at: Timestamp,
         limit: u32,
     ) -> Result<Vec<LooseObject>, Failure> {
-        let rows =
-            self.own.connections.write(&CLAIM_LOOSE, &[&before.as_millisecond(), &i64::from(limit)]).await?;
+        let parameters: [Parameter<'_>; 3] =
+            [&before.as_millisecond(), &i64::from(limit), &at.as_millisecond()];
+        let rows = self.own.connections.write(&CLAIM_LOOSE, &parameters).await?;
         rows.iter().map(loose).collect()
     }
 
@@ -321,10 +340,19 @@ impl Tables {
     }
 
     pub(super) async fn forget_loose(&self, objects: &[LooseObject]) -> Result<(), Failure> {
+        self.of_claimed(&FORGET_LOOSE, objects).await
+    }
+
+    pub(super) async fn release_loose(&self, objects: &[LooseObject]) -> Result<(), Failure> {
+        self.of_claimed(&RELEASE_LOOSE, objects).await
+    }
+
+    async fn of_claimed(&self, statement: &Statement<'_>, objects: &[LooseObject]) -> Result<(), Failure> {
         let texts = |of: fn(&LooseObject) -> &str| objects.iter().map(of).collect::<Vec<_>>();
         let maps: Vec<i32> = objects.iter().map(|object| object.key.ti.map_index).collect();
         let versions: Vec<i64> = objects.iter().map(|object| object.version.to_code()).collect();
-        let parameters: [Parameter<'_>; 7] = [
+        let sinces: Vec<i64> = objects.iter().map(|object| object.since.as_millisecond()).collect();
+        let parameters: [Parameter<'_>; 8] = [
             &texts(|object| &object.key.ti.dag_id),
             &texts(|object| &object.key.ti.run_id),
             &texts(|object| &object.key.ti.task_id),
@@ -332,8 +360,9 @@ impl Tables {
             &texts(|object| &object.key.key),
             &versions,
             &texts(|object| &object.store),
+            &sinces,
         ];
-        self.own.connections.write(&FORGET_LOOSE, &parameters).await.map(drop)
+        self.own.connections.write(statement, &parameters).await.map(drop)
     }
 
     // ---- variables

@@ -124,12 +124,13 @@ CREATE TABLE excom.own_variable (
     description bytea
 );
 
--- Objects without an entry: being written, or to be removed (purge).
+-- Objects without an entry: being written, or to be removed (purge), which one process at a time does (claimed).
 CREATE TABLE excom.loose_object (
     version   int8 NOT NULL,
     since     int8 NOT NULL,
     map_index int4 NOT NULL,
     purge     bool NOT NULL,
+    claimed   bool NOT NULL DEFAULT false,
     dag_id    text NOT NULL,
     run_id    text NOT NULL,
     task_id   text NOT NULL,
