@@ -606,15 +606,18 @@ $$;
 
 -- Makes entries expired that the same rules still catch. Nothing is pushed to or read from their runs meanwhile.
 -- What other rules catch goes first, because it does not count among the newest that are kept.
+-- Entries name their run, task and key by their places among all runs and names, so that each of these is found once.
 CREATE FUNCTION excom.expire(
-    kinds int2[], bounds int8[], texts text[], dags text[], run_ids text[], tasks text[], maps int4[], keys text[],
-    versions int8[], the_time int8, OUT entries int8, OUT bytes int8
+    kinds int2[], bounds int8[], texts text[], dags text[], run_ids text[], names text[], runs int4[], tasks int4[],
+    keys int4[], maps int4[], versions int8[], the_time int8, OUT entries int8, OUT bytes int8
 ) LANGUAGE plpgsql AS $$
 DECLARE
     first_kinds int2[] := ARRAY(SELECT kind FROM unnest(kinds) WITH ORDINALITY AS k (kind, place)
                                 WHERE kind <> 1 ORDER BY place);
     first_bounds int8[] := ARRAY(SELECT bound FROM unnest(kinds, bounds) WITH ORDINALITY AS k (kind, bound, place)
                                  WHERE kind <> 1 ORDER BY place);
+    run_numbers int4[];
+    name_numbers int4[];
     is_last bool;
     removed record;
 BEGIN
@@ -623,21 +626,26 @@ BEGIN
     PERFORM pg_advisory_xact_lock(place) FROM (
         SELECT DISTINCT excom.run_lock(dag, run_id) AS place FROM unnest(dags, run_ids) AS r (dag, run_id)
         ORDER BY 1) locks;
+    run_numbers := ARRAY(
+        SELECT (SELECT r.id FROM excom.name d JOIN excom.dag_run r ON r.dag = d.id
+                WHERE d.text = a.dag AND r.run_id = a.run_id)
+        FROM unnest(dags, run_ids) WITH ORDINALITY AS a (dag, run_id, place) ORDER BY place);
+    name_numbers := ARRAY(
+        SELECT (SELECT id FROM excom.name n WHERE n.text = a.text)
+        FROM unnest(names) WITH ORDINALITY AS a (text, place) ORDER BY place);
     FOREACH is_last IN ARRAY CASE WHEN 1 = ANY (kinds) THEN '{f,t}'::bool[] ELSE '{t}' END LOOP
         WITH asked AS MATERIALIZED (
-            SELECT e.run, e.task, e.key, e.map_index, e.version, row_number() OVER () AS place
-            FROM unnest(dags, run_ids, tasks, maps, keys, versions) AS a (dag, run_id, task, map_index, key, version)
-            JOIN excom.name d ON d.text = a.dag JOIN excom.dag_run r ON r.dag = d.id AND r.run_id = a.run_id
-            JOIN excom.name t ON t.text = a.task JOIN excom.name k ON k.text = a.key
-            JOIN excom.entry e ON e.run = r.id AND e.task = t.id AND e.key = k.id AND e.map_index = a.map_index
-                AND e.version = a.version),
+            SELECT e.ctid AS row, e.run, e.task, e.key, e.map_index, e.version, row_number() OVER () AS place
+            FROM unnest(runs, tasks, keys, maps, versions) AS a (run, task, key, map_index, version)
+            JOIN excom.entry e ON e.run = run_numbers[a.run] AND e.task = name_numbers[a.task]
+                AND e.key = name_numbers[a.key] AND e.map_index = a.map_index AND e.version = a.version),
         lists AS (
             SELECT array_agg(run ORDER BY place) AS runs, array_agg(task ORDER BY place) AS tasks,
                 array_agg(key ORDER BY place) AS keys, array_agg(map_index ORDER BY place) AS maps,
                 array_agg(version ORDER BY place) AS versions
             FROM asked),
         due AS MATERIALIZED (
-            SELECT asked.*, texts[c.rule] AS cause
+            SELECT asked.row, texts[c.rule] AS cause
             FROM lists CROSS JOIN excom.caught(kinds, bounds, lists.runs, lists.tasks, lists.keys, lists.maps,
                                                lists.versions) c
             JOIN asked ON asked.place = c.place
@@ -645,9 +653,7 @@ BEGIN
                 SELECT f.place FROM lists CROSS JOIN excom.caught(first_kinds, first_bounds, lists.runs, lists.tasks,
                                                                   lists.keys, lists.maps, lists.versions) f)),
         gone AS (
-            DELETE FROM excom.entry e USING due
-            WHERE e.run = due.run AND e.task = due.task AND e.key = due.key AND e.map_index = due.map_index
-            RETURNING e.*, due.cause),
+            DELETE FROM excom.entry e USING due WHERE e.ctid = due.row RETURNING e.*, due.cause),
         loose AS (
             INSERT INTO excom.loose_object (version, run, task, key, map_index, store, since, purge)
             SELECT version, run, task, key, map_index, excom.reference(codec, body, 'store'), the_time, true
