@@ -207,12 +207,12 @@ END $$;
 -- attempt (none for callers that are none) is the task instance's current one. Their bytes are here, and none is a secret's.
 -- It waits for no lock, so none of them holds up the others. What it does not return was not done: it is to be pushed
 -- by itself, and waits or is refused there. Rows of tables that grow fast are asked for one by one, because a join
--- would be planned for how few there were once.
+-- would be planned for how few there were once. Few pushes would seem worth a plan of their own, which costs more than they.
 CREATE FUNCTION excom.put_free(
     dags text[], run_ids text[], tasks text[], maps int4[], keys text[], attempts uuid[], versions int8[],
     writers text[], sizes int8[], hashes int8[], shapes int8[], heads text[], codecs int2[], bodies bytea[],
     causes text[], times int8[]
-) RETURNS TABLE (place int8, is_new bool) LANGUAGE plpgsql AS $$
+) RETURNS TABLE (place int8, is_new bool) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     known bool[] := ARRAY(
