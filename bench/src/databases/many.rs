@@ -39,15 +39,16 @@ pub(super) fn filled(
         "INSERT INTO excom.dag_run (dag, run_after, run_id)
          SELECT dag, run_after, left(run_id, -6) || lpad(n::text, 6, '0')
          FROM (SELECT * FROM excom.dag_run ORDER BY id LIMIT 1) r, generate_series({PUSHED}, {runs} - 1) n;
+         CREATE TEMP TABLE run AS SELECT id, right(run_id, 6)::int4 AS n FROM excom.dag_run ORDER BY n;
          INSERT INTO excom.task_instance
          SELECT r.id, i.task, i.map_index, i.number, i.started, i.took, i.attempt, i.try_number, i.state
-         FROM excom.dag_run r JOIN excom.dag_run p ON p.id = 1 + r.id % {PUSHED}
-              JOIN excom.task_instance i ON i.run = p.id WHERE r.id > {PUSHED};
+         FROM run r JOIN run p ON p.n = r.n % {PUSHED} JOIN excom.task_instance i ON i.run = p.id
+         WHERE r.n >= {PUSHED};
          INSERT INTO excom.entry (version, size, hash, shape, run, task, key, map_index, number, codec, writer, head, body)
-         SELECT e.version + r.id - (CASE WHEN r.id <= {old} THEN 8640000000::int8 << 22 ELSE 0 END), e.size, e.hash, e.shape, r.id, e.task, e.key, e.map_index, e.number, e.codec,
-                e.writer, e.head, e.body
-         FROM excom.dag_run r JOIN excom.dag_run p ON p.id = 1 + r.id % {PUSHED}
-              JOIN excom.entry e ON e.run = p.id WHERE r.id > {PUSHED};"
+         SELECT e.version + r.n - (CASE WHEN r.n < {old} THEN 8640000000::int8 << 22 ELSE 0 END), e.size, e.hash,
+                e.shape, r.id, e.task, e.key, e.map_index, e.number, e.codec, e.writer, e.head, e.body
+         FROM run r JOIN run p ON p.n = r.n % {PUSHED} JOIN excom.entry e ON e.run = p.id
+         WHERE r.n >= {PUSHED};"
     )?;
     server.sql(database, &sql).map_err(say)?;
     server.sql(database, "VACUUM ANALYZE").map_err(say)?;
