@@ -45,6 +45,7 @@ pub mod redis;
 pub mod s3;
 mod service;
 pub mod skip;
+mod system;
 
 /// What a proof comes to: its report, or what was found to be broken.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

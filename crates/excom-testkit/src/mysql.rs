@@ -1,4 +1,5 @@
-//! A real MariaDB or MySQL for a test: a server of its own in a temporary folder on a free port.
+//! A real MariaDB for a test: a server of its own in a temporary folder on a free port. It is the system's; where it is
+//! missing and the test runs as root, `apt-get` installs it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,7 +11,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::Result;
+use crate::{Result, system};
 
 /// How long a server may take to be ready.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -68,7 +69,7 @@ impl Mysql {
         let user = account.as_ref().map(|(_, _, name)| name.as_str());
         let data = folder.path().join("data");
         let mut install = command(&programs.install, user);
-        install.arg("--no-defaults").arg("--datadir").arg(&data);
+        install.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
         install.args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
         let made = install.stdin(Stdio::null()).output()?;
         if !made.status.success() {
@@ -203,16 +204,11 @@ fn serve(programs: &Programs, user: Option<&str>, folder: &Path, port: u16) -> R
     Ok(keeper.spawn()?)
 }
 
-/// The programs on the `PATH`, or where Debian and its kin put those that are not for everybody.
+/// The programs of the system.
 fn programs() -> Result<Programs, String> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    folders.extend(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
-    let find = |program: &str| folders.iter().map(|folder| folder.join(program)).find(|file| file.is_file());
-    match (find("mariadbd"), find("mariadb-install-db"), find("mariadb")) {
-        (Some(server), Some(install), Some(client)) => Ok(Programs { server, install, client }),
-        _ => Err("MariaDB (mariadbd, mariadb-install-db, mariadb) is not installed".to_owned()),
-    }
+    let server = system::program("mariadbd", "mariadb-server")?;
+    let of = |program: &str| system::on_path(program).ok_or_else(|| format!("{program} is not installed"));
+    Ok(Programs { server, install: of("mariadb-install-db")?, client: of("mariadb")? })
 }
 
 /// As whom the server runs: as this user, unless it is root, which owns what it makes.
