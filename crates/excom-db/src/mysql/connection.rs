@@ -329,10 +329,10 @@ impl Target {
         let mut url = Url::parse(&format!("mysql://{rest}")).map_err(|e| refuse(e.to_string()))?;
         let parameters: Vec<(String, String)> = url.query_pairs().into_owned().collect();
         url.set_query(None);
-        let opts = Opts::from_url(url.as_str()).map_err(|e| refuse(e.to_string()))?;
-        if opts.ip_or_hostname().is_empty() {
+        if url.host_str().is_none_or(str::is_empty) {
             return Err(refuse("it names no host".to_owned()));
         }
+        let opts = Opts::from_url(url.as_str()).map_err(|e| refuse(e.to_string()))?;
         let Some(database) = opts.db_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
             return Err(refuse("it names no database".to_owned()));
         };

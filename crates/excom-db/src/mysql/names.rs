@@ -11,6 +11,7 @@ use excom_core::{TaskInstanceKey, XComKey};
 
 use super::connection::{Connection, named};
 use super::failure::{Failure, damaged};
+use super::read::{of_ti, of_xcom};
 use super::row;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -37,6 +38,18 @@ const MAKE_RUN: &str =
 /// Slots by their numbers, in order of them.
 const TAKE_SLOTS: &str = "SELECT STRAIGHT_JOIN s.id
     FROM JSON_TABLE(:slots, '$[*]' COLUMNS (id INT PATH '$')) a JOIN excom_slot s ON s.id = a.id FOR UPDATE";
+
+/// A task instance by the texts of its parts, while its run is not removed. Names never change, so to lock them too
+/// keeps nobody waiting.
+const SHARE_TI: &str = "SELECT r.id, t.id
+    FROM excom_name d JOIN excom_dag_run r ON r.dag = d.id AND r.run_id = :run_id JOIN excom_name t ON t.text = :task
+    WHERE d.text = :dag LOCK IN SHARE MODE";
+
+/// The same, and a key.
+const SHARE_XCOM: &str = "SELECT r.id, t.id, k.id
+    FROM excom_name d JOIN excom_dag_run r ON r.dag = d.id AND r.run_id = :run_id JOIN excom_name t ON t.text = :task
+         JOIN excom_name k ON k.text = :key
+    WHERE d.text = :dag LOCK IN SHARE MODE";
 
 /// One slot.
 const TAKE_SLOT: &str = "SELECT id FROM excom_slot WHERE id = :slot FOR UPDATE";
@@ -142,32 +155,36 @@ impl Connection {
 
     /// A task instance, if its run and task are known.
     pub(super) async fn known_ti(&mut self, key: &TaskInstanceKey) -> Result<Option<Ti>> {
-        let numbers = self.known_names(&[&key.dag_id, &key.task_id]).await?;
-        let [Some(dag), Some(task)] = numbers[..] else { return Ok(None) };
-        let run = self.known_run(dag, &key.run_id, Lock::Shared).await?;
-        Ok(run.map(|run| Ti { run, task, map_index: key.map_index }))
+        let Some(found) = self.one(SHARE_TI, of_ti(key)).await? else { return Ok(None) };
+        let (run, task) = (row::int4(&found, 0)?, row::int4(&found, 1)?);
+        Ok(Some(Ti { run, task, map_index: key.map_index }))
     }
 
     /// An XCom, if its parts are known.
-    pub(super) async fn known_xcom(&mut self, xcom: &XComKey) -> Result<Option<Xcom>> {
-        let numbers = self.known_names(&[&xcom.ti.dag_id, &xcom.ti.task_id, &xcom.key]).await?;
-        let [Some(dag), Some(task), Some(key)] = numbers[..] else { return Ok(None) };
-        let run = self.known_run(dag, &xcom.ti.run_id, Lock::Shared).await?;
-        Ok(run.map(|run| Xcom { ti: Ti { run, task, map_index: xcom.ti.map_index }, key }))
+    pub(super) async fn known_xcom(&mut self, key: &XComKey) -> Result<Option<Xcom>> {
+        let Some(found) = self.one(SHARE_XCOM, of_xcom(key)).await? else { return Ok(None) };
+        let (run, task) = (row::int4(&found, 0)?, row::int4(&found, 1)?);
+        Ok(Some(Xcom { ti: Ti { run, task, map_index: key.ti.map_index }, key: row::int4(&found, 2)? }))
     }
 
     /// A task instance, which becomes known.
     pub(super) async fn ti(&mut self, key: &TaskInstanceKey, at: i64) -> Result<Ti> {
+        if let Some(known) = self.known_ti(key).await? {
+            return Ok(known);
+        }
         let numbers = self.names(&[&key.dag_id, &key.task_id]).await?;
         let run = self.run(numbers[0], &key.run_id, at, Lock::Shared).await?;
         Ok(Ti { run, task: numbers[1], map_index: key.map_index })
     }
 
     /// An XCom, whose parts become known.
-    pub(super) async fn xcom(&mut self, xcom: &XComKey, at: i64) -> Result<Xcom> {
-        let numbers = self.names(&[&xcom.ti.dag_id, &xcom.ti.task_id, &xcom.key]).await?;
-        let run = self.run(numbers[0], &xcom.ti.run_id, at, Lock::Shared).await?;
-        Ok(Xcom { ti: Ti { run, task: numbers[1], map_index: xcom.ti.map_index }, key: numbers[2] })
+    pub(super) async fn xcom(&mut self, key: &XComKey, at: i64) -> Result<Xcom> {
+        if let Some(known) = self.known_xcom(key).await? {
+            return Ok(known);
+        }
+        let numbers = self.names(&[&key.ti.dag_id, &key.ti.task_id, &key.key]).await?;
+        let run = self.run(numbers[0], &key.ti.run_id, at, Lock::Shared).await?;
+        Ok(Xcom { ti: Ti { run, task: numbers[1], map_index: key.ti.map_index }, key: numbers[2] })
     }
 
     /// Locks task instances until the transaction ends: all of them at once, because of the order.

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use excom_core::db::Variable;
 use excom_core::{Caller, Engine, ErrorKind, MetadataDb as _, PullOptions, Value, XComKey, memory};
 use excom_db::mysql::{Db, Options};
+use jiff::Timestamp;
 
 use crate::support::{Database, pulled, server};
 
@@ -98,26 +100,22 @@ fn modes_of_the_server_change_nothing() {
 fn what_is_larger_than_a_packet_is_told() {
     let Some(server) = server() else { return };
     let database = Database::new(server);
-    let engine = Engine::builder(Arc::new(database.open()), Arc::new(memory::Clock::new())).build();
-    let (caller, key) = (Caller::user("test"), XComKey::new("d", "r", "t", -1, "k").unwrap());
-    // What compresses badly.
-    let mut state = 1_u64;
-    let text: String = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        char::from(b'0' + ((state >> 33) % 75) as u8)
-    })
-    .filter(|char| !matches!(char, '"' | '\\'))
-    .take(24 << 20)
-    .collect();
-    let push = |text: &str| pollster::block_on(engine.push(&caller, &key, Value::of(&text).unwrap().into()));
-    push("small").unwrap();
-    let error = push(&text).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
-    assert!(error.to_string().contains("nothing was written"), "{error}");
-    assert_eq!(pulled(&engine, &key).unwrap().get::<String>().unwrap(), "small");
-    let half = &text[..12 << 20];
-    push(half).unwrap();
-    assert_eq!(pulled(&engine, &key).unwrap().get::<String>().unwrap(), half);
+    let db = database.open();
+    let set = |text: String| {
+        let variable =
+            Variable { key: "k".into(), text, description: None, updated_at: Timestamp::UNIX_EPOCH };
+        pollster::block_on(db.set_variable(&Caller::user("test"), &variable))
+    };
+    let found = || pollster::block_on(db.variable("k")).unwrap().unwrap().text.len();
+    // The server takes 16 MiB.
+    set("x".repeat(12 << 20)).unwrap();
+    assert_eq!(found(), 12 << 20);
+    for mebibytes in [16, 17, 40] {
+        let error = set("x".repeat(mebibytes << 20)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
+        assert!(error.to_string().contains("nothing was written"), "{error}");
+    }
+    assert_eq!(found(), 12 << 20);
 }
 
 #[test]

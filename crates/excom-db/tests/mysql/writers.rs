@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use excom_core::{Caller, Engine, Value, XComKey, memory};
+use excom_core::attempt::TaskState;
+use excom_core::{Caller, Engine, ErrorKind, TaskInstanceKey, Value, XComKey, memory};
+use excom_testkit::mysql::Mysql;
+use excom_testkit::skip::skipped;
 
 use crate::support::{Database, pulled, server};
 
@@ -92,4 +95,91 @@ fn writers_make_the_schema_once() {
     });
     let made = server.sql("together", "SELECT count(*) FROM excom_migration").unwrap();
     assert_eq!(made, excom_db::mysql::Db::SCHEMA.to_string());
+}
+
+/// Writers of several task instances at once name them in different orders.
+#[test]
+fn writers_that_cross_do_not_deadlock() {
+    const TASKS: usize = 8;
+    const TRIES: usize = 12;
+    if let Err(why) = Mysql::available() {
+        return skipped("writers::writers_that_cross_do_not_deadlock", &why);
+    }
+    let server = Mysql::start().unwrap();
+    let clock = Arc::new(memory::Clock::new());
+    let engine = || {
+        let (url, options) = (server.url("excom"), Default::default());
+        let db = pollster::block_on(excom_db::mysql::Db::open(&url, &options)).unwrap();
+        Engine::builder(Arc::new(db), clock.clone()).build()
+    };
+    let ti = |task: usize| TaskInstanceKey::new("d", "r", format!("t{task}"), -1).unwrap();
+    let engines: Vec<Engine> = (0..TASKS).map(|_| engine()).collect();
+    let attempts: Vec<_> =
+        (0..TASKS).map(|task| pollster::block_on(engines[0].start(&ti(task), 1)).unwrap()).collect();
+    let finish = |task: usize| {
+        let order = (0..TASKS).map(|step| (task + step * (2 * (task % 2) + 1)) % TASKS);
+        let values = order.map(|to| (ti(to).xcom("k").unwrap(), Value::of(&task).unwrap().into()));
+        pollster::block_on(engines[task].finish(&attempts[task], TaskState::Success, values.collect()))
+            .unwrap();
+    };
+    finish(0);
+    std::thread::scope(|scope| {
+        for task in 0..TASKS {
+            scope.spawn(move || (0..TRIES).for_each(|_| finish(task)));
+        }
+    });
+    for task in 0..TASKS {
+        let past = pollster::block_on(engines[0].db().history(&ti(task).xcom("k").unwrap(), 10_000)).unwrap();
+        assert_eq!(past.len(), TASKS * TRIES);
+    }
+    let deadlocks = server.sql("excom", "SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'").unwrap();
+    assert_eq!(deadlocks, "Innodb_deadlocks\t0");
+}
+
+/// From the moment at which a try has started, nothing of the one before is there or comes.
+#[test]
+fn a_try_that_starts_ends_the_pushes_of_the_one_before() {
+    let Some(server) = server() else { return };
+    let database = Database::new(server);
+    let engine = Engine::builder(Arc::new(database.open()), Arc::new(memory::Clock::new())).build();
+    let ti = TaskInstanceKey::new("d", "r", "t", -1).unwrap();
+    let key = |name: usize| ti.xcom(format!("k{name}")).unwrap();
+    let mut attempt = pollster::block_on(engine.start(&ti, 1)).unwrap();
+    for number in 2..12 {
+        let caller = Caller::Attempt(attempt.clone());
+        std::thread::scope(|scope| {
+            let pushers: Vec<_> = (0..4)
+                .map(|name| {
+                    let (engine, caller, key) = (&engine, &caller, key(name));
+                    scope.spawn(move || {
+                        let mut pushed = 0;
+                        loop {
+                            let value = Value::of(&number).unwrap().into();
+                            match pollster::block_on(engine.push(caller, &key, value)) {
+                                Ok(_) => pushed += 1,
+                                Err(error) => {
+                                    assert_eq!(error.kind(), ErrorKind::Superseded, "{error:?}");
+                                    return pushed;
+                                }
+                            }
+                        }
+                    })
+                })
+                .collect();
+            // Some of it is there.
+            while pulled(&engine, &key(0)).is_err() {
+                std::thread::yield_now();
+            }
+            attempt = pollster::block_on(engine.start(&ti, number)).unwrap();
+            let nothing = |when: &str| {
+                let entries =
+                    pollster::block_on(engine.db().entries(&[key(0), key(1), key(2), key(3)])).unwrap();
+                assert!(entries.iter().all(Option::is_none), "{when}: {entries:?}");
+            };
+            nothing("at once");
+            let pushed: usize = pushers.into_iter().map(|pusher| pusher.join().unwrap()).sum();
+            nothing("after all");
+            assert!(pushed > 0);
+        });
+    }
 }
