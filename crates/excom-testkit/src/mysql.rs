@@ -71,6 +71,8 @@ impl Mysql {
         let mut install = command(&programs.install, user);
         install.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
         install.args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
+        // A server that starts removes what others have in a temporary folder that they share.
+        install.env("TMPDIR", folder.path());
         let made = install.stdin(Stdio::null()).output()?;
         if !made.status.success() {
             let said = [made.stdout, made.stderr].concat();
@@ -95,8 +97,7 @@ impl Mysql {
         let folder = folder.keep();
         let server = Self { keeper, orders, port, folder };
         if !server.is_ready()? {
-            let log = fs::read_to_string(server.folder.join("log"))?;
-            return Err(format!("the server did not start: {log}").into());
+            return Err(server.silent("start"));
         }
         Ok(server)
     }
@@ -114,7 +115,14 @@ impl Mysql {
         while self.process() == before && began.elapsed() < START_LIMIT {
             std::thread::sleep(Duration::from_millis(20));
         }
-        if self.is_ready()? { Ok(()) } else { Err("the server did not start again".into()) }
+        if self.is_ready()? { Ok(()) } else { Err(self.silent("start again")) }
+    }
+
+    /// What is known of a server that did not do something: the end of its log.
+    fn silent(&self, what: &str) -> crate::Error {
+        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(20).collect();
+        format!("the server did not {what}: {lines:#?}").into()
     }
 
     /// The id of the server's process, as the keeper notes it.

@@ -47,6 +47,15 @@ fn push_until(engine: &Engine, writer: usize, stop: &AtomicBool, done: &AtomicU6
     (acknowledged, failed)
 }
 
+/// Tells writers to stop.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn nothing_acknowledged_is_lost() {
     if let Err(why) = Mysql::available() {
@@ -64,6 +73,8 @@ fn nothing_acknowledged_is_lost() {
         }
     };
     let written: Vec<(Vec<u64>, u64)> = std::thread::scope(|scope| {
+        // Writers end also when something else does not hold.
+        let ending = Ending(&stop);
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
                 let (engine, stop, done) = (&engine, &stop, &done);
@@ -82,7 +93,7 @@ fn nothing_acknowledged_is_lost() {
             server.crash().unwrap();
         }
         wait();
-        stop.store(true, Ordering::Relaxed);
+        drop(ending);
         writers.into_iter().map(|writer| writer.join().unwrap()).collect()
     });
 
