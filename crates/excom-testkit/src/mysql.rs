@@ -159,6 +159,8 @@ impl Mysql {
             "--batch",
             "--skip-column-names",
         ]);
+        // While the server is away, another program may listen on its port.
+        client.arg("--connect-timeout=5");
         client.arg(format!("--port={}", self.port)).arg(format!("--user={USER}"));
         client.arg(format!("--password={PASSWORD}")).arg("--execute").arg(sql).arg(database);
         let done = client.stdin(Stdio::null()).output()?;
