@@ -229,8 +229,8 @@ settings! {
     ["database"] database: Database {
         url: Option<Url> = None,
             "Which database: without one an SQLite file in the home, with `postgresql://user:password@host:port/name` \
-             one on a PostgreSQL server, in its schema `excom`. A driver behind a plus, as SQLAlchemy writes it, is \
-             left out.";
+             one on a PostgreSQL server, in its schema `excom`, with `mysql://…` or `mariadb://…` one on a MySQL or \
+             MariaDB server, in tables `excom_…`. A driver behind a plus, as SQLAlchemy writes it, is left out.";
         connections: u32 = 12,
             "How many connections to a server a process opens at most.";
         prepare: bool = true,

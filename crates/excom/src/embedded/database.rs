@@ -68,18 +68,50 @@ fn unknown(url: &Url, settings: &Settings) -> Error {
         settings.database.url.origin()
     );
     Error::new(ErrorKind::Configuration, message).hint(
-        "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or nothing for an SQLite file in the home",
+        "write postgresql:// or mysql://USER:PASSWORD@HOST:PORT/DATABASE, or nothing for an SQLite file in the home",
     )
 }
 
-/// Whether a URL is of PostgreSQL, also with the name of a driver behind it.
-fn is_postgres(url: &Url) -> bool {
+/// The kinds of servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Postgres,
+    Mysql,
+}
+
+/// Of which kind a URL is, also with the name of a driver behind it.
+fn kind(url: &Url) -> Option<Kind> {
     let scheme = url.scheme();
-    matches!(scheme.split_once('+').map_or(scheme, |(scheme, _)| scheme), "postgresql" | "postgres")
+    match scheme.split_once('+').map_or(scheme, |(scheme, _)| scheme) {
+        "postgresql" | "postgres" => Some(Kind::Postgres),
+        "mysql" | "mariadb" => Some(Kind::Mysql),
+        _ => None,
+    }
+}
+
+/// A database on a server: what is known of each kind.
+mod server {
+    use super::*;
+
+    pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
+        match kind(url) {
+            Some(Kind::Postgres) => postgres::schema(url, settings),
+            Some(Kind::Mysql) => mysql::schema(url, settings),
+            None => Err(unknown(url, settings)),
+        }
+    }
+
+    pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
+        match kind(url) {
+            Some(Kind::Postgres) => postgres::open(url, settings),
+            Some(Kind::Mysql) => mysql::open(url, settings),
+            None => Err(unknown(url, settings)),
+        }
+    }
 }
 
 #[cfg(feature = "postgres")]
-mod server {
+mod postgres {
     use excom_db::postgres::{Db, Options};
 
     use super::*;
@@ -90,39 +122,64 @@ mod server {
     }
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
-        if !is_postgres(url) {
-            return Err(unknown(url, settings));
-        }
         let found = pollster::block_on(Db::schema(url.secret(), &options(settings)))?;
         Ok(Schema { database: name(settings), found, newest: Db::SCHEMA })
     }
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
-        if !is_postgres(url) {
-            return Err(unknown(url, settings));
-        }
         Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
     }
 }
 
-#[cfg(not(feature = "postgres"))]
-mod server {
+#[cfg(feature = "mysql")]
+mod mysql {
+    use excom_db::mysql::{Db, Options};
+
     use super::*;
 
-    fn without(url: &Url, settings: &Settings) -> Error {
-        if !is_postgres(url) {
-            return unknown(url, settings);
-        }
-        let message = format!("{url} needs the feature `postgres`, which this program has not");
-        Error::new(ErrorKind::Configuration, message)
-            .hint("build it with the feature `postgres` of the crate `excom`")
+    fn options(settings: &Settings) -> Options {
+        Options { connections: *settings.database.connections as usize }
     }
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
-        Err(without(url, settings))
+        let found = pollster::block_on(Db::schema(url.secret(), &options(settings)))?;
+        Ok(Schema { database: name(settings), found, newest: Db::SCHEMA })
     }
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
-        Err(without(url, settings))
+        Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
     }
 }
+
+/// What stands for a kind that this program was built without.
+macro_rules! without {
+    ($feature:literal, $name:ident) => {
+        #[cfg(not(feature = $feature))]
+        mod $name {
+            use super::*;
+
+            fn without(url: &Url) -> Error {
+                let message = format!(
+                    concat!("{} needs the feature `", $feature, "`, which this program has not"),
+                    url
+                );
+                Error::new(ErrorKind::Configuration, message).hint(concat!(
+                    "build it with the feature `",
+                    $feature,
+                    "` of the crate `excom`"
+                ))
+            }
+
+            pub(super) fn schema(url: &Url, _settings: &Settings) -> Result<Schema> {
+                Err(without(url))
+            }
+
+            pub(super) fn open(url: &Url, _settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
+                Err(without(url))
+            }
+        }
+    };
+}
+
+without!("postgres", postgres);
+without!("mysql", mysql);
