@@ -3,12 +3,17 @@
 //! The client leaves its socket to a future, the driver, and hands commands to it through a queue. As a task of the
 //! reactor that would cost a change of threads before a command is even on its way. So who queues a command polls the
 //! driver too; the reactor's thread does so when an answer came and nobody else is at it.
+//!
+//! A thread that sleeps takes longer to wake than a server beside it takes to answer. So who is alone, and was answered
+//! fast before, looks again for a moment before it sleeps, behind whatever else it had to do.
 
 use std::future::{Future, poll_fn};
+use std::hint::spin_loop;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use redis::aio::MultiplexedConnection;
@@ -37,26 +42,85 @@ pub(super) async fn connect(
         drop(task.turn());
         if task.future().is_some() { Poll::Pending } else { Poll::Ready(()) }
     }));
-    Ok((connection, Arc::new(Driven { driver, task: task.abort_handle() })))
+    let (task, callers, fast) = (task.abort_handle(), AtomicUsize::new(0), AtomicBool::new(false));
+    Ok((connection, Arc::new(Driven { driver, task, callers, fast })))
 }
+
+/// For how long an answer is looked for before its caller sleeps.
+const LOOK: Duration = Duration::from_micros(100);
+
+/// How fast an answer came behind which the next is looked for: that long, and what waking takes.
+const FAST: Duration = Duration::from_micros(250);
 
 /// A driver with its task. The connection ends with the last clone.
 pub(super) struct Driven {
     driver: Arc<Driver>,
     task: AbortHandle,
+    callers: AtomicUsize,
+    /// Whether the last answer came fast.
+    fast: AtomicBool,
+}
+
+/// One who waits for an answer.
+struct Caller<'a>(&'a Driven);
+
+impl<'a> Caller<'a> {
+    fn come(driven: &'a Driven) -> Self {
+        driven.callers.fetch_add(1, Ordering::Relaxed);
+        Self(driven)
+    }
+
+    fn may_look(&self) -> bool {
+        self.0.fast.load(Ordering::Relaxed) && self.0.callers.load(Ordering::Relaxed) == 1
+    }
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        self.0.callers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How far a command is.
+enum Step {
+    New,
+    /// On its way. What its caller does beside is done before the answer is looked for.
+    Sent,
+    Asleep,
 }
 
 impl Driven {
     /// Awaits what queues a command, and lets the driver send it at once.
     pub(super) async fn run<F: Future>(&self, command: F) -> F::Output {
         let mut command = pin!(command);
-        let mut queued = false;
-        poll_fn(|context| {
-            let _turn = if queued { None } else { self.driver.turn() };
-            queued = true;
-            command.as_mut().poll(context)
+        let (caller, begun) = (Caller::come(self), Instant::now());
+        let mut step = Step::New;
+        let answer = poll_fn(|context| match step {
+            Step::New => {
+                let _turn = self.driver.turn();
+                let polled = command.as_mut().poll(context);
+                step = if caller.may_look() { Step::Sent } else { Step::Asleep };
+                if polled.is_pending() && matches!(step, Step::Sent) {
+                    context.waker().wake_by_ref();
+                }
+                polled
+            }
+            Step::Sent => {
+                step = Step::Asleep;
+                let begun = Instant::now();
+                loop {
+                    let polled = command.as_mut().poll(context);
+                    if polled.is_ready() || begun.elapsed() >= LOOK {
+                        return polled;
+                    }
+                    spin_loop();
+                }
+            }
+            Step::Asleep => command.as_mut().poll(context),
         })
-        .await
+        .await;
+        self.fast.store(begun.elapsed() < FAST, Ordering::Relaxed);
+        answer
     }
 }
 
