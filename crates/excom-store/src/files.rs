@@ -22,7 +22,7 @@ use excom_core::{ByteStream, Error, ErrorKind, ObjectName, Result, ValueStore};
 use futures_core::Stream;
 
 /// How much is read at a time.
-const READ_BYTES: usize = 1 << 20;
+const READ_BYTES: usize = 2 << 20;
 
 /// How much is gathered before it is written.
 const WRITE_BYTES: usize = 1 << 20;

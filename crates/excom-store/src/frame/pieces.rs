@@ -10,7 +10,7 @@ use bytes::{Buf as _, Bytes};
 use excom_core::Result;
 
 /// How many frames are packed or opened at the same time.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 4;
 
 /// Frames of so many bytes are packed and opened on a thread of their own, for whoever shares the thread that polls: a
 /// heartbeat beside a large value.
