@@ -1,4 +1,4 @@
-//! The metadata database that settings name: a file in the home, or one on a server.
+//! The metadata database that settings name: a file in the home, one on a server, or Airflow's own there.
 
 use std::sync::Arc;
 
@@ -7,13 +7,15 @@ use excom_db::sqlite;
 use serde::Serialize;
 
 use super::Home;
-use crate::config::{Settings, Url};
+use crate::config::{DatabaseMode, Settings, Url};
 
 /// The schema of a metadata database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Schema {
     /// Which database, safe to show.
     pub database: String,
+    /// In an attached database, the first release of Airflow that has Airflow's schema there.
+    pub airflow: Option<&'static str>,
     /// The version that is there; 0 when there is none yet.
     pub found: u32,
     /// The version that this Excom makes.
@@ -38,9 +40,41 @@ pub fn schema(settings: &Settings) -> Result<Schema> {
         None => {
             let file = Home::of(settings).database();
             let found = sqlite::Db::schema(&file)?;
-            Ok(Schema { database: name(settings), found, newest: sqlite::Db::SCHEMA })
+            Ok(Schema { database: name(settings), airflow: None, found, newest: sqlite::Db::SCHEMA })
         }
     }
+}
+
+/// Makes what Excom has beside Airflow's tables in the database that settings name, or brings it up to date.
+///
+/// # Errors
+/// [`ErrorKind::Configuration`] when the settings name a database of Excom's own, the database is not Airflow's, or
+/// the user may not; otherwise as [`schema`].
+pub fn attach(settings: &Settings) -> Result<Schema> {
+    server::attach(airflows(settings)?, settings)
+}
+
+/// The statements that [`attach`] would run, for somebody who may; makes and changes nothing.
+///
+/// # Errors
+/// As [`attach`].
+pub fn attach_script(settings: &Settings) -> Result<String> {
+    server::attach_script(airflows(settings)?, settings)
+}
+
+/// The URL of Airflow's database.
+fn airflows(settings: &Settings) -> Result<&Url> {
+    let database = &settings.database;
+    database.url.as_ref().filter(|_| *database.mode == DatabaseMode::Attached).ok_or_else(|| {
+        let message = format!(
+            "[database] mode = {} (from {}): {} is a database of Excom's own, which is attached to no Airflow",
+            database.mode.text(),
+            database.mode.origin(),
+            name(settings)
+        );
+        Error::new(ErrorKind::Configuration, message)
+            .hint("set [database] mode = \"attached\" (EXCOM__DATABASE__MODE), and [database] url to Airflow's database")
+    })
 }
 
 /// Which database settings name, safe to show.
@@ -72,15 +106,10 @@ fn unknown(url: &Url, settings: &Settings) -> Error {
     )
 }
 
-/// Whether a URL is of PostgreSQL, also with the name of a driver behind it.
-fn is_postgres(url: &Url) -> bool {
-    let scheme = url.scheme();
-    matches!(scheme.split_once('+').map_or(scheme, |(scheme, _)| scheme), "postgresql" | "postgres")
-}
-
 #[cfg(feature = "postgres")]
 mod server {
-    use excom_db::postgres::{Db, Options};
+    use excom_db::postgres::{Db, Options, attached};
+    use pollster::block_on;
 
     use super::*;
 
@@ -90,18 +119,48 @@ mod server {
     }
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
-        if !is_postgres(url) {
+        if !url.is_postgres() {
             return Err(unknown(url, settings));
         }
-        let found = pollster::block_on(Db::schema(url.secret(), &options(settings)))?;
-        Ok(Schema { database: name(settings), found, newest: Db::SCHEMA })
+        let options = options(settings);
+        match *settings.database.mode {
+            DatabaseMode::Own => {
+                let found = block_on(Db::schema(url.secret(), &options))?;
+                Ok(Schema { database: name(settings), airflow: None, found, newest: Db::SCHEMA })
+            }
+            DatabaseMode::Attached => {
+                Ok(beside(&block_on(attached::Db::look(url.secret(), &options))?, settings))
+            }
+        }
+    }
+
+    /// What is beside Airflow's tables.
+    fn beside(found: &attached::Found, settings: &Settings) -> Schema {
+        Schema {
+            database: name(settings),
+            airflow: Some(found.airflow),
+            found: found.version,
+            newest: attached::Db::SCHEMA,
+        }
     }
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
-        if !is_postgres(url) {
+        if !url.is_postgres() {
             return Err(unknown(url, settings));
         }
-        Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
+        let options = options(settings);
+        Ok(match *settings.database.mode {
+            DatabaseMode::Own => Arc::new(block_on(Db::open(url.secret(), &options))?),
+            DatabaseMode::Attached => Arc::new(block_on(attached::Db::open(url.secret(), &options))?),
+        })
+    }
+
+    pub(super) fn attach(url: &Url, settings: &Settings) -> Result<Schema> {
+        Ok(beside(&block_on(attached::Db::attach(url.secret(), &options(settings)))?, settings))
+    }
+
+    pub(super) fn attach_script(url: &Url, settings: &Settings) -> Result<String> {
+        block_on(attached::Db::script(url.secret(), &options(settings)))
     }
 }
 
@@ -110,7 +169,7 @@ mod server {
     use super::*;
 
     fn without(url: &Url, settings: &Settings) -> Error {
-        if !is_postgres(url) {
+        if !url.is_postgres() {
             return unknown(url, settings);
         }
         let message = format!("{url} needs the feature `postgres`, which this program has not");
@@ -123,6 +182,14 @@ mod server {
     }
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
+        Err(without(url, settings))
+    }
+
+    pub(super) fn attach(url: &Url, settings: &Settings) -> Result<Schema> {
+        Err(without(url, settings))
+    }
+
+    pub(super) fn attach_script(url: &Url, settings: &Settings) -> Result<String> {
         Err(without(url, settings))
     }
 }
