@@ -18,10 +18,10 @@ use crate::report::Row;
 use crate::system::SystemClock;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
-type Rounds = Vec<(f64, Option<f64>)>;
+pub(crate) type Rounds = Vec<(f64, Option<f64>)>;
 
 pub(crate) const ROUNDS: usize = 5;
-const THREADS: usize = 16;
+pub(crate) const THREADS: usize = 16;
 
 /// Measures a row of this group with both payloads; none when it is of another group.
 pub(crate) fn measure(goal: &Goal) -> Result<Option<Vec<Row>>> {
@@ -60,7 +60,7 @@ pub(crate) fn run_id(run: usize) -> String {
 }
 
 /// A hundred tasks a run, each with one return value.
-fn key(i: usize) -> XComKey {
+pub(crate) fn key(i: usize) -> XComKey {
     let task = format!("transform_{:02}", i % 100);
     TaskInstanceKey::new("weather", run_id(i / 100), task, -1).expect("valid names").return_value()
 }
@@ -174,7 +174,7 @@ pub(crate) fn our_pull(engine: &Engine, caller: &Caller, keys: &[XComKey], order
 
 /// Drives the engine's background work on a thread of its own, as the embedded runner does, until the
 /// measurement is over.
-fn with_upkeep<T>(engine: &Engine, measure: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn with_upkeep<T>(engine: &Engine, measure: impl FnOnce() -> Result<T>) -> Result<T> {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let upkeep = scope.spawn(|| {

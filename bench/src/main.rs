@@ -1,9 +1,11 @@
 //! Measures Excom against `goals.toml`: ours and the reference in turn, five rounds, in one process.
 //!
-//! Run it with `cargo xtask bench [GROUP or ROW…] [--json]`. A row's ratio is the median over the rounds of
-//! that round's ratio; its spread is the least and the greatest.
+//! Run it with `cargo xtask bench [GROUP or ROW…] [--json] [--quick]`. A row's ratio is the median over the rounds of
+//! that round's ratio; its spread is the least and the greatest. `--quick` is a look at rows that take long, with a
+//! tenth of their entries.
 
 mod backends;
+mod databases;
 mod engine;
 mod flow;
 mod goals;
@@ -33,15 +35,16 @@ impl Place {
 }
 
 fn main() -> ExitCode {
-    let mut json = false;
+    let (mut json, mut quick) = (false, false);
     let mut groups = Vec::new();
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--json" => json = true,
+            "--quick" => quick = true,
             group => groups.push(group.to_owned()),
         }
     }
-    match run(&groups, json) {
+    match run(&groups, json, quick) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -51,7 +54,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(groups: &[String], json: bool) -> Result<bool, Box<dyn std::error::Error>> {
+fn run(groups: &[String], json: bool, quick: bool) -> Result<bool, Box<dyn std::error::Error>> {
     let goals = goals::load()?;
     let chosen =
         |goal: &goals::Goal| groups.is_empty() || groups.contains(&goal.group) || groups.contains(&goal.name);
@@ -70,6 +73,7 @@ fn run(groups: &[String], json: bool) -> Result<bool, Box<dyn std::error::Error>
         let measured = match (engine::measure(goal)?, goal.group.as_str()) {
             (None, "flow") => flow::measure(goal)?,
             (None, "backends") => backends::measure(goal)?,
+            (None, "databases") => databases::measure(goal, quick)?,
             (measured, _) => measured,
         };
         match measured {

@@ -143,6 +143,7 @@ pub(crate) fn json(rows: &[Row]) -> Result<(), Box<dyn std::error::Error>> {
 pub(crate) fn keep(rows: &[Row]) -> Result<(), Box<dyn std::error::Error>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     let name = format!("{}.json", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S"));
+    std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join(name), serde_json::to_vec_pretty(rows)?)?;
     Ok(())
 }

@@ -17,7 +17,7 @@ cargo xtask COMMAND
   test [STEP]             what must pass on every change; STEP is fmt, clippy, layers, tests or docs
   layers                  the direction of dependencies, and what may be depended on at all
   prove [NAME [OPTION…]]  a long proof, in release; without a name, which there are
-  bench [GROUP or ROW…] [--json]
+  bench [GROUP or ROW…] [--json] [--quick]
                           measures against bench/goals.toml
   ci                      what .ci/run calls: the same as test
 ";

@@ -1,4 +1,5 @@
-//! Metadata databases for Excom: SQLite, embedded, and PostgreSQL (feature `postgres`).
+//! Metadata databases for Excom: SQLite, embedded, PostgreSQL (feature `postgres`), MySQL and MariaDB (feature
+//! `mysql`).
 //!
 //! Only this crate knows column names. Each dialect has a folder with the same file names: `schema`
 //! (numbered migrations), `read` and `write` (the statements), `mod` (the database itself).
@@ -19,9 +20,11 @@
 //! ```
 
 mod dictionary;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 mod packing;
 #[cfg(feature = "postgres")]
 pub mod postgres;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod reactor;
 pub mod sqlite;

@@ -31,6 +31,13 @@ impl Reactor {
         })
         .await
     }
+
+    /// Begins a task that runs on the reactor's own thread, until it is done or the reactor ends.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.0 {
+            drop(runtime.spawn(task));
+        }
+    }
 }
 
 impl Drop for Reactor {

@@ -17,8 +17,8 @@
 //! leaves the operating system's cache alone. A test counts instead that `[database] durability = "full"`
 //! waits for the disk at every commit.
 //!
-//! [`python`] is a real Apache Airflow for tests that compare with it; [`postgres`], [`s3`], [`azure`] and [`gcs`]
-//! are services that a test starts for itself.
+//! [`python`] is a real Apache Airflow for tests that compare with it; [`postgres`], [`mysql`], [`s3`],
+//! [`azure`] and [`gcs`] are services that a test starts for itself.
 //!
 //! A proof starts the `prove` binary itself as its children, and ends each by its own id. The binary `dag-program`
 //! is a DAG program that tests stop, kill and go on with.
@@ -34,6 +34,7 @@ pub mod heartbeat;
 pub mod home;
 pub mod hunt;
 pub mod mount;
+pub mod mysql;
 pub mod place;
 pub mod postgres;
 pub mod processes;
@@ -44,6 +45,7 @@ pub mod redis;
 pub mod s3;
 mod service;
 pub mod skip;
+mod system;
 
 /// What a proof comes to: its report, or what was found to be broken.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -55,11 +55,20 @@ impl Postgres {
         programs().map(drop)
     }
 
-    /// Makes a database in a temporary folder and starts a server for it.
+    /// Makes a database in a temporary folder and starts a server for it, which waits for no disk: tests kill
+    /// servers, not machines.
     ///
     /// # Errors
     /// When there is no PostgreSQL, or it does not start; with what it said.
     pub fn start() -> Result<Self> {
+        Self::start_with(&["fsync=off"])
+    }
+
+    /// The same, with settings as `postgres -c` takes them. Without any it is as it comes, for measuring.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub fn start_with(settings: &[&str]) -> Result<Self> {
         let programs = programs()?;
         let folder = tempfile::tempdir()?;
         let account = account(folder.path())?;
@@ -79,7 +88,7 @@ impl Postgres {
         }
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let log = folder.path().join("log");
-        let mut keeper = serve(&programs, account, folder.path(), port, &log)?;
+        let mut keeper = serve(&programs, account, folder.path(), port, &log, settings)?;
         let orders = Mutex::new(keeper.stdin.take());
         // From here on the keeper removes the folder.
         let folder = folder.keep();
@@ -137,14 +146,56 @@ impl Postgres {
     /// # Errors
     /// What the server said.
     pub fn sql(&self, database: &str, sql: &str) -> Result<String> {
+        self.psql(database, sql, Stdio::null())
+    }
+
+    /// Fills a table from a file as `COPY` reads it: a line for a row, columns apart by tabs.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub fn copy(&self, database: &str, table: &str, rows: fs::File) -> Result<()> {
+        self.psql(database, &format!("COPY {table} FROM STDIN"), rows.into()).map(drop)
+    }
+
+    fn psql(&self, database: &str, sql: &str, input: Stdio) -> Result<String> {
         let mut psql = Command::new(programs()?.join("psql"));
         psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1"]);
         psql.args(["--dbname", &self.url(database), "--command", sql]);
-        let done = psql.stdin(Stdio::null()).output()?;
+        let done = psql.stdin(input).output()?;
         if !done.status.success() {
             return Err(format!("`{sql}` failed: {}", String::from_utf8_lossy(&done.stderr)).into());
         }
         Ok(String::from_utf8(done.stdout)?.trim_end().to_owned())
+    }
+
+    /// Runs a script with pgbench for some seconds, in prepared statements of so many clients, and returns how often it
+    /// ran in a second. Variables are texts or numbers.
+    ///
+    /// # Errors
+    /// When there is no pgbench, or the script fails; with what it said.
+    pub fn pgbench(
+        &self,
+        database: &str,
+        script: &str,
+        variables: &[(&str, &str)],
+        clients: usize,
+        seconds: u32,
+    ) -> Result<f64> {
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), script)?;
+        let mut pgbench = Command::new(programs()?.join("pgbench"));
+        pgbench.args(["--no-vacuum", "--protocol", "prepared", "--client", &clients.to_string()]);
+        pgbench.args(["--time", &seconds.to_string()]).arg("--file").arg(file.path());
+        for (name, value) in variables {
+            pgbench.arg("--define").arg(format!("{name}={value}"));
+        }
+        let done = pgbench.arg(self.url(database)).stdin(Stdio::null()).output()?;
+        let said = String::from_utf8(done.stdout)?;
+        let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next());
+        match rate.filter(|_| done.status.success()) {
+            Some(rate) => Ok(rate.parse()?),
+            None => Err(format!("pgbench failed: {}", String::from_utf8_lossy(&done.stderr)).into()),
+        }
     }
 
     /// The port on 127.0.0.1.
@@ -166,7 +217,14 @@ impl Drop for Postgres {
     }
 }
 
-fn serve(programs: &Path, account: Option<Account>, folder: &Path, port: u16, log: &Path) -> Result<Child> {
+fn serve(
+    programs: &Path,
+    account: Option<Account>,
+    folder: &Path,
+    port: u16,
+    log: &Path,
+    settings: &[&str],
+) -> Result<Child> {
     let log = fs::File::create(log)?;
     let mut keeper = command("sh", account);
     keeper
@@ -177,7 +235,8 @@ fn serve(programs: &Path, account: Option<Account>, folder: &Path, port: u16, lo
         .arg(folder.join("data"))
         .arg("-k")
         .arg(folder);
-    keeper.args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
+    keeper.args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+    keeper.args(settings.iter().flat_map(|setting| ["-c", setting]));
     keeper.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
     Ok(keeper.spawn()?)
 }

@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::Result;
 use crate::python::succeeds;
+use crate::system::{self, lock, shared_folder};
 
 /// How long a server or a cluster may take to be ready.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -40,21 +41,7 @@ impl Program {
     /// # Errors
     /// What is missing, for the line that counts the test as skipped.
     pub fn redis() -> Result<Self, String> {
-        if let Some(found) = on_path("redis-server") {
-            return Ok(Self(found));
-        }
-        let root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
-        if root && on_path("apt-get").is_some() {
-            let folder = shared_folder()?;
-            let _alone = lock(&folder.join("redis.lock"))?;
-            if on_path("redis-server").is_none() {
-                let mut install = Command::new("apt-get");
-                install.args(["install", "--yes", "--no-install-recommends", "redis-server"]);
-                // No service is started: every test starts its own.
-                succeeds(install.envs([("DEBIAN_FRONTEND", "noninteractive"), ("RUNLEVEL", "1")]))?;
-            }
-        }
-        on_path("redis-server").map(Self).ok_or_else(|| "redis-server is not installed".to_owned())
+        system::program("redis-server", "redis-server").map(Self)
     }
 
     /// Valkey, which knows `WAITAOF`, as Redis does from 7.2 on.
@@ -62,7 +49,7 @@ impl Program {
     /// # Errors
     /// What is missing, for the line that counts the test as skipped.
     pub fn valkey() -> Result<Self, String> {
-        if let Some(found) = on_path("valkey-server") {
+        if let Some(found) = system::on_path("valkey-server") {
             return Ok(Self(found));
         }
         let folder = shared_folder()?;
@@ -291,21 +278,4 @@ fn serve(program: &Program, folder: &Path) -> Result<Child> {
 
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-fn on_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
-}
-
-/// Where tests of all binaries find what one of them installed.
-fn shared_folder() -> Result<PathBuf, String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/servers");
-    fs::create_dir_all(&folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
-    Ok(folder)
-}
-
-fn lock(file: &Path) -> Result<File, String> {
-    let lock = File::create(file).and_then(|lock| lock.lock().map(|()| lock));
-    lock.map_err(|error| format!("{} cannot be locked: {error}", file.display()))
 }

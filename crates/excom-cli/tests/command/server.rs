@@ -1,5 +1,6 @@
-//! The metadata database on a PostgreSQL server, and its schema.
+//! The metadata database on a server, and its schema.
 
+use excom_testkit::mysql::Mysql;
 use excom_testkit::postgres::Postgres;
 use excom_testkit::skip::skipped;
 
@@ -12,10 +13,31 @@ fn several_homes_share_a_server() {
     }
     let server = Postgres::start().unwrap();
     let url = server.url("postgres").replacen("postgresql", "postgresql+psycopg2", 1);
+    let shells = shared(&url, || {
+        assert_eq!(server.sql("postgres", "SELECT to_regnamespace('excom') IS NULL").unwrap(), "t");
+    });
+    drop(server);
+    without_a_server(&shells);
+}
+
+#[test]
+fn several_homes_share_mysql() {
+    if let Err(why) = Mysql::available() {
+        return skipped("server::several_homes_share_mysql", &why);
+    }
+    let server = Mysql::start().unwrap();
+    let url = server.url("excom").replacen("mysql", "mysql+pymysql", 1);
+    let shells = shared(&url, || assert_eq!(server.sql("excom", "SHOW TABLES").unwrap(), ""));
+    drop(server);
+    without_a_server(&shells);
+}
+
+/// Two homes with one database.
+fn shared(url: &str, nothing_is_made: impl Fn()) -> [Shell; 2] {
     let shell = || {
         let key = "ab".repeat(32);
         Shell::new()
-            .with("EXCOM__DATABASE__URL", &url)
+            .with("EXCOM__DATABASE__URL", url)
             .with("EXCOM__SEAL__KEYS", "env:SEAL")
             .with("SEAL", &key)
     };
@@ -27,7 +49,7 @@ fn several_homes_share_a_server() {
     assert_eq!(one.count("pull", &[]).code, 3);
     let told = one.run(&["db", "check"]);
     assert!(told.code == 1 && told.err.contains("  run `excom db migrate`\n"), "{told:?}");
-    assert_eq!(server.sql("postgres", "SELECT to_regnamespace('excom') IS NULL").unwrap(), "t");
+    nothing_is_made();
 
     let told = one.run(&["db", "migrate", "--json"]).json();
     assert!(told["migrated"] == true && told["schema"] == told["newest"], "{told:?}");
@@ -37,13 +59,16 @@ fn several_homes_share_a_server() {
     assert_eq!(one.count("push", &["365"]), Told::nothing());
     assert_eq!(other.count("pull", &[]), Told::out("365\n"));
     let told = other.run(&["doctor"]);
+    let scheme = url.split_once("://").unwrap().0;
     assert!(
-        told.code == 0 && told.out.contains("metadata    postgresql+psycopg2://excom:***@127.0.0.1:"),
+        told.code == 0 && told.out.contains(&format!("metadata    {scheme}://excom:***@127.0.0.1:")),
         "{told:?}"
     );
     assert!(!format!("{told:?}").contains("se%20cret"), "{told:?}");
+    [one, other]
+}
 
-    drop(server);
+fn without_a_server([_, other]: &[Shell; 2]) {
     let told = other.count("pull", &[]);
     assert!(told.code == 7 && told.err.contains("cannot be connected to"), "{told:?}");
     assert!(!told.err.contains("se%20cret") && !told.err.contains("se cret"), "{told:?}");

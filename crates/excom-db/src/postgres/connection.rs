@@ -26,7 +26,7 @@ use super::failure::Failure;
 use crate::reactor::Reactor;
 
 /// Connections that reads share.
-const READERS: usize = 2;
+pub(super) const READERS: usize = 2;
 
 /// How long a connection may take, unless the URL says (`connect_timeout`).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -160,6 +160,21 @@ impl Connections {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, Failure> {
         self.repeated(Lane::WriteOnce, statement, parameters).await.result
+    }
+
+    /// A statement of a [lane](super::together), which is not tried again: who shared it asks alone then.
+    pub(super) async fn shared(
+        &self,
+        writes: bool,
+        statement: &Statement<'_>,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Failure> {
+        self.once(if writes { Lane::Write } else { Lane::Read }, statement, parameters).await
+    }
+
+    /// What drives the connections.
+    pub(super) fn reactor(&self) -> &Reactor {
+        &self.reactor
     }
 
     async fn repeated(&self, lane: Lane, statement: &Statement<'_>, parameters: &[Parameter<'_>]) -> Done {

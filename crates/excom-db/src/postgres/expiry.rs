@@ -1,6 +1,9 @@
 //! Which entries the rules of retention catch: looked for while reading, and looked at again while writing, by the
 //! same function of the database.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 use excom_core::db::{Due, Expires, Place, Removed, Rule, Scan};
 use jiff::Timestamp;
 
@@ -36,12 +39,32 @@ const DUE: Statement<'_> = Statement {
 
 /// Entries by their keys, and what rules ask about them.
 const EXPIRE: Statement<'_> = Statement {
-    sql: "SELECT entries, bytes FROM excom.expire($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    sql: "SELECT entries, bytes FROM excom.expire($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     types: types![
-        INT2_ARRAY, INT8_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY,
-        INT8_ARRAY, INT8,
+        INT2_ARRAY, INT8_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, INT4_ARRAY,
+        INT4_ARRAY, INT4_ARRAY, INT8_ARRAY, INT8,
     ],
 };
+
+/// Things in the order in which they were met, each once.
+struct Places<T> {
+    all: Vec<T>,
+    known: HashMap<T, i32>,
+}
+
+impl<T: Copy + Eq + Hash> Places<T> {
+    fn new() -> Self {
+        Self { all: Vec::new(), known: HashMap::new() }
+    }
+
+    /// The place of one, counted from 1 as the database does.
+    fn of(&mut self, one: T) -> i32 {
+        *self.known.entry(one).or_insert_with(|| {
+            self.all.push(one);
+            self.all.len() as i32
+        })
+    }
+}
 
 /// Rules as `excom.caught` takes them: kinds and bounds.
 pub(super) fn told(rules: &[Rule]) -> (Vec<i16>, Vec<i64>) {
@@ -88,18 +111,25 @@ impl Tables {
     pub(super) async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
         let (kinds, bounds) = told(rules);
         let rule_texts: Vec<&str> = rules.iter().map(|rule| &*rule.text).collect();
-        let texts = |of: fn(&Due) -> &str| due.iter().map(of).collect::<Vec<_>>();
+        let (mut runs, mut names) = (Places::new(), Places::new());
+        let run_places: Vec<i32> =
+            due.iter().map(|due| runs.of((&*due.key.ti.dag_id, &*due.key.ti.run_id))).collect();
+        let tasks: Vec<i32> = due.iter().map(|due| names.of(&*due.key.ti.task_id)).collect();
+        let keys: Vec<i32> = due.iter().map(|due| names.of(&*due.key.key)).collect();
+        let (dags, run_ids): (Vec<&str>, Vec<&str>) = runs.all.into_iter().unzip();
         let maps: Vec<i32> = due.iter().map(|due| due.key.ti.map_index).collect();
         let versions: Vec<i64> = due.iter().map(|due| due.version.to_code()).collect();
-        let parameters: [Parameter<'_>; 10] = [
+        let parameters: [Parameter<'_>; 12] = [
             &kinds,
             &bounds,
             &rule_texts,
-            &texts(|due| &due.key.ti.dag_id),
-            &texts(|due| &due.key.ti.run_id),
-            &texts(|due| &due.key.ti.task_id),
+            &dags,
+            &run_ids,
+            &names.all,
+            &run_places,
+            &tasks,
+            &keys,
             &maps,
-            &texts(|due| &due.key.key),
             &versions,
             &at.as_millisecond(),
         ];

@@ -109,14 +109,15 @@ impl Tables {
         if from == Some(store) {
             return Ok(false);
         }
-        let ti = &found.key.ti;
+        let key = row::Key::of(&found.key);
+        let [dag, run, task, map_index, name] = key.parameters();
         let parameters: [Parameter<'_>; 11] = [
             &found.past,
-            &&*ti.dag_id,
-            &&*ti.run_id,
-            &&*ti.task_id,
-            &ti.map_index,
-            &&*found.key.key,
+            dag,
+            run,
+            task,
+            map_index,
+            name,
             &found.version.to_code(),
             &from,
             &mac,
@@ -138,14 +139,15 @@ impl Tables {
         // The beginning of an offloaded value stays.
         let head = store.is_none().then_some(&packed.head);
         let (from, mac) = found.place();
-        let ti = &found.key.ti;
+        let key = row::Key::of(&found.key);
+        let [dag, run, task, map_index, name] = key.parameters();
         let parameters: [Parameter<'_>; 14] = [
             &found.past,
-            &&*ti.dag_id,
-            &&*ti.run_id,
-            &&*ti.task_id,
-            &ti.map_index,
-            &&*found.key.key,
+            dag,
+            run,
+            task,
+            map_index,
+            name,
             &found.version.to_code(),
             &from,
             &mac,
@@ -160,13 +162,14 @@ impl Tables {
     }
 
     pub(super) async fn claim_orphan(&self, object: &LooseObject) -> Result<bool> {
-        let ti = &object.key.ti;
+        let key = row::Key::of(&object.key);
+        let [dag, run, task, map_index, name] = key.parameters();
         let parameters: [Parameter<'_>; 8] = [
-            &&*ti.dag_id,
-            &&*ti.run_id,
-            &&*ti.task_id,
-            &ti.map_index,
-            &&*object.key.key,
+            dag,
+            run,
+            task,
+            map_index,
+            name,
             &object.version.to_code(),
             &&*object.store,
             &object.since.as_millisecond(),

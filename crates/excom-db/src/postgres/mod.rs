@@ -16,6 +16,7 @@ mod retain;
 mod row;
 mod runs;
 mod schema;
+mod together;
 mod variables;
 mod write;
 
@@ -33,10 +34,15 @@ use excom_core::db::{
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
 use jiff::Timestamp;
+use tokio_postgres::Row;
 
 use connection::Connections;
 pub use connection::Options;
 use failure::Failure;
+use together::Together;
+
+/// Lanes of pushes: one writes while another waits for the disk.
+const WRITERS: usize = 2;
 
 /// The metadata database on a PostgreSQL server.
 ///
@@ -45,7 +51,25 @@ pub struct Db(Tables);
 
 /// What its statements are asked through.
 struct Tables {
-    connections: Connections,
+    // Before the connections, over which they ask.
+    pulls: Together<Vec<XComKey>, Option<Vec<(usize, Row)>>>,
+    pushes: Together<Arc<write::Row>, write::Shared>,
+    connections: Arc<Connections>,
+}
+
+impl Tables {
+    fn new(connections: Connections) -> Self {
+        let connections = Arc::new(connections);
+        let reactor = connections.reactor();
+        // A lane must not keep the connections, which close with the callers.
+        let open = Arc::downgrade(&connections);
+        let pulls = Together::start(reactor, connection::READERS, {
+            let open = open.clone();
+            move |keys| read::together(open.upgrade(), keys)
+        });
+        let pushes = Together::start(reactor, WRITERS, move |rows| write::together(open.upgrade(), rows));
+        Self { pulls, pushes, connections }
+    }
 }
 
 impl Db {
@@ -62,7 +86,7 @@ impl Db {
     pub async fn open(url: &str, options: &Options) -> Result<Self> {
         let connections = Connections::new(url, options)?;
         schema::migrate(&connections).await?;
-        Ok(Self(Tables { connections }))
+        Ok(Self(Tables::new(connections)))
     }
 
     /// The version of the schema in a database; 0 when there is none. Nothing is made or changed.

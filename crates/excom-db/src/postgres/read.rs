@@ -11,11 +11,14 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::Tables;
-use super::connection::{Parameter, Statement, types};
+use super::connection::{Connections, Parameter, Statement, types};
 use super::failure::Failure;
 use super::row;
 
 type Result<T> = std::result::Result<T, Failure>;
+
+/// A call for more keys shares no statement with others.
+const SHARED: usize = 100;
 
 /// How many neighbours a pull without a value looks at.
 const NEIGHBOURS: i64 = 500;
@@ -91,14 +94,17 @@ const ENTRY: Statement<'_> = Statement {
     types: &ONE,
 };
 
-/// Any number of entries, each as [`ENTRY`].
+/// Any number of entries: names and runs are joined, entries are looked for one by one, because a join would be planned
+/// for how few there were when a connection first asked.
 const ENTRIES: Statement<'_> = Statement {
     sql: concat!(
         "SELECT ", entry!(), ", a.place
          FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY AS a (dag, run_id, task, map_index, key, place)
               JOIN excom.name d ON d.text = a.dag JOIN excom.dag_run r ON r.dag = d.id AND r.run_id = a.run_id
               JOIN excom.name t ON t.text = a.task JOIN excom.name k ON k.text = a.key
-              JOIN excom.entry e ON e.run = r.id AND e.task = t.id AND e.key = k.id AND e.map_index = a.map_index"
+              CROSS JOIN LATERAL (
+                  SELECT * FROM excom.entry e
+                  WHERE e.run = r.id AND e.task = t.id AND e.key = k.id AND e.map_index = a.map_index OFFSET 0) e"
     ),
     types: types![TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY],
 };
@@ -394,25 +400,20 @@ impl Tables {
     // ---- entries
 
     pub(super) async fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {
-        if let [XComKey { ti, key, .. }] = keys {
-            let parameters: [Parameter<'_>; 5] =
-                [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &&**key];
-            return Ok(vec![self.one(&ENTRY, &parameters, |found| row::entry(found, 0)).await?]);
+        let here = self.pulls.enter();
+        if !here.is_alone()
+            && keys.len() <= SHARED
+            && let Some(Some(rows)) = here.ask(keys.to_vec()).await
+        {
+            return placed(keys.len(), &rows);
         }
-        let texts = |of: fn(&XComKey) -> &str| keys.iter().map(of).collect::<Vec<_>>();
-        let maps: Vec<i32> = keys.iter().map(|key| key.ti.map_index).collect();
-        let parameters: [Parameter<'_>; 5] = [
-            &texts(|key| &key.ti.dag_id),
-            &texts(|key| &key.ti.run_id),
-            &texts(|key| &key.ti.task_id),
-            &maps,
-            &texts(|key| &key.key),
-        ];
-        let mut entries = vec![None; keys.len()];
-        for found in self.connections.read(&ENTRIES, &parameters).await? {
-            entries[found.try_get::<_, i64>(9)? as usize - 1] = Some(row::entry(&found, 0)?);
+        if let [key] = keys {
+            let key = row::Key::of(key);
+            return Ok(vec![self.one(&ENTRY, &key.parameters(), |found| row::entry(found, 0)).await?]);
         }
-        Ok(entries)
+        let rows = self.connections.read(&ENTRIES, &row::Keys::of(keys.iter()).parameters()).await?;
+        let rows = rows.into_iter().map(|found| Ok((place(&found)?, found))).collect::<Result<Vec<_>>>()?;
+        placed(keys.len(), &rows)
     }
 
     pub(super) async fn produced(&self, keys: &[SequenceKey]) -> Result<Vec<Produced>> {
@@ -652,6 +653,50 @@ impl Tables {
         let (entries, bytes, problems) = found.await?.unwrap_or_default();
         Ok(Health { identity, schema, entries, bytes, problems })
     }
+}
+
+/// What some callers pull, in one statement: for each the rows that are there, with the place of their key.
+pub(super) async fn together(
+    connections: Option<Arc<Connections>>,
+    questions: Vec<Vec<XComKey>>,
+) -> Vec<Option<Vec<(usize, Row)>>> {
+    let rows = match &connections {
+        Some(connections) => {
+            let keys = row::Keys::of(questions.iter().flatten());
+            connections.shared(false, &ENTRIES, &keys.parameters()).await
+        }
+        None => Ok(Vec::new()),
+    };
+    let Ok(mut rows) = rows.and_then(|rows| {
+        rows.into_iter().map(|found| Ok((place(&found)?, found))).collect::<Result<Vec<_>>>()
+    }) else {
+        return questions.iter().map(|_| None).collect();
+    };
+    rows.sort_unstable_by_key(|(place, _)| *place);
+    let (mut rows, mut begin) = (rows.into_iter().peekable(), 0);
+    let mut answers = Vec::with_capacity(questions.len());
+    for keys in questions {
+        let mut own = Vec::with_capacity(keys.len());
+        while let Some((place, found)) = rows.next_if(|(place, _)| *place < begin + keys.len()) {
+            own.push((place - begin, found));
+        }
+        begin += keys.len();
+        answers.push(Some(own));
+    }
+    answers
+}
+
+/// The place of a row's key among those asked for.
+fn place(found: &Row) -> Result<usize> {
+    Ok(found.try_get::<_, i64>(9)? as usize - 1)
+}
+
+fn placed(count: usize, rows: &[(usize, Row)]) -> Result<Vec<Option<Entry>>> {
+    let mut entries = vec![None; count];
+    for (place, found) in rows {
+        entries[*place] = Some(row::entry(found, 0)?);
+    }
+    Ok(entries)
 }
 
 fn item(found: &Row) -> Result<Item> {

@@ -11,6 +11,7 @@ use excom_core::{Shape, Value, XComKey};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
+use super::connection::Parameter;
 use super::failure::{Failure, damaged};
 use crate::packing::{Codec, preview, unpack};
 
@@ -145,4 +146,47 @@ pub(super) fn text(row: &Row, at: usize) -> Result<Arc<str>, Failure> {
 /// A code of an enumeration as its column holds it.
 pub(super) fn code(code: i64) -> i16 {
     i16::try_from(code).unwrap_or(i16::MAX)
+}
+
+/// An XCom as parameters: DAG, run, task, map index, key.
+pub(super) struct Key<'a> {
+    texts: [&'a str; 4],
+    map_index: i32,
+}
+
+impl<'a> Key<'a> {
+    pub(super) fn of(key: &'a XComKey) -> Self {
+        let ti = &key.ti;
+        Self { texts: [&ti.dag_id, &ti.run_id, &ti.task_id, &key.key], map_index: ti.map_index }
+    }
+
+    pub(super) fn parameters(&self) -> [Parameter<'_>; 5] {
+        let [dag, run, task, key] = &self.texts;
+        [dag, run, task, &self.map_index, key]
+    }
+}
+
+/// Many XComs as parameters, each a list.
+pub(super) struct Keys<'a> {
+    texts: [Vec<&'a str>; 4],
+    map_indexes: Vec<i32>,
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn of(keys: impl Iterator<Item = &'a XComKey>) -> Self {
+        let mut all = Self { texts: Default::default(), map_indexes: Vec::new() };
+        for key in keys {
+            let Key { texts, map_index } = Key::of(key);
+            for (list, text) in all.texts.iter_mut().zip(texts) {
+                list.push(text);
+            }
+            all.map_indexes.push(map_index);
+        }
+        all
+    }
+
+    pub(super) fn parameters(&self) -> [Parameter<'_>; 5] {
+        let [dags, runs, tasks, keys] = &self.texts;
+        [dags, runs, tasks, &self.map_indexes, keys]
+    }
 }

@@ -1,20 +1,22 @@
 //! The statements that write entries and attempts. What they check and do is in `migrations/`.
 
+use std::sync::Arc;
+
 use excom_core::attempt::{Attempt, Caller, TaskState};
 use excom_core::db::{
     LooseObject, Push, Pushed, Scope, StartMode, Started, being_removed, cleared_by, intent_gone, key_gone,
     not_started, superseded, version_taken,
 };
 use excom_core::entry::Writer;
-use excom_core::{Result, TaskInstanceKey};
+use excom_core::{Result, TaskInstanceKey, XComKey};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Tables;
-use super::connection::{Done, Parameter, Statement, types};
+use super::connection::{Connections, Done, Parameter, Statement, types};
 use super::failure::{Failure, Refusal};
 use super::row;
-use crate::packing::Packed;
+use crate::packing::{Codec, Packed};
 
 /// A push: the fence, and then all of `excom.put`, which looks at the entry and its history by their keys.
 const PUSH: Statement<'_> = Statement {
@@ -24,6 +26,31 @@ const PUSH: Statement<'_> = Statement {
     types: types![
         TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8, INT8, INT8, TEXT, INT2,
         BYTEA, TEXT, TEXT, INT8,
+    ],
+};
+
+/// Pushes of several callers, as far as nothing is in their way.
+const PUSH_FREE: Statement<'_> = Statement {
+    sql:
+        "SELECT place, is_new FROM excom.put_free($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+                                                   $15, $16)",
+    types: types![
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        INT4_ARRAY,
+        TEXT_ARRAY,
+        UUID_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        INT2_ARRAY,
+        BYTEA_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
     ],
 };
 
@@ -210,63 +237,158 @@ fn loose(found: &tokio_postgres::Row) -> Result<LooseObject, Failure> {
     })
 }
 
+/// The most bytes of a value that shares a transaction, so that a large one keeps nobody waiting.
+const LARGEST_SHARED: usize = 64 * 1024;
+
 /// A push as its row holds it.
-struct Row<'a> {
-    push: &'a Push,
+pub(super) struct Row {
+    key: XComKey,
+    version: i64,
+    size: i64,
+    hash: i64,
+    shape: i64,
+    at: i64,
     packed: Packed,
+    /// None for the task instance's own attempt, whose number is found out where it is written.
     writer: Option<String>,
     /// What encrypts a secret that is in the database.
     key_id: Option<String>,
+    caller: Caller,
 }
 
-impl<'a> Row<'a> {
-    fn of(push: &'a Push) -> Self {
-        // The number of an own attempt is found out where it is written.
+impl Row {
+    fn of(push: &Push) -> Self {
         let writer = match Writer::of(&push.caller, &push.key, 0) {
             Writer::Attempt(_) => None,
             other => Some(serde_json::to_string(&other).unwrap_or_default()),
         };
-        Self { push, packed: Packed::push(push, None), writer, key_id: push.encrypted_with() }
+        Self {
+            key: push.key.clone(),
+            version: push.version.to_code(),
+            size: push.size as i64,
+            hash: push.hash.0.cast_signed(),
+            shape: push.shape.to_code(),
+            at: push.at.as_millisecond(),
+            packed: Packed::push(push, None),
+            writer,
+            key_id: push.encrypted_with(),
+            caller: push.caller.clone(),
+        }
     }
+
+    /// Whether `excom.put_free` takes it.
+    fn is_plain(&self) -> bool {
+        let own = self.writer.is_none() || !matches!(self.caller, Caller::Attempt(_));
+        let here = self.key_id.is_none() && self.packed.codec != Codec::Reference;
+        own && here && self.packed.body.len() <= LARGEST_SHARED
+    }
+
+    fn attempt(&self) -> Option<Uuid> {
+        match &self.caller {
+            Caller::Attempt(attempt) => Some(attempt.id.0),
+            _ => None,
+        }
+    }
+}
+
+/// What became of a push that was one of several.
+pub(super) enum Shared {
+    Pushed(Pushed),
+    /// Nothing: something is in its way.
+    Not,
+    InDoubt,
+}
+
+/// The pushes of some callers, in one transaction.
+pub(super) async fn together(connections: Option<Arc<Connections>>, rows: Vec<Arc<Row>>) -> Vec<Shared> {
+    let mut pushed: Vec<Shared> = rows.iter().map(|_| Shared::Not).collect();
+    let Some(connections) = connections else { return pushed };
+    fn all<'a, T>(rows: &'a [Arc<Row>], of: impl Fn(&'a Row) -> T) -> Vec<T> {
+        rows.iter().map(|row| of(row)).collect()
+    }
+    let keys = row::Keys::of(rows.iter().map(|row| &row.key));
+    let [dags, runs, tasks, maps, names] = keys.parameters();
+    let parameters: [Parameter<'_>; 16] = [
+        dags,
+        runs,
+        tasks,
+        maps,
+        names,
+        &all(&rows, Row::attempt),
+        &all(&rows, |row| row.version),
+        &all(&rows, |row| row.writer.as_deref()),
+        &all(&rows, |row| row.size),
+        &all(&rows, |row| row.hash),
+        &all(&rows, |row| row.shape),
+        &all(&rows, |row| &*row.packed.head),
+        &all(&rows, |row| row.packed.codec as i16),
+        &all(&rows, |row| &row.packed.body[..]),
+        &all(&rows, |row| row.caller.to_string()),
+        &all(&rows, |row| row.at),
+    ];
+    match connections.shared(true, &PUSH_FREE, &parameters).await {
+        Ok(found) => {
+            for found in found {
+                let (place, is_new): (i64, bool) = (found.get(0), found.get(1));
+                let outcome = if is_new { Pushed::Written } else { Pushed::Already };
+                pushed[place as usize - 1] = Shared::Pushed(outcome);
+            }
+        }
+        Err(failure) if failure.in_doubt() => pushed.fill_with(|| Shared::InDoubt),
+        Err(_) => {}
+    }
+    pushed
 }
 
 impl Tables {
     pub(super) async fn push(&self, push: &Push) -> Result<Pushed> {
+        let row = Arc::new(Row::of(push));
+        let here = self.pushes.enter();
+        let mut was_shared = Shared::Not;
+        if !here.is_alone() && row.is_plain() {
+            was_shared = here.ask(row.clone()).await.unwrap_or(Shared::InDoubt);
+        }
+        if let Shared::Pushed(pushed) = was_shared {
+            return Ok(pushed);
+        }
         let fenced = Fenced::caller(&push.caller);
-        let Row { packed, writer, key_id, .. } = Row::of(push);
-        let ti = &push.key.ti;
-        let [dag, run, task, map_index, attempt] = fenced.parameters();
+        let [own_dag, own_run, own_task, own_map, attempt] = fenced.parameters();
+        let key = row::Key::of(&row.key);
+        let [dag, run, task, map_index, name] = key.parameters();
         let parameters: [Parameter<'_>; 21] = [
+            own_dag,
+            own_run,
+            own_task,
+            own_map,
+            attempt,
             dag,
             run,
             task,
             map_index,
-            attempt,
-            &&*ti.dag_id,
-            &&*ti.run_id,
-            &&*ti.task_id,
-            &ti.map_index,
-            &&*push.key.key,
-            &push.version.to_code(),
-            &writer,
-            &(push.size as i64),
-            &push.hash.0.cast_signed(),
-            &push.shape.to_code(),
-            &packed.head,
-            &(packed.codec as i16),
-            &&packed.body[..],
-            &key_id,
-            &push.caller.to_string(),
-            &push.at.as_millisecond(),
+            name,
+            &row.version,
+            &row.writer,
+            &row.size,
+            &row.hash,
+            &row.shape,
+            &row.packed.head,
+            &(row.packed.codec as i16),
+            &&row.packed.body[..],
+            &row.key_id,
+            &row.caller.to_string(),
+            &row.at,
         ];
         let Done { result, in_doubt } = self.connections.write_told(&PUSH, &parameters).await;
+        let in_doubt = in_doubt || matches!(was_shared, Shared::InDoubt);
         match result {
             // What is there may be what a try before wrote, whose answer was lost.
             Ok(rows) if in_doubt || rows[0].get(0) => Ok(Pushed::Written),
             Ok(_) => Ok(Pushed::Already),
             Err(failure) => match failure.refusal() {
                 Some(Refusal::IntentGone) => Err(intent_gone(&push.key, push.version)),
-                Some(Refusal::KeyRetired) => Err(key_gone(&push.key, &key_id.unwrap_or_default())),
+                Some(Refusal::KeyRetired) => {
+                    Err(key_gone(&push.key, row.key_id.as_deref().unwrap_or_default()))
+                }
                 _ => Err(self.refused(failure, &push.caller).await),
             },
         }
@@ -279,10 +401,12 @@ impl Tables {
         pushes: &[Push],
         at: Timestamp,
     ) -> Result<()> {
-        let rows: Vec<Row<'_>> = pushes.iter().map(Row::of).collect();
-        fn all<'a, T>(rows: &'a [Row<'_>], of: impl Fn(&'a Row<'_>) -> T) -> Vec<T> {
+        let rows: Vec<Row> = pushes.iter().map(Row::of).collect();
+        fn all<'a, T>(rows: &'a [Row], of: impl Fn(&'a Row) -> T) -> Vec<T> {
             rows.iter().map(of).collect()
         }
+        let keys = row::Keys::of(rows.iter().map(|row| &row.key));
+        let [dags, runs, tasks, maps, names] = keys.parameters();
         let fenced = Fenced::attempt(attempt);
         let [dag, run, task, map_index, id] = fenced.parameters();
         let parameters: [Parameter<'_>; 23] = [
@@ -294,16 +418,16 @@ impl Tables {
             &row::code(state.to_code()),
             &has_ended(state),
             &at.as_millisecond(),
-            &all(&rows, |row| &*row.push.key.ti.dag_id),
-            &all(&rows, |row| &*row.push.key.ti.run_id),
-            &all(&rows, |row| &*row.push.key.ti.task_id),
-            &all(&rows, |row| row.push.key.ti.map_index),
-            &all(&rows, |row| &*row.push.key.key),
-            &all(&rows, |row| row.push.version.to_code()),
+            dags,
+            runs,
+            tasks,
+            maps,
+            names,
+            &all(&rows, |row| row.version),
             &all(&rows, |row| row.writer.as_deref()),
-            &all(&rows, |row| row.push.size as i64),
-            &all(&rows, |row| row.push.hash.0.cast_signed()),
-            &all(&rows, |row| row.push.shape.to_code()),
+            &all(&rows, |row| row.size),
+            &all(&rows, |row| row.hash),
+            &all(&rows, |row| row.shape),
             &all(&rows, |row| &*row.packed.head),
             &all(&rows, |row| row.packed.codec as i16),
             &all(&rows, |row| &row.packed.body[..]),
@@ -422,13 +546,14 @@ impl Tables {
     // ---- loose objects
 
     pub(super) async fn note_intent(&self, object: &LooseObject) -> Result<Pushed, Failure> {
-        let ti = &object.key.ti;
+        let key = row::Key::of(&object.key);
+        let [dag, run, task, map_index, name] = key.parameters();
         let parameters: [Parameter<'_>; 8] = [
-            &&*ti.dag_id,
-            &&*ti.run_id,
-            &&*ti.task_id,
-            &ti.map_index,
-            &&*object.key.key,
+            dag,
+            run,
+            task,
+            map_index,
+            name,
             &object.version.to_code(),
             &&*object.store,
             &object.since.as_millisecond(),
@@ -468,16 +593,12 @@ impl Tables {
     }
 
     async fn of_claimed(&self, statement: &Statement<'_>, objects: &[LooseObject]) -> Result<(), Failure> {
-        let dags: Vec<&str> = objects.iter().map(|object| &*object.key.ti.dag_id).collect();
-        let runs: Vec<&str> = objects.iter().map(|object| &*object.key.ti.run_id).collect();
-        let tasks: Vec<&str> = objects.iter().map(|object| &*object.key.ti.task_id).collect();
-        let maps: Vec<i32> = objects.iter().map(|object| object.key.ti.map_index).collect();
-        let keys: Vec<&str> = objects.iter().map(|object| &*object.key.key).collect();
+        let keys = row::Keys::of(objects.iter().map(|object| &object.key));
+        let [dags, runs, tasks, maps, names] = keys.parameters();
         let versions: Vec<i64> = objects.iter().map(|object| object.version.to_code()).collect();
         let stores: Vec<&str> = objects.iter().map(|object| &*object.store).collect();
         let sinces: Vec<i64> = objects.iter().map(|object| object.since.as_millisecond()).collect();
-        let parameters: [Parameter<'_>; 8] =
-            [&dags, &runs, &tasks, &maps, &keys, &versions, &stores, &sinces];
+        let parameters: [Parameter<'_>; 8] = [dags, runs, tasks, maps, names, &versions, &stores, &sinces];
         self.connections.write(statement, &parameters).await.map(drop)
     }
 

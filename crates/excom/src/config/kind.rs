@@ -181,10 +181,15 @@ impl Url {
         self.0.split_once("://").map_or("", |(scheme, _)| scheme)
     }
 
-    /// Whether it is of PostgreSQL, also with the name of a driver behind it.
-    pub(crate) fn is_postgres(&self) -> bool {
+    /// The scheme without the name of a driver behind it.
+    pub(crate) fn dialect(&self) -> &str {
         let scheme = self.scheme();
-        matches!(scheme.split_once('+').map_or(scheme, |(scheme, _)| scheme), "postgresql" | "postgres")
+        scheme.split_once('+').map_or(scheme, |(dialect, _)| dialect)
+    }
+
+    /// Whether it is of PostgreSQL.
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self.dialect(), "postgresql" | "postgres")
     }
 }
 

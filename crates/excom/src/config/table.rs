@@ -231,8 +231,8 @@ settings! {
     ["database"] database: Database {
         url: Option<Url> = None,
             "Which database: without one an SQLite file in the home, with `postgresql://user:password@host:port/name` \
-             one on a PostgreSQL server, in its schema `excom`. A driver behind a plus, as SQLAlchemy writes it, is \
-             left out.";
+             one on a PostgreSQL server, in its schema `excom`, with `mysql://…` or `mariadb://…` one on a MySQL or \
+             MariaDB server, in tables `excom_…`. A driver behind a plus, as SQLAlchemy writes it, is left out.";
         mode: DatabaseMode = DatabaseMode::Own,
             "Whose database `url` names: with `own` Excom's, with `attached` that of an Airflow 3, whose XComs Excom \
              reads and writes in Airflow's own table. `excom db attach` makes what Excom needs beside it, once.";

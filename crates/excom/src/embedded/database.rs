@@ -51,7 +51,7 @@ pub fn schema(settings: &Settings) -> Result<Schema> {
 /// [`ErrorKind::Configuration`] when the settings name a database of Excom's own, the database is not Airflow's, or
 /// the user may not; otherwise as [`schema`].
 pub fn attach(settings: &Settings) -> Result<Schema> {
-    server::attach(airflows(settings)?, settings)
+    attached::attach(airflows(settings)?, settings)
 }
 
 /// The statements that [`attach`] would run, for somebody who may; makes and changes nothing.
@@ -59,7 +59,7 @@ pub fn attach(settings: &Settings) -> Result<Schema> {
 /// # Errors
 /// As [`attach`].
 pub fn attach_script(settings: &Settings) -> Result<String> {
-    server::attach_script(airflows(settings)?, settings)
+    attached::script(airflows(settings)?, settings)
 }
 
 /// The URL of Airflow's database.
@@ -102,94 +102,153 @@ fn unknown(url: &Url, settings: &Settings) -> Error {
         settings.database.url.origin()
     );
     Error::new(ErrorKind::Configuration, message).hint(
-        "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or nothing for an SQLite file in the home",
+        "write postgresql:// or mysql://USER:PASSWORD@HOST:PORT/DATABASE, or nothing for an SQLite file in the home",
     )
 }
 
-#[cfg(feature = "postgres")]
+/// The kinds of servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Postgres,
+    Mysql,
+}
+
+/// Of which kind a URL is, also with the name of a driver behind it.
+fn kind(url: &Url) -> Option<Kind> {
+    match url.dialect() {
+        _ if url.is_postgres() => Some(Kind::Postgres),
+        "mysql" | "mariadb" => Some(Kind::Mysql),
+        _ => None,
+    }
+}
+
+/// A database on a server: what is known of each kind.
 mod server {
-    use excom_db::postgres::{Db, Options, attached};
-    use pollster::block_on;
+    use super::*;
+
+    pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
+        match kind(url) {
+            Some(Kind::Postgres) => match *settings.database.mode {
+                DatabaseMode::Own => postgres::schema(url, settings),
+                DatabaseMode::Attached => attached::schema(url, settings),
+            },
+            Some(Kind::Mysql) => mysql::schema(url, settings),
+            None => Err(unknown(url, settings)),
+        }
+    }
+
+    pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
+        match kind(url) {
+            Some(Kind::Postgres) => match *settings.database.mode {
+                DatabaseMode::Own => postgres::open(url, settings),
+                DatabaseMode::Attached => attached::open(url, settings),
+            },
+            Some(Kind::Mysql) => mysql::open(url, settings),
+            None => Err(unknown(url, settings)),
+        }
+    }
+}
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use excom_db::postgres::{Db, Options};
 
     use super::*;
 
-    fn options(settings: &Settings) -> Options {
+    pub(super) fn options(settings: &Settings) -> Options {
         let database = &settings.database;
         Options { connections: *database.connections as usize, prepare: *database.prepare }
     }
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
-        if !url.is_postgres() {
-            return Err(unknown(url, settings));
-        }
-        let options = options(settings);
-        match *settings.database.mode {
-            DatabaseMode::Own => {
-                let found = block_on(Db::schema(url.secret(), &options))?;
-                Ok(Schema { database: name(settings), airflow: None, found, newest: Db::SCHEMA })
-            }
-            DatabaseMode::Attached => {
-                Ok(beside(&block_on(attached::Db::look(url.secret(), &options))?, settings))
-            }
-        }
+        let found = pollster::block_on(Db::schema(url.secret(), &options(settings)))?;
+        Ok(Schema { database: name(settings), airflow: None, found, newest: Db::SCHEMA })
+    }
+
+    pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
+        Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
+    }
+}
+
+#[cfg(feature = "postgres")]
+mod attached {
+    use excom_db::postgres::attached::{Db, Found};
+
+    use super::postgres::options;
+    use super::*;
+
+    pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
+        Ok(beside(&pollster::block_on(Db::look(url.secret(), &options(settings)))?, settings))
     }
 
     /// What is beside Airflow's tables.
-    fn beside(found: &attached::Found, settings: &Settings) -> Schema {
-        Schema {
-            database: name(settings),
-            airflow: Some(found.airflow),
-            found: found.version,
-            newest: attached::Db::SCHEMA,
-        }
+    fn beside(found: &Found, settings: &Settings) -> Schema {
+        let (found, airflow) = (found.version, Some(found.airflow));
+        Schema { database: name(settings), airflow, found, newest: Db::SCHEMA }
     }
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
-        if !url.is_postgres() {
-            return Err(unknown(url, settings));
-        }
-        let options = options(settings);
-        Ok(match *settings.database.mode {
-            DatabaseMode::Own => Arc::new(block_on(Db::open(url.secret(), &options))?),
-            DatabaseMode::Attached => Arc::new(block_on(attached::Db::open(url.secret(), &options))?),
-        })
+        Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
     }
 
     pub(super) fn attach(url: &Url, settings: &Settings) -> Result<Schema> {
-        Ok(beside(&block_on(attached::Db::attach(url.secret(), &options(settings)))?, settings))
+        Ok(beside(&pollster::block_on(Db::attach(url.secret(), &options(settings)))?, settings))
     }
 
-    pub(super) fn attach_script(url: &Url, settings: &Settings) -> Result<String> {
-        block_on(attached::Db::script(url.secret(), &options(settings)))
+    pub(super) fn script(url: &Url, settings: &Settings) -> Result<String> {
+        pollster::block_on(Db::script(url.secret(), &options(settings)))
     }
 }
 
-#[cfg(not(feature = "postgres"))]
-mod server {
+#[cfg(feature = "mysql")]
+mod mysql {
+    use excom_db::mysql::{Db, Options};
+
     use super::*;
 
-    fn without(url: &Url, settings: &Settings) -> Error {
-        if !url.is_postgres() {
-            return unknown(url, settings);
-        }
-        let message = format!("{url} needs the feature `postgres`, which this program has not");
-        Error::new(ErrorKind::Configuration, message)
-            .hint("build it with the feature `postgres` of the crate `excom`")
+    fn options(settings: &Settings) -> Options {
+        Options { connections: *settings.database.connections as usize }
     }
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
-        Err(without(url, settings))
+        let found = pollster::block_on(Db::schema(url.secret(), &options(settings)))?;
+        Ok(Schema { database: name(settings), airflow: None, found, newest: Db::SCHEMA })
     }
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
-        Err(without(url, settings))
-    }
-
-    pub(super) fn attach(url: &Url, settings: &Settings) -> Result<Schema> {
-        Err(without(url, settings))
-    }
-
-    pub(super) fn attach_script(url: &Url, settings: &Settings) -> Result<String> {
-        Err(without(url, settings))
+        Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
     }
 }
+
+/// What stands for a kind that this program was built without.
+macro_rules! without {
+    ($feature:literal, $name:ident, $($function:ident -> $made:ty),*) => {
+        #[cfg(not(feature = $feature))]
+        mod $name {
+            use super::*;
+
+            fn without(url: &Url) -> Error {
+                let message = format!(
+                    concat!("{} needs the feature `", $feature, "`, which this program has not"),
+                    url
+                );
+                Error::new(ErrorKind::Configuration, message).hint(concat!(
+                    "build it with the feature `",
+                    $feature,
+                    "` of the crate `excom`"
+                ))
+            }
+
+            $(pub(super) fn $function(url: &Url, _settings: &Settings) -> Result<$made> {
+                Err(without(url))
+            })*
+        }
+    };
+}
+
+without!("postgres", postgres, schema -> Schema, open -> Arc<dyn MetadataDb>);
+without!(
+    "postgres", attached,
+    schema -> Schema, open -> Arc<dyn MetadataDb>, attach -> Schema, script -> String
+);
+without!("mysql", mysql, schema -> Schema, open -> Arc<dyn MetadataDb>);

@@ -90,7 +90,7 @@ impl Db {
         if found.version < Self::SCHEMA {
             return Err(schema::missing(&found, connections.place()));
         }
-        Ok(Self(Tables { own: super::Tables { connections } }))
+        Ok(Self(Tables { own: super::Tables::new(connections) }))
     }
 
     /// Looks at a database. Nothing is made or changed.

@@ -154,7 +154,8 @@ CREATE TABLE excom.variable (
     description bytea
 );
 
--- Objects without an entry: being written, or to be removed (purge).
+-- Objects without an entry: being written, or to be removed (purge), which one process at a time does (claimed): another
+-- would remove what may be written again under the same name.
 CREATE TABLE excom.loose_object (
     version   int8 NOT NULL,
     since     int8 NOT NULL,
@@ -163,6 +164,7 @@ CREATE TABLE excom.loose_object (
     key       int4 NOT NULL,
     map_index int4 NOT NULL,
     purge     bool NOT NULL,
+    claimed   bool NOT NULL DEFAULT false,
     store     text COLLATE "C" NOT NULL,
     PRIMARY KEY (version, run, task, key, map_index)
 );

@@ -36,6 +36,14 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT hashtextextended(the_run::text || '/' || the_task::text || '/' || the_map::text COLLATE "C", the_key)
 $$;
 
+-- Takes the locks of what changes an XCom.
+CREATE FUNCTION excom.lock_xcom(the_run int4, the_task int4, the_map int4, the_key int4) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(excom.lock_of(the_run, the_task, the_map, 0)),
+            pg_advisory_xact_lock(excom.lock_of(the_run, the_task, the_map, the_key));
+END $$;
+
 -- A run's number, if it is known. It is not removed before the transaction ends.
 CREATE FUNCTION excom.known_run(the_dag text, the_run_id text) RETURNS int4 LANGUAGE plpgsql AS $$
 DECLARE found int4;
@@ -160,8 +168,7 @@ BEGIN
         task_number := excom.number_of(the_task);
         key_number := excom.number_of(the_key);
     END IF;
-    PERFORM pg_advisory_xact_lock_shared(excom.lock_of(the_run, task_number, the_map, 0)),
-            pg_advisory_xact_lock(excom.lock_of(the_run, task_number, the_map, key_number));
+    PERFORM excom.lock_xcom(the_run, task_number, the_map, key_number);
     SELECT (SELECT version FROM excom.entry
             WHERE run = the_run AND task = task_number AND key = key_number AND map_index = the_map),
            EXISTS (SELECT FROM excom.history
@@ -194,6 +201,70 @@ BEGIN
             CASE WHEN the_writer IS NULL THEN the_number ELSE 0 END, the_codec, coalesce(the_writer, ''),
             the_head, the_body);
     RETURN true;
+END $$;
+
+-- Many pushes at once, as far as nothing is in their way: names and runs are known, no lock is held by others, the
+-- attempt (none for callers that are none) is the task instance's current one. Their bytes are here, and none is a secret's.
+-- It waits for no lock, so none of them holds up the others. What it does not return was not done: it is to be pushed
+-- by itself, and waits or is refused there. Rows of tables that grow fast are asked for one by one, because a join
+-- would be planned for how few there were once. Few pushes would seem worth a plan of their own, which costs more than they.
+CREATE FUNCTION excom.put_free(
+    dags text[], run_ids text[], tasks text[], maps int4[], keys text[], attempts uuid[], versions int8[],
+    writers text[], sizes int8[], hashes int8[], shapes int8[], heads text[], codecs int2[], bodies bytea[],
+    causes text[], times int8[]
+) RETURNS TABLE (place int8, is_new bool) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+    known bool[] := ARRAY(
+        SELECT pg_try_advisory_xact_lock_shared(excom.run_lock(a.dag, a.run_id))
+        FROM unnest(dags, run_ids) WITH ORDINALITY AS a (dag, run_id, place) ORDER BY a.place);
+    places int8[];
+    runs int4[];
+    task_numbers int4[];
+    key_numbers int4[];
+    numbers int4[];
+    olds int8[];
+    are_new bool[];
+BEGIN
+    -- Of several pushes of one XCom one is done.
+    SELECT array_agg(f.place), array_agg(f.run), array_agg(f.task), array_agg(f.key)
+    INTO places, runs, task_numbers, key_numbers
+    FROM (
+        SELECT DISTINCT ON (r.id, t.id, k.id, a.map_index) a.place, r.id AS run, t.id AS task, k.id AS key,
+            pg_try_advisory_xact_lock_shared(excom.lock_of(r.id, t.id, a.map_index, 0))
+                AND pg_try_advisory_xact_lock(excom.lock_of(r.id, t.id, a.map_index, k.id)) AS is_free
+        FROM unnest(known, dags, run_ids, tasks, maps, keys) WITH ORDINALITY
+                 AS a (known, dag, run_id, task, map_index, key, place)
+             JOIN excom.name d ON d.text = a.dag JOIN excom.dag_run r ON r.dag = d.id AND r.run_id = a.run_id
+             JOIN excom.name t ON t.text = a.task JOIN excom.name k ON k.text = a.key
+        WHERE a.known) f
+    WHERE f.is_free;
+    SELECT array_agg(f.place), array_agg(f.run), array_agg(f.task), array_agg(f.key), array_agg(f.number),
+        array_agg(f.old), array_agg(f.old IS DISTINCT FROM versions[f.place] AND NOT f.is_past)
+    INTO places, runs, task_numbers, key_numbers, numbers, olds, are_new
+    FROM (
+        SELECT a.*,
+            CASE WHEN attempts[a.place] IS NULL THEN 0 ELSE (
+                SELECT i.number FROM excom.task_instance i
+                WHERE i.run = a.run AND i.task = a.task AND i.map_index = maps[a.place]
+                AND i.attempt = attempts[a.place]) END AS number,
+            (SELECT e.version FROM excom.entry e
+             WHERE e.run = a.run AND e.task = a.task AND e.key = a.key AND e.map_index = maps[a.place]) AS old,
+            EXISTS (SELECT FROM excom.history h
+                    WHERE h.run = a.run AND h.task = a.task AND h.key = a.key AND h.map_index = maps[a.place]
+                    AND h.version = versions[a.place]) AS is_past
+        FROM unnest(places, runs, task_numbers, key_numbers) AS a (place, run, task, key)) f
+    WHERE f.number IS NOT NULL;
+    PERFORM excom.end_entry(a.run, a.task, a.key, maps[a.place], 0::int2, causes[a.place], times[a.place])
+    FROM unnest(places, runs, task_numbers, key_numbers, olds, are_new) AS a (place, run, task, key, old, is_new)
+    WHERE a.is_new AND a.old IS NOT NULL;
+    INSERT INTO excom.entry (version, size, hash, shape, run, task, key, map_index, number, codec, writer, head, body)
+    SELECT versions[a.place], sizes[a.place], hashes[a.place], shapes[a.place], a.run, a.task, a.key, maps[a.place],
+        a.number, codecs[a.place], coalesce(writers[a.place], ''), heads[a.place], bodies[a.place]
+    FROM unnest(places, runs, task_numbers, key_numbers, numbers, are_new)
+             AS a (place, run, task, key, number, is_new)
+    WHERE a.is_new;
+    RETURN QUERY SELECT * FROM unnest(places, are_new);
 END $$;
 
 -- The state of a task instance and of its current attempt.
@@ -362,8 +433,7 @@ DECLARE
     task_number int4 := excom.number_of(the_task);
     key_number int4 := excom.number_of(the_key);
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(excom.lock_of(the_run, task_number, the_map, 0));
-    PERFORM pg_advisory_xact_lock(excom.lock_of(the_run, task_number, the_map, key_number));
+    PERFORM excom.lock_xcom(the_run, task_number, the_map, key_number);
     IF EXISTS (
         SELECT FROM excom.entry
         WHERE run = the_run AND task = task_number AND key = key_number AND map_index = the_map
@@ -402,8 +472,7 @@ DECLARE
     task_number int4 := (SELECT id FROM excom.name WHERE text = the_task);
     key_number int4 := (SELECT id FROM excom.name WHERE text = the_key);
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(excom.lock_of(the_run, task_number, the_map, 0));
-    PERFORM pg_advisory_xact_lock(excom.lock_of(the_run, task_number, the_map, key_number));
+    PERFORM excom.lock_xcom(the_run, task_number, the_map, key_number);
     INSERT INTO excom.loose_object (version, run, task, key, map_index, store, since, purge)
     SELECT version, run, task, key, map_index, the_store, the_time, false
     FROM (SELECT version, run, task, key, map_index, codec, body FROM excom.entry WHERE NOT is_past
@@ -432,8 +501,7 @@ BEGIN
     IF excom.is_retired(excom.reference(the_codec, the_body, 'key_id')) THEN
         RETURN false;
     END IF;
-    PERFORM pg_advisory_xact_lock_shared(excom.lock_of(the_run, task_number, the_map, 0));
-    PERFORM pg_advisory_xact_lock(excom.lock_of(the_run, task_number, the_map, key_number));
+    PERFORM excom.lock_xcom(the_run, task_number, the_map, key_number);
     SELECT store, purge INTO loose FROM excom.loose_object
     WHERE version = the_version AND run = the_run AND task = task_number AND key = key_number
     AND map_index = the_map FOR UPDATE;
@@ -477,8 +545,7 @@ DECLARE
     task_number int4 := excom.number_of(the_task);
     key_number int4 := excom.number_of(the_key);
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(excom.lock_of(the_run, task_number, the_map, 0));
-    PERFORM pg_advisory_xact_lock(excom.lock_of(the_run, task_number, the_map, key_number));
+    PERFORM excom.lock_xcom(the_run, task_number, the_map, key_number);
     INSERT INTO excom.loose_object (version, run, task, key, map_index, store, since, purge)
     SELECT the_version, the_run, task_number, key_number, the_map, the_store, the_time, true
     WHERE NOT EXISTS (
@@ -539,15 +606,18 @@ $$;
 
 -- Makes entries expired that the same rules still catch. Nothing is pushed to or read from their runs meanwhile.
 -- What other rules catch goes first, because it does not count among the newest that are kept.
+-- Entries name their run, task and key by their places among all runs and names, so that each of these is found once.
 CREATE FUNCTION excom.expire(
-    kinds int2[], bounds int8[], texts text[], dags text[], run_ids text[], tasks text[], maps int4[], keys text[],
-    versions int8[], the_time int8, OUT entries int8, OUT bytes int8
+    kinds int2[], bounds int8[], texts text[], dags text[], run_ids text[], names text[], runs int4[], tasks int4[],
+    keys int4[], maps int4[], versions int8[], the_time int8, OUT entries int8, OUT bytes int8
 ) LANGUAGE plpgsql AS $$
 DECLARE
     first_kinds int2[] := ARRAY(SELECT kind FROM unnest(kinds) WITH ORDINALITY AS k (kind, place)
                                 WHERE kind <> 1 ORDER BY place);
     first_bounds int8[] := ARRAY(SELECT bound FROM unnest(kinds, bounds) WITH ORDINALITY AS k (kind, bound, place)
                                  WHERE kind <> 1 ORDER BY place);
+    run_numbers int4[];
+    name_numbers int4[];
     is_last bool;
     removed record;
 BEGIN
@@ -556,21 +626,26 @@ BEGIN
     PERFORM pg_advisory_xact_lock(place) FROM (
         SELECT DISTINCT excom.run_lock(dag, run_id) AS place FROM unnest(dags, run_ids) AS r (dag, run_id)
         ORDER BY 1) locks;
+    run_numbers := ARRAY(
+        SELECT (SELECT r.id FROM excom.name d JOIN excom.dag_run r ON r.dag = d.id
+                WHERE d.text = a.dag AND r.run_id = a.run_id)
+        FROM unnest(dags, run_ids) WITH ORDINALITY AS a (dag, run_id, place) ORDER BY place);
+    name_numbers := ARRAY(
+        SELECT (SELECT id FROM excom.name n WHERE n.text = a.text)
+        FROM unnest(names) WITH ORDINALITY AS a (text, place) ORDER BY place);
     FOREACH is_last IN ARRAY CASE WHEN 1 = ANY (kinds) THEN '{f,t}'::bool[] ELSE '{t}' END LOOP
         WITH asked AS MATERIALIZED (
-            SELECT e.run, e.task, e.key, e.map_index, e.version, row_number() OVER () AS place
-            FROM unnest(dags, run_ids, tasks, maps, keys, versions) AS a (dag, run_id, task, map_index, key, version)
-            JOIN excom.name d ON d.text = a.dag JOIN excom.dag_run r ON r.dag = d.id AND r.run_id = a.run_id
-            JOIN excom.name t ON t.text = a.task JOIN excom.name k ON k.text = a.key
-            JOIN excom.entry e ON e.run = r.id AND e.task = t.id AND e.key = k.id AND e.map_index = a.map_index
-                AND e.version = a.version),
+            SELECT e.ctid AS row, e.run, e.task, e.key, e.map_index, e.version, row_number() OVER () AS place
+            FROM unnest(runs, tasks, keys, maps, versions) AS a (run, task, key, map_index, version)
+            JOIN excom.entry e ON e.run = run_numbers[a.run] AND e.task = name_numbers[a.task]
+                AND e.key = name_numbers[a.key] AND e.map_index = a.map_index AND e.version = a.version),
         lists AS (
             SELECT array_agg(run ORDER BY place) AS runs, array_agg(task ORDER BY place) AS tasks,
                 array_agg(key ORDER BY place) AS keys, array_agg(map_index ORDER BY place) AS maps,
                 array_agg(version ORDER BY place) AS versions
             FROM asked),
         due AS MATERIALIZED (
-            SELECT asked.*, texts[c.rule] AS cause
+            SELECT asked.row, texts[c.rule] AS cause
             FROM lists CROSS JOIN excom.caught(kinds, bounds, lists.runs, lists.tasks, lists.keys, lists.maps,
                                                lists.versions) c
             JOIN asked ON asked.place = c.place
@@ -578,9 +653,7 @@ BEGIN
                 SELECT f.place FROM lists CROSS JOIN excom.caught(first_kinds, first_bounds, lists.runs, lists.tasks,
                                                                   lists.keys, lists.maps, lists.versions) f)),
         gone AS (
-            DELETE FROM excom.entry e USING due
-            WHERE e.run = due.run AND e.task = due.task AND e.key = due.key AND e.map_index = due.map_index
-            RETURNING e.*, due.cause),
+            DELETE FROM excom.entry e USING due WHERE e.ctid = due.row RETURNING e.*, due.cause),
         loose AS (
             INSERT INTO excom.loose_object (version, run, task, key, map_index, store, since, purge)
             SELECT version, run, task, key, map_index, excom.reference(codec, body, 'store'), the_time, true

@@ -1,0 +1,392 @@
+//! The connections: each read and each transaction has one to itself for as long as it takes. One that was not handed
+//! back in good order is closed, and with it whatever it had begun is undone.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use excom_core::{Error, ErrorKind, Result};
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Opts, OptsBuilder, Params, Row, SslOpts, Value};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+use url::Url;
+
+use super::failure::Failure;
+use crate::reactor::Reactor;
+
+/// How long a connection may take, unless the URL says (`connect_timeout`).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a read or a transaction may take, and how long one may wait for a connection.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long it is tried again while the server restarts or fails over, or others are in the way.
+const OUTAGE: Duration = Duration::from_secs(5);
+
+/// The pause before the first of these tries; it doubles up to the last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+
+/// Statements that a connection keeps prepared.
+const PREPARED: usize = 64;
+
+/// Larger than what any server takes: how much ours takes is looked up on each connection.
+const LARGEST_PACKET: usize = 1 << 30;
+
+/// What each connection is like, whatever the server's defaults: a check counts when its lock is held, nothing is cut
+/// to fit a column, and who waits for a lock is told before patience ends.
+const SESSION: &str = "SET NAMES utf8mb4;
+    SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
+    SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, innodb_lock_wait_timeout = 20";
+
+/// How much the server takes in one statement.
+const LARGEST: &str = "SELECT CAST(@@max_allowed_packet AS SIGNED)";
+
+/// How a database is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The most connections that this process opens.
+    pub connections: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { connections: 12 }
+    }
+}
+
+/// The parameters of a statement by their names: `named! { "dag" => dag_id }`.
+macro_rules! named {
+    () => { mysql_async::Params::Empty };
+    ($($name:literal => $value:expr),+ $(,)?) => {
+        mysql_async::Params::Named(std::collections::HashMap::from([
+            $(($name.as_bytes().to_vec(), mysql_async::Value::from($value))),+
+        ]))
+    };
+}
+pub(super) use named;
+
+/// What came of a transaction.
+#[derive(Debug)]
+pub(super) struct Done<T> {
+    pub(super) result: Result<T, Failure>,
+    /// Whether a try before the last may have been done as well.
+    pub(super) in_doubt: bool,
+}
+
+/// A connection while it is lent.
+#[derive(Debug)]
+pub(super) struct Connection {
+    conn: Conn,
+    /// The most bytes of a statement with its parameters.
+    largest: u64,
+}
+
+impl Connection {
+    /// A statement that returns rows.
+    pub(super) async fn rows(&mut self, sql: &str, parameters: Params) -> Result<Vec<Row>, Failure> {
+        self.fits(&parameters)?;
+        Ok(self.conn.exec(sql, parameters).await?)
+    }
+
+    /// The first row of a statement.
+    pub(super) async fn one(&mut self, sql: &str, parameters: Params) -> Result<Option<Row>, Failure> {
+        Ok(self.rows(sql, parameters).await?.into_iter().next())
+    }
+
+    /// A statement that changes rows; returns how many it found.
+    pub(super) async fn change(&mut self, sql: &str, parameters: Params) -> Result<u64, Failure> {
+        self.fits(&parameters)?;
+        self.conn.exec_drop(sql, parameters).await?;
+        Ok(self.conn.affected_rows())
+    }
+
+    /// An insert; `false` when the row is there already, and then nothing changes.
+    pub(super) async fn insert(&mut self, sql: &str, parameters: Params) -> Result<bool, Failure> {
+        match self.change(sql, parameters).await {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.is_duplicate() => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Statements as they are, without parameters.
+    pub(super) async fn script(&mut self, sql: &str) -> Result<(), Failure> {
+        Ok(self.conn.query_drop(sql).await?)
+    }
+
+    /// What the server would not take is refused before: the driver would lose the connection over it.
+    fn fits(&self, parameters: &Params) -> Result<(), Failure> {
+        let Params::Named(values) = parameters else { return Ok(()) };
+        let bytes = values.values().map(|value| match value {
+            Value::Bytes(bytes) => bytes.len() as u64 + 16,
+            _ => 16,
+        });
+        let (bytes, largest) = (bytes.sum::<u64>(), self.largest);
+        if bytes < largest {
+            return Ok(());
+        }
+        Err(Failure::Told(
+            Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "a statement of {bytes} bytes is larger than the {largest} that the server takes; nothing was \
+                     written"
+                ),
+            )
+            .hint("offload large values, or raise the server's max_allowed_packet"),
+        ))
+    }
+}
+
+/// The connections of a process to one database.
+pub(super) struct Connections {
+    // Before the reactor, which drives them to their end.
+    idle: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+    target: Target,
+    reactor: Reactor,
+}
+
+impl Connections {
+    /// Prepares connections to the database of a URL; the first is opened by the first statement.
+    pub(super) fn new(url: &str, options: &Options) -> Result<Self> {
+        Ok(Self {
+            idle: Mutex::default(),
+            permits: Semaphore::new(options.connections.max(1)),
+            target: Target::parse(url)?,
+            reactor: Reactor::start("excom-mysql")?,
+        })
+    }
+
+    /// Which database, safe to show.
+    pub(super) fn place(&self) -> &str {
+        &self.target.place
+    }
+
+    /// A statement that changes nothing.
+    pub(super) async fn read(&self, sql: &str, parameters: Params) -> Result<Vec<Row>, Failure> {
+        let read = |mut connection: Connection| {
+            let parameters = parameters.clone();
+            async move {
+                let rows = connection.rows(sql, parameters).await;
+                (connection, rows)
+            }
+        };
+        self.repeated(false, || self.lend(&read)).await.result
+    }
+
+    /// A transaction: what is done on the connection happens as a whole or not at all. It is done again when another
+    /// was in the way or the server was away, so it may be done twice when it is not known whether it was.
+    pub(super) async fn write<T, W>(&self, work: impl Fn(Connection) -> W) -> Result<T, Failure>
+    where
+        W: Future<Output = (Connection, Result<T, Failure>)>,
+    {
+        self.write_told(work).await.result
+    }
+
+    /// The same, for work whose answer is another one the second time.
+    pub(super) async fn write_told<T, W>(&self, work: impl Fn(Connection) -> W) -> Done<T>
+    where
+        W: Future<Output = (Connection, Result<T, Failure>)>,
+    {
+        let work = |connection| transaction(connection, &work);
+        self.repeated(false, || self.lend(&work)).await
+    }
+
+    /// A transaction that must not be done twice: it fails when it is not known whether it was done.
+    pub(super) async fn write_once<T, W>(&self, work: impl Fn(Connection) -> W) -> Result<T, Failure>
+    where
+        W: Future<Output = (Connection, Result<T, Failure>)>,
+    {
+        let work = |connection| transaction(connection, &work);
+        self.repeated(true, || self.lend(&work)).await.result
+    }
+
+    /// Work on a connection that is not a transaction, and done once.
+    pub(super) async fn alone<T, W>(&self, work: impl Fn(Connection) -> W) -> Result<T, Failure>
+    where
+        W: Future<Output = (Connection, Result<T, Failure>)>,
+    {
+        self.reactor.run(self.lend(&work)).await
+    }
+
+    async fn repeated<T, W>(&self, once: bool, work: impl Fn() -> W) -> Done<T>
+    where
+        W: Future<Output = Result<T, Failure>>,
+    {
+        let mut outage = None;
+        let mut pause = PAUSES.0;
+        let mut in_doubt = false;
+        loop {
+            let failure = match self.reactor.run(work()).await {
+                Ok(done) => return Done { result: Ok(done), in_doubt },
+                Err(failure) => failure,
+            };
+            let end = *outage.get_or_insert_with(|| Instant::now() + OUTAGE);
+            if (once && failure.in_doubt()) || !failure.passes() || Instant::now() + pause > end {
+                return Done { result: Err(failure), in_doubt };
+            }
+            in_doubt |= failure.in_doubt();
+            self.reactor.run(async { sleep(pause).await }).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// Does something on a connection, and keeps that for the next if it is in good order.
+    async fn lend<T, W>(&self, work: &impl Fn(Connection) -> W) -> Result<T, Failure>
+    where
+        W: Future<Output = (Connection, Result<T, Failure>)>,
+    {
+        let permit = timeout(PATIENCE, self.permits.acquire()).await;
+        let Ok(Ok(_permit)) = permit else { return Err(Failure::Busy) };
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.target.connect().await?,
+        };
+        let done = timeout(PATIENCE, work(connection)).await;
+        let (connection, result) = done.map_err(|_| Failure::Silent)?;
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        match &result {
+            // The others are of the same server, which is not there any more.
+            Err(failure) if failure.is_lost() => idle.clear(),
+            _ => idle.push(connection),
+        }
+        result
+    }
+}
+
+/// Work between the beginning and the end of a transaction.
+async fn transaction<T, W>(
+    mut connection: Connection,
+    work: impl Fn(Connection) -> W,
+) -> (Connection, Result<T, Failure>)
+where
+    W: Future<Output = (Connection, Result<T, Failure>)>,
+{
+    if let Err(failure) = connection.script("START TRANSACTION").await {
+        return (connection, Err(failure));
+    }
+    let (mut connection, mut result) = work(connection).await;
+    match &result {
+        Ok(_) => {
+            if let Err(failure) = connection.script("COMMIT").await {
+                result = Err(failure.while_committing());
+            }
+        }
+        Err(failure) if failure.is_lost() => {}
+        Err(_) => {
+            if let Err(failure) = connection.script("ROLLBACK").await {
+                result = Err(failure);
+            }
+        }
+    }
+    (connection, result)
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("place", &self.target.place).finish_non_exhaustive()
+    }
+}
+
+/// Where connections go.
+struct Target {
+    opts: Opts,
+    connect_timeout: Duration,
+    place: String,
+}
+
+impl Target {
+    async fn connect(&self) -> Result<Connection, Failure> {
+        let connected = timeout(self.connect_timeout, async {
+            let mut conn = Conn::new(self.opts.clone()).await?;
+            conn.query_drop(SESSION).await?;
+            let largest: Option<i64> = conn.exec_first(LARGEST, ()).await?;
+            Ok(Connection { conn, largest: largest.unwrap_or_default() as u64 })
+        });
+        match connected.await {
+            Ok(connected) => connected.map_err(Failure::Unconnected),
+            Err(_) => Err(Failure::Unconnected(mysql_async::Error::Other("it does not answer".into()))),
+        }
+    }
+
+    /// A URL as MySQL's own programs and SQLAlchemy spell it: `mysql://`, `mariadb://`, and with a driver's name behind
+    /// a plus.
+    fn parse(text: &str) -> Result<Self> {
+        // The text may hold a password, so only what is wrong with it is shown.
+        let refuse = |why: String| {
+            Error::new(ErrorKind::Configuration, format!("the URL of the database cannot be read: {why}"))
+                .hint("it is spelt mysql://USER:PASSWORD@HOST:PORT/DATABASE, with `:`, `/`, `@` and `%` in a part as %3A, %2F, %40, %25")
+        };
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| refuse("it has no `://`".to_owned()))?;
+        match scheme.split_once('+').map_or(scheme, |(scheme, _driver)| scheme) {
+            "mysql" | "mariadb" => {}
+            other => return Err(refuse(format!("`{other}` is not a scheme of MySQL or MariaDB"))),
+        }
+        let mut url = Url::parse(&format!("mysql://{rest}")).map_err(|e| refuse(e.to_string()))?;
+        let parameters: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        url.set_query(None);
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err(refuse("it names no host".to_owned()));
+        }
+        let opts = Opts::from_url(url.as_str()).map_err(|e| refuse(e.to_string()))?;
+        let Some(database) = opts.db_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
+            return Err(refuse("it names no database".to_owned()));
+        };
+        let mut place = format!("mysql({}:{}/{database})", opts.ip_or_hostname(), opts.tcp_port());
+        let mut connect_timeout = CONNECT_TIMEOUT;
+        let (mut tls, mut authority) = (None, None);
+        let mut socket = None;
+        for (name, value) in parameters {
+            match name.as_str() {
+                "connect_timeout" => {
+                    let seconds =
+                        value.parse().map_err(|_| refuse("`connect_timeout` is no number".to_owned()))?;
+                    connect_timeout = Duration::from_secs(seconds);
+                }
+                "ssl_mode" | "ssl-mode" => tls = Some(value.to_ascii_lowercase()),
+                "ssl_ca" | "ssl-ca" => authority = Some(value),
+                "unix_socket" => {
+                    place = format!("mysql({value}/{database})");
+                    socket = Some(value);
+                }
+                // Text is always that.
+                "charset" if value.starts_with("utf8") => {}
+                _ => return Err(refuse(format!("unknown option `{name}`"))),
+            }
+        }
+        let mode = tls
+            .unwrap_or_else(|| if authority.is_some() { "verify_identity" } else { "disabled" }.to_owned());
+        let ssl = SslOpts::default();
+        let ssl = match mode.as_str() {
+            "disabled" => None,
+            "required" => {
+                Some(ssl.with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true))
+            }
+            "verify_ca" => Some(ssl.with_danger_skip_domain_validation(true)),
+            "verify_identity" => Some(ssl),
+            other => return Err(refuse(format!("`{other}` is no `ssl_mode`"))),
+        };
+        let ssl = match authority {
+            Some(file) => ssl.map(|ssl| {
+                ssl.with_root_certs(vec![std::path::PathBuf::from(file).into()])
+                    .with_disable_built_in_roots(true)
+            }),
+            None => ssl,
+        };
+        let opts = OptsBuilder::from_opts(opts)
+            .ssl_opts(ssl)
+            .prefer_socket(socket.is_some())
+            .socket(socket)
+            .client_found_rows(true)
+            .stmt_cache_size(PREPARED)
+            .max_allowed_packet(Some(LARGEST_PACKET))
+            .wait_timeout(Some(PATIENCE.as_secs() as usize))
+            // A peer that is gone without a word is noticed within this time.
+            .tcp_keepalive(Some(PATIENCE));
+        Ok(Self { opts: opts.into(), connect_timeout, place })
+    }
+}

@@ -1,0 +1,136 @@
+//! Variables and rendered fields: the statements that write and read them.
+
+use excom_core::attempt::{Attempt, Caller};
+use excom_core::db::{Rendered, Variable};
+use excom_core::{TaskInstanceKey, Value};
+use mysql_async::Row;
+use serde_json::value::RawValue;
+
+use super::Tables;
+use super::connection::{Connection, named};
+use super::failure::{Failure, damaged};
+use super::read::{of_ti, run, task, ti, with};
+use super::row;
+use super::write::{self, step};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// One variable by its key.
+const SET: &str = "INSERT INTO excom_variable (name, text, description, updated)
+    VALUES (:name, :text, :description, :updated)
+    ON DUPLICATE KEY UPDATE text = VALUES(text), updated = VALUES(updated),
+        description = COALESCE(VALUES(description), description)";
+
+/// One variable by its key.
+const DELETE: &str = "DELETE FROM excom_variable WHERE name = :name";
+
+/// One row by its key.
+const NOTE_RENDERED: &str = "INSERT INTO excom_rendered (run, task, map_index, number, fields)
+    VALUES (:run, :task, :map_index, :number, :fields)
+    ON DUPLICATE KEY UPDATE number = VALUES(number), fields = VALUES(fields)";
+
+/// One variable by its key.
+const ONE: &str = "SELECT name, text, description, updated FROM excom_variable WHERE name = :name";
+
+/// Keys with a prefix lie together in the index, beginning at the prefix itself.
+const MANY: &str = "SELECT name, text, description, updated FROM excom_variable
+    WHERE name >= :prefix AND name > :after AND SUBSTRING(name, 1, LENGTH(:prefix)) = :prefix
+    ORDER BY name LIMIT :limit";
+
+/// One row by its key.
+const RENDERED: &str = concat!("SELECT number, fields FROM excom_rendered WHERE ", ti!());
+
+impl Connection {
+    /// Lets a caller who is an attempt go on while it is the current one.
+    async fn fenced(&mut self, caller: &Caller) -> Result<()> {
+        let own = self.own(caller).await?;
+        self.take(own).await?;
+        self.fence_of(caller, own).await.map(drop)
+    }
+
+    async fn set_variable(&mut self, caller: &Caller, variable: &Variable) -> Result<()> {
+        self.fenced(caller).await?;
+        let row = named! {
+            "name" => &*variable.key,
+            "text" => variable.text.as_bytes(),
+            "description" => variable.description.as_deref().map(str::to_owned),
+            "updated" => variable.updated_at.as_millisecond(),
+        };
+        self.change(SET, row).await.map(drop)
+    }
+
+    async fn delete_variable(&mut self, caller: &Caller, name: &str) -> Result<bool> {
+        self.fenced(caller).await?;
+        Ok(self.change(DELETE, named! { "name" => name }).await? > 0)
+    }
+
+    async fn note_rendered(&mut self, attempt: &Attempt, fields: &str) -> Result<()> {
+        let caller = Caller::Attempt(attempt.clone());
+        let Some(own) = self.own(&caller).await? else { return Ok(()) };
+        self.take([own]).await?;
+        let number = self.fence(own, attempt).await?;
+        let row = with(with(write::ti(own), "number", number), "fields", fields);
+        self.change(NOTE_RENDERED, row).await.map(drop)
+    }
+}
+
+impl Tables {
+    pub(super) async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
+        step!(self, write, connection.set_variable(caller, variable)).await
+    }
+
+    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
+        step!(self, write, connection.delete_variable(caller, key)).await
+    }
+
+    pub(super) async fn note_rendered(&self, attempt: &Attempt, fields: &[(String, Value)]) -> Result<()> {
+        let fields = &packed(fields);
+        step!(self, write, connection.note_rendered(attempt, fields)).await
+    }
+
+    pub(super) async fn variable(&self, key: &str) -> Result<Option<Variable>> {
+        self.one(ONE, named! { "name" => key }, variable).await
+    }
+
+    pub(super) async fn variables(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Variable>> {
+        let parameters =
+            named! { "prefix" => prefix, "after" => after.unwrap_or_default(), "limit" => limit };
+        self.rows(MANY, parameters, variable).await
+    }
+
+    pub(super) async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
+        self.one(RENDERED, of_ti(ti), |found| {
+            let fields: Vec<(String, Box<RawValue>)> = serde_json::from_slice(row::bytes(found, 1)?)
+                .map_err(|_| damaged("rendered fields that are no list"))?;
+            let values = fields.into_iter().map(|(name, raw)| {
+                let text: Box<str> = raw.into();
+                Ok((name, Value::parse(String::from(text))?))
+            });
+            Ok(Rendered { number: row::unsigned(found, 0)?, fields: values.collect::<Result<_>>()? })
+        })
+        .await
+    }
+}
+
+/// Rendered fields as their column holds them.
+fn packed(fields: &[(String, Value)]) -> String {
+    let pairs = fields.iter().map(|(name, value)| {
+        let name = serde_json::Value::from(name.as_str());
+        format!("[{name},{}]", value.as_str())
+    });
+    format!("[{}]", pairs.collect::<Vec<_>>().join(","))
+}
+
+fn variable(found: &Row) -> Result<Variable> {
+    Ok(Variable {
+        key: row::text(found, 0)?,
+        text: row::str(found, 1)?.to_owned(),
+        description: row::optional_str(found, 2)?.map(str::to_owned),
+        updated_at: row::time(found, 3)?,
+    })
+}

@@ -1,0 +1,83 @@
+//! Callers that ask for the same at the same time share a statement: one round trip, and one transaction, for all.
+//!
+//! Lanes take turns: each takes all that waits, asks for it, and takes what came meanwhile. So nobody waits for
+//! company, and whoever is the only one asks alone. What is shared is asked once: a caller that gets no answer asks
+//! alone, so what concerns one of them (a refusal, a lock that is held, a text that the server does not take) is told to it
+//! and holds up no other.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use crate::reactor::Reactor;
+
+/// How many callers share a statement at most.
+const MOST: usize = 64;
+
+/// Callers with questions that can be asked together.
+pub(super) struct Together<Q, A> {
+    here: AtomicUsize,
+    questions: mpsc::UnboundedSender<(Q, oneshot::Sender<A>)>,
+}
+
+/// A caller, until it has its answer.
+pub(super) struct Here<'a, Q, A> {
+    together: &'a Together<Q, A>,
+    alone: bool,
+}
+
+impl<Q: Send + 'static, A: Send + 'static> Together<Q, A> {
+    /// Starts so many lanes. `ask` answers questions in their order.
+    pub(super) fn start<F>(
+        reactor: &Reactor,
+        lanes: usize,
+        ask: impl Fn(Vec<Q>) -> F + Clone + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Vec<A>> + Send,
+    {
+        let (questions, waiting) = mpsc::unbounded_channel::<(Q, oneshot::Sender<A>)>();
+        let waiting = Arc::new(Mutex::new(waiting));
+        for _ in 0..lanes {
+            let (waiting, ask) = (waiting.clone(), ask.clone());
+            reactor.spawn(async move {
+                let mut taken = Vec::new();
+                while waiting.lock().await.recv_many(&mut taken, MOST).await > 0 {
+                    let (questions, callers): (Vec<_>, Vec<_>) = taken.drain(..).unzip();
+                    for (answer, caller) in ask(questions).await.into_iter().zip(callers) {
+                        // A caller that gave up needs none.
+                        drop(caller.send(answer));
+                    }
+                }
+            });
+        }
+        Self { here: AtomicUsize::new(0), questions }
+    }
+
+    /// A caller comes.
+    pub(super) fn enter(&self) -> Here<'_, Q, A> {
+        Here { together: self, alone: self.here.fetch_add(1, Ordering::Relaxed) == 0 }
+    }
+}
+
+impl<Q, A> Here<'_, Q, A> {
+    /// Whether no other caller is here.
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Asks with others; no answer when the lane has ended under way.
+    pub(super) async fn ask(&self, question: Q) -> Option<A> {
+        let (caller, answer) = oneshot::channel();
+        self.together.questions.send((question, caller)).ok()?;
+        answer.await.ok()
+    }
+}
+
+impl<Q, A> Drop for Here<'_, Q, A> {
+    fn drop(&mut self) {
+        self.together.here.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,5 @@
+//! MySQL passes the suite that every metadata database passes.
+
+use crate::support::empty;
+
+excom_core::metadata_db_conformance!(empty);
