@@ -10,7 +10,7 @@ mod round_trip;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use excom::config::{Backend, Settings, Spec, find};
+use excom::config::{Backend, DatabaseMode, Settings, Spec, find};
 use excom::core::db::Health;
 use excom::core::engine::Offload;
 use excom::core::store::Side;
@@ -199,7 +199,11 @@ async fn metadata(engine: &Engine, settings: &Settings, checks: &mut Vec<Check>)
         Some(_) => "the server's".to_owned(),
         None => settings.database.durability.text().to_owned(),
     };
-    let told = format!("{place}   own, schema {}, durability {durability}", health.schema);
+    let whose = match *settings.database.mode {
+        DatabaseMode::Own => "own",
+        DatabaseMode::Attached => health.identity.rsplit(", ").next().unwrap_or("attached"),
+    };
+    let told = format!("{place}   {whose}, schema {}, durability {durability}", health.schema);
     let check = Check::fine("metadata", told, json!(health));
     checks.push(match health.problems.is_empty() {
         true => check,

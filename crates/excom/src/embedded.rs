@@ -23,7 +23,7 @@ pub use keys::{retire_key, rotate_keys};
 
 use self::stores::Stores;
 pub use self::stores::place_of_store;
-use crate::config::Settings;
+use crate::config::{DatabaseMode, Settings};
 
 /// The mark under which the database remembers the seal key's fingerprint.
 pub const SEAL_KEY_MARK: &str = "seal_key_fingerprint";
@@ -119,8 +119,10 @@ pub fn open_existing(settings: &Settings) -> Result<Option<Engine>> {
 /// Whether anything was ever pushed there.
 fn is_used(settings: &Settings) -> Result<bool> {
     if settings.database.url.is_some() {
+        // Airflow's tables are there before Excom is attached; to open the database tells what to do.
+        let made = *settings.database.mode == DatabaseMode::Attached || database::schema(settings)?.found > 0;
         // The key that seals values may have to be made.
-        return Ok(database::schema(settings)?.found > 0 && make_folder(settings).is_ok());
+        return Ok(made && make_folder(settings).is_ok());
     }
     let file = Home::of(settings).database();
     let looked = || file.try_exists().map_err(|cause| failure("look for", &file, settings, cause));

@@ -24,7 +24,7 @@ use excom_flow::runner::isolation;
 use excom_flow::{DagDefinition, RunReport};
 use tokio::runtime::Runtime;
 
-use crate::config::Settings;
+use crate::config::{DatabaseMode, Settings};
 use crate::embedded::{self, Home};
 use arguments::{Action, Arguments, Format, Work};
 use closing::Place;
@@ -187,6 +187,9 @@ impl Program {
         let settings = arguments.settings()?;
         let definition = &self.definitions[arguments.dag];
         self.check_shown(definition)?;
+        if matches!(arguments.action, Action::Run { .. }) {
+            check_own(&settings)?;
+        }
         let engine = (self.engine.0)(embedded::open(&settings)?, &settings)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -265,6 +268,22 @@ impl Program {
         let message = format!("the task to show, `{shown}`, is not in DAG `{}`", definition.id());
         Err(Error::new(ErrorKind::Configuration, message).hint(format!("its tasks are {}", ids.join(", "))))
     }
+}
+
+/// Runs are made in a database of Excom's own: in Airflow's they are Airflow's.
+fn check_own(settings: &Settings) -> Result<()> {
+    let mode = &settings.database.mode;
+    if **mode == DatabaseMode::Own {
+        return Ok(());
+    }
+    let message = format!(
+        "[database] mode = attached (from {}): {} is Airflow's, and so are its runs; a DAG program makes none there",
+        mode.origin(),
+        embedded::database::name(settings)
+    );
+    Err(Error::new(ErrorKind::Configuration, message)
+        .hint("let Airflow run the DAG; `excom xcom` and `excom run` show what its runs pushed")
+        .hint("to run it here, leave [database] mode and url out, or name a database of Excom's own"))
 }
 
 fn has_task(definition: &DagDefinition, task_id: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use excom::config::Settings;
+use excom::config::{DatabaseMode, Settings};
 use excom::core::db::Scope;
 use excom::core::engine::Offload;
 use excom::{Answer, Caller, Engine, Error, ErrorKind, PullOptions, Result, TaskInstanceKey, Value, XComKey};
@@ -26,6 +26,10 @@ struct Times {
 
 /// A value in the database, and one in the store where there is room between the limits.
 pub(super) async fn run(engine: &Engine, settings: &Settings, checks: &mut Vec<Check>) {
+    if *settings.database.mode == DatabaseMode::Attached {
+        let told = "not made: an XCom in Airflow's database needs a task instance of Airflow's";
+        return checks.push(Check::told("round trip", told, json!({"made": false})));
+    }
     let (over, store) = (engine.backend().inline_limit() + 1, engine.backend().store());
     let large = store.is_some() && over <= LARGEST.min(settings.xcom.hard_limit.0);
     let inline = *settings.xcom.offload == Offload::Threshold;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod attached;
 mod contracts;
 mod dictionary;
 mod doctor;

@@ -24,11 +24,11 @@ pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 /// "XCom" in ASCII: the lock under which the schema is changed.
 const LOCK: i64 = 0x5843_6f6d;
 
-/// What is there: whether the schema is, whether it is ours, and what the database must be like.
+/// What is there: whether the schema is, whether it is ours or beside Airflow's tables (`attached`), and what the database must be like.
 const FACTS: Statement<'_> = Statement {
     sql: "SELECT to_regnamespace('excom') IS NOT NULL, to_regclass('excom.migration') IS NOT NULL,
               current_setting('server_encoding'), current_setting('transaction_isolation'),
-              current_setting('server_version_num')::int4",
+              current_setting('server_version_num')::int4, to_regclass('excom.attached') IS NOT NULL",
     types: &[],
 };
 
@@ -102,6 +102,12 @@ pub(super) async fn version(connections: &Connections) -> Result<u32> {
     if !ours {
         return match schema {
             false => Ok(0),
+            true if facts.get(5) => Err(Error::new(
+                ErrorKind::Incompatible,
+                format!("the schema `excom` in {place} is that of an Excom attached to Airflow; it was not touched"),
+            )
+            .hint("set [database] mode = \"attached\" to work with Airflow's XComs")
+            .hint("name another database in [database] url for Excom's own")),
             true => Err(Error::new(
                 ErrorKind::Incompatible,
                 format!("the schema `excom` in {place} is another program's; it was not touched"),

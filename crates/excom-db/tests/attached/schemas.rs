@@ -132,7 +132,7 @@ fn what_is_not_airflows_or_not_attached_is_refused() {
     refused(
         block_on(postgres::Db::open(&database.url(), &options())).map(drop),
         ErrorKind::Incompatible,
-        "another program's",
+        "an Excom attached to Airflow",
     );
 
     let empty = Database::empty().unwrap();

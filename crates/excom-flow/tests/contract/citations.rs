@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// The short names of folders that the page uses.
-const PLACES: [(&str, &str); 14] = [
+const PLACES: [(&str, &str); 15] = [
     ("flow/", "crates/excom-flow/tests/flow/"),
     ("contract/", "crates/excom-flow/tests/contract/"),
     ("corpus/", "crates/excom-flow/tests/corpus/"),
@@ -19,6 +19,7 @@ const PLACES: [(&str, &str); 14] = [
     ("process/", "crates/excom-airflow/tests/process/"),
     ("contracts/", "crates/excom-flow/tests/contracts/"),
     ("settings/", "crates/excom/src/config/"),
+    ("program/", "crates/excom-testkit/tests/program/"),
 ];
 
 fn root() -> PathBuf {

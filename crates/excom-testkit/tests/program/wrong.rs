@@ -23,6 +23,18 @@ fn wrong_arguments_say_what_is_right() {
 }
 
 #[test]
+fn runs_of_airflow_are_airflows() {
+    let shell = Shell::new()
+        .with("EXCOM__DATABASE__MODE", "attached")
+        .with("EXCOM__DATABASE__URL", "postgresql://ana:secret@127.0.0.1:1/airflow");
+    for told in [shell.steps(&[]), shell.run(&["rerun", "--dag", "steps", "--failed"])] {
+        let told = told.code(1);
+        told.has(&["[database] mode = attached (from EXCOM__DATABASE__MODE)", "so are its runs"]);
+        assert!(!told.err.contains("secret"), "{told:#?}");
+    }
+}
+
+#[test]
 fn help_names_types_that_people_know() {
     let shell = Shell::new();
     let told = shell.run(&["--dag", "steps", "--help"]).code(0);

@@ -180,6 +180,17 @@ impl Url {
     pub fn scheme(&self) -> &str {
         self.0.split_once("://").map_or("", |(scheme, _)| scheme)
     }
+
+    /// The scheme without the name of a driver behind it.
+    pub(crate) fn dialect(&self) -> &str {
+        let scheme = self.scheme();
+        scheme.split_once('+').map_or(scheme, |(dialect, _)| dialect)
+    }
+
+    /// Whether it is of PostgreSQL.
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self.dialect(), "postgresql" | "postgres")
+    }
 }
 
 impl fmt::Display for Url {
@@ -257,6 +268,15 @@ pub enum Mode {
     Exclusive,
 }
 
+/// Whose a metadata database on a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DatabaseMode {
+    /// Excom's own.
+    Own,
+    /// Airflow's, worked with in place.
+    Attached,
+}
+
 /// A setting that is one of a few words.
 macro_rules! words {
     ($type:ty, $allowed:literal, $($word:literal => $value:path),*) => {
@@ -306,6 +326,7 @@ words!(Durability, "normal or full", "normal" => Self::Normal, "full" => Self::F
 words!(Writes, "any or own", "any" => Self::Any, "own" => Self::Own);
 words!(Reads, "any, run or declared", "any" => Self::Any, "run" => Self::Run, "declared" => Self::Declared);
 words!(Mode, "open or exclusive", "open" => Self::Open, "exclusive" => Self::Exclusive);
+words!(DatabaseMode, "own or attached", "own" => Self::Own, "attached" => Self::Attached);
 words!(Offload, "threshold or all", "threshold" => Self::Threshold, "all" => Self::All);
 words!(Contracts, "refuse, warn or off", "refuse" => Self::Refuse, "warn" => Self::Warn, "off" => Self::Off);
 words!(Ledger, "batched, strict or off", "batched" => Self::Batched, "strict" => Self::Strict, "off" => Self::Off);

@@ -33,7 +33,7 @@ pub use backend::Backend;
 pub use environment::{Environment, Secret};
 pub use excom_airflow::objects::Compression;
 pub use excom_db::sqlite::Durability;
-pub use kind::{Age, KeyPlace, KeySource, Mode, ObjectFormat, Size, Threshold, Url};
+pub use kind::{Age, DatabaseMode, KeyPlace, KeySource, Mode, ObjectFormat, Size, Threshold, Url};
 pub use table::{Alias, CommonIo, Core, Database, Logging, Redis, Seal, Settings, Spec, TABLE, XCom};
 
 use kind::{Kind, Refusal};
@@ -259,6 +259,7 @@ impl Settings {
 
     /// Lets defaults give way to what was set, and refuses contradictions.
     fn check(&mut self) -> Result<()> {
+        self.database.check()?;
         let xcom = &mut self.xcom;
         xcom.apply_mode();
         if xcom.hard_limit.0 == 0 {
@@ -302,6 +303,27 @@ impl Settings {
             ));
         }
         Ok(())
+    }
+}
+
+impl Database {
+    /// Attached, it is one on PostgreSQL.
+    fn check(&self) -> Result<()> {
+        let told = match (*self.mode, &*self.url) {
+            (DatabaseMode::Own, _) => return Ok(()),
+            (DatabaseMode::Attached, Some(url)) if url.is_postgres() => return Ok(()),
+            (DatabaseMode::Attached, Some(url)) => format!("is {url} (from {})", self.url.origin),
+            (DatabaseMode::Attached, None) => "is not set".to_owned(),
+        };
+        Err(Error::new(
+            ErrorKind::Configuration,
+            format!(
+                "[database] mode = attached (from {}) needs Airflow's database on PostgreSQL, and [database] url {told}",
+                self.mode.origin
+            ),
+        )
+        .hint("set [database] url to Airflow's own [database] sql_alchemy_conn, postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+        .hint("or leave mode out: then the database is Excom's own"))
     }
 }
 

@@ -14,7 +14,9 @@ use excom_flow::contract::Contracts;
 
 use super::backend::Backend;
 use super::environment::Secret;
-use super::kind::{Age, Form, KeySource, Kind, Mode, ObjectFormat, Refusal, Size, Threshold, Url};
+use super::kind::{
+    Age, DatabaseMode, Form, KeySource, Kind, Mode, ObjectFormat, Refusal, Size, Threshold, Url,
+};
 use super::{Origin, Setting, Sources};
 
 /// What is fixed about a setting, and how to find it among [`Settings`].
@@ -231,6 +233,9 @@ settings! {
             "Which database: without one an SQLite file in the home, with `postgresql://user:password@host:port/name` \
              one on a PostgreSQL server, in its schema `excom`, with `mysql://…` or `mariadb://…` one on a MySQL or \
              MariaDB server, in tables `excom_…`. A driver behind a plus, as SQLAlchemy writes it, is left out.";
+        mode: DatabaseMode = DatabaseMode::Own,
+            "Whose database `url` names: with `own` Excom's, with `attached` that of an Airflow 3, whose XComs Excom \
+             reads and writes in Airflow's own table. `excom db attach` makes what Excom needs beside it, once.";
         connections: u32 = 12,
             "How many connections to a server a process opens at most.";
         prepare: bool = true,

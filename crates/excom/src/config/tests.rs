@@ -58,6 +58,7 @@ fn defaults_are_those_of_the_design() {
             "[seal] encrypt false",
             "[logging] retention 30d",
             "[database] url ",
+            "[database] mode own",
             "[database] connections 12",
             "[database] prepare true",
             "[database] durability normal",
@@ -305,6 +306,29 @@ fn passwords_in_urls_are_not_shown() {
     assert!(!format!("{settings:?}").contains("p4ss"), "{settings:?}");
     let error = Settings::default().with("xcom.also_read", &format!("{url},/folder")).unwrap_err();
     assert!(!format!("{error:?}").contains("p4ss"), "{error:?}");
+}
+
+#[test]
+fn airflows_own_database_is_one_on_postgresql() {
+    const MODE: (&str, &str) = ("EXCOM__DATABASE__MODE", "attached");
+    const URL: &str = "EXCOM__DATABASE__URL";
+    let loaded = Settings::load(&sources(&[MODE, (URL, "postgresql+psycopg2://ana:p4ss@db/airflow")]));
+    assert_eq!(*loaded.unwrap().database.mode, DatabaseMode::Attached);
+    for (url, told) in [
+        ("", "[database] url is not set"),
+        (
+            "mysql://ana:p4ss@db/airflow",
+            "[database] url is mysql://ana:***@db/airflow (from EXCOM__DATABASE__URL)",
+        ),
+    ] {
+        let error = refused(&sources(&[MODE, (URL, url)]));
+        let begin =
+            "[database] mode = attached (from EXCOM__DATABASE__MODE) needs Airflow's database on PostgreSQL";
+        assert_eq!(error.to_string(), format!("{begin}, and {told}"));
+        assert!(error.hints()[0].contains("sql_alchemy_conn"), "{error:?}");
+    }
+    let error = refused(&sources(&[("EXCOM__DATABASE__MODE", "beside")]));
+    assert_eq!(error.hints(), ["[database] mode takes own or attached"]);
 }
 
 #[test]

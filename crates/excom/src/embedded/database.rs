@@ -1,4 +1,4 @@
-//! The metadata database that settings name: a file in the home, or one on a server.
+//! The metadata database that settings name: a file in the home, one on a server, or Airflow's own there.
 
 use std::sync::Arc;
 
@@ -7,13 +7,15 @@ use excom_db::sqlite;
 use serde::Serialize;
 
 use super::Home;
-use crate::config::{Settings, Url};
+use crate::config::{DatabaseMode, Settings, Url};
 
 /// The schema of a metadata database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Schema {
     /// Which database, safe to show.
     pub database: String,
+    /// In an attached database, the first release of Airflow that has Airflow's schema there.
+    pub airflow: Option<&'static str>,
     /// The version that is there; 0 when there is none yet.
     pub found: u32,
     /// The version that this Excom makes.
@@ -38,9 +40,41 @@ pub fn schema(settings: &Settings) -> Result<Schema> {
         None => {
             let file = Home::of(settings).database();
             let found = sqlite::Db::schema(&file)?;
-            Ok(Schema { database: name(settings), found, newest: sqlite::Db::SCHEMA })
+            Ok(Schema { database: name(settings), airflow: None, found, newest: sqlite::Db::SCHEMA })
         }
     }
+}
+
+/// Makes what Excom has beside Airflow's tables in the database that settings name, or brings it up to date.
+///
+/// # Errors
+/// [`ErrorKind::Configuration`] when the settings name a database of Excom's own, the database is not Airflow's, or
+/// the user may not; otherwise as [`schema`].
+pub fn attach(settings: &Settings) -> Result<Schema> {
+    attached::attach(airflows(settings)?, settings)
+}
+
+/// The statements that [`attach`] would run, for somebody who may; makes and changes nothing.
+///
+/// # Errors
+/// As [`attach`].
+pub fn attach_script(settings: &Settings) -> Result<String> {
+    attached::script(airflows(settings)?, settings)
+}
+
+/// The URL of Airflow's database.
+fn airflows(settings: &Settings) -> Result<&Url> {
+    let database = &settings.database;
+    database.url.as_ref().filter(|_| *database.mode == DatabaseMode::Attached).ok_or_else(|| {
+        let message = format!(
+            "[database] mode = {} (from {}): {} is a database of Excom's own, which is attached to no Airflow",
+            database.mode.text(),
+            database.mode.origin(),
+            name(settings)
+        );
+        Error::new(ErrorKind::Configuration, message)
+            .hint("set [database] mode = \"attached\" (EXCOM__DATABASE__MODE), and [database] url to Airflow's database")
+    })
 }
 
 /// Which database settings name, safe to show.
@@ -81,9 +115,8 @@ enum Kind {
 
 /// Of which kind a URL is, also with the name of a driver behind it.
 fn kind(url: &Url) -> Option<Kind> {
-    let scheme = url.scheme();
-    match scheme.split_once('+').map_or(scheme, |(scheme, _)| scheme) {
-        "postgresql" | "postgres" => Some(Kind::Postgres),
+    match url.dialect() {
+        _ if url.is_postgres() => Some(Kind::Postgres),
         "mysql" | "mariadb" => Some(Kind::Mysql),
         _ => None,
     }
@@ -95,7 +128,10 @@ mod server {
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
         match kind(url) {
-            Some(Kind::Postgres) => postgres::schema(url, settings),
+            Some(Kind::Postgres) => match *settings.database.mode {
+                DatabaseMode::Own => postgres::schema(url, settings),
+                DatabaseMode::Attached => attached::schema(url, settings),
+            },
             Some(Kind::Mysql) => mysql::schema(url, settings),
             None => Err(unknown(url, settings)),
         }
@@ -103,7 +139,10 @@ mod server {
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
         match kind(url) {
-            Some(Kind::Postgres) => postgres::open(url, settings),
+            Some(Kind::Postgres) => match *settings.database.mode {
+                DatabaseMode::Own => postgres::open(url, settings),
+                DatabaseMode::Attached => attached::open(url, settings),
+            },
             Some(Kind::Mysql) => mysql::open(url, settings),
             None => Err(unknown(url, settings)),
         }
@@ -116,18 +155,48 @@ mod postgres {
 
     use super::*;
 
-    fn options(settings: &Settings) -> Options {
+    pub(super) fn options(settings: &Settings) -> Options {
         let database = &settings.database;
         Options { connections: *database.connections as usize, prepare: *database.prepare }
     }
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
         let found = pollster::block_on(Db::schema(url.secret(), &options(settings)))?;
-        Ok(Schema { database: name(settings), found, newest: Db::SCHEMA })
+        Ok(Schema { database: name(settings), airflow: None, found, newest: Db::SCHEMA })
     }
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
         Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
+    }
+}
+
+#[cfg(feature = "postgres")]
+mod attached {
+    use excom_db::postgres::attached::{Db, Found};
+
+    use super::postgres::options;
+    use super::*;
+
+    pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
+        Ok(beside(&pollster::block_on(Db::look(url.secret(), &options(settings)))?, settings))
+    }
+
+    /// What is beside Airflow's tables.
+    fn beside(found: &Found, settings: &Settings) -> Schema {
+        let (found, airflow) = (found.version, Some(found.airflow));
+        Schema { database: name(settings), airflow, found, newest: Db::SCHEMA }
+    }
+
+    pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
+        Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
+    }
+
+    pub(super) fn attach(url: &Url, settings: &Settings) -> Result<Schema> {
+        Ok(beside(&pollster::block_on(Db::attach(url.secret(), &options(settings)))?, settings))
+    }
+
+    pub(super) fn script(url: &Url, settings: &Settings) -> Result<String> {
+        pollster::block_on(Db::script(url.secret(), &options(settings)))
     }
 }
 
@@ -143,7 +212,7 @@ mod mysql {
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
         let found = pollster::block_on(Db::schema(url.secret(), &options(settings)))?;
-        Ok(Schema { database: name(settings), found, newest: Db::SCHEMA })
+        Ok(Schema { database: name(settings), airflow: None, found, newest: Db::SCHEMA })
     }
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
@@ -153,7 +222,7 @@ mod mysql {
 
 /// What stands for a kind that this program was built without.
 macro_rules! without {
-    ($feature:literal, $name:ident) => {
+    ($feature:literal, $name:ident, $($function:ident -> $made:ty),*) => {
         #[cfg(not(feature = $feature))]
         mod $name {
             use super::*;
@@ -170,16 +239,16 @@ macro_rules! without {
                 ))
             }
 
-            pub(super) fn schema(url: &Url, _settings: &Settings) -> Result<Schema> {
+            $(pub(super) fn $function(url: &Url, _settings: &Settings) -> Result<$made> {
                 Err(without(url))
-            }
-
-            pub(super) fn open(url: &Url, _settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
-                Err(without(url))
-            }
+            })*
         }
     };
 }
 
-without!("postgres", postgres);
-without!("mysql", mysql);
+without!("postgres", postgres, schema -> Schema, open -> Arc<dyn MetadataDb>);
+without!(
+    "postgres", attached,
+    schema -> Schema, open -> Arc<dyn MetadataDb>, attach -> Schema, script -> String
+);
+without!("mysql", mysql, schema -> Schema, open -> Arc<dyn MetadataDb>);

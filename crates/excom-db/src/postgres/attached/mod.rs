@@ -122,7 +122,16 @@ impl Db {
                 Ok(()) => return schema::look(&connections).await,
                 // Another process was faster; what it made is looked at.
                 Err(failure) if schema::look(&connections).await?.version > found.version => drop(failure),
-                Err(failure) => return Err(failure.into_error(connections.place())),
+                Err(failure) => {
+                    let error = failure.into_error(connections.place());
+                    return Err(match error.kind() {
+                        excom_core::ErrorKind::Configuration => error.hint(
+                            "or somebody who may runs the script that `excom db attach --dry-run` prints, and then \
+                             grants this user what docs/attached.md lists",
+                        ),
+                        _ => error,
+                    });
+                }
             }
         }
     }

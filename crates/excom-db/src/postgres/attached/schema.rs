@@ -129,7 +129,7 @@ pub(super) async fn look(connections: &Connections) -> Result<Found> {
         return refuse(
             ErrorKind::Incompatible,
             format!("the schema `excom` in {place} is that of a database of Excom's own; it was not touched"),
-            "use Airflow's database for Airflow's XComs, and another one for Excom's own",
+            "leave [database] mode out to work with that; to attach, it has to be in another database",
         );
     }
     let mut found = Found { airflow, version: 0, may_create: facts.get(5) };
@@ -185,5 +185,5 @@ pub(super) fn missing(found: &Found, place: &str) -> Error {
         ErrorKind::Configuration,
         format!("{place} is a database of Airflow {}, and {what}", found.airflow),
     )
-    .hint("attach it once, by a user who may create schemas; what is made can be printed before")
+    .hint("run `excom db attach` once, as a user who may create schemas; with `--dry-run` it prints what it would make")
 }

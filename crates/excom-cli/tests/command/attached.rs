@@ -1,0 +1,123 @@
+//! Airflow's own database, worked with in place: one that a real Airflow made on a real PostgreSQL.
+
+use excom_testkit::postgres::Postgres;
+use excom_testkit::python::Python;
+use excom_testkit::skip::skipped;
+
+use crate::{Shell, Told};
+
+/// The run and the task instance of [`COUNT`](crate::COUNT), as Airflow's scheduler makes them.
+const COUNT_EXISTS: &str = "
+    INSERT INTO dag_run (dag_id, run_id, run_type, run_after) VALUES ('weather', 'r1', 'manual', now());
+    INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries, pool, pool_slots)
+    VALUES (gen_random_uuid(), 'weather', 'r1', 'count', -1, 'success', 0, 0, 'default_pool', 1)";
+
+/// What a user of an attached database needs, as docs/attached.md says.
+const GRANTS: &str = "
+    GRANT USAGE ON SCHEMA excom TO excom_user;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA excom TO excom_user;
+    GRANT USAGE ON ALL SEQUENCES IN SCHEMA excom TO excom_user;
+    GRANT SELECT ON alembic_version, dag_run, task_instance, task_instance_history TO excom_user;
+    GRANT UPDATE ON task_instance TO excom_user;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON xcom TO excom_user";
+
+/// A server with Airflow's newest schema in the database `airflow`.
+fn airflow() -> Result<Postgres, String> {
+    Postgres::available()?;
+    let python = Python::with_airflow()?;
+    let server = Postgres::start().map_err(|error| error.to_string())?;
+    server.sql("postgres", "CREATE DATABASE airflow").map_err(|error| error.to_string())?;
+    let home = tempfile::tempdir().map_err(|error| error.to_string())?;
+    python.on_postgres(&server.url("airflow"))?.airflow(home.path(), &["db", "migrate"])?;
+    Ok(server)
+}
+
+#[test]
+fn the_command_works_in_airflows_own_database() {
+    let server = match airflow() {
+        Ok(server) => server,
+        Err(why) => return skipped("attached::the_command_works_in_airflows_own_database", &why),
+    };
+    let sql = |sql: &str| server.sql("airflow", sql).unwrap();
+    let url = server.url("airflow");
+    sql("CREATE ROLE excom_user LOGIN PASSWORD 'weak'");
+    let theirs = format!("postgresql://excom_user:weak{}", &url[url.rfind('@').unwrap()..]);
+    let shell = |url: &str, mode: &str| {
+        Shell::new()
+            .with("EXCOM__DATABASE__URL", url)
+            .with("EXCOM__DATABASE__MODE", mode)
+            .with("EXCOM__SEAL__KEYS", "env:SEAL")
+            .with("SEAL", &"ab".repeat(32))
+    };
+    let (admin, user, own) = (shell(&url, "attached"), shell(&theirs, "attached"), shell(&url, "own"));
+    sql("CREATE DATABASE own TEMPLATE airflow");
+
+    // Not attached yet: everything says so, and nothing is made.
+    let told = admin.run(&["db", "status"]);
+    assert!(
+        told.code == 0 && told.out.contains("its schema of 3.3.0; Excom's beside it: no schema"),
+        "{told:?}"
+    );
+    admin.run(&["db", "check"]).contains(1, &["  run `excom db attach`\n"]);
+    admin.run(&["db", "migrate"]).contains(1, &["is Airflow's", "  run `excom db attach`\n"]);
+    for told in [admin.count("push", &["1"]), admin.count("pull", &[]), admin.run(&["xcom", "list"])] {
+        told.contains(1, &["Excom is not attached to it yet", "  run `excom db attach` once"]);
+    }
+    sql("GRANT SELECT ON alembic_version TO excom_user");
+    let told = user.run(&["db", "attach"]);
+    told.contains(
+        1,
+        &["does not let the user do that", "the script that `excom db attach --dry-run` prints"],
+    );
+    let script = user.run(&["db", "attach", "--dry-run"]);
+    assert!(script.code == 0 && script.out.contains("CREATE SCHEMA IF NOT EXISTS excom;"), "{script:?}");
+    own.run(&["db", "attach"]).contains(1, &["[database] mode = own", "EXCOM__DATABASE__MODE"]);
+    assert_eq!(sql("SELECT to_regnamespace('excom') IS NULL"), "t");
+
+    // Somebody who may runs the script; another database is attached by the command.
+    sql(&script.out);
+    sql(GRANTS);
+    assert_eq!(user.run(&["db", "check"]), Told::nothing());
+    let told = admin.run(&["db", "attach", "--json"]).json();
+    assert!(
+        told["airflow"] == "3.3.0" && told["schema"] == told["newest"] && told["migrated"] == false,
+        "{told}"
+    );
+
+    // XComs are Airflow's rows.
+    let told = user.count("push", &["365"]);
+    told.contains(1, &["Airflow has no task instance", "nothing was written"]);
+    sql(COUNT_EXISTS);
+    assert_eq!(user.count("push", &["365"]), Told::nothing());
+    assert_eq!(user.count("pull", &[]), Told::out("365\n"));
+    assert_eq!(sql("SELECT value, dag_result IS NULL FROM xcom WHERE task_id = 'count'"), "365|t");
+    let large = format!("\"{}\"", "x".repeat(100_000));
+    assert_eq!(user.count_with("push", &["-"], large.as_bytes()), Told::nothing());
+    assert!(user.count("pull", &[]).out.trim_end() == large);
+    assert!(sql("SELECT value FROM xcom").contains("reference-1"));
+    sql("UPDATE xcom SET value = '\"past\"', timestamp = now()");
+    let listed = admin.run(&["xcom", "list"]);
+    assert!(listed.code == 0 && listed.out.contains("past"), "{listed:?}");
+    assert!(admin.run(&["run", "list"]).out.contains("r1"));
+    let told = admin.run(&["doctor"]);
+    assert!(
+        told.out.contains("attached to Airflow 3.3.0, schema 1") && told.out.contains("not made"),
+        "{told:?}"
+    );
+    assert_eq!(told.code, 0, "{told:?}");
+
+    // Neither mode takes the other's schema for its own.
+    for told in [own.run(&["db", "status"]), own.count("push", &["1"]), own.count("pull", &[])] {
+        told.contains(1, &["is that of an Excom attached to Airflow; it was not touched"]);
+    }
+    let url = server.url("own");
+    let (own, attached) = (shell(&url, "own"), shell(&url, "attached"));
+    assert_eq!(own.count("push", &["1"]), Told::nothing());
+    assert_eq!(own.count("pull", &[]), Told::out("1\n"));
+    for told in
+        [attached.run(&["db", "attach"]), attached.count("pull", &[]), attached.run(&["db", "status"])]
+    {
+        told.contains(1, &["is that of a database of Excom's own; it was not touched"]);
+    }
+    assert_eq!(server.sql("own", "SELECT count(*) FROM xcom").unwrap(), "0");
+}
