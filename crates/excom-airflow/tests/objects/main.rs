@@ -76,7 +76,6 @@ fn all(payload: impl Into<Drained>) -> Result<Vec<u8>> {
     let mut stream = match payload.into().0 {
         Payload::Value(value) => return Ok(value.bytes().to_vec()),
         other => other.into_stream(),
-        other => panic!("{other:?}"),
     };
     pollster::block_on(async {
         let mut bytes = Vec::new();
