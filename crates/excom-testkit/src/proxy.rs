@@ -232,10 +232,11 @@ fn pump(sky: &Sky, way: Way, from: &TcpStream, to: &TcpStream, cut: &AtomicBool,
             continue;
         }
         let came = match source.read(&mut bytes) {
-            Ok(0) => return true,
+            // A server ends because the client is gone, too: that is no end to tell a client that is cut off.
+            Ok(0) => return !cut.load(Ordering::Relaxed),
             Ok(length) => &bytes[..length],
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
-            Err(_) => return true,
+            Err(_) => return !cut.load(Ordering::Relaxed),
         };
         // What a server says to half a request is no answer to the client's.
         if cut.load(Ordering::Relaxed) {
