@@ -12,6 +12,7 @@ use super::failure::{Failure, damaged};
 use super::read::{of_ti, run, task, ti, with};
 use super::row;
 use super::write::{self, step};
+use crate::packing::pack_fields;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -84,7 +85,7 @@ impl Tables {
     }
 
     pub(super) async fn note_rendered(&self, attempt: &Attempt, fields: &[(String, Value)]) -> Result<()> {
-        let fields = &packed(fields);
+        let fields = &pack_fields(fields);
         step!(self, write, connection.note_rendered(attempt, fields)).await
     }
 
@@ -115,15 +116,6 @@ impl Tables {
         })
         .await
     }
-}
-
-/// Rendered fields as their column holds them.
-fn packed(fields: &[(String, Value)]) -> String {
-    let pairs = fields.iter().map(|(name, value)| {
-        let name = serde_json::Value::from(name.as_str());
-        format!("[{name},{}]", value.as_str())
-    });
-    format!("[{}]", pairs.collect::<Vec<_>>().join(","))
 }
 
 fn variable(found: &Row) -> Result<Variable> {

@@ -14,6 +14,7 @@ use super::failure::{Failure, damaged};
 use super::read::{name, run};
 use super::row;
 use super::write::Fenced;
+use crate::packing::pack_fields;
 
 /// What is asked of a table of variables: to set one, to delete one, one by its key, and many.
 pub(super) struct Statements {
@@ -151,7 +152,10 @@ impl Tables {
     pub(super) async fn note_rendered(&self, attempt: &Attempt, fields: &[(String, Value)]) -> Result<()> {
         let fenced = Fenced::attempt(attempt);
         let [dag, run, task, map_index, id] = fenced.parameters();
-        match self.connections.write(&NOTE_RENDERED, &[dag, run, task, map_index, id, &packed(fields)]).await
+        match self
+            .connections
+            .write(&NOTE_RENDERED, &[dag, run, task, map_index, id, &pack_fields(fields)])
+            .await
         {
             Ok(_) => Ok(()),
             Err(failure) => Err(self.refused(failure, &Caller::Attempt(attempt.clone())).await),
@@ -205,15 +209,6 @@ pub(super) fn rendered(found: &Row) -> Result<Rendered, Failure> {
         Ok((name, Value::parse(String::from(text))?))
     });
     Ok(Rendered { number: row::unsigned(found.try_get(0)?), fields: values.collect::<Result<_, Failure>>()? })
-}
-
-/// Rendered fields as their column holds them.
-pub(super) fn packed(fields: &[(String, Value)]) -> String {
-    let pairs = fields.iter().map(|(name, value)| {
-        let name = serde_json::Value::from(name.as_str());
-        format!("[{name},{}]", value.as_str())
-    });
-    format!("[{}]", pairs.collect::<Vec<_>>().join(","))
 }
 
 fn variable(found: &Row) -> Result<Variable, Failure> {

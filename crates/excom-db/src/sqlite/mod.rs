@@ -47,7 +47,7 @@ use read::View;
 use writer::{Transaction, Writer};
 
 use crate::dictionary::{self, Dictionaries, SAMPLES, SMALL};
-use crate::packing::Packed;
+use crate::packing::{Packed, pack_fields};
 
 /// A write of up to so many bytes is small: the caller may commit it.
 const SMALL_BYTES: usize = 16 << 10;
@@ -292,7 +292,7 @@ impl MetadataDb for Db {
         fields: &[(String, Value)],
         at: Timestamp,
     ) -> Result<()> {
-        let (attempt, fields) = (attempt.clone(), variables::packed(fields));
+        let (attempt, fields) = (attempt.clone(), pack_fields(fields));
         self.write(move |t| t.note_rendered(&attempt, &fields, at)).await
     }
 

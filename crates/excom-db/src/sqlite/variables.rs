@@ -83,15 +83,6 @@ impl View<'_> {
     }
 }
 
-/// Rendered fields as their column holds them.
-pub(super) fn packed(fields: &[(String, Value)]) -> String {
-    let pairs = fields.iter().map(|(name, value)| {
-        let name = serde_json::Value::from(name.as_str());
-        format!("[{name},{}]", value.as_str())
-    });
-    format!("[{}]", pairs.collect::<Vec<_>>().join(","))
-}
-
 fn variable(found: &Row<'_>) -> Result<Variable> {
     Ok(Variable {
         key: row::text(found, 0)?,

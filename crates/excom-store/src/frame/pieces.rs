@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use blocking::{Task, unblock};
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use excom_core::Result;
 
 /// How many frames are packed or opened at the same time.
@@ -94,7 +94,7 @@ impl Pieces {
         }
         let mut all = Vec::with_capacity(self.len);
         while let Some(piece) = self.pop() {
-            all.extend_from_slice(piece.chunk());
+            all.extend_from_slice(&piece);
         }
         all.into()
     }

@@ -9,11 +9,12 @@ use tokio_postgres::Row;
 use super::super::connection::{Parameter, Statement, types};
 use super::super::failure::Failure;
 use super::super::row::{text as name, time};
-use super::super::variables::{packed, rendered};
+use super::super::variables::rendered;
 use super::super::write::Fenced;
 use super::columns::attempt;
 use super::text::compact;
 use super::{Tables, row};
+use crate::packing::pack_fields;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -199,7 +200,7 @@ impl Tables {
     ) -> excom_core::Result<()> {
         let fenced = Fenced::attempt(attempt);
         let [dag, run, task, map_index, id] = fenced.parameters();
-        let parameters = [dag, run, task, map_index, id, &packed(fields)];
+        let parameters = [dag, run, task, map_index, id, &pack_fields(fields)];
         match self.own.connections.write(&NOTE_RENDERED, &parameters).await {
             Ok(_) => Ok(()),
             Err(failure) => Err(self.refused(failure, &Caller::Attempt(attempt.clone())).await),
