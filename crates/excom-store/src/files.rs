@@ -11,8 +11,8 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
@@ -234,7 +234,7 @@ impl ValueStore for Files {
             }
             _ => told(&e, "open", &path),
         })?;
-        Ok(Box::pin(Reading { next: Some(unblock(move || read(file))), path }))
+        Ok(Box::pin(Reading::of(file, path)))
     }
 
     async fn delete(&self, name: &ObjectName) -> Result<bool> {
@@ -381,16 +381,62 @@ fn write_all(mut file: &File, pieces: &[Bytes]) -> io::Result<()> {
     Ok(())
 }
 
-fn read(mut file: File) -> (File, io::Result<Bytes>) {
-    let mut piece = Vec::with_capacity(READ_BYTES);
-    let result = (&mut file).take(READ_BYTES as u64).read_to_end(&mut piece);
-    (file, result.map(|_| piece.into()))
+/// Memory that is read into again once its bytes are dropped: fresh memory costs as much as the reading.
+#[derive(Clone, Default)]
+struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Buffers {
+    fn idle(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next bytes of a file; at its end, none.
+    fn read(&self, mut file: &File) -> io::Result<Bytes> {
+        let buffer = self.idle().pop().unwrap_or_else(|| Vec::with_capacity(READ_BYTES));
+        let mut lent = Lent { buffer, home: self.clone() };
+        lent.buffer.clear();
+        (&mut file).take(READ_BYTES as u64).read_to_end(&mut lent.buffer)?;
+        Ok(Bytes::from_owner(lent))
+    }
+}
+
+/// A buffer that goes back to where it is kept.
+struct Lent {
+    buffer: Vec<u8>,
+    home: Buffers,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.home.idle().push(std::mem::take(&mut self.buffer));
+    }
 }
 
 /// A file read ahead by one piece.
 struct Reading {
-    next: Option<Task<(File, io::Result<Bytes>)>>,
+    next: Option<Task<io::Result<Bytes>>>,
+    file: Arc<File>,
+    buffers: Buffers,
     path: PathBuf,
+}
+
+impl Reading {
+    fn of(file: File, path: PathBuf) -> Self {
+        let mut reading = Self { next: None, file: Arc::new(file), buffers: Buffers::default(), path };
+        reading.ahead();
+        reading
+    }
+
+    fn ahead(&mut self) {
+        let (file, buffers) = (Arc::clone(&self.file), self.buffers.clone());
+        self.next = Some(unblock(move || buffers.read(&file)));
+    }
 }
 
 impl Stream for Reading {
@@ -398,12 +444,12 @@ impl Stream for Reading {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         let Some(task) = &mut self.next else { return Poll::Ready(None) };
-        let (file, piece) = ready!(Pin::new(task).poll(cx));
+        let piece = ready!(Pin::new(task).poll(cx));
         self.next = None;
         Poll::Ready(match piece {
             Ok(piece) if piece.is_empty() => None,
             Ok(piece) => {
-                self.next = Some(unblock(move || read(file)));
+                self.ahead();
                 Some(Ok(piece))
             }
             Err(error) => Some(Err(told(&error, "read", &self.path))),
