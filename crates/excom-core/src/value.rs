@@ -4,12 +4,14 @@ pub mod secret;
 mod text;
 
 use std::fmt;
+use std::hash::Hasher as _;
 use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_core::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use twox_hash::XxHash3_64;
 
 use crate::json::{Scanner, Shape};
 use crate::{Error, ErrorKind, Result};
@@ -238,7 +240,30 @@ pub struct ContentHash(pub u64);
 impl ContentHash {
     /// The checksum of bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(xxhash_rust::xxh3::xxh3_64(bytes))
+        Self(XxHash3_64::oneshot(bytes))
+    }
+}
+
+/// The size and checksum of bytes that come in pieces.
+#[derive(Default)]
+pub(crate) struct Measure {
+    hasher: XxHash3_64,
+    size: u64,
+}
+
+impl Measure {
+    pub(crate) fn update(&mut self, piece: &[u8]) {
+        self.hasher.write(piece);
+        self.size += piece.len() as u64;
+    }
+
+    /// The bytes so far.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) fn finish(&self) -> (u64, ContentHash) {
+        (self.size, ContentHash(self.hasher.finish()))
     }
 }
 

@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3Default;
 
 use super::push::{Looks, too_large};
 use super::{Engine, INLINE_HARD_LIMIT, SECRET_LIMIT, disguise};
@@ -17,7 +16,7 @@ use crate::db::{LooseObject, Push, Pushed};
 use crate::entry::{Stored, Version};
 use crate::json::{Scanner, Shape};
 use crate::seal::Sealed;
-use crate::value::{self, ByteStream, ContentHash, Payload, Value};
+use crate::value::{self, ByteStream, ContentHash, Measure, Payload, Value};
 use crate::{Error, ErrorKind, Result, XComKey};
 
 /// Which values leave the database, when the backend has a store.
@@ -167,15 +166,13 @@ impl Engine {
             Payload::Value(value) => ContentHash::of(value.bytes()) == hash,
             other => {
                 let mut stream = other.into_stream();
-                let (mut hasher, mut stored) = (Xxh3Default::new(), 0);
-                while stored <= size
+                let mut stored = Measure::default();
+                while stored.size() <= size
                     && let Some(piece) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await
                 {
-                    let piece = piece?;
-                    hasher.update(&piece);
-                    stored += piece.len() as u64;
+                    stored.update(&piece?);
                 }
-                (stored, ContentHash(hasher.digest())) == (size, hash)
+                stored.finish() == (size, hash)
             }
         };
         if same { Ok(()) } else { Err(another_value(object)) }
@@ -251,32 +248,32 @@ struct Watched {
     inner: ByteStream,
     key: XComKey,
     limit: u64,
-    state: Option<(Scanner, Xxh3Default, u64, Vec<u8>)>,
+    state: Option<(Scanner, Measure, Vec<u8>)>,
     seen: Arc<Mutex<Option<Seen>>>,
 }
 
 impl Watched {
     fn new(inner: ByteStream, key: XComKey, limit: u64) -> (Self, Arc<Mutex<Option<Seen>>>) {
         let seen = Arc::new(Mutex::new(None));
-        let state = Some((Scanner::new(), Xxh3Default::new(), 0, Vec::new()));
+        let state = Some((Scanner::new(), Measure::default(), Vec::new()));
         (Self { inner, key, limit, state, seen: seen.clone() }, seen)
     }
 
     fn watch(&mut self, piece: &Bytes) -> Result<()> {
-        let Some((scanner, hasher, size, head)) = &mut self.state else { return Ok(()) };
-        *size += piece.len() as u64;
-        if *size > self.limit {
+        let Some((scanner, measure, head)) = &mut self.state else { return Ok(()) };
+        if measure.size() + piece.len() as u64 > self.limit {
             return Err(too_large(&self.key, "more", self.limit));
         }
         head.extend_from_slice(&piece[..piece.len().min(disguise::HEAD - head.len())]);
-        hasher.update(piece);
+        measure.update(piece);
         scanner.feed(piece)
     }
 
     fn end(&mut self) -> Result<()> {
-        if let Some((scanner, hasher, size, head)) = self.state.take() {
+        if let Some((scanner, measure, head)) = self.state.take() {
             let shape = scanner.finish()?;
-            let seen = Seen { size, hash: ContentHash(hasher.digest()), shape, head };
+            let (size, hash) = measure.finish();
+            let seen = Seen { size, hash, shape, head };
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
         }
         Ok(())

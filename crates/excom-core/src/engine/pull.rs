@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::future::join;
-use xxhash_rust::xxh3::Xxh3Default;
 
 use super::Engine;
 use super::ledger::{Ledger, TargetRef};
@@ -21,7 +20,7 @@ use crate::entry::{EndReason, Entry, Stored, Version, Writer};
 use crate::seal::Reference;
 use crate::store::Side;
 use crate::together::at_once;
-use crate::value::{ByteStream, ContentHash, Payload, Value};
+use crate::value::{ByteStream, ContentHash, Measure, Payload, Value};
 use crate::{Error, ErrorKind, ObjectName, Result, SequenceKey, XComKey};
 
 /// How many values of one call are loaded at the same time.
@@ -509,7 +508,7 @@ fn verified(stored: Payload, entry: &Entry, object: &Object<'_>) -> Result<Paylo
         Payload::Stream(inner) => {
             return Ok(Payload::Stream(Box::pin(Verified {
                 inner,
-                state: Some((Xxh3Default::new(), 0)),
+                state: Some(Measure::default()),
                 size: entry.size,
                 hash: entry.hash,
                 key: object.key.clone(),
@@ -537,7 +536,7 @@ fn altered(object: &ObjectName, pushed: (u64, ContentHash), found: (u64, Content
 /// Checks size and checksum of a stream at its end.
 struct Verified {
     inner: ByteStream,
-    state: Option<(Xxh3Default, u64)>,
+    state: Option<Measure>,
     size: u64,
     hash: ContentHash,
     key: XComKey,
@@ -558,10 +557,9 @@ impl Stream for Verified {
         let next = std::task::ready!(self.inner.as_mut().poll_next(cx));
         Poll::Ready(match next {
             Some(Ok(piece)) => {
-                if let Some((hasher, size)) = &mut self.state {
-                    hasher.update(&piece);
-                    *size += piece.len() as u64;
-                    if *size > self.size {
+                if let Some(found) = &mut self.state {
+                    found.update(&piece);
+                    if found.size() > self.size {
                         // One that goes on for ever must not fill the memory.
                         let message =
                             format!("object {}: more bytes than {} found", self.object(), self.size);
@@ -571,10 +569,9 @@ impl Stream for Verified {
                 Some(Ok(piece))
             }
             Some(Err(error)) => Some(Err(error)),
-            None => self.state.take().and_then(|(hasher, size)| {
-                let hash = ContentHash(hasher.digest());
-                let pushed = (self.size, self.hash);
-                ((size, hash) != pushed).then(|| Err(altered(&self.object(), pushed, (size, hash))))
+            None => self.state.take().and_then(|found| {
+                let (pushed, found) = ((self.size, self.hash), found.finish());
+                (found != pushed).then(|| Err(altered(&self.object(), pushed, found)))
             }),
         })
     }
