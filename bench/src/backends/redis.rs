@@ -102,13 +102,18 @@ impl Sides {
     /// How often each command that reads or writes was called since it was asked last.
     fn calls(&mut self) -> Result<BTreeMap<String, f64>> {
         let info: String = self.client.query(redis::cmd("INFO").arg("commandstats"))?;
+        let stats: String = self.client.query(redis::cmd("INFO").arg("stats"))?;
         let () = self.client.query(redis::cmd("CONFIG").arg("RESETSTAT"))?;
         let line = |line: &str| {
             let (command, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
             Some((command.to_owned(), rest.split(',').next()?.parse().ok()?))
         };
         let all = info.lines().filter_map(line);
-        Ok(all.filter(|(command, _)| !command.starts_with("config") && command != "info").collect())
+        let commands = all.filter(|(command, _)| !command.starts_with("config") && command != "info");
+        // What was sent together is read together: a round trip.
+        let reads = stats.lines().find_map(|line| line.strip_prefix("total_reads_processed:")?.parse().ok());
+        let reads = reads.map(|reads: f64| ("times it read from a socket".to_owned(), reads - 2.0));
+        Ok(commands.chain(reads).collect())
     }
 }
 

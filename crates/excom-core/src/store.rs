@@ -191,19 +191,18 @@ impl fmt::Display for ObjectName {
 }
 
 fn escape(name: &mut String, part: &str) {
-    use std::fmt::Write as _;
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let start = name.len();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if part.len() <= LONGEST_PART && part.bytes().all(plain) {
         return name.push_str(part);
     }
+    let hex = |digit: u8| HEX[usize::from(digit)] as char;
     for (i, byte) in part.bytes().enumerate() {
         match byte {
             byte if plain(byte) => name.push(byte as char),
             b'.' if i > 0 => name.push('.'),
-            _ => {
-                let _ = write!(name, "%{byte:02X}");
-            }
+            _ => name.extend(['%', hex(byte >> 4), hex(byte & 15)]),
         }
     }
     if name.len() - start > LONGEST_PART {

@@ -308,8 +308,8 @@ impl MetadataDb for Db {
 
     async fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {
         match keys {
-            [key] => self.read(|view| Ok(vec![view.entry(key)?])),
-            keys => self.snapshot(|view| keys.iter().map(|key| view.entry(key)).collect()),
+            [_] => self.read(|view| view.entries(keys)),
+            _ => self.snapshot(|view| view.entries(keys)),
         }
     }
 

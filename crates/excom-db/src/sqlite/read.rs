@@ -8,7 +8,7 @@ use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced, Surrounding
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{SequenceKey, Slice, TaskInstanceKey, XComKey};
 use rusqlite::types::Value as Sql;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
 use super::failure::Failure;
 use super::names::Lookup;
@@ -74,30 +74,43 @@ impl View<'_> {
 
     // ---- entries
 
-    pub(super) fn entry(&self, key: &XComKey) -> Result<Option<Entry>> {
+    pub(super) fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {
+        let mut statement = self.entry_at()?;
+        keys.iter().map(|key| self.entry(&mut statement, key)).collect()
+    }
+
+    fn entry(&self, statement: &mut CachedStatement<'_>, key: &XComKey) -> Result<Option<Entry>> {
         let ti = &key.ti;
         let Some(run) = self.0.run(&ti.dag_id, &ti.run_id)? else { return Ok(None) };
-        let found = self.entry_in(run, key)?;
+        let found = self.entry_in(statement, run, key)?;
         if found.is_some() {
             return Ok(found);
         }
         // The run may have been removed and made anew by another process since it was remembered.
         match self.0.fresh_run(&ti.dag_id, &ti.run_id)? {
-            Some(fresh) if fresh != run => self.entry_in(fresh, key),
+            Some(fresh) if fresh != run => self.entry_in(statement, fresh, key),
             _ => Ok(None),
         }
     }
 
-    fn entry_in(&self, run: i64, key: &XComKey) -> Result<Option<Entry>> {
+    /// The statement that finds an entry, for as many as are looked for.
+    fn entry_at(&self) -> Result<CachedStatement<'_>> {
+        let sql = "SELECT version, writer, size, hash, shape, head, codec, body FROM entry
+             WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4";
+        Ok(self.connection().prepare_cached(sql)?)
+    }
+
+    fn entry_in(
+        &self,
+        statement: &mut CachedStatement<'_>,
+        run: i64,
+        key: &XComKey,
+    ) -> Result<Option<Entry>> {
         let (Some(task), Some(name)) = (self.0.name(&key.ti.task_id)?, self.0.name(&key.key)?) else {
             return Ok(None);
         };
-        self.one(
-            "SELECT version, writer, size, hash, shape, head, codec, body FROM entry
-             WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4",
-            (run, task, name, key.ti.map_index),
-            |found| row::entry(self, found, 0),
-        )
+        let mut rows = statement.query((run, task, name, key.ti.map_index))?;
+        rows.next()?.map(|found| row::entry(self, found, 0)).transpose()
     }
 
     /// One more than the highest map index of a task in a run; 0 when it is not mapped.
@@ -125,7 +138,7 @@ impl View<'_> {
             return Ok(Produced::Single(None));
         };
         Ok(match self.length(run, task)? {
-            0 => Produced::Single(self.entry_in(run, &key.at(-1))?),
+            0 => Produced::Single(self.entry_in(&mut self.entry_at()?, run, &key.at(-1))?),
             length => Produced::Mapped { items: self.page(key, None, u32::MAX)?, length },
         })
     }
@@ -174,10 +187,10 @@ impl View<'_> {
              ORDER BY map_index"
         );
         let indexes: Vec<i32> = self.rows(&sql, (run, task, name), |found| Ok(found.get(0)?))?;
-        let mut items = Vec::new();
+        let (mut items, mut statement) = (Vec::new(), self.entry_at()?);
         for position in slice.positions(indexes.len() as u64)? {
             let map_index = indexes[position as usize];
-            if let Some(entry) = self.entry_in(run, &key.at(map_index))? {
+            if let Some(entry) = self.entry_in(&mut statement, run, &key.at(map_index))? {
                 items.push(Item { map_index, entry });
             }
         }

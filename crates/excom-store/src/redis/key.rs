@@ -33,18 +33,11 @@ impl Keys {
 
     /// The key of an object.
     pub(super) fn object(&self, name: &ObjectName) -> Result<String> {
-        let text = name.as_str();
-        let mut slashes = text.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
-        let run = slashes.nth(1);
-        let whole = slashes.count() == 3 && !text.split('/').any(str::is_empty);
-        match run {
-            Some(run) if whole && !text.contains(['{', '}', ':']) => {
-                let (run, rest) = (&text[..run], &text[run + 1..]);
-                Ok([&self.prefix, ":{", run, "}:", rest].concat())
-            }
-            _ => Err(Error::new(ErrorKind::InvalidName, format!("`{name}` is no name of an object"))
-                .hint("names have six escaped parts: dag/run/task/map_index/key/version")),
-        }
+        let Some((run, rest)) = parts(name.as_str()) else {
+            return Err(Error::new(ErrorKind::InvalidName, format!("`{name}` is no name of an object"))
+                .hint("names have six escaped parts: dag/run/task/map_index/key/version"));
+        };
+        Ok([&self.prefix, ":{", run, "}:", rest].concat())
     }
 
     /// The pattern that all keys of objects match.
@@ -62,6 +55,18 @@ impl Keys {
         // Only what the name leads back to: anything else is somebody else's key.
         self.object(&name).is_ok_and(|object| object == key).then_some(name)
     }
+}
+
+/// DAG and run, and what is behind them, of a name of six parts that are escaped and not empty.
+fn parts(name: &str) -> Option<(&str, &str)> {
+    let mut split = name.split('/');
+    let mut parts = [""; 6];
+    for part in &mut parts {
+        *part = split.next().filter(|part| !part.is_empty())?;
+    }
+    let foreign = split.next().is_some() || name.bytes().any(|byte| matches!(byte, b'{' | b'}' | b':'));
+    let run = parts[0].len() + 1 + parts[1].len();
+    (!foreign).then(|| (&name[..run], &name[run + 1..]))
 }
 
 pub(super) fn part(object: &str) -> String {
