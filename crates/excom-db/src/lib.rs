@@ -27,4 +27,6 @@ mod packing;
 pub mod postgres;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod reactor;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod server;
 pub mod sqlite;

@@ -13,7 +13,7 @@ use super::Tables;
 use super::connection::named;
 use super::failure::Failure;
 use super::names::hex;
-use super::row;
+use super::{row, schema};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -558,7 +558,8 @@ impl Tables {
         .await
     }
 
-    pub(super) async fn health(&self, schema: u32) -> Result<Health> {
+    pub(super) async fn health(&self) -> Result<Health> {
+        let schema = schema::version(&self.connections).await?;
         let identity = self.connections.place().to_owned();
         let sizes = self.one(SIZES, named! {}, |found| Ok((row::count(found, 0)?, row::count(found, 1)?)));
         let (bytes, mut entries) = sizes.await?.unwrap_or_default();

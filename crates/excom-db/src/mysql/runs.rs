@@ -96,6 +96,7 @@ impl Connection {
         self.run(dag, run_id, at.as_millisecond(), Lock::Alone).await
     }
 
+    /// Makes a run known with its dates; when it starts, running too.
     async fn register_run(&mut self, run: &DagRun, starts: Option<Timestamp>) -> Result<()> {
         let id = self.changing(&run.dag_id, &run.run_id, run.run_after).await?;
         let dates = named! {
@@ -154,9 +155,12 @@ impl Connection {
 }
 
 impl Tables {
-    /// Makes a run known with its dates; when it starts, running too.
-    pub(super) async fn register_run(&self, run: &DagRun, starts: Option<Timestamp>) -> Result<()> {
-        step!(self, write, connection.register_run(run, starts)).await
+    pub(super) async fn register_run(&self, run: &DagRun) -> Result<()> {
+        step!(self, write, connection.register_run(run, None)).await
+    }
+
+    pub(super) async fn start_run(&self, run: &DagRun, at: Timestamp) -> Result<()> {
+        step!(self, write, connection.register_run(run, Some(at))).await
     }
 
     pub(super) async fn set_run_state(

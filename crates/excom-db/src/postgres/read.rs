@@ -13,7 +13,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::Tables;
 use super::connection::{Connections, Parameter, Statement, types};
 use super::failure::Failure;
-use super::row;
+use super::{row, schema};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -644,7 +644,8 @@ impl Tables {
         .await
     }
 
-    pub(super) async fn health(&self, schema: u32) -> Result<Health> {
+    pub(super) async fn health(&self) -> Result<Health> {
+        let schema = schema::version(&self.connections).await?;
         let identity = self.connections.place().to_owned();
         let found = self.one(&HEALTH, &[], |found| {
             let (entries, bytes): (i64, i64) = (found.try_get(0)?, found.try_get(1)?);

@@ -140,8 +140,16 @@ const DAG_VERSION: Statement<'_> = Statement {
 };
 
 impl Tables {
+    pub(super) async fn register_run(&self, run: &DagRun) -> Result<()> {
+        self.register(run, None).await
+    }
+
+    pub(super) async fn start_run(&self, run: &DagRun, at: Timestamp) -> Result<()> {
+        self.register(run, Some(at)).await
+    }
+
     /// Makes a run known with its dates; when it starts, running too.
-    pub(super) async fn register_run(&self, run: &DagRun, starts: Option<Timestamp>) -> Result<()> {
+    async fn register(&self, run: &DagRun, starts: Option<Timestamp>) -> Result<()> {
         let logical_date = run.logical_date.map(Timestamp::as_millisecond);
         let (conf, version) = (run.conf.as_ref().map(Value::as_str), run.version.as_deref());
         let starts = starts.map(Timestamp::as_millisecond);

@@ -1,6 +1,6 @@
 //! Airflow's runs and task instances, which are read only, and what Excom knows beside them.
 
-use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo};
+use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{DagRun, DagVersion, Rendered, RunFilter, RunInfo, RunState};
 use excom_core::{Error, ErrorKind, TaskInstanceKey, Value};
 use jiff::Timestamp;
@@ -181,14 +181,48 @@ impl Tables {
         Ok(self.runs(&filter, Some(before), 1).await?.pop())
     }
 
+    // ---- what only Airflow may do
+
     /// A run that Airflow has is known; there is no other way to make one.
-    pub(super) async fn register_run(&self, run: &DagRun) -> excom_core::Result<()> {
-        let place = self.own.connections.place();
-        match self.run_info(&run.dag_id, &run.run_id).await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(airflows(&format!("has no run {} of {}", run.run_id, run.dag_id), place)),
-            Err(failure) => Err(failure.into_error(place)),
+    pub(super) async fn register_run(&self, run: &DagRun) -> Result<()> {
+        match self.run_info(&run.dag_id, &run.run_id).await? {
+            Some(_) => Ok(()),
+            None => self.airflows(&format!("has no run {} of {}", run.run_id, run.dag_id)),
         }
+    }
+
+    pub(super) async fn start_run(&self, run: &DagRun, _at: Timestamp) -> Result<()> {
+        self.airflows(&format!("starts the runs of {}", run.dag_id))
+    }
+
+    pub(super) async fn set_run_state(
+        &self,
+        dag_id: &str,
+        _run_id: &str,
+        _state: RunState,
+        _at: Timestamp,
+    ) -> Result<()> {
+        self.airflows(&format!("tells how the runs of {dag_id} stand"))
+    }
+
+    pub(super) async fn set_states(
+        &self,
+        states: &[(TaskInstanceKey, TaskState)],
+        _at: Timestamp,
+    ) -> Result<()> {
+        match states {
+            [] => Ok(()),
+            _ => self.airflows("sets the states of its task instances"),
+        }
+    }
+
+    fn airflows(&self, what: &str) -> Result<()> {
+        let place = self.own.connections.place();
+        let message = format!("the Airflow of {place} {what}; nothing was written");
+        Err(Error::new(ErrorKind::InvalidRequest, message)
+            .hint("runs, task instances and their states are Airflow's: trigger the run there")
+            .hint("to run DAGs without Airflow use a database of Excom's own")
+            .into())
     }
 
     // ---- beside them
@@ -197,6 +231,7 @@ impl Tables {
         &self,
         attempt: &Attempt,
         fields: &[(String, Value)],
+        _at: Timestamp,
     ) -> excom_core::Result<()> {
         let fenced = Fenced::attempt(attempt);
         let [dag, run, task, map_index, id] = fenced.parameters();
@@ -230,13 +265,6 @@ impl Tables {
     pub(super) async fn dag_version(&self, dag_id: &str, version: &str) -> Result<Option<DagVersion>> {
         self.own.one(&DAG_VERSION, &[&dag_id, &version], dag_version).await
     }
-}
-
-/// The refusal of what only Airflow may do.
-pub(super) fn airflows(what: &str, place: &str) -> Error {
-    Error::new(ErrorKind::InvalidRequest, format!("the Airflow of {place} {what}; nothing was written"))
-        .hint("runs, task instances and their states are Airflow's: trigger the run there")
-        .hint("to run DAGs without Airflow use a database of Excom's own")
 }
 
 fn instance(found: &Row, key: TaskInstanceKey) -> Result<TaskInstanceInfo> {

@@ -2,8 +2,8 @@
 
 use excom_core::attempt::{Attempt, Caller, TaskState};
 use excom_core::db::{
-    LooseObject, Push, Pushed, Scope, StartMode, Started, Variable, being_removed, cleared_by, intent_gone,
-    key_gone, not_started, superseded, version_taken,
+    LooseObject, Push, Pushed, Scope, StartMode, Started, being_removed, cleared_by, intent_gone, key_gone,
+    not_started, superseded, version_taken,
 };
 use excom_core::entry::Writer;
 use excom_core::{Error, ErrorKind, Result, XComKey};
@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use super::super::connection::{Done, Parameter, Statement, types};
 use super::super::failure::{Failure, Refusal};
 use super::super::row::{time, unsigned, version};
-use super::super::variables::BESIDE;
 use super::super::write::{Fenced, parts};
 use super::text::Row;
 use super::{Tables, row, schema};
@@ -180,6 +179,7 @@ impl Tables {
     pub(super) async fn finish_attempt(
         &self,
         attempt: &Attempt,
+        _state: TaskState,
         pushes: &[Push],
         at: Timestamp,
     ) -> Result<()> {
@@ -256,7 +256,12 @@ impl Tables {
     }
 
     /// The state is Airflow's to write: here is only looked whether the attempt could.
-    pub(super) async fn set_attempt_state(&self, attempt: &Attempt, _state: TaskState) -> Result<()> {
+    pub(super) async fn set_attempt_state(
+        &self,
+        attempt: &Attempt,
+        _state: TaskState,
+        _at: Timestamp,
+    ) -> Result<()> {
         let fenced = Fenced::attempt(attempt);
         match self.own.connections.write(&FENCE, &fenced.parameters()).await {
             Ok(_) => Ok(()),
@@ -363,22 +368,6 @@ impl Tables {
             &sinces,
         ];
         self.own.connections.write(statement, &parameters).await.map(drop)
-    }
-
-    // ---- variables
-
-    pub(super) async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
-        match self.own.set_variable_by(&BESIDE, caller, variable).await {
-            Ok(()) => Ok(()),
-            Err(failure) => Err(self.refused(failure, caller).await),
-        }
-    }
-
-    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
-        match self.own.delete_variable_by(&BESIDE, caller, key).await {
-            Ok(deleted) => Ok(deleted),
-            Err(failure) => Err(self.refused(failure, caller).await),
-        }
     }
 
     /// A failure of what a caller did as its error: a refusal by the fence tells of the attempt that is current.
