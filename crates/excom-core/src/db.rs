@@ -299,7 +299,10 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     async fn runs(&self, filter: &RunFilter, before: Option<&DagRun>, limit: u32) -> Result<Vec<RunInfo>>;
 
     /// The newest run of the same DAG before the one given by [`DagRun::order`] that ended well.
-    async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>>;
+    async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>> {
+        let filter = RunFilter { dag_id: Some(before.dag_id.clone()), state: Some(RunState::Success) };
+        Ok(self.runs(&filter, Some(before), 1).await?.pop())
+    }
 
     /// Task instances of a run behind the one given by task and map index, at most so many. Those of a
     /// task are together, in order of map index; the order of tasks is the database's own.

@@ -54,10 +54,6 @@ macro_rules! metadata_db {
                     self.told(self.0.runs(filter, before, limit).await)
                 }
 
-                async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>> {
-                    self.told(self.0.last_success(before).await)
-                }
-
                 async fn task_instances(
                     &self,
                     dag_id: &str,

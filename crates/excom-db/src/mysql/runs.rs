@@ -204,11 +204,6 @@ impl Tables {
         self.rows(if filter.dag_id.is_some() { RUNS_OF } else { RUNS }, parameters, info).await
     }
 
-    pub(super) async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>> {
-        let filter = RunFilter { dag_id: Some(before.dag_id.clone()), state: Some(RunState::Success) };
-        Ok(self.runs(&filter, Some(before), 1).await?.pop())
-    }
-
     pub(super) async fn task_instances(
         &self,
         dag_id: &str,

@@ -230,10 +230,6 @@ impl MetadataDb for Db {
         self.snapshot(|view| view.runs(filter, before, limit))
     }
 
-    async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>> {
-        self.snapshot(|view| view.last_success(before))
-    }
-
     async fn task_instances(
         &self,
         dag_id: &str,

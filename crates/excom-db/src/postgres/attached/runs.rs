@@ -176,11 +176,6 @@ impl Tables {
         self.own.rows(&RUNS, &parameters, info).await
     }
 
-    pub(super) async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>> {
-        let filter = RunFilter { dag_id: Some(before.dag_id.clone()), state: Some(RunState::Success) };
-        Ok(self.runs(&filter, Some(before), 1).await?.pop())
-    }
-
     // ---- what only Airflow may do
 
     /// A run that Airflow has is known; there is no other way to make one.
