@@ -20,6 +20,8 @@
 //! ```
 
 mod dictionary;
+mod kept;
+mod ledger;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 mod packing;
