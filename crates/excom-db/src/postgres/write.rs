@@ -228,7 +228,7 @@ impl<'a> Fenced<'a> {
     }
 }
 
-fn loose(found: &tokio_postgres::Row) -> Result<LooseObject, Failure> {
+pub(super) fn loose(found: &tokio_postgres::Row) -> Result<LooseObject, Failure> {
     Ok(LooseObject {
         key: row::key(found)?,
         version: row::version(found.try_get(5)?)?,
@@ -574,9 +574,20 @@ impl Tables {
         at: Timestamp,
         limit: u32,
     ) -> Result<Vec<LooseObject>, Failure> {
+        self.claim_loose_by(&CLAIM_LOOSE, before, at, limit).await
+    }
+
+    /// The same by a statement.
+    pub(super) async fn claim_loose_by(
+        &self,
+        statement: &Statement<'_>,
+        before: Timestamp,
+        at: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<LooseObject>, Failure> {
         let parameters: [Parameter<'_>; 3] =
             [&before.as_millisecond(), &i64::from(limit), &at.as_millisecond()];
-        let rows = self.connections.write(&CLAIM_LOOSE, &parameters).await?;
+        let rows = self.connections.write(statement, &parameters).await?;
         rows.iter().map(loose).collect()
     }
 
@@ -592,7 +603,12 @@ impl Tables {
         self.of_claimed(&RELEASE_LOOSE, objects).await
     }
 
-    async fn of_claimed(&self, statement: &Statement<'_>, objects: &[LooseObject]) -> Result<(), Failure> {
+    /// What a statement does with loose objects, as far as they are claimed as they are told.
+    pub(super) async fn of_claimed(
+        &self,
+        statement: &Statement<'_>,
+        objects: &[LooseObject],
+    ) -> Result<(), Failure> {
         let keys = row::Keys::of(objects.iter().map(|object| &object.key));
         let [dags, runs, tasks, maps, names] = keys.parameters();
         let versions: Vec<i64> = objects.iter().map(|object| object.version.to_code()).collect();

@@ -2,8 +2,8 @@
 
 use excom_core::attempt::{Attempt, Caller, TaskState};
 use excom_core::db::{
-    LooseObject, Push, Pushed, Scope, StartMode, Started, being_removed, cleared_by, intent_gone, key_gone,
-    not_started, superseded, version_taken,
+    LooseObject, Push, Pushed, Scope, StartMode, Started, cleared_by, intent_gone, key_gone, not_started,
+    superseded, version_taken,
 };
 use excom_core::entry::Writer;
 use excom_core::{Error, ErrorKind, Result, XComKey};
@@ -11,8 +11,8 @@ use jiff::Timestamp;
 
 use super::super::connection::{Done, Parameter, Statement, types};
 use super::super::failure::{Failure, Refusal};
-use super::super::row::{time, unsigned, version};
-use super::super::write::{Fenced, parts};
+use super::super::row::unsigned;
+use super::super::write::{Fenced, loose, parts};
 use super::text::Row;
 use super::{Tables, row, schema};
 
@@ -57,12 +57,6 @@ const CLEAR: Statement<'_> = Statement {
 const DELETE: Statement<'_> = Statement {
     sql: "SELECT excom.delete($1, $2, $3, $4, $5, $6)",
     types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8],
-};
-
-/// An intent: entry, history and loose object by their keys.
-const NOTE_INTENT: Statement<'_> = Statement {
-    sql: "SELECT excom.note_intent($1, $2, $3, $4, $5, $6, $7, $8)",
-    types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8],
 };
 
 /// Loose objects are few, so all are looked at. One whose push is just being written is left to it. What was claimed
@@ -307,25 +301,7 @@ impl Tables {
     // ---- loose objects
 
     pub(super) async fn note_intent(&self, object: &LooseObject) -> Result<Pushed, Failure> {
-        let ti = &object.key.ti;
-        let parameters: [Parameter<'_>; 8] = [
-            &&*ti.dag_id,
-            &&*ti.run_id,
-            &&*ti.task_id,
-            &ti.map_index,
-            &&*object.key.key,
-            &object.version.to_code(),
-            &&*object.store,
-            &object.since.as_millisecond(),
-        ];
-        match self.own.connections.write(&NOTE_INTENT, &parameters).await {
-            Ok(rows) if rows[0].try_get(0)? => Ok(Pushed::Written),
-            Ok(_) => Ok(Pushed::Already),
-            Err(failure) if failure.refusal() == Some(Refusal::BeingRemoved) => {
-                Err(being_removed(&object.key, object.version).into())
-            }
-            Err(failure) => Err(failure),
-        }
+        self.own.note_intent(object).await
     }
 
     pub(super) async fn claim_loose(
@@ -334,10 +310,7 @@ impl Tables {
         at: Timestamp,
         limit: u32,
     ) -> Result<Vec<LooseObject>, Failure> {
-        let parameters: [Parameter<'_>; 3] =
-            [&before.as_millisecond(), &i64::from(limit), &at.as_millisecond()];
-        let rows = self.own.connections.write(&CLAIM_LOOSE, &parameters).await?;
-        rows.iter().map(loose).collect()
+        self.own.claim_loose_by(&CLAIM_LOOSE, before, at, limit).await
     }
 
     pub(super) async fn intents(&self) -> Result<Vec<LooseObject>, Failure> {
@@ -345,29 +318,11 @@ impl Tables {
     }
 
     pub(super) async fn forget_loose(&self, objects: &[LooseObject]) -> Result<(), Failure> {
-        self.of_claimed(&FORGET_LOOSE, objects).await
+        self.own.of_claimed(&FORGET_LOOSE, objects).await
     }
 
     pub(super) async fn release_loose(&self, objects: &[LooseObject]) -> Result<(), Failure> {
-        self.of_claimed(&RELEASE_LOOSE, objects).await
-    }
-
-    async fn of_claimed(&self, statement: &Statement<'_>, objects: &[LooseObject]) -> Result<(), Failure> {
-        let texts = |of: fn(&LooseObject) -> &str| objects.iter().map(of).collect::<Vec<_>>();
-        let maps: Vec<i32> = objects.iter().map(|object| object.key.ti.map_index).collect();
-        let versions: Vec<i64> = objects.iter().map(|object| object.version.to_code()).collect();
-        let sinces: Vec<i64> = objects.iter().map(|object| object.since.as_millisecond()).collect();
-        let parameters: [Parameter<'_>; 8] = [
-            &texts(|object| &object.key.ti.dag_id),
-            &texts(|object| &object.key.ti.run_id),
-            &texts(|object| &object.key.ti.task_id),
-            &maps,
-            &texts(|object| &object.key.key),
-            &versions,
-            &texts(|object| &object.store),
-            &sinces,
-        ];
-        self.own.connections.write(statement, &parameters).await.map(drop)
+        self.own.of_claimed(&RELEASE_LOOSE, objects).await
     }
 
     /// A failure of what a caller did as its error: a refusal by the fence tells of the attempt that is current.
@@ -386,15 +341,6 @@ impl Tables {
             _ => failure.into_error(place),
         }
     }
-}
-
-fn loose(found: &tokio_postgres::Row) -> Result<LooseObject, Failure> {
-    Ok(LooseObject {
-        key: super::super::row::key(found)?,
-        version: version(found.try_get(5)?)?,
-        store: super::super::row::text(found, 6)?,
-        since: time(found.try_get(7)?),
-    })
 }
 
 /// The refusal of a push for which Airflow has no row.
