@@ -11,10 +11,11 @@ use mysql_async::Row;
 use super::Tables;
 use super::connection::{Connection, named};
 use super::failure::Failure;
+use super::loose::MAKE_INTENT;
 use super::names::Xcom;
 use super::read::with;
 use super::row;
-use super::write::{MAKE_INTENT, of_version, step};
+use super::write::{of_version, step};
 use crate::kept::{Look, Part};
 use crate::packing::{Packed, pack};
 

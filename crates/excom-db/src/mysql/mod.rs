@@ -3,11 +3,13 @@
 //! Everything lies in tables `excom_…` of the database that the URL names. A read is one statement; what checks and
 //! writes is one transaction of several. Who waits for whom is said in `names`.
 
+mod around;
 mod connection;
 mod expiry;
 mod failure;
 mod kept;
 mod ledger;
+mod loose;
 mod names;
 mod read;
 mod refusals;

@@ -219,11 +219,8 @@ impl Tables {
             "limit" => limit,
         };
         self.rows(TASK_INSTANCES, parameters, |found| {
-            Ok(TaskInstanceInfo {
-                key: TaskInstanceKey::new(dag_id, run_id, row::text(found, 6)?, row::int4(found, 7)?)?,
-                state: row::state(found, 3)?,
-                attempt: row::attempt(found, 0)?,
-            })
+            let key = TaskInstanceKey::new(dag_id, run_id, row::text(found, 6)?, row::int4(found, 7)?)?;
+            row::instance(found, key)
         })
         .await
     }

@@ -4,12 +4,14 @@
 //! function of that schema (`migrations/`), so it is whole or not at all, one round trip, and needs no state between
 //! two statements. Who waits for whom is said there.
 
+mod around;
 pub mod attached;
 mod connection;
 mod expiry;
 mod failure;
 mod kept;
 mod ledger;
+mod loose;
 mod read;
 mod refusals;
 mod retain;

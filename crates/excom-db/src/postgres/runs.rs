@@ -217,11 +217,8 @@ impl Tables {
         let (task, map_index, limit) = (after.map(|at| at.0), after.map(|at| at.1), i64::from(limit));
         let parameters: [Parameter<'_>; 5] = [&dag_id, &run_id, &task, &map_index, &limit];
         let of = |found: &Row| {
-            Ok(TaskInstanceInfo {
-                key: TaskInstanceKey::new(dag_id, run_id, row::text(found, 6)?, found.try_get(7)?)?,
-                state: row::state(found.try_get(3)?)?,
-                attempt: row::attempt(found, 0)?,
-            })
+            let key = TaskInstanceKey::new(dag_id, run_id, row::text(found, 6)?, found.try_get(7)?)?;
+            row::instance(found, key)
         };
         self.rows(&TASK_INSTANCES, &parameters, of).await
     }

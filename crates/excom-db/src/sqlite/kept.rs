@@ -14,7 +14,7 @@ use zstd::dict::EncoderDictionary;
 use super::failure::{Failure, damaged};
 use super::read::View;
 use super::row;
-use super::write::{LOOSE, Xcom, key, loose};
+use super::write::{Xcom, key};
 use super::writer::Transaction;
 use crate::kept::{Look, Part};
 use crate::packing::{Packed, pack};
@@ -36,10 +36,6 @@ impl View<'_> {
         let keys = self.rows(KNOWING, (version.to_code(), store), key)?;
         let (_, side) = Side::split(store);
         Ok(keys.iter().any(|key| ObjectName::on(side, key, version) == *object))
-    }
-
-    pub(super) fn intents(&self) -> Result<Vec<LooseObject>> {
-        self.rows(&format!("{LOOSE} WHERE l.purge = 0"), (), loose)
     }
 
     pub(super) fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>> {

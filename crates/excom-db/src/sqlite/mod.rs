@@ -3,12 +3,14 @@
 //! Reads run inline when polled, each on a connection of its own; writes go to one connection, which commits what
 //! has gathered together. WAL mode, so readers and the writer do not wait for each other.
 
+mod around;
 mod connection;
 mod dictionaries;
 mod expiry;
 mod failure;
 mod kept;
 mod ledger;
+mod loose;
 mod names;
 mod read;
 mod refusals;

@@ -32,10 +32,12 @@
 //! **Migrations of Airflow.** Every write looks whether Airflow's schema is one that Excom was proven with, in the same
 //! statement, and is refused otherwise; reads go on as long as the columns are there.
 
+mod around;
 mod columns;
 mod expiry;
 mod kept;
 mod ledger;
+mod loose;
 mod own;
 mod read;
 mod row;
