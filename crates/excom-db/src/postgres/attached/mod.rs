@@ -115,7 +115,7 @@ impl Db {
                 // Another process was faster; what it made is looked at.
                 Err(failure) if schema::look(&connections).await?.version > found.version => drop(failure),
                 Err(failure) => {
-                    let error = failure.into_error(connections.place());
+                    let error = schema::told(failure, connections.place());
                     return Err(match error.kind() {
                         excom_core::ErrorKind::Configuration => error.hint(
                             "or somebody who may runs the script that `excom db attach --dry-run` prints, and then \
@@ -129,7 +129,7 @@ impl Db {
     }
 
     fn told<T>(&self, result: Result<T, impl Into<Failure>>) -> Result<T> {
-        result.map_err(|failure| failure.into().into_error(self.0.own.connections.place()))
+        result.map_err(|failure| schema::told(failure.into(), self.0.own.connections.place()))
     }
 }
 

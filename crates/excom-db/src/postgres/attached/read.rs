@@ -368,7 +368,7 @@ impl Tables {
             return Err(schema::missing(&found, place));
         }
         let of = |row: &Row| Ok((row.try_get::<_, i64>(0)? as u64, row.try_get::<_, i64>(1)? as u64));
-        let counted = self.own.one(&HEALTH, &[], of).await.map_err(|failure| failure.into_error(place))?;
+        let counted = self.own.one(&HEALTH, &[], of).await.map_err(|failure| schema::told(failure, place))?;
         let (entries, bytes) = counted.unwrap_or_default();
         let identity = format!("{place}, attached to Airflow {}", found.airflow);
         Ok(Health { identity, schema: found.version, entries, bytes, problems: Vec::new() })

@@ -265,10 +265,10 @@ impl Tables {
                     Some(current) => superseded(attempt, &current),
                     None => not_started(attempt),
                 },
-                Err(_) => failure.into_error(place),
+                Err(_) => schema::told(failure, place),
             },
             (Some(Refusal::NotStarted), Caller::Attempt(attempt)) => not_started(attempt),
-            _ => failure.into_error(place),
+            _ => schema::told(failure, place),
         }
     }
 }
