@@ -250,7 +250,7 @@ fn info(found: &Row) -> Result<RunInfo> {
     })
 }
 
-fn dag_version(found: &Row) -> Result<DagVersion> {
+pub(super) fn dag_version(found: &Row) -> Result<DagVersion> {
     Ok(DagVersion {
         version: row::text(found, 0)?,
         document: Value::parse(found.try_get::<_, String>(1)?)?,

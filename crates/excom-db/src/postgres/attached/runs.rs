@@ -9,6 +9,7 @@ use tokio_postgres::Row;
 use super::super::connection::{Parameter, Statement, types};
 use super::super::failure::Failure;
 use super::super::row::{text as name, time};
+use super::super::runs::dag_version;
 use super::super::variables::rendered;
 use super::super::write::Fenced;
 use super::columns::attempt;
@@ -277,13 +278,5 @@ fn info(found: &Row) -> Result<RunInfo> {
         state: row::run_state(found.try_get(5)?),
         started_at: row::moment(found, 6)?,
         ended_at: row::moment(found, 7)?,
-    })
-}
-
-fn dag_version(found: &Row) -> Result<DagVersion> {
-    Ok(DagVersion {
-        version: name(found, 0)?,
-        document: Value::parse(found.try_get::<_, String>(1)?)?,
-        seen_at: time(found.try_get(2)?),
     })
 }
