@@ -5,6 +5,8 @@
 //! the writing method itself. Everything else, such as access and limits, is the engine's.
 
 mod kept;
+mod ledger;
+mod refusals;
 mod retention;
 
 use std::fmt;
@@ -24,6 +26,8 @@ use crate::seal::SealKeys;
 use crate::value::{ContentHash, Value};
 pub use crate::variable::Variable;
 pub use kept::{Kept, LooseObject, Place, Scan};
+pub use ledger::{LedgerRow, ReadTarget, Reads, RefusalCount};
+pub use refusals::{being_removed, intent_gone, key_gone, not_started, superseded, version_taken};
 pub use retention::{Cutoffs, Due, Expires, Removed, Rule};
 
 use crate::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
@@ -185,70 +189,6 @@ pub struct Surroundings {
     pub dags: Vec<Arc<str>>,
 }
 
-/// What a read was of.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReadTarget {
-    /// One version of one XCom.
-    Entry(XComKey, Version),
-    /// A whole sequence, or part of it.
-    Sequence(SequenceKey),
-}
-
-/// Reads of one target by one reader, to be added to the ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reads {
-    /// Who read.
-    pub reader: Caller,
-    /// What.
-    pub target: ReadTarget,
-    /// How many times.
-    pub count: u64,
-    /// The first time.
-    pub first: Timestamp,
-    /// The last time.
-    pub last: Timestamp,
-}
-
-/// A row of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LedgerRow {
-    /// Who read, such as `task d/r/t` or `user ana`.
-    pub reader: String,
-    /// The reading task instance, when it was one that is still known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub task: Option<TaskInstanceKey>,
-    /// The number of the reading attempt, when it was one.
-    pub attempt: Option<u32>,
-    /// What was read.
-    pub target: ReadTarget,
-    /// How many times.
-    pub count: u64,
-    /// The first time.
-    pub first: Timestamp,
-    /// The last time.
-    pub last: Timestamp,
-}
-
-/// How often a task did what a rule stands against, while the rules were only observed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RefusalCount {
-    /// The rule, as it is set: `[xcom] reads = "run"`.
-    pub rule: Arc<str>,
-    /// The DAG of the task that it binds.
-    pub dag_id: Arc<str>,
-    /// The task.
-    pub task_id: Arc<str>,
-    /// What it read or wrote, as `DAG/TASK`, with `*` for any.
-    pub target: String,
-    /// How many times.
-    pub count: u64,
-    /// The first time.
-    pub first: Timestamp,
-    /// The last time.
-    pub last: Timestamp,
-}
-
 /// How much there is in one place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Occupied {
@@ -299,7 +239,10 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     async fn runs(&self, filter: &RunFilter, before: Option<&DagRun>, limit: u32) -> Result<Vec<RunInfo>>;
 
     /// The newest run of the same DAG before the one given by [`DagRun::order`] that ended well.
-    async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>>;
+    async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>> {
+        let filter = RunFilter { dag_id: Some(before.dag_id.clone()), state: Some(RunState::Success) };
+        Ok(self.runs(&filter, Some(before), 1).await?.pop())
+    }
 
     /// Task instances of a run behind the one given by task and map index, at most so many. Those of a
     /// task are together, in order of map index; the order of tasks is the database's own.
@@ -595,54 +538,6 @@ pub fn retired_key(id: &str) -> String {
 /// What the names of marks of retired keys begin with; their ids are behind it.
 pub const RETIRED_KEYS: &str = "retired_key/";
 
-/// The refusal of a write by an attempt that was replaced.
-pub fn superseded(attempt: &Attempt, current: &AttemptInfo) -> Error {
-    Error::new(
-        ErrorKind::Superseded,
-        format!(
-            "attempt {} of {} was superseded: try {} started at {:.0}; nothing was written",
-            attempt.id, attempt.ti, current.try_number, current.started_at
-        ),
-    )
-    .hint("a newer attempt took over: a later try, or another process with the same run id; this one should end")
-}
-
-/// The refusal of a write by an attempt that never started.
-pub fn not_started(attempt: &Attempt) -> Error {
-    Error::new(
-        ErrorKind::NotStarted,
-        format!("attempt {} of {} has not started; nothing was written", attempt.id, attempt.ti),
-    )
-    .hint("start the attempt before it pushes")
-}
-
-/// The refusal of an offloaded push whose intent was collected as abandoned.
-pub fn intent_gone(key: &XComKey, version: Version) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        format!("the push of {key} (version {version}) took so long that it was taken for abandoned"),
-    )
-    .hint("push again; the setting is [xcom] abandoned_after")
-}
-
-/// The refusal of a push, among others that happen together, under a version that was pushed before.
-pub fn version_taken(key: &XComKey, version: Version) -> Error {
-    Error::new(
-        ErrorKind::Exists,
-        format!("version {version} of {key} was pushed before; nothing was written"),
-    )
-    .hint("push with a new version")
-}
-
-/// The refusal of an offloaded push under a version whose object is just being removed.
-pub fn being_removed(key: &XComKey, version: Version) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        format!("what an earlier push of {key} (version {version}) left is just being removed"),
-    )
-    .hint("push again, with a new version or after a moment")
-}
-
 /// How a clear by a caller is told in the history.
 pub fn cleared_by(caller: &Caller, ti: &TaskInstanceKey, new_try: Option<u32>) -> String {
     match (caller, new_try) {
@@ -650,13 +545,4 @@ pub fn cleared_by(caller: &Caller, ti: &TaskInstanceKey, new_try: Option<u32>) -
         (Caller::Attempt(attempt), None) if attempt.ti == *ti => "its own task".to_owned(),
         (caller, None) => caller.to_string(),
     }
-}
-
-/// The refusal of a push of a secret whose key was retired meanwhile.
-pub fn key_gone(key: &XComKey, id: &str) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        format!("the key `{id}` was retired while the secret {key} was pushed"),
-    )
-    .hint("push again")
 }

@@ -20,6 +20,8 @@
 //! ```
 
 mod dictionary;
+mod kept;
+mod ledger;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 mod packing;
@@ -27,4 +29,6 @@ mod packing;
 pub mod postgres;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod reactor;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod server;
 pub mod sqlite;

@@ -33,6 +33,7 @@ impl Reactor {
     }
 
     /// Begins a task that runs on the reactor's own thread, until it is done or the reactor ends.
+    #[cfg(feature = "postgres")]
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(runtime) = &self.0 {
             drop(runtime.spawn(task));

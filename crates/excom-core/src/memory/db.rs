@@ -79,11 +79,6 @@ impl MetadataDb for Db {
         Ok(self.lock().runs(filter, before, limit))
     }
 
-    async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>> {
-        let filter = RunFilter { dag_id: Some(before.dag_id.clone()), state: Some(RunState::Success) };
-        Ok(self.lock().runs(&filter, Some(before), 1).pop())
-    }
-
     async fn task_instances(
         &self,
         dag_id: &str,

@@ -11,10 +11,12 @@ use mysql_async::Row;
 use super::Tables;
 use super::connection::{Connection, named};
 use super::failure::Failure;
+use super::loose::MAKE_INTENT;
 use super::names::Xcom;
 use super::read::with;
 use super::row;
-use super::write::{MAKE_INTENT, of_version, step};
+use super::write::{of_version, step};
+use crate::kept::{Look, Part};
 use crate::packing::{Packed, pack};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -201,24 +203,16 @@ impl Tables {
         after: Option<Place>,
         limit: u32,
     ) -> Result<Scan<Kept>> {
-        let first = after.unwrap_or(Place { past: false, row: 0 });
-        let mut rows: Vec<(Place, Kept)> = Vec::new();
-        for past in [false, true] {
-            let wanted = i64::from(limit) + 1 - rows.len() as i64;
-            if (first.past && !past) || wanted <= 0 {
-                continue;
-            }
+        let mut look = Look::new(after, limit);
+        while let Some(Part { past, behind, wanted }) = look.next() {
             let parameters = named! {
-                "behind" => if past == first.past { first.row } else { 0 },
+                "behind" => behind,
                 "dag" => dag_id.map(str::to_owned),
                 "limit" => wanted,
             };
-            rows.extend(self.rows(KEPT[usize::from(past)], parameters, |found| kept(found, past)).await?);
+            look.add(self.rows(KEPT[usize::from(past)], parameters, |found| kept(found, past)).await?);
         }
-        let more = rows.len() > limit as usize;
-        rows.truncate(limit as usize);
-        let next = rows.last().filter(|_| more).map(|(place, _)| *place);
-        Ok(Scan { items: rows.into_iter().map(|(_, kept)| kept).collect(), next })
+        Ok(look.scan())
     }
 
     pub(super) async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {

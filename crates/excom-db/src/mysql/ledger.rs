@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use excom_core::attempt::{AttemptId, Caller};
 use excom_core::db::{LedgerRow, ReadTarget, Reads};
 use excom_core::entry::EntryInfo;
 use excom_core::{TaskInstanceKey, UNMAPPED, XComKey};
 use mysql_async::Row;
-use uuid::Uuid;
 
 use super::Tables;
 use super::connection::{Connection, named};
@@ -16,11 +14,9 @@ use super::names::{Lock, Ti};
 use super::read::{info, of_ti, run, task, with};
 use super::row;
 use super::write::step;
+use crate::ledger::{Read, WHOLE, told};
 
 type Result<T> = std::result::Result<T, Failure>;
-
-/// The map index that stands for a whole sequence in the ledger.
-const WHOLE: i32 = -2;
 
 /// The most bytes of a reader that is no task, as names hold it.
 const READER_BYTES: usize = 2048;
@@ -96,9 +92,21 @@ const PUSHED_BY: &str = concat!(
      ORDER BY e.version, k.text"
 );
 
+impl Read<'_> {
+    /// The names in it.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let reader = self.reader.into_iter().flat_map(|ti| [&*ti.dag_id, &*ti.task_id]);
+        let name = Some(&*self.name).filter(|name| !name.is_empty());
+        [self.dag, self.task, self.key].into_iter().chain(reader).chain(name)
+    }
+}
+
 impl Connection {
     async fn note_reads(&mut self, reads: &[Reads]) -> Result<()> {
-        let reads: Vec<Read<'_>> = reads.iter().map(Read::of).collect();
+        let mut reads: Vec<Read<'_>> = reads.iter().map(Read::of).collect();
+        for Read { name, .. } in &mut reads {
+            name.truncate(name.floor_char_boundary(READER_BYTES));
+        }
         let texts: BTreeSet<&str> = reads.iter().flat_map(Read::names).collect();
         let texts: Vec<&str> = texts.into_iter().collect();
         let numbers: BTreeMap<&str, i32> = texts.iter().copied().zip(self.names(&texts).await?).collect();
@@ -177,45 +185,6 @@ impl Tables {
     }
 }
 
-/// Reads as their row holds them.
-struct Read<'a> {
-    reads: &'a Reads,
-    dag: &'a str,
-    run: &'a str,
-    task: &'a str,
-    key: &'a str,
-    map_index: i32,
-    version: i64,
-    reader: Option<&'a TaskInstanceKey>,
-    attempt: Option<Uuid>,
-    /// Who else.
-    name: String,
-}
-
-impl<'a> Read<'a> {
-    fn of(reads: &'a Reads) -> Self {
-        let (dag, run, task, key, map_index, version) = match &reads.target {
-            ReadTarget::Entry(XComKey { ti, key, .. }, version) => {
-                (&ti.dag_id, &ti.run_id, &ti.task_id, key, ti.map_index, version.to_code())
-            }
-            ReadTarget::Sequence(of) => (&of.dag_id, &of.run_id, &of.task_id, &of.key, WHOLE, 0),
-        };
-        let (reader, attempt, mut name) = match &reads.reader {
-            Caller::Attempt(attempt) => (Some(&attempt.ti), Some(attempt.id.0), String::new()),
-            other => (None, None, other.to_string()),
-        };
-        name.truncate(name.floor_char_boundary(READER_BYTES));
-        Self { reads, dag, run, task, key, map_index, version, reader, attempt, name }
-    }
-
-    /// The names in it.
-    fn names(&self) -> impl Iterator<Item = &str> {
-        let reader = self.reader.into_iter().flat_map(|ti| [&*ti.dag_id, &*ti.task_id]);
-        let name = Some(&*self.name).filter(|name| !name.is_empty());
-        [self.dag, self.task, self.key].into_iter().chain(reader).chain(name)
-    }
-}
-
 /// Who read, by the columns behind those of [`ledger_row`].
 fn reader(found: &Row) -> Result<(String, Option<TaskInstanceKey>)> {
     if let Some(name) = row::optional_str(found, 6)? {
@@ -227,11 +196,6 @@ fn reader(found: &Row) -> Result<(String, Option<TaskInstanceKey>)> {
     };
     let ti = TaskInstanceKey::new(row::text(found, 8)?, row::text(found, 9)?, task, row::int4(found, 7)?)?;
     Ok((told(&ti), Some(ti)))
-}
-
-/// A task instance as a reader.
-fn told(ti: &TaskInstanceKey) -> String {
-    Caller::attempt(ti.clone(), AttemptId(Uuid::nil())).to_string()
 }
 
 fn ledger_row(found: &Row, key: XComKey, reader: String, task: Option<TaskInstanceKey>) -> Result<LedgerRow> {

@@ -1,10 +1,9 @@
 //! The statements that read. Each is one round trip, and sees what is committed when it begins.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use excom_core::attempt::{AttemptInfo, TaskInstanceInfo, TaskState};
-use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced, Surroundings};
+use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{SequenceKey, Slice, TaskInstanceKey, XComKey};
 use mysql_async::{Params, Row, Value};
@@ -13,12 +12,9 @@ use super::Tables;
 use super::connection::named;
 use super::failure::Failure;
 use super::names::hex;
-use super::row;
+use super::{row, schema};
 
 type Result<T> = std::result::Result<T, Failure>;
-
-/// How many neighbours a pull without a value looks at.
-const NEIGHBOURS: i64 = 500;
 
 /// A run's number by the texts of its DAG and its id.
 macro_rules! run {
@@ -43,6 +39,7 @@ macro_rules! key {
         "(SELECT id FROM excom_name WHERE text = :key)"
     };
 }
+pub(super) use key;
 
 /// What [`row::entry`] reads of `e`.
 macro_rules! entry {
@@ -228,53 +225,6 @@ const ATTEMPTS: &str = concat!(
     " FROM excom_task_instance WHERE ",
     ti!(),
     " ORDER BY number"
-);
-
-/// Whether a DAG has runs, and whether it has this one.
-const KNOWN: &str = concat!(
-    "SELECT EXISTS (SELECT 1 FROM excom_dag_run WHERE dag = (SELECT id FROM excom_name WHERE text = :dag)), ",
-    run!(),
-    " IS NOT NULL"
-);
-
-/// DAGs that hold entries: each of them until a run of it does.
-const DAGS: &str = "SELECT d.text FROM excom_name d
-    WHERE EXISTS (SELECT 1 FROM excom_dag_run r WHERE r.dag = d.id
-                  AND EXISTS (SELECT 1 FROM excom_entry e WHERE e.run = r.id)) LIMIT :limit";
-
-/// Runs of a DAG that hold entries, by their dates.
-const RUNS: &str = "SELECT r.run_id FROM excom_dag_run r
-    WHERE r.dag = (SELECT id FROM excom_name WHERE text = :dag)
-    AND EXISTS (SELECT 1 FROM excom_entry e WHERE e.run = r.id)
-    ORDER BY r.due DESC, r.run_id DESC LIMIT :limit";
-
-/// Tasks of a run with their keys, in the order of the entries' key.
-const PAIRS: &str = concat!(
-    "SELECT t.text, k.text FROM (
-         SELECT DISTINCT task, xcom_key FROM excom_entry WHERE run = ",
-    run!(),
-    " LIMIT :limit) e
-     JOIN excom_name t ON t.id = e.task JOIN excom_name k ON k.id = e.xcom_key ORDER BY 1, 2"
-);
-
-/// Keys of a task instance: all entries of its task.
-const KEYS: &str = concat!(
-    "SELECT k.text FROM excom_entry e JOIN excom_name k ON k.id = e.xcom_key WHERE e.run = ",
-    run!(),
-    " AND e.task = ",
-    task!(),
-    " AND e.map_index = :map_index ORDER BY 1 LIMIT :limit"
-);
-
-/// Map indexes that have a key, by the key.
-const NEAR_INDEXES: &str = concat!(
-    "SELECT map_index FROM excom_entry WHERE run = ",
-    run!(),
-    " AND task = ",
-    task!(),
-    " AND map_index <> :map_index AND xcom_key = ",
-    key!(),
-    " ORDER BY map_index LIMIT :limit"
 );
 
 /// A mark by its name.
@@ -495,46 +445,12 @@ impl Tables {
     // ---- task instances, attempts
 
     pub(super) async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {
-        self.one(TASK_INSTANCE, of_ti(ti), |found| {
-            Ok(TaskInstanceInfo {
-                key: ti.clone(),
-                state: row::state(found, 3)?,
-                attempt: row::attempt(found, 0)?,
-            })
-        })
-        .await
+        self.one(TASK_INSTANCE, of_ti(ti), |found| row::instance(found, ti.clone())).await
     }
 
     pub(super) async fn attempts(&self, ti: &TaskInstanceKey) -> Result<Vec<AttemptInfo>> {
         let found = self.rows(ATTEMPTS, of_ti(ti), |found| row::attempt(found, 0)).await?;
         Ok(found.into_iter().flatten().collect())
-    }
-
-    // ---- what is near
-
-    /// What is found changes while it is looked for: these are hints.
-    pub(super) async fn surroundings(&self, key: &XComKey) -> Result<Surroundings> {
-        let near = || with(of_xcom(key), "limit", NEIGHBOURS);
-        let text = |found: &Row| row::text(found, 0);
-        let mut around = Surroundings::default();
-        let known = self.one(KNOWN, near(), |found| Ok((row::is(found, 0)?, row::is(found, 1)?))).await?;
-        match known.unwrap_or((false, false)) {
-            (false, _) => around.dags = self.rows(DAGS, near(), text).await?,
-            (true, false) => around.runs = self.rows(RUNS, near(), text).await?,
-            (true, true) => {
-                around.ti = self.task_instance(&key.ti).await?;
-                around.last = self.history(key, 1).await?.pop();
-                let mut tasks: BTreeMap<Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
-                let pair = |found: &Row| Ok((row::text(found, 0)?, row::text(found, 1)?));
-                for (task, key) in self.rows(PAIRS, near(), pair).await? {
-                    tasks.entry(task).or_default().push(key);
-                }
-                around.tasks = tasks.into_iter().collect();
-                around.keys = self.rows(KEYS, near(), text).await?;
-                around.map_indexes = self.rows(NEAR_INDEXES, near(), |found| row::int4(found, 0)).await?;
-            }
-        }
-        Ok(around)
     }
 
     // ---- the database itself
@@ -558,7 +474,8 @@ impl Tables {
         .await
     }
 
-    pub(super) async fn health(&self, schema: u32) -> Result<Health> {
+    pub(super) async fn health(&self) -> Result<Health> {
+        let schema = schema::version(&self.connections).await?;
         let identity = self.connections.place().to_owned();
         let sizes = self.one(SIZES, named! {}, |found| Ok((row::count(found, 0)?, row::count(found, 1)?)));
         let (bytes, mut entries) = sizes.await?.unwrap_or_default();

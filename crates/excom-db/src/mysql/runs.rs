@@ -96,6 +96,7 @@ impl Connection {
         self.run(dag, run_id, at.as_millisecond(), Lock::Alone).await
     }
 
+    /// Makes a run known with its dates; when it starts, running too.
     async fn register_run(&mut self, run: &DagRun, starts: Option<Timestamp>) -> Result<()> {
         let id = self.changing(&run.dag_id, &run.run_id, run.run_after).await?;
         let dates = named! {
@@ -154,9 +155,12 @@ impl Connection {
 }
 
 impl Tables {
-    /// Makes a run known with its dates; when it starts, running too.
-    pub(super) async fn register_run(&self, run: &DagRun, starts: Option<Timestamp>) -> Result<()> {
-        step!(self, write, connection.register_run(run, starts)).await
+    pub(super) async fn register_run(&self, run: &DagRun) -> Result<()> {
+        step!(self, write, connection.register_run(run, None)).await
+    }
+
+    pub(super) async fn start_run(&self, run: &DagRun, at: Timestamp) -> Result<()> {
+        step!(self, write, connection.register_run(run, Some(at))).await
     }
 
     pub(super) async fn set_run_state(
@@ -200,11 +204,6 @@ impl Tables {
         self.rows(if filter.dag_id.is_some() { RUNS_OF } else { RUNS }, parameters, info).await
     }
 
-    pub(super) async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>> {
-        let filter = RunFilter { dag_id: Some(before.dag_id.clone()), state: Some(RunState::Success) };
-        Ok(self.runs(&filter, Some(before), 1).await?.pop())
-    }
-
     pub(super) async fn task_instances(
         &self,
         dag_id: &str,
@@ -220,11 +219,8 @@ impl Tables {
             "limit" => limit,
         };
         self.rows(TASK_INSTANCES, parameters, |found| {
-            Ok(TaskInstanceInfo {
-                key: TaskInstanceKey::new(dag_id, run_id, row::text(found, 6)?, row::int4(found, 7)?)?,
-                state: row::state(found, 3)?,
-                attempt: row::attempt(found, 0)?,
-            })
+            let key = TaskInstanceKey::new(dag_id, run_id, row::text(found, 6)?, row::int4(found, 7)?)?;
+            row::instance(found, key)
         })
         .await
     }

@@ -3,6 +3,7 @@
 use excom_core::attempt::{Attempt, Caller};
 use excom_core::db::{Rendered, Variable};
 use excom_core::{TaskInstanceKey, Value};
+use jiff::Timestamp;
 use mysql_async::Row;
 use serde_json::value::RawValue;
 
@@ -84,7 +85,12 @@ impl Tables {
         step!(self, write, connection.delete_variable(caller, key)).await
     }
 
-    pub(super) async fn note_rendered(&self, attempt: &Attempt, fields: &[(String, Value)]) -> Result<()> {
+    pub(super) async fn note_rendered(
+        &self,
+        attempt: &Attempt,
+        fields: &[(String, Value)],
+        _at: Timestamp,
+    ) -> Result<()> {
         let fields = &pack_fields(fields);
         step!(self, write, connection.note_rendered(attempt, fields)).await
     }

@@ -125,6 +125,11 @@ impl Failure {
     }
 
     pub(super) fn into_error(self, place: &str) -> Error {
+        self.told(place, "run `excom db check`, and `excom db migrate` with the newest Excom in use")
+    }
+
+    /// The same, where something else makes the schema what it has to be.
+    pub(super) fn told(self, place: &str, migrate: &str) -> Error {
         match self {
             Self::Told(error) => error,
             Self::Silent => Error::new(
@@ -132,14 +137,14 @@ impl Failure {
                 format!("{place} did not answer in time; whether it did what was asked is not known"),
             )
             .hint("try again: what was done already is not done twice"),
-            Self::Unconnected(PoolError::Backend(error)) => unconnected(error, place),
+            Self::Unconnected(PoolError::Backend(error)) => unconnected(error, place, migrate),
             Self::Unconnected(error) => Error::new(
                 ErrorKind::Unavailable,
                 format!("all connections to {place} have been busy for too long"),
             )
             .hint("look for statements that hang there, or raise [database] connections")
             .because(error),
-            Self::Server(error) => told(error, place),
+            Self::Server(error) => told(error, place, migrate),
         }
     }
 }
@@ -150,9 +155,9 @@ fn lost(error: &tokio_postgres::Error) -> bool {
     error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>())
 }
 
-fn unconnected(error: tokio_postgres::Error, place: &str) -> Error {
+fn unconnected(error: tokio_postgres::Error, place: &str, migrate: &str) -> Error {
     if error.code().is_some() {
-        return told(error, place);
+        return told(error, place, migrate);
     }
     let message = format!("{place} cannot be connected to: {}", reason(&error));
     Error::new(ErrorKind::Unavailable, message)
@@ -162,7 +167,7 @@ fn unconnected(error: tokio_postgres::Error, place: &str) -> Error {
 }
 
 /// A PostgreSQL error about a database.
-pub(super) fn told(error: tokio_postgres::Error, place: &str) -> Error {
+fn told(error: tokio_postgres::Error, place: &str, migrate: &str) -> Error {
     let said = error.as_db_error().map_or_else(|| reason(&error), |told| told.message().to_owned());
     let code = error.code().map_or("", SqlState::code);
     let (kind, what, hint) = match code {
@@ -209,7 +214,7 @@ pub(super) fn told(error: tokio_postgres::Error, place: &str) -> Error {
         "42P01" | "3F000" | "42883" | "42703" => (
             ErrorKind::Incompatible,
             format!("the schema in {place} is not the one that this Excom needs ({said})"),
-            "run `excom db check`, and `excom db migrate` with the newest Excom in use",
+            migrate,
         ),
         "22021" => (
             ErrorKind::InvalidValue,

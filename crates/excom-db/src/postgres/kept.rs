@@ -12,6 +12,7 @@ use super::Tables;
 use super::connection::{Parameter, Statement, types};
 use super::failure::Failure;
 use super::row;
+use crate::kept::{Look, Part};
 use crate::packing::{Packed, pack};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -87,21 +88,12 @@ impl Tables {
         after: Option<Place>,
         limit: u32,
     ) -> Result<Scan<Kept>> {
-        let first = after.unwrap_or(Place { past: false, row: 0 });
-        let mut rows: Vec<(Place, Kept)> = Vec::new();
-        for past in [false, true] {
-            let wanted = i64::from(limit) + 1 - rows.len() as i64;
-            if (first.past && !past) || wanted <= 0 {
-                continue;
-            }
-            let behind = if past == first.past { first.row } else { 0 };
+        let mut look = Look::new(after, limit);
+        while let Some(Part { past, behind, wanted }) = look.next() {
             let statement = if past { &KEPT_HISTORY } else { &KEPT_ENTRIES };
-            rows.extend(self.rows(statement, &[&behind, &dag_id, &wanted], |found| kept(found, past)).await?);
+            look.add(self.rows(statement, &[&behind, &dag_id, &wanted], |found| kept(found, past)).await?);
         }
-        let more = rows.len() > limit as usize;
-        rows.truncate(limit as usize);
-        let next = rows.last().filter(|_| more).map(|(place, _)| *place);
-        Ok(Scan { items: rows.into_iter().map(|(_, kept)| kept).collect(), next })
+        Ok(look.scan())
     }
 
     pub(super) async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {

@@ -1,22 +1,18 @@
 //! The ledger: who read what, and what an attempt pushed.
 
-use excom_core::attempt::{AttemptId, Caller};
 use excom_core::db::{LedgerRow, ReadTarget, Reads};
 use excom_core::entry::EntryInfo;
 use excom_core::{TaskInstanceKey, UNMAPPED, XComKey};
 use tokio_postgres::Row;
-use uuid::Uuid;
 
 use super::Tables;
 use super::connection::{Parameter, Statement, types};
 use super::failure::Failure;
 use super::read::{info, name, run};
 use super::row;
+use crate::ledger::{Read, WHOLE, told};
 
 type Result<T> = std::result::Result<T, Failure>;
-
-/// The map index that stands for a whole sequence in the ledger.
-pub(super) const WHOLE: i32 = -2;
 
 /// What [`ledger_row`] reads.
 macro_rules! row {
@@ -187,37 +183,6 @@ impl Tables {
     }
 }
 
-/// Reads as their row holds them.
-struct Read<'a> {
-    reads: &'a Reads,
-    dag: &'a str,
-    run: &'a str,
-    task: &'a str,
-    key: &'a str,
-    map_index: i32,
-    version: i64,
-    reader: Option<&'a TaskInstanceKey>,
-    attempt: Option<Uuid>,
-    /// Who else.
-    name: String,
-}
-
-impl<'a> Read<'a> {
-    fn of(reads: &'a Reads) -> Self {
-        let (dag, run, task, key, map_index, version) = match &reads.target {
-            ReadTarget::Entry(XComKey { ti, key, .. }, version) => {
-                (&ti.dag_id, &ti.run_id, &ti.task_id, key, ti.map_index, version.to_code())
-            }
-            ReadTarget::Sequence(of) => (&of.dag_id, &of.run_id, &of.task_id, &of.key, WHOLE, 0),
-        };
-        let (reader, attempt, name) = match &reads.reader {
-            Caller::Attempt(attempt) => (Some(&attempt.ti), Some(attempt.id.0), String::new()),
-            other => (None, None, other.to_string()),
-        };
-        Self { reads, dag, run, task, key, map_index, version, reader, attempt, name }
-    }
-}
-
 /// Who read, by the columns behind those of [`ledger_row`].
 fn reader(found: &Row) -> Result<(String, Option<TaskInstanceKey>)> {
     let name: &str = found.try_get(6)?;
@@ -230,11 +195,6 @@ fn reader(found: &Row) -> Result<(String, Option<TaskInstanceKey>)> {
     };
     let ti = TaskInstanceKey::new(row::text(found, 8)?, row::text(found, 9)?, task, found.try_get(7)?)?;
     Ok((told(&ti), Some(ti)))
-}
-
-/// A task instance as a reader.
-pub(super) fn told(ti: &TaskInstanceKey) -> String {
-    Caller::attempt(ti.clone(), AttemptId(Uuid::nil())).to_string()
 }
 
 pub(super) fn ledger_row(

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use excom_core::attempt::{AttemptId, AttemptInfo, TaskState};
+use excom_core::attempt::{AttemptId, AttemptInfo, TaskInstanceInfo, TaskState};
 use excom_core::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use excom_core::seal::Reference;
 use excom_core::value::ContentHash;
-use excom_core::{Shape, Value, XComKey};
+use excom_core::{Shape, TaskInstanceKey, Value, XComKey};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
@@ -93,6 +93,11 @@ pub(super) fn attempt(row: &Row, at: usize) -> Result<Option<AttemptInfo>, Failu
     }))
 }
 
+/// A task instance from what [`attempt`] reads first of all.
+pub(super) fn instance(row: &Row, key: TaskInstanceKey) -> Result<TaskInstanceInfo, Failure> {
+    Ok(TaskInstanceInfo { key, state: state(row.try_get(3)?)?, attempt: attempt(row, 0)? })
+}
+
 /// A key from the first five columns: dag, run, task, map index, key.
 pub(super) fn key(row: &Row) -> Result<XComKey, Failure> {
     let (dag, run, task) = (text(row, 0)?, text(row, 1)?, text(row, 2)?);
@@ -104,7 +109,7 @@ pub(super) fn reference(body: &[u8]) -> Result<Reference, Failure> {
     serde_json::from_slice(body).map_err(|_| damaged("an entry with a damaged reference"))
 }
 
-pub(super) fn state(code: i16) -> Result<TaskState, Failure> {
+fn state(code: i16) -> Result<TaskState, Failure> {
     TaskState::from_code(code.into()).ok_or_else(|| damaged("a task instance with an unknown state"))
 }
 

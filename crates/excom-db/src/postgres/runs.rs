@@ -140,8 +140,16 @@ const DAG_VERSION: Statement<'_> = Statement {
 };
 
 impl Tables {
+    pub(super) async fn register_run(&self, run: &DagRun) -> Result<()> {
+        self.register(run, None).await
+    }
+
+    pub(super) async fn start_run(&self, run: &DagRun, at: Timestamp) -> Result<()> {
+        self.register(run, Some(at)).await
+    }
+
     /// Makes a run known with its dates; when it starts, running too.
-    pub(super) async fn register_run(&self, run: &DagRun, starts: Option<Timestamp>) -> Result<()> {
+    async fn register(&self, run: &DagRun, starts: Option<Timestamp>) -> Result<()> {
         let logical_date = run.logical_date.map(Timestamp::as_millisecond);
         let (conf, version) = (run.conf.as_ref().map(Value::as_str), run.version.as_deref());
         let starts = starts.map(Timestamp::as_millisecond);
@@ -199,11 +207,6 @@ impl Tables {
         self.rows(statement, &parameters, info).await
     }
 
-    pub(super) async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>> {
-        let filter = RunFilter { dag_id: Some(before.dag_id.clone()), state: Some(RunState::Success) };
-        Ok(self.runs(&filter, Some(before), 1).await?.pop())
-    }
-
     pub(super) async fn task_instances(
         &self,
         dag_id: &str,
@@ -214,11 +217,8 @@ impl Tables {
         let (task, map_index, limit) = (after.map(|at| at.0), after.map(|at| at.1), i64::from(limit));
         let parameters: [Parameter<'_>; 5] = [&dag_id, &run_id, &task, &map_index, &limit];
         let of = |found: &Row| {
-            Ok(TaskInstanceInfo {
-                key: TaskInstanceKey::new(dag_id, run_id, row::text(found, 6)?, found.try_get(7)?)?,
-                state: row::state(found.try_get(3)?)?,
-                attempt: row::attempt(found, 0)?,
-            })
+            let key = TaskInstanceKey::new(dag_id, run_id, row::text(found, 6)?, found.try_get(7)?)?;
+            row::instance(found, key)
         };
         self.rows(&TASK_INSTANCES, &parameters, of).await
     }
@@ -250,7 +250,7 @@ fn info(found: &Row) -> Result<RunInfo> {
     })
 }
 
-fn dag_version(found: &Row) -> Result<DagVersion> {
+pub(super) fn dag_version(found: &Row) -> Result<DagVersion> {
     Ok(DagVersion {
         version: row::text(found, 0)?,
         document: Value::parse(found.try_get::<_, String>(1)?)?,

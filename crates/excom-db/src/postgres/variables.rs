@@ -5,6 +5,7 @@ use std::sync::Arc;
 use excom_core::attempt::{Attempt, Caller};
 use excom_core::db::{Rendered, Variable};
 use excom_core::{Result, TaskInstanceKey, Value};
+use jiff::Timestamp;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
 
@@ -149,7 +150,12 @@ impl Tables {
         Ok(!rows.is_empty())
     }
 
-    pub(super) async fn note_rendered(&self, attempt: &Attempt, fields: &[(String, Value)]) -> Result<()> {
+    pub(super) async fn note_rendered(
+        &self,
+        attempt: &Attempt,
+        fields: &[(String, Value)],
+        _at: Timestamp,
+    ) -> Result<()> {
         let fenced = Fenced::attempt(attempt);
         let [dag, run, task, map_index, id] = fenced.parameters();
         match self

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failure::Failure;
+use super::loose::loosen;
 use super::read::View;
 use super::row;
-use super::write::{Xcom, key, loosen};
+use super::write::{Xcom, key};
 use super::writer::Transaction;
 
 type Result<T> = std::result::Result<T, Failure>;

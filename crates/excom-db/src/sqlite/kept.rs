@@ -14,8 +14,9 @@ use zstd::dict::EncoderDictionary;
 use super::failure::{Failure, damaged};
 use super::read::View;
 use super::row;
-use super::write::{LOOSE, Xcom, key, loose};
+use super::write::{Xcom, key};
 use super::writer::Transaction;
+use crate::kept::{Look, Part};
 use crate::packing::{Packed, pack};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -37,10 +38,6 @@ impl View<'_> {
         Ok(keys.iter().any(|key| ObjectName::on(side, key, version) == *object))
     }
 
-    pub(super) fn intents(&self) -> Result<Vec<LooseObject>> {
-        self.rows(&format!("{LOOSE} WHERE l.purge = 0"), (), loose)
-    }
-
     pub(super) fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>> {
         let dag = match dag_id {
             None => None,
@@ -49,11 +46,8 @@ impl View<'_> {
                 None => return Ok(Scan { items: Vec::new(), next: None }),
             },
         };
-        let mut items = Vec::new();
-        let mut last = after.unwrap_or(Place { past: false, row: 0 });
-        let parts: &[bool] = if last.past { &[true] } else { &[false, true] };
-        for past in parts.iter().copied() {
-            let row = if past == last.past { last.row } else { 0 };
+        let mut look = Look::new(after, limit);
+        while let Some(Part { past, behind, wanted }) = look.next() {
             let sql = format!(
                 "SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.id, e.version, e.size, e.hash, e.codec,
                         iif(e.codec = 2, e.body, NULL), e.head = ''
@@ -62,24 +56,16 @@ impl View<'_> {
                  WHERE e.id > ?1 AND e.codec IS NOT NULL AND r.dag = ifnull(?2, r.dag) ORDER BY e.id LIMIT ?3",
                 if past { "history" } else { "entry" }
             );
-            let wanted = i64::from(limit) + 1 - items.len() as i64;
-            items.extend(
-                self.rows(&sql, (row, dag, wanted), |found| Ok((past, found.get(5)?, kept(found, past)?)))?,
-            );
+            look.add(self.rows(&sql, (behind, dag, wanted), |found| kept(found, past))?);
         }
-        let more = items.len() > limit as usize;
-        items.truncate(limit as usize);
-        if let Some((past, row, _)) = items.last() {
-            last = Place { past: *past, row: *row };
-        }
-        Ok(Scan { items: items.into_iter().map(|(.., kept)| kept).collect(), next: more.then_some(last) })
+        Ok(look.scan())
     }
 }
 
-fn kept(found: &Row<'_>, past: bool) -> Result<Kept> {
+fn kept(found: &Row<'_>, past: bool) -> Result<(Place, Kept)> {
     let reference: Option<Vec<u8>> = found.get(10)?;
     let reference = reference.map(|reference| serde_json::from_slice(&reference));
-    Ok(Kept {
+    let kept = Kept {
         key: key(found)?,
         version: row::version(found.get(6)?)?,
         past,
@@ -87,7 +73,8 @@ fn kept(found: &Row<'_>, past: bool) -> Result<Kept> {
         hash: ContentHash(found.get::<_, i64>(8)?.cast_unsigned()),
         secret: found.get(11)?,
         reference: reference.transpose().map_err(|_| damaged("an entry with a damaged reference"))?,
-    })
+    };
+    Ok((Place { past, row: found.get(5)? }, kept))
 }
 
 /// The row of a version (`?1` to `?5`) that still is in the place (`?6`, `?7`) where it was found.

@@ -1,6 +1,6 @@
 //! The ledger: who read what, and what an attempt pushed.
 
-use excom_core::attempt::{Attempt, AttemptId, Caller};
+use excom_core::attempt::{Attempt, Caller};
 use excom_core::db::{LedgerRow, ReadTarget, Reads};
 use excom_core::entry::EntryInfo;
 use excom_core::{SequenceKey, TaskInstanceKey, UNMAPPED, XComKey};
@@ -13,11 +13,9 @@ use super::read::View;
 use super::row;
 use super::write::{Ti, Xcom};
 use super::writer::Transaction;
+use crate::ledger::{WHOLE, told};
 
 type Result<T> = std::result::Result<T, Failure>;
-
-/// The map index that stands for a whole sequence in the ledger.
-const WHOLE: i64 = -2;
 
 /// The first columns of the statements that read rows: what [`ledger_row`] needs.
 const ROW: &str = "l.map_index, l.version, l.reader_attempt, l.count, l.first, l.last";
@@ -25,7 +23,7 @@ const ROW: &str = "l.map_index, l.version, l.reader_attempt, l.count, l.first, l
 impl View<'_> {
     pub(super) fn readers(&self, key: &XComKey) -> Result<Vec<LedgerRow>> {
         let Some((run, task, name)) = self.numbers(&key.sequence())? else { return Ok(Vec::new()) };
-        let whole = if key.ti.is_mapped() { WHOLE } else { i64::from(key.ti.map_index) };
+        let whole = if key.ti.is_mapped() { WHOLE } else { key.ti.map_index };
         let sql = format!(
             "SELECT {ROW}, l.reader, l.reader_map, d.text, r.run_id, t.text
              FROM ledger l LEFT JOIN dag_run r ON r.id = l.reader_run LEFT JOIN name d ON d.id = r.dag
@@ -144,7 +142,7 @@ impl Transaction<'_> {
 
     fn whole(&self, key: &SequenceKey, at: Timestamp) -> Result<Xcom> {
         let mut xcom = self.xcom(&key.at(-1), at)?;
-        xcom.ti.map_index = WHOLE as i32;
+        xcom.ti.map_index = WHOLE;
         Ok(xcom)
     }
 
@@ -178,18 +176,13 @@ fn reader(found: &Row<'_>) -> Result<(String, Option<TaskInstanceKey>)> {
     }
 }
 
-/// A task instance as a reader.
-fn told(ti: &TaskInstanceKey) -> String {
-    Caller::attempt(ti.clone(), AttemptId(uuid::Uuid::nil())).to_string()
-}
-
 fn ledger_row(
     found: &Row<'_>,
     key: XComKey,
     reader: String,
     task: Option<TaskInstanceKey>,
 ) -> Result<LedgerRow> {
-    let target = if found.get::<_, i64>(0)? == WHOLE {
+    let target = if found.get::<_, i32>(0)? == WHOLE {
         ReadTarget::Sequence(key.sequence())
     } else {
         ReadTarget::Entry(key, row::version(found.get(1)?)?)

@@ -3,12 +3,14 @@
 //! Reads run inline when polled, each on a connection of its own; writes go to one connection, which commits what
 //! has gathered together. WAL mode, so readers and the writer do not wait for each other.
 
+mod around;
 mod connection;
 mod dictionaries;
 mod expiry;
 mod failure;
 mod kept;
 mod ledger;
+mod loose;
 mod names;
 mod read;
 mod refusals;
@@ -228,10 +230,6 @@ impl MetadataDb for Db {
 
     async fn runs(&self, filter: &RunFilter, before: Option<&DagRun>, limit: u32) -> Result<Vec<RunInfo>> {
         self.snapshot(|view| view.runs(filter, before, limit))
-    }
-
-    async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>> {
-        self.snapshot(|view| view.last_success(before))
     }
 
     async fn task_instances(

@@ -7,8 +7,8 @@ use excom_core::db::{Cutoffs, Removed};
 use jiff::Timestamp;
 
 use super::failure::Failure;
+use super::loose::loosen;
 use super::row::time_in;
-use super::write::loosen;
 use super::writer::Transaction;
 
 type Result<T> = std::result::Result<T, Failure>;

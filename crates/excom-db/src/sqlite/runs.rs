@@ -115,11 +115,6 @@ impl View<'_> {
         self.rows(&sql, bound, info)
     }
 
-    pub(super) fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>> {
-        let filter = RunFilter { dag_id: Some(before.dag_id.clone()), state: Some(RunState::Success) };
-        Ok(self.runs(&filter, Some(before), 1)?.pop())
-    }
-
     pub(super) fn task_instances(
         &self,
         dag_id: &str,

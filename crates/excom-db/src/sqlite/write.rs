@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskState};
 use excom_core::db::{
-    LooseObject, Push, Pushed, Scope, StartMode, Started, being_removed, cleared_by, intent_gone, key_gone,
-    not_started, superseded, version_taken,
+    Push, Pushed, Scope, StartMode, Started, cleared_by, intent_gone, key_gone, not_started, superseded,
+    version_taken,
 };
 use excom_core::entry::{EndReason, Stored, Version, Writer};
 use excom_core::{TaskInstanceKey, XComKey};
@@ -14,6 +14,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::failure::Failure;
 use super::ledger::of_task_instance;
+use super::loose::loosen;
 use super::row;
 use super::writer::Transaction;
 use crate::packing::Packed;
@@ -333,7 +334,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn current_version(&self, xcom: Xcom) -> Result<Option<Version>> {
+    pub(super) fn current_version(&self, xcom: Xcom) -> Result<Option<Version>> {
         let Xcom { ti, key } = xcom;
         let code: Option<i64> = self
             .connection
@@ -345,7 +346,7 @@ impl Transaction<'_> {
         code.map(row::version).transpose()
     }
 
-    fn had_version(&self, xcom: Xcom, version: Version) -> Result<bool> {
+    pub(super) fn had_version(&self, xcom: Xcom, version: Version) -> Result<bool> {
         let Xcom { ti, key } = xcom;
         Ok(self
             .connection
@@ -439,86 +440,6 @@ impl Transaction<'_> {
         Ok((entries + past) as u64)
     }
 
-    // ---- loose objects
-
-    pub(super) fn note_intent(&self, object: &LooseObject) -> Result<Pushed> {
-        let xcom = self.xcom(&object.key, object.since)?;
-        if self.current_version(xcom)? == Some(object.version) || self.had_version(xcom, object.version)? {
-            return Ok(Pushed::Already);
-        }
-        let Xcom { ti, key } = xcom;
-        // An object that is being removed must not become an intent again: whoever removes it goes on.
-        let noted = self.execute(
-            "INSERT INTO loose_object VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)
-             ON CONFLICT DO UPDATE SET since = excluded.since WHERE purge = 0",
-            params![
-                object.version.to_code(),
-                ti.run,
-                ti.task,
-                key,
-                ti.map_index,
-                &*object.store,
-                object.since.as_millisecond()
-            ],
-        )?;
-        match noted {
-            0 => Err(being_removed(&object.key, object.version).into()),
-            _ => Ok(Pushed::Written),
-        }
-    }
-
-    pub(super) fn claim_loose(
-        &self,
-        before: Timestamp,
-        at: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<LooseObject>> {
-        let sql = format!("{LOOSE} WHERE l.purge = 1 OR l.since <= ?1 LIMIT ?2");
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let free = statement.query_and_then((before.as_millisecond(), limit), loose)?;
-        let mut claimed = free.collect::<Result<Vec<LooseObject>>>()?;
-        for object in &mut claimed {
-            object.since = row::time(at.as_millisecond());
-            self.of_loose(
-                object,
-                "UPDATE loose_object SET purge = 2, since = ?7
-                 WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5 AND store = ?6",
-            )?;
-        }
-        Ok(claimed)
-    }
-
-    pub(super) fn forget_loose(&self, objects: &[LooseObject]) -> Result<()> {
-        objects.iter().try_for_each(|object| {
-            self.of_loose(
-                object,
-                "DELETE FROM loose_object
-                 WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5 AND store = ?6
-                 AND since = ?7 AND purge = 2",
-            )
-        })
-    }
-
-    pub(super) fn release_loose(&self, objects: &[LooseObject]) -> Result<()> {
-        objects.iter().try_for_each(|object| {
-            self.of_loose(
-                object,
-                "UPDATE loose_object SET purge = 1
-                 WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5 AND store = ?6
-                 AND since = ?7 AND purge = 2",
-            )
-        })
-    }
-
-    /// Does something with what is noted of a loose object.
-    fn of_loose(&self, object: &LooseObject, sql: &'static str) -> Result<()> {
-        let Some(Xcom { ti, key }) = self.known_xcom(&object.key)? else { return Ok(()) };
-        let version = object.version.to_code();
-        let since = object.since.as_millisecond();
-        self.execute(sql, (version, ti.run, ti.task, key, ti.map_index, &*object.store, since))?;
-        Ok(())
-    }
-
     pub(super) fn set_mark(&self, name: &str, value: &str) -> Result<String> {
         self.execute("INSERT OR IGNORE INTO mark VALUES (?1, ?2)", (name, value))?;
         Ok(self
@@ -526,35 +447,6 @@ impl Transaction<'_> {
             .prepare_cached("SELECT value FROM mark WHERE name = ?1")?
             .query_row([name], |row| row.get(0))?)
     }
-}
-
-/// Notes objects as loose that may go at once, from what a SELECT between the two finds. Whoever removes another object
-/// of the same version may go on, so that one keeps its claim, and its name is not free before.
-macro_rules! loosen {
-    ($select:literal) => {
-        concat!(
-            "INSERT INTO loose_object ",
-            $select,
-            " ON CONFLICT DO UPDATE SET store = excluded.store, since = excluded.since, purge = max(purge, 1)"
-        )
-    };
-}
-
-pub(super) use loosen;
-
-/// Loose objects, in [`loose`]'s columns: being written (purge 0), to be removed (1), being removed (2).
-pub(super) const LOOSE: &str =
-    "SELECT d.text, r.run_id, t.text, l.map_index, k.text, l.version, l.store, l.since
-    FROM loose_object l JOIN dag_run r ON r.id = l.run JOIN name d ON d.id = r.dag
-         JOIN name t ON t.id = l.task JOIN name k ON k.id = l.key";
-
-pub(super) fn loose(found: &rusqlite::Row<'_>) -> Result<LooseObject> {
-    Ok(LooseObject {
-        key: key(found)?,
-        version: row::version(found.get(5)?)?,
-        store: row::text(found, 6)?,
-        since: row::time(found.get(7)?),
-    })
 }
 
 /// A key from the first five columns: dag, run, task, map index, key.

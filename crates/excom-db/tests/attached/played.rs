@@ -60,10 +60,6 @@ impl MetadataDb for Played {
         self.db.runs(filter, before, limit).await
     }
 
-    async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>> {
-        self.db.last_success(before).await
-    }
-
     async fn task_instances(
         &self,
         dag_id: &str,

@@ -155,6 +155,29 @@ fn what_is_not_airflows_or_not_attached_is_refused() {
 }
 
 #[test]
+fn who_is_detached_meanwhile_is_told_to_attach() {
+    let Some(database) = Database::made() else { return };
+    block_on(Db::attach(&database.url(), &options())).unwrap();
+    let (engine, attempt) = (engine(&database), started(&database));
+    round_trip(&engine, &attempt, "1").unwrap();
+
+    database.sql("DROP SCHEMA excom CASCADE");
+    let me = Caller::Attempt(attempt.clone());
+    let key = attempt.ti.return_value();
+    for error in [
+        block_on(engine.push(&me, &key, Value::null().into())).map(drop).unwrap_err(),
+        block_on(engine.db().entries(std::slice::from_ref(&key))).map(drop).unwrap_err(),
+        block_on(engine.db().variable("v")).map(drop).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Incompatible, "{error:?}");
+        let hints = error.hints().join("; ");
+        assert!(hints.contains("`excom db attach`") && !hints.contains("migrate"), "{hints}");
+    }
+    block_on(Db::attach(&database.url(), &options())).unwrap();
+    round_trip(&engine, &attempt, "2").unwrap();
+}
+
+#[test]
 fn runs_and_states_are_airflows() {
     let Some(database) = Database::attached() else { return };
     let (engine, attempt) = (engine(&database), started(&database));

@@ -2,9 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
 
+#[path = "../server/conformance.rs"]
 mod conformance;
+#[path = "../server/outages.rs"]
 mod outages;
+mod own;
+#[path = "../server/setups.rs"]
 mod setups;
+#[path = "../server/support.rs"]
 mod support;
 mod together;
+#[path = "../server/writers.rs"]
 mod writers;
+
+/// The server that these tests are about.
+use excom_testkit::postgres::Postgres as Server;

@@ -13,6 +13,7 @@ use super::super::kept::kept;
 use super::super::row::key;
 use super::Tables;
 use super::text::{self, JSONB};
+use crate::kept::{Look, Part};
 use crate::packing::{Packed, pack};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -51,21 +52,9 @@ const KEPT_ENTRIES: Statement<'_> = Statement { sql: kept!("excom.entry()"), typ
 const KEPT_HISTORY: Statement<'_> = Statement { sql: kept!("excom.history"), types: &KEPT };
 
 /// One version by its key.
-const NOTE_MOVE: Statement<'_> = Statement {
-    sql: "SELECT excom.note_move($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-    types: types![BOOL, TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, TEXT, TEXT, INT8],
-};
-
-/// One version by its key.
 const MOVE_STORED: Statement<'_> = Statement {
     sql: "SELECT excom.move_stored($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     types: types![BOOL, TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, TEXT, TEXT, TEXT, TEXT, INT2, BYTEA, INT8],
-};
-
-/// One version by its key.
-const CLAIM_ORPHAN: Statement<'_> = Statement {
-    sql: "SELECT excom.claim_orphan($1, $2, $3, $4, $5, $6, $7, $8)",
-    types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8],
 };
 
 impl Tables {
@@ -86,45 +75,17 @@ impl Tables {
         after: Option<Place>,
         limit: u32,
     ) -> Result<Scan<Kept>> {
-        let first = after.unwrap_or(Place { past: false, row: 0 });
-        let mut rows: Vec<(Place, Kept)> = Vec::new();
-        for past in [false, true] {
-            let wanted = i64::from(limit) + 1 - rows.len() as i64;
-            if (first.past && !past) || wanted <= 0 {
-                continue;
-            }
-            let behind = if past == first.past { first.row } else { 0 };
+        let mut look = Look::new(after, limit);
+        while let Some(Part { past, behind, wanted }) = look.next() {
             let statement = if past { &KEPT_HISTORY } else { &KEPT_ENTRIES };
             let of = |found: &_| kept(found, past);
-            rows.extend(self.own.rows(statement, &[&behind, &dag_id, &wanted], of).await?);
+            look.add(self.own.rows(statement, &[&behind, &dag_id, &wanted], of).await?);
         }
-        let more = rows.len() > limit as usize;
-        rows.truncate(limit as usize);
-        let next = rows.last().filter(|_| more).map(|(place, _)| *place);
-        Ok(Scan { items: rows.into_iter().map(|(_, kept)| kept).collect(), next })
+        Ok(look.scan())
     }
 
     pub(super) async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
-        let (from, mac) = found.place();
-        if from == Some(store) {
-            return Ok(false);
-        }
-        let ti = &found.key.ti;
-        let parameters: [Parameter<'_>; 11] = [
-            &found.past,
-            &&*ti.dag_id,
-            &&*ti.run_id,
-            &&*ti.task_id,
-            &ti.map_index,
-            &&*found.key.key,
-            &found.version.to_code(),
-            &from,
-            &mac,
-            &store,
-            &at.as_millisecond(),
-        ];
-        let rows = self.own.connections.write(&NOTE_MOVE, &parameters).await?;
-        Ok(rows[0].try_get(0)?)
+        self.own.note_move(found, store, at).await
     }
 
     /// Not tried again when its outcome is not known, because then it would seem to have given way.
@@ -170,18 +131,6 @@ impl Tables {
     }
 
     pub(super) async fn claim_orphan(&self, object: &LooseObject) -> Result<bool> {
-        let ti = &object.key.ti;
-        let parameters: [Parameter<'_>; 8] = [
-            &&*ti.dag_id,
-            &&*ti.run_id,
-            &&*ti.task_id,
-            &ti.map_index,
-            &&*object.key.key,
-            &object.version.to_code(),
-            &&*object.store,
-            &object.since.as_millisecond(),
-        ];
-        let rows = self.own.connections.write(&CLAIM_ORPHAN, &parameters).await?;
-        Ok(rows[0].try_get(0)?)
+        self.own.claim_orphan(object).await
     }
 }

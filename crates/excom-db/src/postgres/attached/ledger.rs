@@ -6,10 +6,11 @@ use excom_core::{TaskInstanceKey, UNMAPPED, XComKey};
 
 use super::super::connection::{Parameter, Statement, types};
 use super::super::failure::Failure;
-use super::super::ledger::{WHOLE, ledger_row, told};
+use super::super::ledger::ledger_row;
 use super::super::row::text;
 use super::columns::{COLUMNS, info};
 use super::{Tables, row};
+use crate::ledger::{WHOLE, told};
 
 type Result<T> = std::result::Result<T, Failure>;
 

@@ -1,6 +1,6 @@
 //! Airflow's runs and task instances, which are read only, and what Excom knows beside them.
 
-use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo};
+use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{DagRun, DagVersion, Rendered, RunFilter, RunInfo, RunState};
 use excom_core::{Error, ErrorKind, TaskInstanceKey, Value};
 use jiff::Timestamp;
@@ -9,6 +9,7 @@ use tokio_postgres::Row;
 use super::super::connection::{Parameter, Statement, types};
 use super::super::failure::Failure;
 use super::super::row::{text as name, time};
+use super::super::runs::dag_version;
 use super::super::variables::rendered;
 use super::super::write::Fenced;
 use super::columns::attempt;
@@ -176,19 +177,48 @@ impl Tables {
         self.own.rows(&RUNS, &parameters, info).await
     }
 
-    pub(super) async fn last_success(&self, before: &DagRun) -> Result<Option<RunInfo>> {
-        let filter = RunFilter { dag_id: Some(before.dag_id.clone()), state: Some(RunState::Success) };
-        Ok(self.runs(&filter, Some(before), 1).await?.pop())
-    }
+    // ---- what only Airflow may do
 
     /// A run that Airflow has is known; there is no other way to make one.
-    pub(super) async fn register_run(&self, run: &DagRun) -> excom_core::Result<()> {
-        let place = self.own.connections.place();
-        match self.run_info(&run.dag_id, &run.run_id).await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(airflows(&format!("has no run {} of {}", run.run_id, run.dag_id), place)),
-            Err(failure) => Err(failure.into_error(place)),
+    pub(super) async fn register_run(&self, run: &DagRun) -> Result<()> {
+        match self.run_info(&run.dag_id, &run.run_id).await? {
+            Some(_) => Ok(()),
+            None => self.airflows(&format!("has no run {} of {}", run.run_id, run.dag_id)),
         }
+    }
+
+    pub(super) async fn start_run(&self, run: &DagRun, _at: Timestamp) -> Result<()> {
+        self.airflows(&format!("starts the runs of {}", run.dag_id))
+    }
+
+    pub(super) async fn set_run_state(
+        &self,
+        dag_id: &str,
+        _run_id: &str,
+        _state: RunState,
+        _at: Timestamp,
+    ) -> Result<()> {
+        self.airflows(&format!("tells how the runs of {dag_id} stand"))
+    }
+
+    pub(super) async fn set_states(
+        &self,
+        states: &[(TaskInstanceKey, TaskState)],
+        _at: Timestamp,
+    ) -> Result<()> {
+        match states {
+            [] => Ok(()),
+            _ => self.airflows("sets the states of its task instances"),
+        }
+    }
+
+    fn airflows(&self, what: &str) -> Result<()> {
+        let place = self.own.connections.place();
+        let message = format!("the Airflow of {place} {what}; nothing was written");
+        Err(Error::new(ErrorKind::InvalidRequest, message)
+            .hint("runs, task instances and their states are Airflow's: trigger the run there")
+            .hint("to run DAGs without Airflow use a database of Excom's own")
+            .into())
     }
 
     // ---- beside them
@@ -197,6 +227,7 @@ impl Tables {
         &self,
         attempt: &Attempt,
         fields: &[(String, Value)],
+        _at: Timestamp,
     ) -> excom_core::Result<()> {
         let fenced = Fenced::attempt(attempt);
         let [dag, run, task, map_index, id] = fenced.parameters();
@@ -232,13 +263,6 @@ impl Tables {
     }
 }
 
-/// The refusal of what only Airflow may do.
-pub(super) fn airflows(what: &str, place: &str) -> Error {
-    Error::new(ErrorKind::InvalidRequest, format!("the Airflow of {place} {what}; nothing was written"))
-        .hint("runs, task instances and their states are Airflow's: trigger the run there")
-        .hint("to run DAGs without Airflow use a database of Excom's own")
-}
-
 fn instance(found: &Row, key: TaskInstanceKey) -> Result<TaskInstanceInfo> {
     Ok(TaskInstanceInfo { key, state: row::state(found.try_get(5)?), attempt: row::attempt(found, 0)? })
 }
@@ -254,13 +278,5 @@ fn info(found: &Row) -> Result<RunInfo> {
         state: row::run_state(found.try_get(5)?),
         started_at: row::moment(found, 6)?,
         ended_at: row::moment(found, 7)?,
-    })
-}
-
-fn dag_version(found: &Row) -> Result<DagVersion> {
-    Ok(DagVersion {
-        version: name(found, 0)?,
-        document: Value::parse(found.try_get::<_, String>(1)?)?,
-        seen_at: time(found.try_get(2)?),
     })
 }

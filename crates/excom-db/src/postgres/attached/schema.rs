@@ -89,6 +89,12 @@ pub(super) fn script(found: &Found) -> String {
     ddl(found.version) + &known()
 }
 
+/// A failure as its error; where what lies beside Airflow's tables is missing or older, with what makes it.
+pub(super) fn told(failure: Failure, place: &str) -> Error {
+    failure
+        .told(place, "run `excom db check`; `excom db attach` makes what is missing beside Airflow's tables")
+}
+
 /// Looks at a database and changes nothing.
 ///
 /// # Errors
@@ -97,7 +103,7 @@ pub(super) fn script(found: &Found) -> String {
 /// database of Excom's own.
 pub(super) async fn look(connections: &Connections) -> Result<Found> {
     let place = connections.place();
-    let told = |failure: Failure| failure.into_error(place);
+    let told = |failure| told(failure, place);
     let facts = connections.read(&FACTS, &[]).await.map_err(told)?;
     let facts = &facts[0];
     let refuse = |kind, what: String, hint: &str| Err(Error::new(kind, what).hint(hint));

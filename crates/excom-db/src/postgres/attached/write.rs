@@ -2,8 +2,8 @@
 
 use excom_core::attempt::{Attempt, Caller, TaskState};
 use excom_core::db::{
-    LooseObject, Push, Pushed, Scope, StartMode, Started, Variable, being_removed, cleared_by, intent_gone,
-    key_gone, not_started, superseded, version_taken,
+    Push, Pushed, Scope, StartMode, Started, cleared_by, intent_gone, key_gone, not_started, superseded,
+    version_taken,
 };
 use excom_core::entry::Writer;
 use excom_core::{Error, ErrorKind, Result, XComKey};
@@ -11,8 +11,7 @@ use jiff::Timestamp;
 
 use super::super::connection::{Done, Parameter, Statement, types};
 use super::super::failure::{Failure, Refusal};
-use super::super::row::{time, unsigned, version};
-use super::super::variables::BESIDE;
+use super::super::row::unsigned;
 use super::super::write::{Fenced, parts};
 use super::text::Row;
 use super::{Tables, row, schema};
@@ -58,55 +57,6 @@ const CLEAR: Statement<'_> = Statement {
 const DELETE: Statement<'_> = Statement {
     sql: "SELECT excom.delete($1, $2, $3, $4, $5, $6)",
     types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8],
-};
-
-/// An intent: entry, history and loose object by their keys.
-const NOTE_INTENT: Statement<'_> = Statement {
-    sql: "SELECT excom.note_intent($1, $2, $3, $4, $5, $6, $7, $8)",
-    types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8],
-};
-
-/// Loose objects are few, so all are looked at. One whose push is just being written is left to it. What was claimed
-/// without an answer waits until it is taken for abandoned.
-const CLAIM_LOOSE: Statement<'_> = Statement {
-    sql: "WITH chosen AS (
-              SELECT ctid AS place FROM excom.loose_object
-              WHERE (purge AND NOT claimed) OR since <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
-          UPDATE excom.loose_object l SET purge = true, claimed = true, since = $3 FROM chosen c WHERE l.ctid = c.place
-          RETURNING l.dag_id, l.run_id, l.task_id, l.map_index, l.key, l.version, l.store, l.since",
-    types: types![INT8, INT8, INT8],
-};
-
-/// What is done with loose objects by their keys, as far as they are claimed as they are told.
-macro_rules! of_claimed {
-    ($what:literal, $from:literal) => {
-        Statement {
-            sql: concat!(
-                $what,
-                " excom.loose_object l ",
-                $from,
-                " unnest($1, $2, $3, $4, $5, $6, $7, $8)
-                      AS a (dag_id, run_id, task_id, map_index, key, version, store, since)
-                  WHERE l.version = a.version AND l.dag_id = a.dag_id AND l.run_id = a.run_id
-                  AND l.task_id = a.task_id AND l.map_index = a.map_index AND l.key = a.key
-                  AND l.store = a.store AND l.since = a.since AND l.claimed"
-            ),
-            types: types![
-                TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8_ARRAY, TEXT_ARRAY,
-                INT8_ARRAY
-            ],
-        }
-    };
-}
-
-const FORGET_LOOSE: Statement<'_> = of_claimed!("DELETE FROM", "USING");
-
-const RELEASE_LOOSE: Statement<'_> = of_claimed!("UPDATE", "SET claimed = false FROM");
-
-/// All loose objects are looked at.
-const INTENTS: Statement<'_> = Statement {
-    sql: "SELECT dag_id, run_id, task_id, map_index, key, version, store, since FROM excom.loose_object WHERE NOT purge",
-    types: &[],
 };
 
 /// A push with its row.
@@ -180,6 +130,7 @@ impl Tables {
     pub(super) async fn finish_attempt(
         &self,
         attempt: &Attempt,
+        _state: TaskState,
         pushes: &[Push],
         at: Timestamp,
     ) -> Result<()> {
@@ -256,7 +207,12 @@ impl Tables {
     }
 
     /// The state is Airflow's to write: here is only looked whether the attempt could.
-    pub(super) async fn set_attempt_state(&self, attempt: &Attempt, _state: TaskState) -> Result<()> {
+    pub(super) async fn set_attempt_state(
+        &self,
+        attempt: &Attempt,
+        _state: TaskState,
+        _at: Timestamp,
+    ) -> Result<()> {
         let fenced = Fenced::attempt(attempt);
         match self.own.connections.write(&FENCE, &fenced.parameters()).await {
             Ok(_) => Ok(()),
@@ -299,88 +255,6 @@ impl Tables {
         }
     }
 
-    // ---- loose objects
-
-    pub(super) async fn note_intent(&self, object: &LooseObject) -> Result<Pushed, Failure> {
-        let ti = &object.key.ti;
-        let parameters: [Parameter<'_>; 8] = [
-            &&*ti.dag_id,
-            &&*ti.run_id,
-            &&*ti.task_id,
-            &ti.map_index,
-            &&*object.key.key,
-            &object.version.to_code(),
-            &&*object.store,
-            &object.since.as_millisecond(),
-        ];
-        match self.own.connections.write(&NOTE_INTENT, &parameters).await {
-            Ok(rows) if rows[0].try_get(0)? => Ok(Pushed::Written),
-            Ok(_) => Ok(Pushed::Already),
-            Err(failure) if failure.refusal() == Some(Refusal::BeingRemoved) => {
-                Err(being_removed(&object.key, object.version).into())
-            }
-            Err(failure) => Err(failure),
-        }
-    }
-
-    pub(super) async fn claim_loose(
-        &self,
-        before: Timestamp,
-        at: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<LooseObject>, Failure> {
-        let parameters: [Parameter<'_>; 3] =
-            [&before.as_millisecond(), &i64::from(limit), &at.as_millisecond()];
-        let rows = self.own.connections.write(&CLAIM_LOOSE, &parameters).await?;
-        rows.iter().map(loose).collect()
-    }
-
-    pub(super) async fn intents(&self) -> Result<Vec<LooseObject>, Failure> {
-        self.own.rows(&INTENTS, &[], loose).await
-    }
-
-    pub(super) async fn forget_loose(&self, objects: &[LooseObject]) -> Result<(), Failure> {
-        self.of_claimed(&FORGET_LOOSE, objects).await
-    }
-
-    pub(super) async fn release_loose(&self, objects: &[LooseObject]) -> Result<(), Failure> {
-        self.of_claimed(&RELEASE_LOOSE, objects).await
-    }
-
-    async fn of_claimed(&self, statement: &Statement<'_>, objects: &[LooseObject]) -> Result<(), Failure> {
-        let texts = |of: fn(&LooseObject) -> &str| objects.iter().map(of).collect::<Vec<_>>();
-        let maps: Vec<i32> = objects.iter().map(|object| object.key.ti.map_index).collect();
-        let versions: Vec<i64> = objects.iter().map(|object| object.version.to_code()).collect();
-        let sinces: Vec<i64> = objects.iter().map(|object| object.since.as_millisecond()).collect();
-        let parameters: [Parameter<'_>; 8] = [
-            &texts(|object| &object.key.ti.dag_id),
-            &texts(|object| &object.key.ti.run_id),
-            &texts(|object| &object.key.ti.task_id),
-            &maps,
-            &texts(|object| &object.key.key),
-            &versions,
-            &texts(|object| &object.store),
-            &sinces,
-        ];
-        self.own.connections.write(statement, &parameters).await.map(drop)
-    }
-
-    // ---- variables
-
-    pub(super) async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
-        match self.own.set_variable_by(&BESIDE, caller, variable).await {
-            Ok(()) => Ok(()),
-            Err(failure) => Err(self.refused(failure, caller).await),
-        }
-    }
-
-    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
-        match self.own.delete_variable_by(&BESIDE, caller, key).await {
-            Ok(deleted) => Ok(deleted),
-            Err(failure) => Err(self.refused(failure, caller).await),
-        }
-    }
-
     /// A failure of what a caller did as its error: a refusal by the fence tells of the attempt that is current.
     pub(super) async fn refused(&self, failure: Failure, caller: &Caller) -> Error {
         let place = self.own.connections.place();
@@ -391,21 +265,12 @@ impl Tables {
                     Some(current) => superseded(attempt, &current),
                     None => not_started(attempt),
                 },
-                Err(_) => failure.into_error(place),
+                Err(_) => schema::told(failure, place),
             },
             (Some(Refusal::NotStarted), Caller::Attempt(attempt)) => not_started(attempt),
-            _ => failure.into_error(place),
+            _ => schema::told(failure, place),
         }
     }
-}
-
-fn loose(found: &tokio_postgres::Row) -> Result<LooseObject, Failure> {
-    Ok(LooseObject {
-        key: super::super::row::key(found)?,
-        version: version(found.try_get(5)?)?,
-        store: super::super::row::text(found, 6)?,
-        since: time(found.try_get(7)?),
-    })
 }
 
 /// The refusal of a push for which Airflow has no row.

@@ -1,4 +1,4 @@
-//! PostgreSQL passes the suite that every metadata database passes.
+//! Every server passes the suite that every metadata database passes.
 
 use crate::support::empty;
 

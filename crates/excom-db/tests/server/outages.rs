@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use excom_core::{Caller, Engine, ErrorKind, Value, XComKey, memory};
-use excom_db::mysql::{Db, Options};
-use excom_testkit::mysql::Mysql;
-use excom_testkit::skip::skipped;
 
-use crate::support::pulled;
+use crate::Server;
+use crate::support::{Kind, open, own_server, pulled};
 
 const WRITERS: usize = 8;
 
@@ -58,11 +56,8 @@ impl Drop for Ending<'_> {
 
 #[test]
 fn nothing_acknowledged_is_lost() {
-    if let Err(why) = Mysql::available() {
-        return skipped("outages::nothing_acknowledged_is_lost", &why);
-    }
-    let server = Mysql::start().unwrap();
-    let db = || pollster::block_on(Db::open(&server.url("excom"), &Options::default())).unwrap();
+    let Some(server) = own_server() else { return };
+    let db = || open(&server.url(Server::FIRST)).unwrap();
     let engine = Engine::builder(Arc::new(db()), Arc::new(memory::Clock::new())).build();
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     // Goes on when every writer has done something in between.
@@ -83,12 +78,7 @@ fn nothing_acknowledged_is_lost() {
             .collect();
         for _ in 0..3 {
             wait();
-            let cut =
-                "SELECT GROUP_CONCAT(CONCAT('KILL ', id) SEPARATOR ';') FROM information_schema.processlist
-                       WHERE db = 'excom' AND id <> CONNECTION_ID()";
-            let cut = server.sql("excom", cut).unwrap();
-            // Some may have ended by themselves since.
-            drop(server.sql("excom", &cut));
+            server.cut();
             wait();
             server.crash().unwrap();
         }
@@ -113,22 +103,19 @@ fn nothing_acknowledged_is_lost() {
 
 #[test]
 fn a_server_that_is_away_is_told() {
-    if let Err(why) = Mysql::available() {
-        return skipped("outages::a_server_that_is_away_is_told", &why);
-    }
-    let server = Mysql::start().unwrap();
-    let url = server.url("excom");
+    let Some(server) = own_server() else { return };
+    let url = server.url(Server::FIRST);
     let missing = server.url("nothing_here");
     let stranger = url.replace("excom:", "stranger:");
-    let opened = |url: &str| pollster::block_on(Db::open(url, &Options::default())).unwrap_err();
+    let opened = |url: &str| open(url).unwrap_err();
     let error = opened(&missing);
     assert_eq!(error.kind(), ErrorKind::Configuration, "{error:?}");
-    assert!(error.to_string().contains("'nothing_here'"), "{error}");
+    assert!(error.to_string().contains(Server::NOT_THERE), "{error}");
     let error = opened(&stranger);
     assert_eq!(error.kind(), ErrorKind::Configuration, "{error:?}");
     assert!(!format!("{error:?}").contains(server.password()), "{error:?}");
 
-    let db = pollster::block_on(Db::open(&url, &Options::default())).unwrap();
+    let db = open(&url).unwrap();
     drop(server);
     let error = pollster::block_on(excom_core::MetadataDb::mark(&db, "name")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use excom_core::{Caller, Engine, Value, XComKey, memory};
+use excom_core::{Caller, Engine, ErrorKind, TaskInstanceKey, Value, XComKey, memory};
 
-use crate::support::{Database, pulled, server};
+use crate::Server;
+use crate::support::{Database, Kind, open, pulled, server};
 
 const PROCESSES: usize = 8;
 const WRITERS: usize = 64;
@@ -72,24 +73,69 @@ fn many_writers_of_many_keys() {
     for writer in 0..WRITERS {
         assert_eq!(number(&engines[0], &key(writer)), writer * PUSHES + PUSHES - 1);
     }
-    assert_eq!(
-        database.sql("SELECT count(*), (SELECT count(*) FROM excom.dag_run) FROM excom.entry"),
-        "64|1"
-    );
+    let (ours, between) = (Server::OURS, Server::BETWEEN);
+    let counted = format!("SELECT count(*), (SELECT count(*) FROM {ours}dag_run) FROM {ours}entry");
+    assert_eq!(database.sql(&counted), format!("64{between}1"));
 }
 
 #[test]
 fn writers_make_the_schema_once() {
     let Some(server) = server() else { return };
-    server.sql("postgres", "CREATE DATABASE together").unwrap();
+    server.sql(Server::FIRST, "CREATE DATABASE together").unwrap();
     let url = server.url("together");
     std::thread::scope(|scope| {
         for _ in 0..6 {
-            scope.spawn(|| {
-                pollster::block_on(excom_db::postgres::Db::open(&url, &Default::default())).unwrap();
-            });
+            scope.spawn(|| drop(open(&url).unwrap()));
         }
     });
-    let made = server.sql("together", "SELECT count(*) FROM excom.migration").unwrap();
-    assert_eq!(made, excom_db::postgres::Db::SCHEMA.to_string());
+    let made = server.sql("together", &format!("SELECT count(*) FROM {}migration", Server::OURS)).unwrap();
+    assert_eq!(made, Server::SCHEMA.to_string());
+}
+
+/// From the moment at which a try has started, nothing of the one before is there or comes.
+#[test]
+fn a_try_that_starts_ends_the_pushes_of_the_one_before() {
+    let Some(server) = server() else { return };
+    let database = Database::new(server);
+    let engine = Engine::builder(Arc::new(database.open()), Arc::new(memory::Clock::new())).build();
+    let ti = TaskInstanceKey::new("d", "r", "t", -1).unwrap();
+    let key = |name: usize| ti.xcom(format!("k{name}")).unwrap();
+    let mut attempt = pollster::block_on(engine.start(&ti, 1)).unwrap();
+    for number in 2..12 {
+        let caller = Caller::Attempt(attempt.clone());
+        std::thread::scope(|scope| {
+            let pushers: Vec<_> = (0..4)
+                .map(|name| {
+                    let (engine, caller, key) = (&engine, &caller, key(name));
+                    scope.spawn(move || {
+                        let mut pushed = 0;
+                        loop {
+                            let value = Value::of(&number).unwrap().into();
+                            match pollster::block_on(engine.push(caller, &key, value)) {
+                                Ok(_) => pushed += 1,
+                                Err(error) => {
+                                    assert_eq!(error.kind(), ErrorKind::Superseded, "{error:?}");
+                                    return pushed;
+                                }
+                            }
+                        }
+                    })
+                })
+                .collect();
+            // Some of it is there.
+            while pulled(&engine, &key(0)).is_err() {
+                std::thread::yield_now();
+            }
+            attempt = pollster::block_on(engine.start(&ti, number)).unwrap();
+            let nothing = |when: &str| {
+                let entries =
+                    pollster::block_on(engine.db().entries(&[key(0), key(1), key(2), key(3)])).unwrap();
+                assert!(entries.iter().all(Option::is_none), "{when}: {entries:?}");
+            };
+            nothing("at once");
+            let pushed: usize = pushers.into_iter().map(|pusher| pusher.join().unwrap()).sum();
+            nothing("after all");
+            assert!(pushed > 0);
+        });
+    }
 }

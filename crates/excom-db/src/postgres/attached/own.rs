@@ -1,0 +1,67 @@
+//! What does not depend on whose entries they are: variables, marks, turns and counts of refusals are as in a database of
+//! Excom's own.
+
+use std::time::Duration;
+
+use excom_core::attempt::Caller;
+use excom_core::db::{RefusalCount, Variable};
+use jiff::Timestamp;
+
+use super::super::failure::Failure;
+use super::super::variables::BESIDE;
+use super::Tables;
+
+type Result<T> = std::result::Result<T, Failure>;
+
+impl Tables {
+    pub(super) async fn variable(&self, key: &str) -> Result<Option<Variable>> {
+        self.own.variable_by(&BESIDE, key).await
+    }
+
+    pub(super) async fn variables(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Variable>> {
+        self.own.variables_by(&BESIDE, prefix, after, limit).await
+    }
+
+    pub(super) async fn set_variable(&self, caller: &Caller, variable: &Variable) -> excom_core::Result<()> {
+        match self.own.set_variable_by(&BESIDE, caller, variable).await {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.refused(failure, caller).await),
+        }
+    }
+
+    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> excom_core::Result<bool> {
+        match self.own.delete_variable_by(&BESIDE, caller, key).await {
+            Ok(deleted) => Ok(deleted),
+            Err(failure) => Err(self.refused(failure, caller).await),
+        }
+    }
+
+    pub(super) async fn mark(&self, name: &str) -> Result<Option<String>> {
+        self.own.mark(name).await
+    }
+
+    pub(super) async fn set_mark(&self, name: &str, value: &str) -> Result<String> {
+        self.own.set_mark(name, value).await
+    }
+
+    pub(super) async fn marks(&self, prefix: &str) -> Result<Vec<(String, String)>> {
+        self.own.marks(prefix).await
+    }
+
+    pub(super) async fn take_turn(&self, name: &str, at: Timestamp, every: Duration) -> Result<bool> {
+        self.own.take_turn(name, at, every).await
+    }
+
+    pub(super) async fn note_refusals(&self, refusals: &[RefusalCount]) -> Result<()> {
+        self.own.note_refusals(refusals).await
+    }
+
+    pub(super) async fn refusals(&self, limit: u32) -> Result<Vec<RefusalCount>> {
+        self.own.refusals(limit).await
+    }
+}
