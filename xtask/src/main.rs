@@ -25,6 +25,9 @@ cargo xtask COMMAND
 /// The proofs that the testkit knows, a line each; the testkit reads the same file.
 const PROOFS: &str = include_str!("../../crates/excom-testkit/proofs.txt");
 
+/// The proof that is a suite of tests.
+const ATTACHED: &str = "attached [RELEASE…]               older releases of Airflow make their databases, and the suite passes attached to them";
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (command, rest) = match arguments.split_first() {
@@ -36,11 +39,12 @@ fn main() -> ExitCode {
         ("test", [step]) => test::run(Some(step)),
         ("layers", []) => layers::run(),
         ("prove", []) => {
-            say(PROOFS.trim_end());
+            say(&format!("{}\n{ATTACHED}", PROOFS.trim_end()));
             Ok(true)
         }
+        ("prove", [name, releases @ ..]) if name == "attached" => attached(releases),
         ("prove", [name, ..]) if !PROOFS.lines().any(|line| line.split(' ').next() == Some(name)) => {
-            Err(format!("there is no proof `{name}`; there are\n{}", PROOFS.trim_end()))
+            Err(format!("there is no proof `{name}`; there are\n{}\n{ATTACHED}", PROOFS.trim_end()))
         }
         // It hunts with the real command.
         ("prove", [name, ..]) if name == "hunt" => cargo::build_release("excom-cli")
@@ -62,6 +66,23 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs the suite of attached databases on those that older releases of Airflow made, each by its own `db migrate`.
+fn attached(releases: &[String]) -> Result<bool, String> {
+    let releases: Vec<&str> = match releases {
+        [] => vec!["3.0.6", "3.1.8", "3.2.2"],
+        named => named.iter().map(String::as_str).collect(),
+    };
+    let arguments =
+        ["test", "-p", "excom-db", "--features", "postgres", "--test", "attached", "--", "conformance::"];
+    for release in releases {
+        say(&format!("---- Airflow {release}"));
+        if !cargo::succeeds(cargo::cargo(&arguments).env("EXCOM_TEST_AIRFLOW", release))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Prints a line. Whoever closed the pipe wants no more of it, which is no failure of the command.

@@ -13,6 +13,9 @@ use std::process::{Command, Stdio};
 /// The version that Excom compares itself with.
 pub const AIRFLOW: &str = "3.3.2";
 
+/// Names another release, by which `cargo xtask prove attached` has older ones make their databases.
+const OTHER_AIRFLOW: &str = "EXCOM_TEST_AIRFLOW";
+
 /// What the environment has: Airflow with its task SDK, its object storage backend with all compressions, and
 /// numpy for its scalars.
 const PACKAGES: [&str; 5] =
@@ -37,8 +40,13 @@ impl Python {
     /// # Errors
     /// Why there is none: the reason for which a test skips.
     pub fn with_airflow() -> Result<Self, String> {
-        let name = format!("airflow-{AIRFLOW}");
-        let environment = environment(&name, &PACKAGES)?;
+        let environment = match std::env::var(OTHER_AIRFLOW) {
+            Ok(release) => {
+                let airflow = format!("apache-airflow=={release}");
+                environment(&format!("airflow-{release}"), &[airflow.as_str()])?
+            }
+            Err(_) => environment(&format!("airflow-{AIRFLOW}"), &PACKAGES)?,
+        };
         let home = environment.with_file_name("home");
         fs::create_dir_all(&home).map_err(|error| unwritable(&home, &error))?;
         Ok(Self { program: program(&environment), home, database: Vec::new() })
