@@ -28,3 +28,5 @@ pub mod postgres;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod reactor;
 pub mod sqlite;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod trust;

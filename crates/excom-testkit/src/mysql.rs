@@ -60,6 +60,14 @@ impl Mysql {
     /// # Errors
     /// When there is no MariaDB, or it does not start; with what it said.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same, with options of the server's.
+    ///
+    /// # Errors
+    /// As [`Mysql::start`].
+    pub fn start_with(options: &[&str]) -> Result<Self> {
         let programs = programs()?;
         let folder = tempfile::tempdir()?;
         let account = account(folder.path())?;
@@ -91,7 +99,7 @@ impl Mysql {
             chown(&init, Some(*user), Some(*group))?;
         }
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let mut keeper = serve(&programs, user, folder.path(), port)?;
+        let mut keeper = serve(&programs, user, folder.path(), port, options)?;
         let orders = Mutex::new(keeper.stdin.take());
         // From here on the keeper removes the folder.
         let folder = folder.keep();
@@ -175,6 +183,11 @@ impl Mysql {
         self.port
     }
 
+    /// The folder of its data, which the user owns as whom it runs.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// The password of the superuser, for tests that no message shows it.
     pub fn password(&self) -> &'static str {
         PASSWORD
@@ -189,7 +202,13 @@ impl Drop for Mysql {
     }
 }
 
-fn serve(programs: &Programs, user: Option<&str>, folder: &Path, port: u16) -> Result<Child> {
+fn serve(
+    programs: &Programs,
+    user: Option<&str>,
+    folder: &Path,
+    port: u16,
+    options: &[&str],
+) -> Result<Child> {
     let log = fs::File::create(folder.join("log"))?;
     let mut keeper = Command::new("sh");
     keeper.args(["-c", KEEPER, "sh"]).arg(folder).arg(&programs.server).arg("--no-defaults");
@@ -209,6 +228,7 @@ fn serve(programs: &Programs, user: Option<&str>, folder: &Path, port: u16) -> R
         "--innodb-buffer-pool-size=64M",
         "--performance-schema=off",
     ]);
+    keeper.args(options);
     keeper.args(user.map(|user| format!("--user={user}")));
     keeper.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).current_dir("/");
     Ok(keeper.spawn()?)

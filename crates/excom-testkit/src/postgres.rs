@@ -203,6 +203,16 @@ impl Postgres {
         self.port
     }
 
+    /// The name of the superuser.
+    pub(crate) fn user(&self) -> &'static str {
+        USER
+    }
+
+    /// The folder of its data, which the user owns as whom it runs.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// The password of the superuser, for tests that no message shows it.
     pub fn password(&self) -> &'static str {
         PASSWORD

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use excom_core::{Error, ErrorKind, Result};
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts, OptsBuilder, Params, Row, SslOpts, Value};
+use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, Params, Row, SslOpts, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
@@ -338,7 +338,7 @@ impl Target {
         };
         let mut place = format!("mysql({}:{}/{database})", opts.ip_or_hostname(), opts.tcp_port());
         let mut connect_timeout = CONNECT_TIMEOUT;
-        let (mut tls, mut authority) = (None, None);
+        let (mut tls, mut authority, mut certificate, mut key) = (None, None, None, None);
         let mut socket = None;
         for (name, value) in parameters {
             match name.as_str() {
@@ -349,6 +349,8 @@ impl Target {
                 }
                 "ssl_mode" | "ssl-mode" => tls = Some(value.to_ascii_lowercase()),
                 "ssl_ca" | "ssl-ca" => authority = Some(value),
+                "ssl_cert" | "ssl-cert" => certificate = Some(value),
+                "ssl_key" | "ssl-key" => key = Some(value),
                 "unix_socket" => {
                     place = format!("mysql({value}/{database})");
                     socket = Some(value);
@@ -366,7 +368,12 @@ impl Target {
             "required" => {
                 Some(ssl.with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true))
             }
-            "verify_ca" => Some(ssl.with_danger_skip_domain_validation(true)),
+            // The driver knows a certificate for another name by a word of the error, which is there only if it is in the
+            // name that was asked for.
+            "verify_ca" => Some(
+                ssl.with_danger_skip_domain_validation(true)
+                    .with_danger_tls_hostname_override(Some("NotValidForName.invalid")),
+            ),
             "verify_identity" => Some(ssl),
             other => return Err(refuse(format!("`{other}` is no `ssl_mode`"))),
         };
@@ -376,6 +383,15 @@ impl Target {
                     .with_disable_built_in_roots(true)
             }),
             None => ssl,
+        };
+        let file = |path: String| std::path::PathBuf::from(path).into();
+        let ssl = match (certificate, key) {
+            (None, None) => ssl,
+            (Some(certificate), Some(key)) => {
+                let identity = ClientIdentity::new(file(certificate), file(key));
+                ssl.map(|ssl| ssl.with_client_identity(Some(identity)))
+            }
+            _ => return Err(refuse("it names one of `ssl_cert` and `ssl_key` without the other".to_owned())),
         };
         let opts = OptsBuilder::from_opts(opts)
             .ssl_opts(ssl)

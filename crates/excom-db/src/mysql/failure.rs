@@ -3,6 +3,11 @@
 use excom_core::{Error, ErrorKind};
 use mysql_async::{DriverError, Error as Reported};
 
+use crate::trust::{self, Spelling};
+
+/// How the URL says whom to trust.
+const SPELLING: Spelling = Spelling { authority: "ssl_ca", any_name: "ssl_mode=verify_ca" };
+
 /// A statement's or transaction's outcome when it did not succeed.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -110,6 +115,14 @@ impl Failure {
             .hint("try again: what was done already is not done twice")
             .because(error),
             Self::Unconnected(error) if code(&error).is_none() => {
+                if let Some(refused) = trust::refused(&error, place, SPELLING) {
+                    return refused.because(error);
+                }
+                if matches!(error, Reported::Driver(DriverError::NoClientSslFlagFromServer)) {
+                    return Error::new(ErrorKind::Configuration, format!("{place} does not support TLS"))
+                        .hint("switch it on there, or say in [database] url that it is not wanted: `ssl_mode=disabled`")
+                        .because(error);
+                }
                 Error::new(ErrorKind::Unavailable, format!("{place} cannot be connected to: {error}"))
                     .hint("check that the server runs, and host and port in [database] url")
                     .hint("`ssl_mode` in the URL says whether TLS is used, `ssl_ca` whom to trust")
@@ -131,7 +144,7 @@ fn code(error: &Reported) -> Option<u16> {
 fn is_lost(error: &Reported) -> bool {
     match error {
         Reported::Server(error) => GONE.contains(&error.code) || error.code == IDLE_TOO_LONG,
-        Reported::Io(_) => true,
+        Reported::Io(_) => !trust::is_refused(error),
         Reported::Driver(error) => {
             matches!(error, DriverError::ConnectionClosed | DriverError::PacketOutOfOrder)
         }
@@ -179,7 +192,8 @@ fn told(error: Reported, place: &str) -> Error {
         Some(1045 | 1130 | 1251 | 1524 | 1698 | 1862 | 1820 | 3118) => (
             ErrorKind::Configuration,
             format!("{place} refuses the user ({said})"),
-            "check user and password in [database] url, and from which hosts the user may come",
+            "check user and password in [database] url, from which hosts the user may come, and whether it must show a \
+             certificate (`ssl_cert`, `ssl_key`)",
         ),
         Some(1049) => (
             ErrorKind::Configuration,

@@ -14,15 +14,13 @@ use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
 };
 use excom_core::{Error, ErrorKind, Result};
-use rustls::ClientConfig;
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::config::Host;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Config, Row};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failure::Failure;
+use super::tls;
 use crate::reactor::Reactor;
 
 /// Connections that reads share.
@@ -96,7 +94,10 @@ pub(super) struct Connections {
 impl Connections {
     /// Prepares connections to the database of a URL; the first is opened by the first statement.
     pub(super) fn new(url: &str, options: &Options) -> Result<Self> {
-        let mut config = parse(url)?;
+        let (url, tls) = tls::Parameters::take(url);
+        let mut config = parse(&url)?;
+        let (mode, tls) = tls.prepare()?;
+        config.ssl_mode(mode);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
@@ -107,7 +108,7 @@ impl Connections {
         config.tcp_user_timeout(PATIENCE).keepalives_idle(PATIENCE);
         let place = place(&config);
         let recycling_method = RecyclingMethod::Fast;
-        let manager = Manager::from_config(config, tls()?, ManagerConfig { recycling_method });
+        let manager = Manager::from_config(config, tls, ManagerConfig { recycling_method });
         let timeouts = Timeouts { wait: Some(PATIENCE), create: Some(PATIENCE), recycle: Some(PATIENCE) };
         let pool = Pool::builder(manager)
             .max_size(options.connections.max(READERS + 1))
@@ -302,13 +303,4 @@ fn place(config: &Config) -> String {
     let hosts: Vec<String> = hosts.collect();
     let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
     format!("postgresql({}/{database})", hosts.join(","))
-}
-
-/// TLS as the system trusts. The provider is named, because a program may have several.
-fn tls() -> Result<MakeRustlsConnect> {
-    let refuse = |e| Error::new(ErrorKind::Configuration, "TLS cannot be set up").because(e);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.and_then(|config| config.with_platform_verifier()).map_err(refuse)?;
-    Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
 }

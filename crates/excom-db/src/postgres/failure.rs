@@ -4,6 +4,9 @@ use deadpool_postgres::PoolError;
 use excom_core::{Error, ErrorKind};
 use tokio_postgres::error::SqlState;
 
+use super::tls::SPELLING;
+use crate::trust;
+
 /// A statement's outcome when it did not succeed.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -147,17 +150,26 @@ impl Failure {
 /// Whether the connection is gone, or was never there.
 fn lost(error: &tokio_postgres::Error) -> bool {
     use std::error::Error as _;
-    error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>())
+    let cut = || error.source().is_some_and(|cause| cause.is::<std::io::Error>());
+    error.is_closed() || (cut() && !trust::is_refused(error))
 }
 
 fn unconnected(error: tokio_postgres::Error, place: &str) -> Error {
     if error.code().is_some() {
         return told(error, place);
     }
+    if let Some(refused) = trust::refused(&error, place, SPELLING) {
+        return refused.because(error);
+    }
+    if reason(&error).contains("server does not support TLS") {
+        return Error::new(ErrorKind::Configuration, format!("{place} does not support TLS"))
+            .hint("switch it on there, or say in [database] url that it is not wanted: `sslmode=disable`")
+            .because(error);
+    }
     let message = format!("{place} cannot be connected to: {}", reason(&error));
     Error::new(ErrorKind::Unavailable, message)
         .hint("check that the server runs, and host and port in [database] url")
-        .hint("`sslmode=disable` in the URL is for a server whose certificate the system does not trust")
+        .hint("`sslmode` in the URL says whether TLS is used, `sslrootcert` whom to trust")
         .because(error)
 }
 
@@ -194,12 +206,19 @@ pub(super) fn told(error: tokio_postgres::Error, place: &str) -> Error {
         "28000" | "28P01" => (
             ErrorKind::Configuration,
             format!("{place} refuses the user ({said})"),
-            "check user and password in [database] url",
+            "check user and password in [database] url; `sslmode`, `sslcert` and `sslkey` there are for a server that wants \
+             TLS or a certificate",
         ),
         "3D000" => (
             ErrorKind::Configuration,
             format!("{place} is not there ({said})"),
             "create it with `createdb`, or name another one in [database] url",
+        ),
+        "26000" | "42P05" => (
+            ErrorKind::Configuration,
+            format!("{place} mixes up the prepared statements of its connections ({said})"),
+            "a PgBouncer in transaction mode does, unless it is 1.21 or newer and max_prepared_statements is over 0: set \
+             [database] prepare = false",
         ),
         "42501" => (
             ErrorKind::Configuration,

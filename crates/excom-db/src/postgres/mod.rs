@@ -16,6 +16,7 @@ mod retain;
 mod row;
 mod runs;
 mod schema;
+mod tls;
 mod together;
 mod variables;
 mod write;

@@ -6,4 +6,5 @@ mod conformance;
 mod outages;
 mod setups;
 mod support;
+mod tls;
 mod writers;

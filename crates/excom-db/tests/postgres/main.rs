@@ -4,7 +4,9 @@
 
 mod conformance;
 mod outages;
+mod pgbouncer;
 mod setups;
 mod support;
+mod tls;
 mod together;
 mod writers;
