@@ -159,6 +159,23 @@ impl Mysql {
     /// # Errors
     /// What the server said.
     pub fn sql(&self, database: &str, sql: &str) -> Result<String> {
+        let done = self.client(database, sql)?.output()?;
+        if !done.status.success() {
+            return Err(format!("`{sql}` failed: {}", String::from_utf8_lossy(&done.stderr)).into());
+        }
+        Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned())
+    }
+
+    /// Begins to run statements as the superuser, for tests that end the session.
+    ///
+    /// # Errors
+    /// When there is no client.
+    pub fn session(&self, database: &str, sql: &str) -> Result<Child> {
+        let mut client = self.client(database, sql)?;
+        Ok(client.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    }
+
+    fn client(&self, database: &str, sql: &str) -> Result<Command> {
         let mut client = Command::new(programs()?.client);
         client.args([
             "--no-defaults",
@@ -171,11 +188,8 @@ impl Mysql {
         client.arg("--connect-timeout=5");
         client.arg(format!("--port={}", self.port)).arg(format!("--user={USER}"));
         client.arg(format!("--password={PASSWORD}")).arg("--execute").arg(sql).arg(database);
-        let done = client.stdin(Stdio::null()).output()?;
-        if !done.status.success() {
-            return Err(format!("`{sql}` failed: {}", String::from_utf8_lossy(&done.stderr)).into());
-        }
-        Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned())
+        client.stdin(Stdio::null());
+        Ok(client)
     }
 
     /// The port on 127.0.0.1.
