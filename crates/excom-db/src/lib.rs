@@ -19,6 +19,8 @@
 //! # }).unwrap();
 //! ```
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod away;
 mod dictionary;
 #[cfg(feature = "mysql")]
 pub mod mysql;

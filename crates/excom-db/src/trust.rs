@@ -1,4 +1,4 @@
-//! What TLS found wrong with a server, as answers that say what to do.
+//! What is wrong with a server that answers, as answers that say what to do: TLS does not trust it, or it is another.
 
 use std::error::Error as Cause;
 
@@ -36,10 +36,12 @@ pub(crate) fn refused(error: &(dyn Cause + 'static), place: &str, spelling: Spel
             format!("its certificate is not valid ({found})"),
             "renew the server's certificate, and look whether the clocks are right".to_owned(),
         ),
-        other => (
-            format!("TLS with it fails ({other})"),
-            "the server's log tells why; a client's certificate may be missing or not accepted".to_owned(),
+        rustls::Error::AlertReceived(_) => (
+            format!("it does not accept the client's certificate, or its TLS ({found})"),
+            "look at the client's certificate and key that [database] url names, and into the server's log"
+                .to_owned(),
         ),
+        other => (format!("TLS with it fails ({other})"), "look into the server's log".to_owned()),
     };
     Some(Error::new(ErrorKind::Configuration, format!("{place} is not connected to: {what}")).hint(hint))
 }
@@ -64,4 +66,16 @@ fn alert<'a>(error: &'a (dyn Cause + 'static)) -> Option<&'a rustls::Error> {
         };
     }
     None
+}
+
+/// The answer about a server that is not the one that was known, by what is wrong with it.
+pub(crate) fn another(place: &str, told: &str) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!(
+            "at {place} is not the database that this process opened: {told}; nothing was read or written"
+        ),
+    )
+    .hint("after a failover, let [database] url lead to a server that has all that was acknowledged")
+    .hint("if the database was restored or replaced on purpose, start this program again")
 }

@@ -1,6 +1,6 @@
 //! What PostgreSQL reports, as errors that say what, where, why and what to do.
 
-use deadpool_postgres::PoolError;
+use deadpool_postgres::{HookError, PoolError};
 use excom_core::{Error, ErrorKind};
 use tokio_postgres::error::SqlState;
 
@@ -14,6 +14,10 @@ pub(super) enum Failure {
     Server(tokio_postgres::Error),
     /// There was no connection: the statement was never sent.
     Unconnected(PoolError),
+    /// Another caller has just found the server away; why.
+    Away(String),
+    /// It waited for long and was called off; for whose lock, if the server told.
+    CalledOff(Option<String>),
     /// Nothing came back for long.
     Silent,
     /// It holds with the database, but not with us.
@@ -44,7 +48,12 @@ impl From<tokio_postgres::Error> for Failure {
 
 impl From<PoolError> for Failure {
     fn from(error: PoolError) -> Self {
-        Self::Unconnected(error)
+        match error {
+            PoolError::PostCreateHook(HookError::Backend(error)) => {
+                Self::Unconnected(PoolError::Backend(error))
+            }
+            error => Self::Unconnected(error),
+        }
     }
 }
 
@@ -98,7 +107,8 @@ impl Failure {
     /// another transaction was in the way.
     pub(super) fn passes(&self) -> bool {
         match self {
-            Self::Told(_) | Self::Silent => false,
+            Self::Away(_) => true,
+            Self::Told(_) | Self::Silent | Self::CalledOff(_) => false,
             Self::Unconnected(PoolError::Backend(_)) | Self::Server(_) => match self.state() {
                 None => self.driver().is_some_and(lost),
                 Some(state) => {
@@ -123,8 +133,23 @@ impl Failure {
         match self {
             Self::Server(error) => error.code().is_none_or(|state| state.code().starts_with("08")),
             Self::Silent => true,
-            Self::Unconnected(_) | Self::Told(_) => false,
+            Self::Unconnected(_) | Self::Away(_) | Self::Told(_) | Self::CalledOff(_) => false,
         }
+    }
+
+    /// Why there was no connection, if the server is away.
+    pub(super) fn absence(&self) -> Option<String> {
+        match self {
+            Self::Unconnected(PoolError::Backend(error)) if self.passes() => {
+                (self.state() != Some(&SqlState::TOO_MANY_CONNECTIONS)).then(|| reason(error))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether somebody called it off.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.state() == Some(&SqlState::QUERY_CANCELED)
     }
 
     pub(super) fn into_error(self, place: &str) -> Error {
@@ -135,6 +160,22 @@ impl Failure {
                 format!("{place} did not answer in time; whether it did what was asked is not known"),
             )
             .hint("try again: what was done already is not done twice"),
+            Self::Away(why) => unreachable(&why, place),
+            Self::CalledOff(Some(holder)) => Error::new(
+                ErrorKind::Unavailable,
+                format!("a lock in {place} was waited for in vain: {holder}, holds it; nothing was written"),
+            )
+            .hint("wait until that session is done, or end it with pg_terminate_backend; then try again"),
+            Self::CalledOff(None) => Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "{place} did not answer in time, and the statement was called off; nothing was written"
+                ),
+            )
+            .hint("try again; if it stays so, look into pg_stat_activity for what keeps the server busy"),
+            Self::Unconnected(PoolError::PostCreateHook(HookError::Message(told))) => {
+                trust::another(place, &told)
+            }
             Self::Unconnected(PoolError::Backend(error)) => unconnected(error, place),
             Self::Unconnected(error) => Error::new(
                 ErrorKind::Unavailable,
@@ -166,11 +207,13 @@ fn unconnected(error: tokio_postgres::Error, place: &str) -> Error {
             .hint("switch it on there, or say in [database] url that it is not wanted: `sslmode=disable`")
             .because(error);
     }
-    let message = format!("{place} cannot be connected to: {}", reason(&error));
-    Error::new(ErrorKind::Unavailable, message)
+    unreachable(&reason(&error), place).because(error)
+}
+
+fn unreachable(why: &str, place: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{place} cannot be connected to: {why}"))
         .hint("check that the server runs, and host and port in [database] url")
         .hint("`sslmode` in the URL says whether TLS is used, `sslrootcert` whom to trust")
-        .because(error)
 }
 
 /// A PostgreSQL error about a database.

@@ -9,6 +9,7 @@ mod connection;
 mod expiry;
 mod failure;
 mod kept;
+mod known;
 mod ledger;
 mod read;
 mod refusals;
@@ -87,6 +88,7 @@ impl Db {
     pub async fn open(url: &str, options: &Options) -> Result<Self> {
         let connections = Connections::new(url, options)?;
         schema::migrate(&connections).await?;
+        known::name(&connections).await;
         Ok(Self(Tables::new(connections)))
     }
 

@@ -48,12 +48,16 @@ impl Database {
         self.server.url(&self.name)
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn sql(&self, sql: &str) -> String {
         self.server.sql(&self.name, sql).unwrap()
     }
 
     pub(crate) fn open(&self) -> Db {
-        pollster::block_on(Db::open(&self.url(), &Options { connections: 4 })).unwrap()
+        pollster::block_on(Db::open(&self.url(), &Options { connections: 4, ..Options::default() })).unwrap()
     }
 }
 
@@ -75,4 +79,32 @@ pub(crate) fn pulled(engine: &Engine, key: &XComKey) -> Result<Value> {
     let keys = std::slice::from_ref(key);
     let answers = pollster::block_on(engine.pull(&Caller::user("test"), keys, PullOptions::default()))?;
     answers.into_iter().next().unwrap().value()
+}
+
+/// A session that holds a lock until this is dropped.
+pub(crate) struct Held<'a> {
+    server: &'a Mysql,
+    client: std::process::Child,
+    id: String,
+}
+
+impl<'a> Held<'a> {
+    /// Takes it by statements.
+    pub(crate) fn start(server: &'a Mysql, database: &str, statements: &str) -> Self {
+        let client = server.session(database, &format!("{statements}; SELECT SLEEP(600)")).unwrap();
+        let id = "SELECT id FROM information_schema.processlist WHERE info = 'SELECT SLEEP(600)'";
+        loop {
+            let id = server.sql(database, id).unwrap();
+            if !id.is_empty() {
+                return Self { server, client, id };
+            }
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.server.sql("excom", &format!("KILL {}", self.id)).unwrap();
+        self.client.wait().unwrap();
+    }
 }

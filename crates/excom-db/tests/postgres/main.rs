@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
 
 mod conformance;
+mod failover;
+mod full;
+mod locks;
+mod network;
 mod outages;
 mod pgbouncer;
 mod setups;

@@ -11,7 +11,9 @@ use excom_testkit::skip::skipped;
 use crate::support::{Database, server};
 
 /// As the documentation says for a PgBouncer that passes no prepared statements on.
-const OPTIONS: Options = Options { connections: 4, prepare: false };
+fn options() -> Options {
+    Options { connections: 4, prepare: false, ..Options::default() }
+}
 
 /// Fewer connections than clients have, so they change under these.
 static BOUNCER: LazyLock<Option<PgBouncer>> =
@@ -26,7 +28,7 @@ fn empty() -> Empty {
         return Arc::new(memory::Db::new()).into();
     };
     let database = Database::new(server);
-    let db = pollster::block_on(Db::open(&bouncer.url(&database.url()), &OPTIONS)).unwrap();
+    let db = pollster::block_on(Db::open(&bouncer.url(&database.url()), &options())).unwrap();
     Empty { db: Arc::new(db), keep: Box::new(database) }
 }
 

@@ -60,6 +60,7 @@ use jiff::Timestamp;
 
 use super::connection::{Connections, Options};
 use super::failure::Failure;
+use super::known;
 use super::variables::BESIDE;
 pub use schema::Found;
 
@@ -90,6 +91,7 @@ impl Db {
         if found.version < Self::SCHEMA {
             return Err(schema::missing(&found, connections.place()));
         }
+        known::learn(&connections).await;
         Ok(Self(Tables { own: super::Tables::new(connections) }))
     }
 
