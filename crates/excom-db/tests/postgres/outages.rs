@@ -47,6 +47,15 @@ fn push_until(engine: &Engine, writer: usize, stop: &AtomicBool, done: &AtomicU6
     (acknowledged, failed)
 }
 
+/// Tells writers to stop.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn nothing_acknowledged_is_lost() {
     if let Err(why) = Postgres::available() {
@@ -59,15 +68,21 @@ fn nothing_acknowledged_is_lost() {
     // Goes on when every writer has done something in between.
     let wait = || {
         let until = done.load(Ordering::Relaxed) + 20 * WRITERS as u64;
-        while done.load(Ordering::Relaxed) < until {
+        while done.load(Ordering::Relaxed) < until && !stop.load(Ordering::Relaxed) {
             std::thread::yield_now();
         }
     };
     let written: Vec<(Vec<u64>, u64)> = std::thread::scope(|scope| {
+        // Writers end also when something else does not hold.
+        let ending = Ending(&stop);
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
                 let (engine, stop, done) = (&engine, &stop, &done);
-                scope.spawn(move || push_until(engine, writer, stop, done))
+                scope.spawn(move || {
+                    // When it fails, nobody waits for it.
+                    let _ending = Ending(stop);
+                    push_until(engine, writer, stop, done)
+                })
             })
             .collect();
         for _ in 0..3 {
@@ -79,7 +94,7 @@ fn nothing_acknowledged_is_lost() {
             server.crash().unwrap();
         }
         wait();
-        stop.store(true, Ordering::Relaxed);
+        drop(ending);
         writers.into_iter().map(|writer| writer.join().unwrap()).collect()
     });
 
