@@ -457,6 +457,16 @@ impl Target {
                 _ => return Err(refuse(format!("unknown option `{name}`"))),
             }
         }
+        // The driver would tell with the first connection that some file is not there.
+        for (name, file) in [("ssl_ca", &authority), ("ssl_cert", &certificate), ("ssl_key", &key)] {
+            if let Some(file) = file {
+                std::fs::read(file).map_err(|e| {
+                    let what = format!("`{name}` in the URL of the database: {file} cannot be read: {e}");
+                    Error::new(ErrorKind::Configuration, what)
+                        .hint("name a file in PEM that this user may read")
+                })?;
+            }
+        }
         let mode = tls
             .unwrap_or_else(|| if authority.is_some() { "verify_identity" } else { "disabled" }.to_owned());
         let ssl = SslOpts::default();

@@ -92,7 +92,7 @@ impl Parameters {
             (None, None) => config.with_no_client_auth(),
             (Some(certificate), Some(key)) => {
                 let chain = certificates("sslcert", certificate)?;
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|e| unreadable("sslkey", key, e))?;
+                let key = PrivateKeyDer::from_pem_file(key).map_err(|e| unreadable("sslkey", key, &e))?;
                 config.with_client_auth_cert(chain, key).map_err(refuse)?
             }
             _ => {
@@ -107,7 +107,7 @@ impl Parameters {
     }
 }
 
-fn unreadable(parameter: &str, file: &str, error: rustls::pki_types::pem::Error) -> Error {
+fn unreadable(parameter: &str, file: &str, error: &rustls::pki_types::pem::Error) -> Error {
     Error::new(
         ErrorKind::Configuration,
         format!("`{parameter}` in the URL of the database: {file} cannot be read as PEM: {error}"),
@@ -116,7 +116,7 @@ fn unreadable(parameter: &str, file: &str, error: rustls::pki_types::pem::Error)
 }
 
 fn certificates(parameter: &str, file: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let unreadable = |e| unreadable(parameter, file, e);
+    let unreadable = |e| unreadable(parameter, file, &e);
     let found: Vec<_> = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect::<std::result::Result<_, _>>)
         .map_err(unreadable)?;

@@ -12,7 +12,7 @@ use excom_testkit::skip::skipped;
 use crate::support::{Held, pulled};
 
 const WRITERS: usize = 8;
-const PUSHES: u64 = 40;
+const PUSHES: u64 = 8;
 
 fn key(writer: usize) -> XComKey {
     XComKey::new("d", "r", format!("t{writer}"), -1, "k").unwrap()
@@ -64,7 +64,7 @@ fn what_is_cut_is_there_once_or_not_at_all() {
                         }
                         match pulled(engine, &key(writer)) {
                             Ok(found) => {
-                                assert!(found.get::<u64>().unwrap() >= *acknowledged.last().unwrap())
+                                assert!(found.get::<u64>().unwrap() >= *acknowledged.last().unwrap());
                             }
                             Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}"),
                         }
