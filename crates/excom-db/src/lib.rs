@@ -19,6 +19,8 @@
 //! # }).unwrap();
 //! ```
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod away;
 mod dictionary;
 mod kept;
 mod ledger;
@@ -32,3 +34,5 @@ mod reactor;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod server;
 pub mod sqlite;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod trust;

@@ -17,13 +17,14 @@
 //! leaves the operating system's cache alone. A test counts instead that `[database] durability = "full"`
 //! waits for the disk at every commit.
 //!
-//! [`python`] is a real Apache Airflow for tests that compare with it; [`postgres`], [`mysql`], [`s3`],
-//! [`azure`] and [`gcs`] are services that a test starts for itself.
+//! [`python`] is a real Apache Airflow for tests that compare with it; [`postgres`], [`pgbouncer`], [`mysql`],
+//! [`s3`], [`azure`] and [`gcs`] are services that a test starts for itself.
 //!
 //! A proof starts the `prove` binary itself as its children, and ends each by its own id. The binary `dag-program`
 //! is a DAG program that tests stop, kill and go on with.
 
 pub mod azure;
+pub mod certificates;
 pub mod child;
 pub mod crash;
 pub mod dags;
@@ -35,6 +36,7 @@ pub mod home;
 pub mod hunt;
 pub mod mount;
 pub mod mysql;
+pub mod pgbouncer;
 pub mod place;
 pub mod postgres;
 pub mod processes;

@@ -60,6 +60,14 @@ impl Mysql {
     /// # Errors
     /// When there is no MariaDB, or it does not start; with what it said.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same, with options of the server's.
+    ///
+    /// # Errors
+    /// As [`Mysql::start`].
+    pub fn start_with(options: &[&str]) -> Result<Self> {
         let programs = programs()?;
         let folder = tempfile::tempdir()?;
         let account = account(folder.path())?;
@@ -91,7 +99,7 @@ impl Mysql {
             chown(&init, Some(*user), Some(*group))?;
         }
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let mut keeper = serve(&programs, user, folder.path(), port)?;
+        let mut keeper = serve(&programs, user, folder.path(), port, options)?;
         let orders = Mutex::new(keeper.stdin.take());
         // From here on the keeper removes the folder.
         let folder = folder.keep();
@@ -151,6 +159,23 @@ impl Mysql {
     /// # Errors
     /// What the server said.
     pub fn sql(&self, database: &str, sql: &str) -> Result<String> {
+        let done = self.client(database, sql)?.output()?;
+        if !done.status.success() {
+            return Err(format!("`{sql}` failed: {}", String::from_utf8_lossy(&done.stderr)).into());
+        }
+        Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned())
+    }
+
+    /// Begins to run statements as the superuser, for tests that end the session.
+    ///
+    /// # Errors
+    /// When there is no client.
+    pub fn session(&self, database: &str, sql: &str) -> Result<Child> {
+        let mut client = self.client(database, sql)?;
+        Ok(client.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    }
+
+    fn client(&self, database: &str, sql: &str) -> Result<Command> {
         let mut client = Command::new(programs()?.client);
         client.args([
             "--no-defaults",
@@ -163,16 +188,18 @@ impl Mysql {
         client.arg("--connect-timeout=5");
         client.arg(format!("--port={}", self.port)).arg(format!("--user={USER}"));
         client.arg(format!("--password={PASSWORD}")).arg("--execute").arg(sql).arg(database);
-        let done = client.stdin(Stdio::null()).output()?;
-        if !done.status.success() {
-            return Err(format!("`{sql}` failed: {}", String::from_utf8_lossy(&done.stderr)).into());
-        }
-        Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned())
+        client.stdin(Stdio::null());
+        Ok(client)
     }
 
     /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The folder of its data, which the user owns as whom it runs.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
     }
 
     /// The password of the superuser, for tests that no message shows it.
@@ -189,7 +216,13 @@ impl Drop for Mysql {
     }
 }
 
-fn serve(programs: &Programs, user: Option<&str>, folder: &Path, port: u16) -> Result<Child> {
+fn serve(
+    programs: &Programs,
+    user: Option<&str>,
+    folder: &Path,
+    port: u16,
+    options: &[&str],
+) -> Result<Child> {
     let log = fs::File::create(folder.join("log"))?;
     let mut keeper = Command::new("sh");
     keeper.args(["-c", KEEPER, "sh"]).arg(folder).arg(&programs.server).arg("--no-defaults");
@@ -209,6 +242,7 @@ fn serve(programs: &Programs, user: Option<&str>, folder: &Path, port: u16) -> R
         "--innodb-buffer-pool-size=64M",
         "--performance-schema=off",
     ]);
+    keeper.args(options);
     keeper.args(user.map(|user| format!("--user={user}")));
     keeper.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).current_dir("/");
     Ok(keeper.spawn()?)

@@ -146,7 +146,15 @@ impl Postgres {
     /// # Errors
     /// What the server said.
     pub fn sql(&self, database: &str, sql: &str) -> Result<String> {
-        self.psql(database, sql, Stdio::null())
+        Self::run(&self.url(database), sql)
+    }
+
+    /// The same by a URL.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub fn run(url: &str, sql: &str) -> Result<String> {
+        psql(url, sql, Stdio::null())
     }
 
     /// Fills a table from a file as `COPY` reads it: a line for a row, columns apart by tabs.
@@ -154,18 +162,7 @@ impl Postgres {
     /// # Errors
     /// What the server said.
     pub fn copy(&self, database: &str, table: &str, rows: fs::File) -> Result<()> {
-        self.psql(database, &format!("COPY {table} FROM STDIN"), rows.into()).map(drop)
-    }
-
-    fn psql(&self, database: &str, sql: &str, input: Stdio) -> Result<String> {
-        let mut psql = Command::new(programs()?.join("psql"));
-        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1"]);
-        psql.args(["--dbname", &self.url(database), "--command", sql]);
-        let done = psql.stdin(input).output()?;
-        if !done.status.success() {
-            return Err(format!("`{sql}` failed: {}", String::from_utf8_lossy(&done.stderr)).into());
-        }
-        Ok(String::from_utf8(done.stdout)?.trim_end().to_owned())
+        psql(&self.url(database), &format!("COPY {table} FROM STDIN"), rows.into()).map(drop)
     }
 
     /// Runs a script with pgbench for some seconds, in prepared statements of so many clients, and returns how often it
@@ -203,6 +200,16 @@ impl Postgres {
         self.port
     }
 
+    /// The name of the superuser.
+    pub(crate) fn user(&self) -> &'static str {
+        USER
+    }
+
+    /// The folder of its data, which the user owns as whom it runs.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// The password of the superuser, for tests that no message shows it.
     pub fn password(&self) -> &'static str {
         PASSWORD
@@ -215,6 +222,17 @@ impl Drop for Postgres {
         drop(self.orders.lock().unwrap_or_else(PoisonError::into_inner).take());
         drop(self.keeper.wait());
     }
+}
+
+fn psql(url: &str, sql: &str, input: Stdio) -> Result<String> {
+    let mut psql = Command::new(programs()?.join("psql"));
+    psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1"]);
+    psql.args(["--dbname", url, "--command", sql]);
+    let done = psql.stdin(input).output()?;
+    if !done.status.success() {
+        return Err(format!("`{sql}` failed: {}", String::from_utf8_lossy(&done.stderr)).into());
+    }
+    Ok(String::from_utf8(done.stdout)?.trim_end().to_owned())
 }
 
 fn serve(

@@ -42,10 +42,11 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Sky {
-    server: SocketAddr,
+    server: Mutex<SocketAddr>,
     http: bool,
     weather: Mutex<Weather>,
     open: AtomicU64,
+    came: AtomicU64,
     faults: AtomicU64,
     ended: AtomicBool,
 }
@@ -59,10 +60,11 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
         let sky = Arc::new(Sky {
-            server: SocketAddr::from((Ipv4Addr::LOCALHOST, server)),
+            server: Mutex::new(SocketAddr::from((Ipv4Addr::LOCALHOST, server))),
             http,
             weather: Mutex::new(Weather::Fair),
             open: AtomicU64::new(0),
+            came: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         });
@@ -76,6 +78,7 @@ impl Proxy {
                 let Ok(client) = client else { continue };
                 let (sky, seed) = (Arc::clone(&above), random.number());
                 sky.open.fetch_add(1, Ordering::SeqCst);
+                sky.came.fetch_add(1, Ordering::SeqCst);
                 thread::spawn(move || {
                     // A connection that fails is what a proxy is for.
                     drop(carry(&sky, client, seed));
@@ -96,9 +99,20 @@ impl Proxy {
         *self.sky.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
     }
 
+    /// Leads new connections to another server on 127.0.0.1.
+    pub fn lead_to(&self, server: u16) {
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server));
+        *self.sky.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
+    }
+
     /// How often it spoiled something.
     pub fn faults(&self) -> u64 {
         self.sky.faults.load(Ordering::Relaxed)
+    }
+
+    /// How many connections came, also those that were refused.
+    pub fn connections(&self) -> u64 {
+        self.sky.came.load(Ordering::SeqCst)
     }
 
     /// Resets every connection and waits until the server is done with all that it got; then it is fair.
@@ -185,7 +199,8 @@ fn carry(sky: &Arc<Sky>, client: TcpStream, seed: u64) -> io::Result<()> {
     if sky.weather() == Weather::Away {
         return reset(&client);
     }
-    let server = TcpStream::connect(sky.server)?;
+    let server = *sky.server.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = TcpStream::connect(server)?;
     for stream in [&client, &server] {
         stream.set_read_timeout(Some(LOOK))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -327,10 +342,11 @@ mod tests {
     #[test]
     fn foul_weather_spoils_some_of_what_passes_and_refuses_in_http() {
         let sky = |http| Sky {
-            server: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            server: Mutex::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
             http,
             weather: Mutex::new(Weather::Foul),
             open: AtomicU64::new(0),
+            came: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         };

@@ -3,30 +3,29 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use excom_core::{Error, ErrorKind, Result};
+use futures_util::future::join;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts, OptsBuilder, Params, Row, SslOpts, Value};
+use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, Params, Row, SslOpts, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
 use super::failure::Failure;
+use super::row;
+use crate::away::{Away, PAUSES};
 use crate::reactor::Reactor;
+use crate::trust;
 
 /// How long a connection may take, unless the URL says (`connect_timeout`).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a read or a transaction may take, and how long one may wait for a connection.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// How long it is tried again while the server restarts or fails over, or others are in the way.
 const OUTAGE: Duration = Duration::from_secs(5);
-
-/// The pause before the first of these tries; it doubles up to the last.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 
 /// Statements that a connection keeps prepared.
 const PREPARED: usize = 64;
@@ -38,21 +37,39 @@ const LARGEST_PACKET: usize = 1 << 30;
 /// to fit a column, and who waits for a lock is told before patience ends.
 const SESSION: &str = "SET NAMES utf8mb4;
     SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
-    SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, innodb_lock_wait_timeout = 20";
+    SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, innodb_lock_wait_timeout = ";
+
+/// A lock of a table is waited for as long as one of a row.
+const TABLE_LOCK: &str = ", lock_wait_timeout = ";
 
 /// How much the server takes in one statement.
 const LARGEST: &str = "SELECT CAST(@@max_allowed_packet AS SIGNED)";
+
+/// Who holds the lock of a row that a session waits for. Only who may see the views of `sys` is told.
+const HOLDER: &str = "SELECT CONCAT('session ', w.blocking_pid,
+        COALESCE(CONCAT(' of user `', p.user, '` at ', p.host, ', ', LOWER(p.command)), ''),
+        ', in a transaction since ', w.blocking_trx_started)
+    FROM sys.innodb_lock_waits w LEFT JOIN information_schema.processlist p ON p.id = w.blocking_pid
+    WHERE w.waiting_pid = :id ORDER BY w.blocking_trx_started LIMIT 1";
+
+/// The database's own name, which it gets once.
+const NAME: &str = "SELECT value FROM excom_mark WHERE name = 'database'";
+
+const MAKE_NAME: &str = "INSERT IGNORE INTO excom_mark (name, value) VALUES ('database', UUID())";
 
 /// How a database is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// The most connections that this process opens.
     pub connections: usize,
+    /// How long a read or a transaction may take, and how long one may wait for a connection. Two thirds of it may go
+    /// by waiting for a lock.
+    pub patience: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { connections: 12 }
+        Self { connections: 12, patience: Duration::from_secs(30) }
     }
 }
 
@@ -145,6 +162,13 @@ pub(super) struct Connections {
     // Before the reactor, which drives them to their end.
     idle: Mutex<Vec<Connection>>,
     permits: Semaphore,
+    patience: Duration,
+    away: Away,
+    /// By what the database is known again over each new connection. After a failover another server may answer at its
+    /// address: there an XCom would seem never to have been pushed, so nothing is asked of it.
+    name: OnceLock<String>,
+    /// One at a time finds out who holds a lock, over a connection that is not of the pool.
+    asking: tokio::sync::Mutex<()>,
     target: Target,
     reactor: Reactor,
 }
@@ -155,7 +179,11 @@ impl Connections {
         Ok(Self {
             idle: Mutex::default(),
             permits: Semaphore::new(options.connections.max(1)),
-            target: Target::parse(url)?,
+            patience: options.patience,
+            away: Away::default(),
+            name: OnceLock::new(),
+            asking: tokio::sync::Mutex::default(),
+            target: Target::parse(url, options.patience)?,
             reactor: Reactor::start("excom-mysql")?,
         })
     }
@@ -239,22 +267,89 @@ impl Connections {
     where
         W: Future<Output = (Connection, Result<T, Failure>)>,
     {
-        let permit = timeout(PATIENCE, self.permits.acquire()).await;
+        let permit = timeout(self.patience, self.permits.acquire()).await;
         let Ok(Ok(_permit)) = permit else { return Err(Failure::Busy) };
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => self.target.connect().await?,
+            None => self.connect().await?,
         };
-        let done = timeout(PATIENCE, work(connection)).await;
+        let id = connection.conn.id();
+        let mut done = pin!(work(connection));
+        let (done, holder) = match timeout(self.patience / 3, done.as_mut()).await {
+            Ok(done) => (Ok(done), None),
+            Err(_) => {
+                let holder = timeout(self.patience / 3, self.holder(id));
+                let (done, holder) = join(timeout(self.patience * 2 / 3, done), holder).await;
+                (done, holder.ok().flatten())
+            }
+        };
         let (connection, result) = done.map_err(|_| Failure::Silent)?;
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        match &result {
+        match result {
             // The others are of the same server, which is not there any more.
-            Err(failure) if failure.is_lost() => idle.clear(),
-            _ => idle.push(connection),
+            Err(failure) if failure.is_lost() => {
+                idle.clear();
+                Err(failure)
+            }
+            result => {
+                idle.push(connection);
+                result.map_err(|failure| failure.held_by(holder))
+            }
         }
-        result
+    }
+
+    /// A connection that leads to the database that was opened.
+    async fn connect(&self) -> Result<Connection, Failure> {
+        self.away.try_now().map_err(Failure::Away)?;
+        let connection = self.target.connect().await;
+        match &connection {
+            Ok(_) => self.away.note(None),
+            Err(failure) => {
+                if let Some(why) = failure.absence() {
+                    self.away.note(Some(why));
+                }
+            }
+        }
+        let mut connection = connection?;
+        let Some(name) = self.name.get() else { return Ok(connection) };
+        let another = |told| Failure::Told(trust::another(self.place(), told));
+        match timeout(self.patience, connection.one(NAME, Params::Empty)).await {
+            Err(_) => Err(Failure::Silent),
+            Ok(Err(failure)) if failure.is_no_table() => Err(another("none of Excom's tables are there")),
+            Ok(Err(failure)) => Err(failure),
+            Ok(Ok(Some(found))) if row::str(&found, 0)? == name => Ok(connection),
+            Ok(Ok(_)) => Err(another("its tables are of another one, or were emptied")),
+        }
+    }
+
+    /// Learns how the database is called that was just opened.
+    pub(super) async fn remember(&self) {
+        for first in [true, false] {
+            let found = self.read(NAME, Params::Empty).await;
+            if let Some(Ok(name)) =
+                found.ok().and_then(|found| Some(row::str(found.first()?, 0).map(str::to_owned)))
+            {
+                drop(self.name.set(name));
+                return;
+            }
+            // Who may not write there does without.
+            if first {
+                let made = self.alone(|mut connection: Connection| async {
+                    let made = connection.change(MAKE_NAME, Params::Empty).await;
+                    (connection, made)
+                });
+                drop(made.await);
+            }
+        }
+    }
+
+    /// Which session holds the lock that another waits for, if the server tells.
+    async fn holder(&self, id: u32) -> Option<String> {
+        let _alone = self.asking.lock().await;
+        let mut connection = self.target.connect().await.ok()?;
+        let found = connection.one(HOLDER, named! { "id" => id }).await.ok()??;
+        row::str(&found, 0).ok().map(str::to_owned)
     }
 }
 
@@ -295,6 +390,8 @@ impl fmt::Debug for Connections {
 /// Where connections go.
 struct Target {
     opts: Opts,
+    /// What each begins with.
+    session: String,
     connect_timeout: Duration,
     place: String,
 }
@@ -303,7 +400,7 @@ impl Target {
     async fn connect(&self) -> Result<Connection, Failure> {
         let connected = timeout(self.connect_timeout, async {
             let mut conn = Conn::new(self.opts.clone()).await?;
-            conn.query_drop(SESSION).await?;
+            conn.query_drop(&self.session).await?;
             let largest: Option<i64> = conn.exec_first(LARGEST, ()).await?;
             Ok(Connection { conn, largest: largest.unwrap_or_default() as u64 })
         });
@@ -315,7 +412,7 @@ impl Target {
 
     /// A URL as MySQL's own programs and SQLAlchemy spell it: `mysql://`, `mariadb://`, and with a driver's name behind
     /// a plus.
-    fn parse(text: &str) -> Result<Self> {
+    fn parse(text: &str, patience: Duration) -> Result<Self> {
         // The text may hold a password, so only what is wrong with it is shown.
         let refuse = |why: String| {
             Error::new(ErrorKind::Configuration, format!("the URL of the database cannot be read: {why}"))
@@ -338,7 +435,7 @@ impl Target {
         };
         let mut place = format!("mysql({}:{}/{database})", opts.ip_or_hostname(), opts.tcp_port());
         let mut connect_timeout = CONNECT_TIMEOUT;
-        let (mut tls, mut authority) = (None, None);
+        let (mut tls, mut authority, mut certificate, mut key) = (None, None, None, None);
         let mut socket = None;
         for (name, value) in parameters {
             match name.as_str() {
@@ -349,6 +446,8 @@ impl Target {
                 }
                 "ssl_mode" | "ssl-mode" => tls = Some(value.to_ascii_lowercase()),
                 "ssl_ca" | "ssl-ca" => authority = Some(value),
+                "ssl_cert" | "ssl-cert" => certificate = Some(value),
+                "ssl_key" | "ssl-key" => key = Some(value),
                 "unix_socket" => {
                     place = format!("mysql({value}/{database})");
                     socket = Some(value);
@@ -356,6 +455,16 @@ impl Target {
                 // Text is always that.
                 "charset" if value.starts_with("utf8") => {}
                 _ => return Err(refuse(format!("unknown option `{name}`"))),
+            }
+        }
+        // The driver would tell with the first connection that some file is not there.
+        for (name, file) in [("ssl_ca", &authority), ("ssl_cert", &certificate), ("ssl_key", &key)] {
+            if let Some(file) = file {
+                std::fs::read(file).map_err(|e| {
+                    let what = format!("`{name}` in the URL of the database: {file} cannot be read: {e}");
+                    Error::new(ErrorKind::Configuration, what)
+                        .hint("name a file in PEM that this user may read")
+                })?;
             }
         }
         let mode = tls
@@ -366,7 +475,12 @@ impl Target {
             "required" => {
                 Some(ssl.with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true))
             }
-            "verify_ca" => Some(ssl.with_danger_skip_domain_validation(true)),
+            // The driver knows a certificate for another name by a word of the error, which is there only if it is in the
+            // name that was asked for.
+            "verify_ca" => Some(
+                ssl.with_danger_skip_domain_validation(true)
+                    .with_danger_tls_hostname_override(Some("NotValidForName.invalid")),
+            ),
             "verify_identity" => Some(ssl),
             other => return Err(refuse(format!("`{other}` is no `ssl_mode`"))),
         };
@@ -377,6 +491,15 @@ impl Target {
             }),
             None => ssl,
         };
+        let file = |path: String| std::path::PathBuf::from(path).into();
+        let ssl = match (certificate, key) {
+            (None, None) => ssl,
+            (Some(certificate), Some(key)) => {
+                let identity = ClientIdentity::new(file(certificate), file(key));
+                ssl.map(|ssl| ssl.with_client_identity(Some(identity)))
+            }
+            _ => return Err(refuse("it names one of `ssl_cert` and `ssl_key` without the other".to_owned())),
+        };
         let opts = OptsBuilder::from_opts(opts)
             .ssl_opts(ssl)
             .prefer_socket(socket.is_some())
@@ -384,9 +507,11 @@ impl Target {
             .client_found_rows(true)
             .stmt_cache_size(PREPARED)
             .max_allowed_packet(Some(LARGEST_PACKET))
-            .wait_timeout(Some(PATIENCE.as_secs() as usize))
+            .wait_timeout(Some(patience.as_secs() as usize))
             // A peer that is gone without a word is noticed within this time.
-            .tcp_keepalive(Some(PATIENCE));
-        Ok(Self { opts: opts.into(), connect_timeout, place })
+            .tcp_keepalive(Some(patience));
+        let locked = (patience * 2 / 3).as_secs().max(1);
+        let session = format!("{SESSION}{locked}{TABLE_LOCK}{locked}");
+        Ok(Self { opts: opts.into(), session, connect_timeout, place })
     }
 }

@@ -3,6 +3,11 @@
 use excom_core::{Error, ErrorKind};
 use mysql_async::{DriverError, Error as Reported};
 
+use crate::trust::{self, Spelling};
+
+/// How the URL says whom to trust.
+const SPELLING: Spelling = Spelling { authority: "ssl_ca", any_name: "ssl_mode=verify_ca" };
+
 /// A statement's or transaction's outcome when it did not succeed.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -12,6 +17,10 @@ pub(super) enum Failure {
     Unsure(Reported),
     /// There was no connection: the statement was never sent.
     Unconnected(Reported),
+    /// Another caller has just found the server away; why.
+    Away(String),
+    /// A lock was waited for in vain; whose, if the server told.
+    Locked(Reported, Option<String>),
     /// All connections were lent for long.
     Busy,
     /// Nothing came back for long.
@@ -35,8 +44,8 @@ impl From<Error> for Failure {
 /// Errors after which the connection is gone, or was never made: the server restarts, takes no more, or ended it.
 const GONE: [u16; 12] = [1040, 1041, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1203, 1927];
 
-/// Errors by which another transaction was in the way: a deadlock, a lock waited for too long, a failover.
-const IN_THE_WAY: [u16; 5] = [1205, 1213, 1020, 1047, 1637];
+/// Errors by which another transaction was in the way: a deadlock, a failover.
+const IN_THE_WAY: [u16; 4] = [1213, 1020, 1047, 1637];
 
 /// What an idle connection is told before it is closed, by MySQL.
 const IDLE_TOO_LONG: u16 = 4031;
@@ -45,8 +54,10 @@ impl Failure {
     /// The code of the server's own error.
     fn code(&self) -> Option<u16> {
         match self {
-            Self::Server(error) | Self::Unsure(error) | Self::Unconnected(error) => code(error),
-            Self::Busy | Self::Silent | Self::Told(_) => None,
+            Self::Server(error) | Self::Unsure(error) | Self::Unconnected(error) | Self::Locked(error, _) => {
+                code(error)
+            }
+            Self::Away(_) | Self::Busy | Self::Silent | Self::Told(_) => None,
         }
     }
 
@@ -59,8 +70,34 @@ impl Failure {
     pub(super) fn is_lost(&self) -> bool {
         match self {
             Self::Server(error) => is_lost(error),
-            Self::Unsure(_) | Self::Unconnected(_) => true,
-            Self::Busy | Self::Silent | Self::Told(_) => false,
+            Self::Unsure(_) | Self::Unconnected(_) | Self::Away(_) => true,
+            Self::Locked(..) | Self::Busy | Self::Silent | Self::Told(_) => false,
+        }
+    }
+
+    /// Why there was no connection, if the server is away.
+    pub(super) fn absence(&self) -> Option<String> {
+        match self {
+            // One that takes no more connections is there.
+            Self::Unconnected(error)
+                if is_lost(error) && ![Some(1040), Some(1203)].contains(&code(error)) =>
+            {
+                Some(error.to_string())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a table is not there.
+    pub(super) fn is_no_table(&self) -> bool {
+        self.code() == Some(1146)
+    }
+
+    /// The same failure, with who held the lock if it is about one.
+    pub(super) fn held_by(self, holder: Option<String>) -> Self {
+        match self {
+            Self::Server(error) if code(&error) == Some(1205) => Self::Locked(error, holder),
+            other => other,
         }
     }
 
@@ -68,12 +105,13 @@ impl Failure {
     /// transaction was in the way.
     pub(super) fn passes(&self) -> bool {
         match self {
-            Self::Unsure(_) => true,
+            Self::Unsure(_) | Self::Away(_) => true,
             Self::Server(error) => {
                 is_lost(error) || code(error).is_some_and(|code| IN_THE_WAY.contains(&code))
             }
             Self::Unconnected(error) => is_lost(error),
-            Self::Busy | Self::Silent | Self::Told(_) => false,
+            // It was waited for long enough.
+            Self::Locked(..) | Self::Busy | Self::Silent | Self::Told(_) => false,
         }
     }
 
@@ -98,6 +136,18 @@ impl Failure {
                 format!("{place} did not answer in time; whether it did what was asked is not known"),
             )
             .hint("try again: what was done already is not done twice"),
+            Self::Away(why) => unreachable(&why, place),
+            Self::Locked(error, holder) => Error::new(
+                ErrorKind::Unavailable,
+                match holder {
+                    Some(holder) => format!(
+                        "a lock in {place} was waited for in vain: {holder}, holds it; nothing was written"
+                    ),
+                    None => format!("a lock in {place} was waited for in vain; nothing was written"),
+                },
+            )
+            .hint("SHOW FULL PROCESSLIST tells what is under way there; wait until it is done, or end it with KILL")
+            .because(error),
             Self::Busy => Error::new(
                 ErrorKind::Unavailable,
                 format!("all connections to {place} have been busy for too long"),
@@ -110,14 +160,25 @@ impl Failure {
             .hint("try again: what was done already is not done twice")
             .because(error),
             Self::Unconnected(error) if code(&error).is_none() => {
-                Error::new(ErrorKind::Unavailable, format!("{place} cannot be connected to: {error}"))
-                    .hint("check that the server runs, and host and port in [database] url")
-                    .hint("`ssl_mode` in the URL says whether TLS is used, `ssl_ca` whom to trust")
-                    .because(error)
+                if let Some(refused) = trust::refused(&error, place, SPELLING) {
+                    return refused.because(error);
+                }
+                if matches!(error, Reported::Driver(DriverError::NoClientSslFlagFromServer)) {
+                    return Error::new(ErrorKind::Configuration, format!("{place} does not support TLS"))
+                        .hint("switch it on there, or say in [database] url that it is not wanted: `ssl_mode=disabled`")
+                        .because(error);
+                }
+                unreachable(&error.to_string(), place).because(error)
             }
             Self::Server(error) | Self::Unconnected(error) => told(error, place),
         }
     }
+}
+
+fn unreachable(why: &str, place: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{place} cannot be connected to: {why}"))
+        .hint("check that the server runs, and host and port in [database] url")
+        .hint("`ssl_mode` in the URL says whether TLS is used, `ssl_ca` whom to trust")
 }
 
 fn code(error: &Reported) -> Option<u16> {
@@ -131,7 +192,7 @@ fn code(error: &Reported) -> Option<u16> {
 fn is_lost(error: &Reported) -> bool {
     match error {
         Reported::Server(error) => GONE.contains(&error.code) || error.code == IDLE_TOO_LONG,
-        Reported::Io(_) => true,
+        Reported::Io(_) => !trust::is_refused(error),
         Reported::Driver(error) => {
             matches!(error, DriverError::ConnectionClosed | DriverError::PacketOutOfOrder)
         }
@@ -179,7 +240,8 @@ fn told(error: Reported, place: &str) -> Error {
         Some(1045 | 1130 | 1251 | 1524 | 1698 | 1862 | 1820 | 3118) => (
             ErrorKind::Configuration,
             format!("{place} refuses the user ({said})"),
-            "check user and password in [database] url, and from which hosts the user may come",
+            "check user and password in [database] url, from which hosts the user may come, and whether it must show a \
+             certificate (`ssl_cert`, `ssl_key`)",
         ),
         Some(1049) => (
             ErrorKind::Configuration,

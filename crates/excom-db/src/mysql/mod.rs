@@ -55,6 +55,7 @@ impl Db {
     pub async fn open(url: &str, options: &Options) -> Result<Self> {
         let connections = Connections::new(url, options)?;
         schema::migrate(&connections).await?;
+        connections.remember().await;
         Ok(Self(Tables { connections }))
     }
 

@@ -5,17 +5,17 @@
 //! out another server connection for each, and one that is lost is replaced by the next.
 
 use std::fmt;
+use std::pin::pin;
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
+    ClientWrapper, Hook, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
 };
 use excom_core::{Error, ErrorKind, Result};
-use rustls::ClientConfig;
-use rustls_platform_verifier::BuilderVerifierExt as _;
+use futures_util::future::join;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::config::Host;
 use tokio_postgres::types::{ToSql, Type};
@@ -23,6 +23,9 @@ use tokio_postgres::{Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failure::Failure;
+use super::known::Known;
+use super::tls;
+use crate::away::{Away, PAUSES};
 use crate::reactor::Reactor;
 
 /// Connections that reads share.
@@ -31,14 +34,19 @@ pub(super) const READERS: usize = 2;
 /// How long a connection may take, unless the URL says (`connect_timeout`).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a statement may take, and how long one may wait for a connection.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// How long a statement is tried again while the server restarts or fails over.
 const OUTAGE: Duration = Duration::from_secs(5);
 
-/// The pause before the first of these tries; it doubles up to the last.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+/// Who holds the lock that a statement waits for: the one who waits for nobody first, and of these who began first. What
+/// a session does is not told to everybody.
+const HOLDER: &str = "SELECT format('session %s of user `%s`%s%s%s', holder.pid, holder.usename,
+        ' (' || nullif(holder.application_name, '') || ')', ', ' || holder.state,
+        ', in a transaction since ' || date_trunc('second', holder.xact_start))
+    FROM pg_stat_activity waiting CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting.pid)) AS blocking (pid)
+         JOIN pg_stat_activity holder ON holder.pid = blocking.pid
+    WHERE waiting.datname = current_database() AND waiting.wait_event_type = 'Lock'
+          AND left(waiting.query, 500) = left($1, 500)
+    ORDER BY holder.wait_event_type IS NOT DISTINCT FROM 'Lock', holder.xact_start LIMIT 1";
 
 /// How a database is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,11 +56,14 @@ pub struct Options {
     /// Whether reads are prepared once for a connection, which halves their cost. Not with a PgBouncer in transaction
     /// mode that is older than 1.21 or has `max_prepared_statements = 0`.
     pub prepare: bool,
+    /// How long a statement may take, and how long one may wait for a connection. Two thirds of it may go by waiting for
+    /// a lock.
+    pub patience: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { connections: 12, prepare: true }
+        Self { connections: 12, prepare: true, patience: Duration::from_secs(30) }
     }
 }
 
@@ -89,6 +100,13 @@ pub(super) struct Connections {
     pool: Pool,
     next: AtomicUsize,
     prepare: bool,
+    patience: Duration,
+    known: Arc<Known>,
+    away: Away,
+    config: Config,
+    tls: MakeRustlsConnect,
+    /// One at a time finds out who holds a lock, over a connection that is not of the pool.
+    asking: tokio::sync::Mutex<()>,
     place: String,
     reactor: Reactor,
 }
@@ -96,7 +114,10 @@ pub(super) struct Connections {
 impl Connections {
     /// Prepares connections to the database of a URL; the first is opened by the first statement.
     pub(super) fn new(url: &str, options: &Options) -> Result<Self> {
-        let mut config = parse(url)?;
+        let (url, tls) = tls::Parameters::take(url);
+        let mut config = parse(&url)?;
+        let (mode, tls) = tls.prepare()?;
+        config.ssl_mode(mode);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
@@ -104,15 +125,25 @@ impl Connections {
             config.application_name("excom");
         }
         // A peer that is gone without a word is noticed within this time.
-        config.tcp_user_timeout(PATIENCE).keepalives_idle(PATIENCE);
+        let patience = options.patience;
+        config.tcp_user_timeout(patience).keepalives_idle(patience);
         let place = place(&config);
         let recycling_method = RecyclingMethod::Fast;
-        let manager = Manager::from_config(config, tls()?, ManagerConfig { recycling_method });
-        let timeouts = Timeouts { wait: Some(PATIENCE), create: Some(PATIENCE), recycle: Some(PATIENCE) };
+        let manager = Manager::from_config(config.clone(), tls.clone(), ManagerConfig { recycling_method });
+        let timeouts = Timeouts { wait: Some(patience), create: Some(patience), recycle: Some(patience) };
+        let known = Arc::new(Known::default());
+        let hook = {
+            let known = known.clone();
+            Hook::async_fn(move |client: &mut ClientWrapper, _| {
+                let known = known.clone();
+                Box::pin(async move { known.check(client, patience).await })
+            })
+        };
         let pool = Pool::builder(manager)
             .max_size(options.connections.max(READERS + 1))
             .timeouts(timeouts)
             .runtime(Runtime::Tokio1)
+            .post_create(hook)
             .build()
             .map_err(|e| Error::new(ErrorKind::Other, "the pool of connections cannot be made").because(e))?;
         Ok(Self {
@@ -120,6 +151,12 @@ impl Connections {
             pool,
             next: AtomicUsize::new(0),
             prepare: options.prepare,
+            patience,
+            known,
+            away: Away::default(),
+            config,
+            tls,
+            asking: tokio::sync::Mutex::default(),
             place,
             reactor: Reactor::start("excom-postgres")?,
         })
@@ -172,6 +209,11 @@ impl Connections {
         self.once(if writes { Lane::Write } else { Lane::Read }, statement, parameters).await
     }
 
+    /// What is known of the database, by which it is known again.
+    pub(super) fn known(&self) -> &Known {
+        &self.known
+    }
+
     /// What drives the connections.
     pub(super) fn reactor(&self) -> &Reactor {
         &self.reactor
@@ -205,19 +247,56 @@ impl Connections {
     ) -> Result<Vec<Row>, Failure> {
         if lane == Lane::Read {
             let (slot, connection) = self.reader().await?;
-            let answer = timeout(PATIENCE, self.query(&connection, statement, parameters)).await;
-            return answer.unwrap_or_else(|_| {
+            let (result, is_fit) = self.patiently(&connection, statement, parameters).await;
+            if !is_fit {
                 // Whoever comes next gets another connection.
-                self.readers[slot].lock().unwrap_or_else(PoisonError::into_inner).take();
-                Err(Failure::Silent)
-            });
+                let mut held = self.readers[slot].lock().unwrap_or_else(PoisonError::into_inner);
+                held.take_if(|held| Arc::ptr_eq(held, &connection));
+            }
+            return result;
         }
-        let connection = self.pool.get().await?;
-        let answer = timeout(PATIENCE, self.query(&connection, statement, parameters)).await;
-        answer.unwrap_or_else(|_| {
+        let connection = self.connection().await?;
+        let (result, is_fit) = self.patiently(&connection, statement, parameters).await;
+        if !is_fit {
             drop(Object::take(connection));
-            Err(Failure::Silent)
-        })
+        }
+        result
+    }
+
+    /// What came of a statement, and whether the connection is of use afterwards. One that waits for long is called off:
+    /// so it does not go on waiting there when nobody does here, and it is known that nothing came of it.
+    async fn patiently(
+        &self,
+        connection: &Object,
+        statement: &Statement<'_>,
+        parameters: &[Parameter<'_>],
+    ) -> (Result<Vec<Row>, Failure>, bool) {
+        let mut answer = pin!(self.query(connection, statement, parameters));
+        if let Ok(answer) = timeout(self.patience * 2 / 3, answer.as_mut()).await {
+            return (answer, true);
+        }
+        let call_off = async {
+            let holder = timeout(self.patience / 6, self.holder(statement.sql)).await.ok().flatten();
+            // Where it does not arrive there will be no answer either.
+            drop(connection.cancel_token().cancel_query(self.tls.clone()).await);
+            holder
+        };
+        let result = match timeout(self.patience / 3, join(call_off, answer)).await {
+            Ok((holder, Err(failure))) if failure.is_interrupted() => Err(Failure::CalledOff(holder)),
+            Ok((_, answer)) => answer,
+            Err(_) => Err(Failure::Silent),
+        };
+        // What was called off may yet be the next statement on it.
+        (result, false)
+    }
+
+    /// Which session holds the lock that a statement waits for, if the server tells.
+    async fn holder(&self, sql: &str) -> Option<String> {
+        let _alone = self.asking.lock().await;
+        let (client, connection) = self.config.connect(self.tls.clone()).await.ok()?;
+        self.reactor.spawn(async { drop(connection.await) });
+        let found = client.query_typed(HOLDER, &[(&sql, Type::TEXT)]).await.ok()?;
+        found.first()?.try_get(0).ok()
     }
 
     async fn query(
@@ -235,22 +314,37 @@ impl Connections {
     }
 
     /// The connection whose turn it is among those for reading.
-    async fn reader(&self) -> Result<(usize, Arc<Object>), PoolError> {
+    async fn reader(&self) -> Result<(usize, Arc<Object>), Failure> {
         let slot = self.next.fetch_add(1, Ordering::Relaxed) % READERS;
         let held = || self.readers[slot].lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(connection) = held().as_ref().filter(|connection| !connection.is_closed()) {
             return Ok((slot, connection.clone()));
         }
-        let connection = Arc::new(self.pool.get().await?);
+        let connection = Arc::new(self.connection().await?);
         *held() = Some(connection.clone());
         Ok((slot, connection))
+    }
+
+    /// A connection of the pool.
+    async fn connection(&self) -> Result<Object, Failure> {
+        self.away.try_now().map_err(Failure::Away)?;
+        let connection = self.pool.get().await.map_err(Failure::from);
+        match &connection {
+            Ok(_) => self.away.note(None),
+            Err(failure) => {
+                if let Some(why) = failure.absence() {
+                    self.away.note(Some(why));
+                }
+            }
+        }
+        connection
     }
 
     /// Runs several statements as they are, in one transaction.
     pub(super) async fn script(&self, sql: &str) -> Result<(), Failure> {
         self.reactor
             .run(async {
-                let connection = self.pool.get().await?;
+                let connection = self.connection().await?;
                 Ok(connection.batch_execute(sql).await?)
             })
             .await
@@ -302,13 +396,4 @@ fn place(config: &Config) -> String {
     let hosts: Vec<String> = hosts.collect();
     let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
     format!("postgresql({}/{database})", hosts.join(","))
-}
-
-/// TLS as the system trusts. The provider is named, because a program may have several.
-fn tls() -> Result<MakeRustlsConnect> {
-    let refuse = |e| Error::new(ErrorKind::Configuration, "TLS cannot be set up").because(e);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.and_then(|config| config.with_platform_verifier()).map_err(refuse)?;
-    Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
 }

@@ -1,8 +1,11 @@
 //! What PostgreSQL reports, as errors that say what, where, why and what to do.
 
-use deadpool_postgres::PoolError;
+use deadpool_postgres::{HookError, PoolError};
 use excom_core::{Error, ErrorKind};
 use tokio_postgres::error::SqlState;
+
+use super::tls::SPELLING;
+use crate::trust;
 
 /// A statement's outcome when it did not succeed.
 #[derive(Debug)]
@@ -11,6 +14,10 @@ pub(super) enum Failure {
     Server(tokio_postgres::Error),
     /// There was no connection: the statement was never sent.
     Unconnected(PoolError),
+    /// Another caller has just found the server away; why.
+    Away(String),
+    /// It waited for long and was called off; for whose lock, if the server told.
+    CalledOff(Option<String>),
     /// Nothing came back for long.
     Silent,
     /// It holds with the database, but not with us.
@@ -41,7 +48,12 @@ impl From<tokio_postgres::Error> for Failure {
 
 impl From<PoolError> for Failure {
     fn from(error: PoolError) -> Self {
-        Self::Unconnected(error)
+        match error {
+            PoolError::PostCreateHook(HookError::Backend(error)) => {
+                Self::Unconnected(PoolError::Backend(error))
+            }
+            error => Self::Unconnected(error),
+        }
     }
 }
 
@@ -95,7 +107,8 @@ impl Failure {
     /// another transaction was in the way.
     pub(super) fn passes(&self) -> bool {
         match self {
-            Self::Told(_) | Self::Silent => false,
+            Self::Away(_) => true,
+            Self::Told(_) | Self::Silent | Self::CalledOff(_) => false,
             Self::Unconnected(PoolError::Backend(_)) | Self::Server(_) => match self.state() {
                 None => self.driver().is_some_and(lost),
                 Some(state) => {
@@ -120,8 +133,23 @@ impl Failure {
         match self {
             Self::Server(error) => error.code().is_none_or(|state| state.code().starts_with("08")),
             Self::Silent => true,
-            Self::Unconnected(_) | Self::Told(_) => false,
+            Self::Unconnected(_) | Self::Away(_) | Self::Told(_) | Self::CalledOff(_) => false,
         }
+    }
+
+    /// Why there was no connection, if the server is away.
+    pub(super) fn absence(&self) -> Option<String> {
+        match self {
+            Self::Unconnected(PoolError::Backend(error)) if self.passes() => {
+                (self.state() != Some(&SqlState::TOO_MANY_CONNECTIONS)).then(|| reason(error))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether somebody called it off.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.state() == Some(&SqlState::QUERY_CANCELED)
     }
 
     pub(super) fn into_error(self, place: &str) -> Error {
@@ -137,6 +165,22 @@ impl Failure {
                 format!("{place} did not answer in time; whether it did what was asked is not known"),
             )
             .hint("try again: what was done already is not done twice"),
+            Self::Away(why) => unreachable(&why, place),
+            Self::CalledOff(Some(holder)) => Error::new(
+                ErrorKind::Unavailable,
+                format!("a lock in {place} was waited for in vain: {holder}, holds it; nothing was written"),
+            )
+            .hint("wait until that session is done, or end it with pg_terminate_backend; then try again"),
+            Self::CalledOff(None) => Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "{place} did not answer in time, and the statement was called off; nothing was written"
+                ),
+            )
+            .hint("try again; if it stays so, look into pg_stat_activity for what keeps the server busy"),
+            Self::Unconnected(PoolError::PostCreateHook(HookError::Message(told))) => {
+                trust::another(place, &told)
+            }
             Self::Unconnected(PoolError::Backend(error)) => unconnected(error, place, migrate),
             Self::Unconnected(error) => Error::new(
                 ErrorKind::Unavailable,
@@ -152,18 +196,29 @@ impl Failure {
 /// Whether the connection is gone, or was never there.
 fn lost(error: &tokio_postgres::Error) -> bool {
     use std::error::Error as _;
-    error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>())
+    let cut = || error.source().is_some_and(|cause| cause.is::<std::io::Error>());
+    error.is_closed() || (cut() && !trust::is_refused(error))
 }
 
 fn unconnected(error: tokio_postgres::Error, place: &str, migrate: &str) -> Error {
     if error.code().is_some() {
         return told(error, place, migrate);
     }
-    let message = format!("{place} cannot be connected to: {}", reason(&error));
-    Error::new(ErrorKind::Unavailable, message)
+    if let Some(refused) = trust::refused(&error, place, SPELLING) {
+        return refused.because(error);
+    }
+    if reason(&error).contains("server does not support TLS") {
+        return Error::new(ErrorKind::Configuration, format!("{place} does not support TLS"))
+            .hint("switch it on there, or say in [database] url that it is not wanted: `sslmode=disable`")
+            .because(error);
+    }
+    unreachable(&reason(&error), place).because(error)
+}
+
+fn unreachable(why: &str, place: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{place} cannot be connected to: {why}"))
         .hint("check that the server runs, and host and port in [database] url")
-        .hint("`sslmode=disable` in the URL is for a server whose certificate the system does not trust")
-        .because(error)
+        .hint("`sslmode` in the URL says whether TLS is used, `sslrootcert` whom to trust")
 }
 
 /// A PostgreSQL error about a database.
@@ -199,12 +254,19 @@ fn told(error: tokio_postgres::Error, place: &str, migrate: &str) -> Error {
         "28000" | "28P01" => (
             ErrorKind::Configuration,
             format!("{place} refuses the user ({said})"),
-            "check user and password in [database] url",
+            "check user and password in [database] url; `sslmode`, `sslcert` and `sslkey` there are for a server that wants \
+             TLS or a certificate",
         ),
         "3D000" => (
             ErrorKind::Configuration,
             format!("{place} is not there ({said})"),
             "create it with `createdb`, or name another one in [database] url",
+        ),
+        "26000" | "42P05" => (
+            ErrorKind::Configuration,
+            format!("{place} mixes up the prepared statements of its connections ({said})"),
+            "a PgBouncer in transaction mode does, unless it is 1.21 or newer and max_prepared_statements is over 0: set \
+             [database] prepare = false",
         ),
         "42501" => (
             ErrorKind::Configuration,

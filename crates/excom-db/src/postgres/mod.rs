@@ -10,6 +10,7 @@ mod connection;
 mod expiry;
 mod failure;
 mod kept;
+mod known;
 mod ledger;
 mod loose;
 mod read;
@@ -18,6 +19,7 @@ mod retain;
 mod row;
 mod runs;
 mod schema;
+mod tls;
 mod together;
 mod variables;
 mod write;
@@ -80,6 +82,7 @@ impl Db {
     pub async fn open(url: &str, options: &Options) -> Result<Self> {
         let connections = Connections::new(url, options)?;
         schema::migrate(&connections).await?;
+        known::name(&connections).await;
         Ok(Self(Tables::new(connections)))
     }
 

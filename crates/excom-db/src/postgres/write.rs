@@ -22,7 +22,8 @@ use crate::packing::{Codec, Packed};
 const PUSH: Statement<'_> = Statement {
     sql:
         "SELECT excom.put(excom.fence($1, $2, $3, $4, $5), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-                           $17, $18, $19, $20, $21)",
+                           $17, $18, $19, $20, $21),
+                           pg_current_xact_id_if_assigned()::text::int8",
     types: types![
         TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8, INT8, INT8, TEXT, INT2,
         BYTEA, TEXT, TEXT, INT8,
@@ -31,8 +32,8 @@ const PUSH: Statement<'_> = Statement {
 
 /// Pushes of several callers, as far as nothing is in their way.
 const PUSH_FREE: Statement<'_> = Statement {
-    sql:
-        "SELECT place, is_new FROM excom.put_free($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+    sql: "SELECT place, is_new, pg_current_xact_id_if_assigned()::text::int8
+         FROM excom.put_free($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
                                                    $15, $16)",
     types: types![
         TEXT_ARRAY,
@@ -58,7 +59,8 @@ const PUSH_FREE: Statement<'_> = Statement {
 const FINISH: Statement<'_> = Statement {
     sql:
         "SELECT excom.finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                              $19, $20, $21, $22, $23)",
+                              $19, $20, $21, $22, $23),
+                           pg_current_xact_id_if_assigned()::text::int8",
     types: types![
         TEXT,
         TEXT,
@@ -258,7 +260,9 @@ pub(super) async fn together(connections: Option<Arc<Connections>>, rows: Vec<Ar
         &all(&rows, |row| row.caller.to_string()),
         &all(&rows, |row| row.at),
     ];
-    match connections.shared(true, &PUSH_FREE, &parameters).await {
+    let shared = connections.shared(true, &PUSH_FREE, &parameters).await;
+    connections.known().note(&shared, 2);
+    match shared {
         Ok(found) => {
             for found in found {
                 let (place, is_new): (i64, bool) = (found.get(0), found.get(1));
@@ -311,6 +315,7 @@ impl Tables {
             &row.at,
         ];
         let Done { result, in_doubt } = self.connections.write_told(&PUSH, &parameters).await;
+        self.connections.known().note(&result, 1);
         let in_doubt = in_doubt || matches!(was_shared, Shared::InDoubt);
         match result {
             // What is there may be what a try before wrote, whose answer was lost.
@@ -367,6 +372,7 @@ impl Tables {
             &Caller::Attempt(attempt.clone()).to_string(),
         ];
         let Done { result, in_doubt } = self.connections.write_told(&FINISH, &parameters).await;
+        self.connections.known().note(&result, 1);
         let Err(failure) = result else { return Ok(()) };
         let version = failure.detail().and_then(|version| version.parse().ok());
         let push = pushes.iter().find(|push| Some(push.version.to_code()) == version);

@@ -4,6 +4,11 @@
 
 #[path = "../server/conformance.rs"]
 mod conformance;
+mod failover;
+mod full;
+mod held;
+mod locks;
+mod network;
 #[path = "../server/outages.rs"]
 mod outages;
 mod own;
@@ -11,6 +16,7 @@ mod own;
 mod setups;
 #[path = "../server/support.rs"]
 mod support;
+mod tls;
 #[path = "../server/writers.rs"]
 mod writers;
 

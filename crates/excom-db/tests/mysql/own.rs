@@ -24,7 +24,8 @@ impl Kind for Server {
     const NOT_THERE: &str = "'nothing_here'";
 
     fn open(url: &str, connections: Option<usize>) -> Result<Db> {
-        let options = connections.map_or_else(Options::default, |connections| Options { connections });
+        let options = connections
+            .map_or_else(Options::default, |connections| Options { connections, ..Options::default() });
         pollster::block_on(Db::open(url, &options))
     }
 

@@ -4,13 +4,20 @@
 
 #[path = "../server/conformance.rs"]
 mod conformance;
+mod failover;
+mod full;
+mod held;
+mod locks;
+mod network;
 #[path = "../server/outages.rs"]
 mod outages;
 mod own;
+mod pgbouncer;
 #[path = "../server/setups.rs"]
 mod setups;
 #[path = "../server/support.rs"]
 mod support;
+mod tls;
 mod together;
 #[path = "../server/writers.rs"]
 mod writers;

@@ -63,7 +63,7 @@ fn nothing_acknowledged_is_lost() {
     // Goes on when every writer has done something in between.
     let wait = || {
         let until = done.load(Ordering::Relaxed) + 20 * WRITERS as u64;
-        while done.load(Ordering::Relaxed) < until {
+        while done.load(Ordering::Relaxed) < until && !stop.load(Ordering::Relaxed) {
             std::thread::yield_now();
         }
     };
@@ -73,7 +73,11 @@ fn nothing_acknowledged_is_lost() {
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
                 let (engine, stop, done) = (&engine, &stop, &done);
-                scope.spawn(move || push_until(engine, writer, stop, done))
+                scope.spawn(move || {
+                    // When it fails, nobody waits for it.
+                    let _ending = Ending(stop);
+                    push_until(engine, writer, stop, done)
+                })
             })
             .collect();
         for _ in 0..3 {

@@ -87,6 +87,10 @@ impl Database {
         self.server.url(&self.name)
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn sql(&self, sql: &str) -> String {
         self.server.sql(&self.name, sql).unwrap()
     }

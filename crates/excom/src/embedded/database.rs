@@ -157,7 +157,11 @@ mod postgres {
 
     pub(super) fn options(settings: &Settings) -> Options {
         let database = &settings.database;
-        Options { connections: *database.connections as usize, prepare: *database.prepare }
+        Options {
+            connections: *database.connections as usize,
+            prepare: *database.prepare,
+            ..Options::default()
+        }
     }
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
@@ -207,7 +211,7 @@ mod mysql {
     use super::*;
 
     fn options(settings: &Settings) -> Options {
-        Options { connections: *settings.database.connections as usize }
+        Options { connections: *settings.database.connections as usize, ..Options::default() }
     }
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {

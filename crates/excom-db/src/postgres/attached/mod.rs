@@ -52,6 +52,7 @@ use excom_core::Result;
 
 use super::connection::{Connections, Options};
 use super::failure::Failure;
+use super::known;
 use crate::server::metadata_db;
 pub use schema::Found;
 
@@ -82,6 +83,7 @@ impl Db {
         if found.version < Self::SCHEMA {
             return Err(schema::missing(&found, connections.place()));
         }
+        known::learn(&connections).await;
         Ok(Self(Tables { own: super::Tables::new(connections) }))
     }
 

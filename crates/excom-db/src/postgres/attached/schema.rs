@@ -4,6 +4,7 @@ use excom_core::{Error, ErrorKind, Result};
 
 use super::super::connection::{Connections, Statement};
 use super::super::failure::Failure;
+use super::super::known::MAKE_NAME;
 
 /// Schemas of Airflow's that were proven, by what `alembic_version` says, and the first release that has each.
 const AIRFLOW: [(&str, &str); 6] = [
@@ -86,7 +87,7 @@ fn known() -> String {
 
 /// All that `attach` runs in a database of which this was found.
 pub(super) fn script(found: &Found) -> String {
-    ddl(found.version) + &known()
+    ddl(found.version) + &known() + MAKE_NAME.sql + ";\n"
 }
 
 /// A failure as its error; where what lies beside Airflow's tables is missing or older, with what makes it.

@@ -19,7 +19,8 @@ use super::{Tables, row, schema};
 /// A push: the fence, and then all of `excom.put`, which looks at the entry and its history by their keys.
 const PUSH: Statement<'_> = Statement {
     sql: "SELECT excom.put(excom.fence($1, $2, $3, $4, $5), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                           $19, $20, $21, $22, $23)",
+                           $19, $20, $21, $22, $23),
+                           pg_current_xact_id_if_assigned()::text::int8",
     types: types![
         TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8, INT8, INT8, TEXT, TEXT,
         INT2, BYTEA, TEXT, TEXT, INT8, INT8,
@@ -29,7 +30,8 @@ const PUSH: Statement<'_> = Statement {
 /// The last pushes of an attempt, each as [`PUSH`].
 const FINISH: Statement<'_> = Statement {
     sql: "SELECT excom.finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-                              $21, $22, $23)",
+                              $21, $22, $23),
+                           pg_current_xact_id_if_assigned()::text::int8",
     types: types![
         TEXT, TEXT, TEXT, INT4, UUID, INT8, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8_ARRAY,
         TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT2_ARRAY, BYTEA_ARRAY,
@@ -111,6 +113,7 @@ impl Tables {
             &push.at.as_millisecond(),
         ];
         let Done { result, in_doubt } = self.own.connections.write_told(&PUSH, &parameters).await;
+        self.own.connections.known().note(&result, 1);
         match result {
             // What is there may be what a try before wrote, whose answer was lost.
             Ok(rows) if in_doubt || rows[0].get(0) => Ok(Pushed::Written),
@@ -166,6 +169,7 @@ impl Tables {
             &Caller::Attempt(attempt.clone()).to_string(),
         ];
         let Done { result, in_doubt } = self.own.connections.write_told(&FINISH, &parameters).await;
+        self.own.connections.known().note(&result, 1);
         let Err(failure) = result else { return Ok(()) };
         let version = failure.detail().and_then(|version| version.parse().ok());
         let push = pushes.iter().find(|push| Some(push.version.to_code()) == version);
