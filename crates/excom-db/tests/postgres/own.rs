@@ -176,3 +176,38 @@ fn what_expires_together_shares_a_row() {
     });
     assert_eq!(pulled(&engine, &keys[0]).unwrap().as_str(), "7");
 }
+
+/// Several prune at the same time, beside pushes in the same runs: each version ends once, and no push is lost.
+#[test]
+fn several_prune_beside_pushes() {
+    const RUNS: usize = 20;
+    const TASKS: usize = 20;
+    let Some(server) = server() else { return };
+    let database = Database::new(server);
+    let clock = Arc::new(memory::Clock::new());
+    let open = || Engine::builder(Arc::new(database.open()), clock.clone()).build();
+    let caller = Caller::user("test");
+    let at =
+        |i: usize| XComKey::new("d", format!("r{}", i / TASKS), format!("t{}", i % TASKS), -1, "k").unwrap();
+    let push = |engine: &Engine, i: usize, value: usize| {
+        let value = Value::of(&value).unwrap();
+        pollster::block_on(engine.push(&caller, &at(i), value.into())).unwrap();
+    };
+    let engine = open();
+    (0..RUNS * TASKS).for_each(|i| push(&engine, i, i));
+    clock.advance(Duration::from_secs(91 * 24 * 3600));
+    let expired: u64 = std::thread::scope(|scope| {
+        let pruners: Vec<_> =
+            (0..3).map(|_| scope.spawn(|| pollster::block_on(open().prune()).unwrap().entries)).collect();
+        for part in 0..2 {
+            let (engine, push) = (&engine, &push);
+            scope.spawn(move || (part..RUNS * TASKS).step_by(20).for_each(|i| push(engine, i, 1000)));
+        }
+        pruners.into_iter().map(|pruner| pruner.join().unwrap()).sum()
+    });
+    let counts =
+        "SELECT count(*), count(DISTINCT (run, task)), count(*) FILTER (WHERE reason = 2) FROM excom.past";
+    assert_eq!(database.sql(counts), format!("{0}|{0}|{expired}", RUNS * TASKS));
+    assert_eq!(database.sql("SELECT count(*) FROM excom.entry"), (RUNS * TASKS / 10).to_string());
+    assert_eq!(pulled(&engine, &at(1)).unwrap().as_str(), "1000");
+}
