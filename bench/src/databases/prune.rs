@@ -1,15 +1,18 @@
 //! Retention removes half of two million entries while sixteen callers go on.
 
+use std::io::{Seek as _, Write as _};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use excom_core::{Caller, Engine, PullOptions, XComKey};
 use excom_testkit::postgres::Postgres;
+use excom_testkit::python::Python;
 
 use super::many::{RUN, filled};
 use super::traffic::callers;
 use super::{Figures, engine_on};
+use crate::Place;
 use crate::engine::{Result, THREADS, key, with_upkeep};
 use crate::payload::{Kind, kilobytes};
 use crate::report::Beside;
@@ -19,7 +22,17 @@ const DATABASE: &str = "many";
 /// How long callers are watched at rest.
 const REST: Duration = Duration::from_secs(5);
 
-/// Seconds that retention takes.
+/// `airflow db clean` as its command calls it, from where Airflow is loaded, and a file for its seconds.
+const CLEAN: &str = "
+import sys, time
+from datetime import datetime, timezone
+from airflow.utils.db_cleanup import run_cleanup
+begin = time.perf_counter()
+run_cleanup(clean_before_timestamp=datetime(2026, 10, 1, tzinfo=timezone.utc), table_names=['xcom'],
+            skip_archive=True, confirm=False)
+open(sys.argv[1], 'w').write(str(time.perf_counter() - begin))";
+
+/// Seconds that retention takes, and those of Airflow's own beside nothing else, on a server of its own.
 pub(super) fn prune(kind: Kind, quick: bool) -> Result<Figures> {
     let entries = if quick { 200_000 } else { 2_000_000 };
     let server = Postgres::start_with(&[]).map_err(|error| error.to_string())?;
@@ -49,17 +62,58 @@ pub(super) fn prune(kind: Kind, quick: bool) -> Result<Figures> {
         Ok((rest, during, took))
     })?;
     let after = used(&server)?;
-    let beside = |what: &str, figure| (what.to_owned(), Beside::Figure(figure));
-    Ok((
-        vec![(took, None)],
-        vec![
-            beside("p99 of callers at rest, ms", rest),
-            beside("p99 of callers meanwhile, ms", during),
-            beside("MB of all tables before", before.0),
-            beside("MB of all tables after", after.0),
-            beside("rows that wait for vacuum", after.1),
-        ],
-    ))
+    drop(server);
+    let figure = |what: &str, figure| (what.to_owned(), Beside::Figure(figure));
+    let mut beside = vec![
+        figure("p99 of callers at rest, ms", rest),
+        figure("p99 of callers meanwhile, ms", during),
+        figure("MB of all tables before", before.0),
+        figure("MB of all tables after", after.0),
+        figure("rows that wait for vacuum", after.1),
+    ];
+    let reference = airflow(kind, entries);
+    if let Err(why) = &reference {
+        beside.push(("`airflow db clean`".to_owned(), Beside::Missing(why.to_string())));
+    }
+    Ok((vec![(took, reference.ok())], beside))
+}
+
+/// Seconds in which Airflow removes half of so many rows.
+fn airflow(kind: Kind, entries: usize) -> Result<f64> {
+    let server = Postgres::start_with(&[]).map_err(|error| error.to_string())?;
+    let sql = |sql: &str| server.sql(DATABASE, sql).map_err(|error| error.to_string());
+    server.sql("postgres", &format!("CREATE DATABASE {DATABASE}")).map_err(|error| error.to_string())?;
+    let python = Python::with_airflow()?.on_postgres(&server.url(DATABASE))?;
+    let place = Place::new()?;
+    let home = place.file("airflow");
+    std::fs::create_dir_all(&home)?;
+    python.airflow(&home, &["db", "migrate"])?;
+    waits(&server, false)?;
+    sql("CREATE TABLE sample (n int4 GENERATED ALWAYS AS IDENTITY, value jsonb)")?;
+    let mut rows = tempfile::tempfile()?;
+    for value in kilobytes(kind, 1000) {
+        writeln!(rows, "{}", value.as_str().replace('\\', r"\\"))?;
+    }
+    rows.rewind()?;
+    server.copy(DATABASE, "sample (value)", rows).map_err(|error| error.to_string())?;
+    // Without the rows that they belong to, which foreign keys ask for.
+    sql(&format!(
+        "SET session_replication_role = replica;
+         INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp)
+         SELECT i / {RUN} + 1, 'transform_' || lpad((i % {RUN})::text, 2, '0'), -1, 'return_value', 'weather',
+             'scheduled__2026-11-21T' || lpad((i / {RUN})::text, 6, '0'), s.value,
+             CASE WHEN i < {entries} / 2 THEN timestamptz '2026-08-01' ELSE '2026-11-01' END
+         FROM generate_series(0, {entries} - 1) i JOIN sample s ON s.n = i % 1000 + 1 ORDER BY i"
+    ))?;
+    sql("VACUUM ANALYZE")?;
+    waits(&server, true)?;
+    let took = place.file("took");
+    let done = python.run(CLEAN).arg(&took).output()?;
+    if !done.status.success() {
+        return Err(String::from_utf8_lossy(&done.stderr).into());
+    }
+    assert_eq!(sql("SELECT count(*) FROM xcom")?, (entries - entries / 2).to_string());
+    Ok(std::fs::read_to_string(took)?.parse()?)
 }
 
 /// Whether commits wait for the disk.

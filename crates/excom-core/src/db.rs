@@ -480,6 +480,24 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// Makes entries expired that the same rules still catch: history without bytes, which names the rule.
     async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed>;
 
+    /// Makes entries expired that rules catch among the next so many: [`due`](Self::due) and [`expire`](Self::expire),
+    /// which a database may do in one step. Returns where to go on.
+    async fn expire_next(
+        &self,
+        rules: &[Rule],
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+        at: Timestamp,
+    ) -> Result<(Removed, Option<Place>)> {
+        let page = self.due(rules, dag_id, after, limit).await?;
+        let removed = match &page.items[..] {
+            [] => Removed::default(),
+            due => self.expire(rules, due, at).await?,
+        };
+        Ok((removed, page.next))
+    }
+
     /// Whether so long has passed since the last turn of a name; then this is one. Of several processes one gets
     /// it.
     async fn take_turn(&self, name: &str, at: Timestamp, every: Duration) -> Result<bool>;

@@ -2,9 +2,10 @@
 //! `Tables`, because an `impl` of a trait cannot be divided among files.
 
 /// Implements [`MetadataDb`](excom_core::db::MetadataDb) for a `Db`: each call goes to the method of that name of its
-/// `.0`, and what failed there is made an error by its method `told`.
+/// `.0`, and what failed there is made an error by its method `told`. What one alone does otherwise than by default is
+/// given behind its name.
 macro_rules! metadata_db {
-    ($db:ty) => {
+    ($db:ty $(, $($own:tt)*)?) => {
         const _: () = {
             use std::sync::Arc;
             use std::time::Duration;
@@ -318,6 +319,8 @@ macro_rules! metadata_db {
                 async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
                     self.told(self.0.expire(rules, due, at).await)
                 }
+
+                $($($own)*)?
 
                 async fn take_turn(&self, name: &str, at: Timestamp, every: Duration) -> Result<bool> {
                     self.told(self.0.take_turn(name, at, every).await)

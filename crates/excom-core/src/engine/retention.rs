@@ -111,10 +111,10 @@ impl Engine {
         let mut total = Removed::default();
         let mut after = None;
         while !pruning.rules.is_empty() {
-            let page = self.due(pruning, after).await?;
-            total.add(self.expire(&pruning.rules, &page.items).await?);
+            let (removed, next) = self.expire_next(pruning, after).await?;
+            total.add(removed);
             progress(&total);
-            after = page.next;
+            after = next;
             if after.is_none() {
                 break;
             }
@@ -140,11 +140,10 @@ impl Engine {
         self.0.db.due(&pruning.rules, pruning.dag_id.as_deref(), after, STEP).await
     }
 
-    async fn expire(&self, rules: &[Rule], due: &[Due]) -> Result<Removed> {
-        match due {
-            [] => Ok(Removed::default()),
-            due => self.0.db.expire(rules, due, self.0.clock.now()).await,
-        }
+    /// One step of it; and where the next begins.
+    async fn expire_next(&self, pruning: &Pruning, after: Option<Place>) -> Result<(Removed, Option<Place>)> {
+        let Pruning { rules, dag_id } = pruning;
+        self.0.db.expire_next(rules, dag_id.as_deref(), after, STEP, self.0.clock.now()).await
     }
 
     /// One step of everything but entries.
@@ -170,8 +169,7 @@ impl Engine {
             pruning.rules.into_iter().partition(|rule| matches!(rule.expires, Expires::Pushed(_)));
         let ages = Pruning { rules: ages, dag_id: None };
         while !ages.rules.is_empty() {
-            let page = self.due(&ages, None).await?;
-            if self.expire(&ages.rules, &page.items).await?.entries == 0 {
+            if self.expire_next(&ages, None).await?.0.entries == 0 {
                 break;
             }
         }
@@ -181,9 +179,7 @@ impl Engine {
         let others = Pruning { rules: others, dag_id: None };
         let mut after = None;
         loop {
-            let page = self.due(&others, after).await?;
-            self.expire(&others.rules, &page.items).await?;
-            after = page.next;
+            after = self.expire_next(&others, after).await?.1;
             if after.is_none() {
                 return Ok(());
             }

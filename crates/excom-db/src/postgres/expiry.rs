@@ -1,5 +1,5 @@
 //! Which entries the rules of retention catch: looked for while reading, and looked at again while writing, by the
-//! same function of the database.
+//! same function of the database. What only rules about ages are asked for is found and done in one step.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -45,6 +45,15 @@ const EXPIRE: Statement<'_> = Statement {
         INT4_ARRAY, INT4_ARRAY, INT8_ARRAY, INT8,
     ],
 };
+
+/// A page of entries by the index of their ids, and those of it that are past an age.
+const EXPIRE_AGED: Statement<'_> = Statement {
+    sql: "SELECT entries, bytes, next_id FROM excom.expire_aged($1, $2, $3, $4, $5, $6)",
+    types: types![INT8_ARRAY, TEXT_ARRAY, TEXT, INT8, INT8, INT8],
+};
+
+/// How many pages of those are one, since they take less time: it keeps nobody waiting but who writes in runs so old.
+const PAGES_AT_ONCE: i64 = 4;
 
 /// Things in the order in which they were met, each once.
 struct Places<T> {
@@ -139,5 +148,38 @@ impl Tables {
             bytes: rows[0].try_get::<_, i64>(1)? as u64,
             ..Removed::default()
         })
+    }
+
+    pub(super) async fn expire_next(
+        &self,
+        rules: &[Rule],
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+        at: Timestamp,
+    ) -> Result<(Removed, Option<Place>)> {
+        let bound = |rule: &Rule| match rule.expires {
+            Expires::Pushed(before) => Some(before.as_millisecond()),
+            _ => None,
+        };
+        let Some(bounds) = rules.iter().map(bound).collect::<Option<Vec<i64>>>() else {
+            let page = self.due(rules, dag_id, after, limit).await?;
+            let removed = match &page.items[..] {
+                [] => Removed::default(),
+                due => self.expire(rules, due, at).await?,
+            };
+            return Ok((removed, page.next));
+        };
+        let texts: Vec<&str> = rules.iter().map(|rule| &*rule.text).collect();
+        let (after, limit) = (after.map_or(0, |after| after.row), i64::from(limit) * PAGES_AT_ONCE);
+        let parameters: [Parameter<'_>; 6] = [&bounds, &texts, &dag_id, &after, &limit, &at.as_millisecond()];
+        let rows = self.connections.write(&EXPIRE_AGED, &parameters).await?;
+        let removed = Removed {
+            entries: rows[0].try_get::<_, i64>(0)? as u64,
+            bytes: rows[0].try_get::<_, i64>(1)? as u64,
+            ..Removed::default()
+        };
+        let next: Option<i64> = rows[0].try_get(2)?;
+        Ok((removed, next.map(|row| Place { past: false, row })))
     }
 }

@@ -112,7 +112,7 @@ const PUSHED_BY: Statement<'_> = Statement {
              SELECT version, number, writer, size, hash, shape, head, key, codec = 2 AS offloaded FROM excom.entry
              WHERE run = ", run!("$1", "$2"), " AND task = ", name!("$3"), " AND map_index = $4
              UNION ALL
-             SELECT version, number, writer, size, hash, shape, head, key, offloaded FROM excom.history
+             SELECT version, number, writer, size, hash, shape, head, key, offloaded FROM excom.past
              WHERE run = ", run!("$1", "$2"), " AND task = ", name!("$3"), " AND map_index = $4) e
          JOIN excom.name k ON k.id = e.key WHERE e.number = $5 AND e.writer = '' ORDER BY e.version, k.text"
     ),

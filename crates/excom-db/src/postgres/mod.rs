@@ -111,4 +111,16 @@ impl fmt::Debug for Db {
     }
 }
 
-metadata_db!(Db);
+metadata_db!(
+    Db,
+    async fn expire_next(
+        &self,
+        rules: &[Rule],
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+        at: Timestamp,
+    ) -> Result<(Removed, Option<Place>)> {
+        self.told(self.0.expire_next(rules, dag_id, after, limit, at).await)
+    }
+);

@@ -190,7 +190,7 @@ const HISTORY: Statement<'_> = Statement {
     sql: concat!(
         "SELECT ",
         info!(),
-        ", e.ended_at, e.reason, e.by, e.codec, e.offloaded FROM excom.history e
+        ", e.ended_at, e.reason, e.by, e.codec, e.offloaded FROM excom.past e
          WHERE e.run = ",
         run!("$1", "$2"),
         " AND e.task = ",

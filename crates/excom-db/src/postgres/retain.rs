@@ -4,7 +4,8 @@
 //! about runs, newer runs and reads), each entry leaves a row of history that says by which rule it went, and a unique
 //! index over partitions would have to begin with what they are cut by, so that a pull would look into each. Instead
 //! a step removes a thousand rows at most, holds locks of their runs alone, and the tables are vacuumed so early that
-//! new rows take the space of those that went: the tables stop growing, though they do not shrink.
+//! new rows take the space of those that went: the tables stop growing, though they do not shrink. What expired by its
+//! age, which is most, shares a row of history with others of its run.
 
 use std::time::Duration;
 
@@ -36,11 +37,17 @@ const STRIP: Statement<'_> = Statement {
     types: types![INT8, INT8, INT8],
 };
 
-/// Versions without bytes that ended long ago are forgotten, the oldest first.
+/// Versions without bytes that ended long ago are forgotten, the oldest first: so many rows, of one or of many.
 const FORGET: Statement<'_> = Statement {
-    sql: "DELETE FROM excom.history WHERE ctid = ANY (ARRAY(
-              SELECT ctid FROM excom.history WHERE ended_at < $1 AND codec < 0 ORDER BY ended_at LIMIT $2))
-          RETURNING 1",
+    sql: "WITH single AS (
+              DELETE FROM excom.history WHERE ctid = ANY (ARRAY(
+                  SELECT ctid FROM excom.history WHERE ended_at < $1 AND codec < 0 ORDER BY ended_at LIMIT $2))
+              RETURNING 1),
+          shared AS (
+              DELETE FROM excom.expired WHERE ctid = ANY (ARRAY(
+                  SELECT ctid FROM excom.expired WHERE ended_at < $1 ORDER BY ended_at LIMIT $2))
+              RETURNING cardinality(versions) AS count)
+          SELECT (SELECT count(*) FROM single) + (SELECT coalesce(sum(count), 0)::int8 FROM shared)",
     types: types![INT8, INT8],
 };
 
@@ -75,7 +82,9 @@ impl Tables {
             removed.bytes = row.try_get::<_, i64>(1)? as u64;
         }
         let before = cutoffs.past_entries.as_millisecond();
-        removed.past_entries = self.connections.write(&FORGET, &[&before, &limit]).await?.len() as u64;
+        for row in self.connections.write(&FORGET, &[&before, &limit]).await? {
+            removed.past_entries = row.try_get::<_, i64>(0)? as u64;
+        }
         if self.take_turn("ledger_swept", cutoffs.at, SWEEP_EVERY).await? {
             let before = cutoffs.reads.as_millisecond();
             for row in self.connections.write(&SWEEP, &[&before]).await? {
