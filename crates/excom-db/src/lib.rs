@@ -19,6 +19,8 @@
 //! # }).unwrap();
 //! ```
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod airflow;
 mod dictionary;
 mod kept;
 mod ledger;

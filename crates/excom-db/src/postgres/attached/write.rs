@@ -6,15 +6,15 @@ use excom_core::db::{
     version_taken,
 };
 use excom_core::entry::Writer;
-use excom_core::{Error, ErrorKind, Result, XComKey};
+use excom_core::{Error, Result};
 use jiff::Timestamp;
 
 use super::super::connection::{Done, Parameter, Statement, types};
 use super::super::failure::{Failure, Refusal};
 use super::super::row::unsigned;
 use super::super::write::{Fenced, parts};
-use super::text::Row;
-use super::{Tables, row, schema};
+use super::{Tables, schema};
+use crate::airflow::{Row, no_task_instance, pushed};
 
 /// A push: the fence, and then all of `excom.put`, which looks at the entry and its history by their keys.
 const PUSH: Statement<'_> = Statement {
@@ -107,7 +107,7 @@ impl Tables {
             &&written.body[..],
             &key_id,
             &push.caller.to_string(),
-            &row::pushed(push.version),
+            &pushed(push.version),
             &push.at.as_millisecond(),
         ];
         let Done { result, in_doubt } = self.own.connections.write_told(&PUSH, &parameters).await;
@@ -162,7 +162,7 @@ impl Tables {
             &all(&rows, |row| row.row.codec),
             &all(&rows, |row| &row.row.body[..]),
             &all(&rows, |row| row.key_id.as_deref()),
-            &all(&rows, |row| row::pushed(row.push.version)),
+            &all(&rows, |row| pushed(row.push.version)),
             &Caller::Attempt(attempt.clone()).to_string(),
         ];
         let Done { result, in_doubt } = self.own.connections.write_told(&FINISH, &parameters).await;
@@ -271,16 +271,4 @@ impl Tables {
             _ => schema::told(failure, place),
         }
     }
-}
-
-/// The refusal of a push for which Airflow has no row.
-fn no_task_instance(key: &XComKey, place: &str) -> Error {
-    Error::new(
-        ErrorKind::InvalidRequest,
-        format!(
-            "Airflow has no task instance {} in {place}, so it can have no XCom; nothing was written",
-            key.ti
-        ),
-    )
-    .hint("check DAG, run, task and map index; runs and task instances are made by Airflow alone")
 }
