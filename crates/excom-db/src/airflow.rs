@@ -37,7 +37,8 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    pub(crate) fn of(push: &Push) -> Self {
+    /// The row of a push, and whether a text comes back from Airflow's column as it is.
+    pub(crate) fn of(push: &Push, is_stable: impl Fn(&[u8]) -> bool) -> Self {
         let packed = Packed::push(push, None);
         let value = match &push.stored {
             Stored::Inline(value) => value.as_str().to_owned(),
@@ -241,7 +242,12 @@ pub(crate) fn outside(noted: Version, found: Option<&str>) -> Result<Entry> {
             stored: Stored::Offloaded(envelope.reference.into_owned()),
         });
     }
-    let text = found.map_or_else(|| "null".to_owned(), compact);
+    bare(noted, found.unwrap_or("null"))
+}
+
+/// The same, where what looks like a reference is kept as the text that it is.
+pub(crate) fn bare(noted: Version, found: &str) -> Result<Entry> {
+    let text = compact(found);
     let text = inner(&text).unwrap_or(text);
     let shape = Scanner::scan(text.as_bytes())?;
     Ok(Entry {

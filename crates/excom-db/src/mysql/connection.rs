@@ -1,9 +1,10 @@
 //! The connections: each read and each transaction has one to itself for as long as it takes. One that was not handed
 //! back in good order is closed, and with it whatever it had begun is undone.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use excom_core::{Error, ErrorKind, Result};
@@ -43,6 +44,9 @@ const SESSION: &str = "SET NAMES utf8mb4;
 /// How much the server takes in one statement.
 const LARGEST: &str = "SELECT CAST(@@max_allowed_packet AS SIGNED)";
 
+/// What our database beside Airflow's is called, unless the URL says (`beside`).
+const OURS: &str = "excom";
+
 /// How a database is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -81,13 +85,44 @@ pub(super) struct Connection {
     conn: Conn,
     /// The most bytes of a statement with its parameters.
     largest: u64,
+    beside: Option<Arc<Beside>>,
+}
+
+/// What our tables lie beside, when they lie beside Airflow's.
+#[derive(Debug)]
+pub(super) struct Beside {
+    /// Airflow's database, in quotes. Statements call it `airflow`.
+    airflow: String,
+    /// Ours, in quotes.
+    ours: String,
+    /// Which database it is, safe to show.
+    pub(super) place: String,
+}
+
+/// A name of a database as statements have it.
+pub(super) fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
 }
 
 impl Connection {
+    /// What our tables lie beside.
+    pub(super) fn place(&self) -> &str {
+        self.beside.as_ref().map_or("", |beside| &beside.place)
+    }
+
+    /// A statement with the name of Airflow's database in it.
+    fn named<'a>(&self, sql: &'a str) -> Cow<'a, str> {
+        match &self.beside {
+            Some(beside) => sql.replace("airflow.", &format!("{}.", beside.airflow)).into(),
+            None => sql.into(),
+        }
+    }
+
     /// A statement that returns rows.
     pub(super) async fn rows(&mut self, sql: &str, parameters: Params) -> Result<Vec<Row>, Failure> {
         self.fits(&parameters)?;
-        Ok(self.conn.exec(sql, parameters).await?)
+        let sql = self.named(sql);
+        Ok(self.conn.exec(&*sql, parameters).await?)
     }
 
     /// The first row of a statement.
@@ -98,7 +133,8 @@ impl Connection {
     /// A statement that changes rows; returns how many it found.
     pub(super) async fn change(&mut self, sql: &str, parameters: Params) -> Result<u64, Failure> {
         self.fits(&parameters)?;
-        self.conn.exec_drop(sql, parameters).await?;
+        let sql = self.named(sql);
+        self.conn.exec_drop(&*sql, parameters).await?;
         Ok(self.conn.affected_rows())
     }
 
@@ -152,12 +188,37 @@ pub(super) struct Connections {
 impl Connections {
     /// Prepares connections to the database of a URL; the first is opened by the first statement.
     pub(super) fn new(url: &str, options: &Options) -> Result<Self> {
+        Self::to(Target::parse(url)?, options)
+    }
+
+    /// The same to our database beside Airflow's, which the URL names.
+    pub(super) fn beside(url: &str, options: &Options) -> Result<Self> {
+        let mut target = Target::parse(url)?;
+        target.beside = Some(Arc::new(Beside {
+            airflow: quoted(&target.database),
+            ours: quoted(&target.ours),
+            place: target.place.clone(),
+        }));
+        Self::to(target, options)
+    }
+
+    fn to(target: Target, options: &Options) -> Result<Self> {
         Ok(Self {
             idle: Mutex::default(),
             permits: Semaphore::new(options.connections.max(1)),
-            target: Target::parse(url)?,
+            target,
             reactor: Reactor::start("excom-mysql")?,
         })
+    }
+
+    /// What the database of the URL is called.
+    pub(super) fn database(&self) -> &str {
+        &self.target.database
+    }
+
+    /// What our database is called that lies beside the one of the URL.
+    pub(super) fn ours(&self) -> &str {
+        &self.target.ours
     }
 
     /// Which database, safe to show.
@@ -297,6 +358,9 @@ struct Target {
     opts: Opts,
     connect_timeout: Duration,
     place: String,
+    database: String,
+    ours: String,
+    beside: Option<Arc<Beside>>,
 }
 
 impl Target {
@@ -304,8 +368,12 @@ impl Target {
         let connected = timeout(self.connect_timeout, async {
             let mut conn = Conn::new(self.opts.clone()).await?;
             conn.query_drop(SESSION).await?;
+            if let Some(beside) = &self.beside {
+                // Airflow's times are UTC.
+                conn.query_drop(format!("USE {}; SET SESSION time_zone = '+00:00'", beside.ours)).await?;
+            }
             let largest: Option<i64> = conn.exec_first(LARGEST, ()).await?;
-            Ok(Connection { conn, largest: largest.unwrap_or_default() as u64 })
+            Ok(Connection { conn, largest: largest.unwrap_or_default() as u64, beside: self.beside.clone() })
         });
         match connected.await {
             Ok(connected) => connected.map_err(Failure::Unconnected),
@@ -338,6 +406,7 @@ impl Target {
         };
         let mut place = format!("mysql({}:{}/{database})", opts.ip_or_hostname(), opts.tcp_port());
         let mut connect_timeout = CONNECT_TIMEOUT;
+        let mut ours = OURS.to_owned();
         let (mut tls, mut authority) = (None, None);
         let mut socket = None;
         for (name, value) in parameters {
@@ -349,6 +418,8 @@ impl Target {
                 }
                 "ssl_mode" | "ssl-mode" => tls = Some(value.to_ascii_lowercase()),
                 "ssl_ca" | "ssl-ca" => authority = Some(value),
+                // What is beside Airflow's database, where it may not have the usual name.
+                "beside" => ours = value,
                 "unix_socket" => {
                     place = format!("mysql({value}/{database})");
                     socket = Some(value);
@@ -387,6 +458,6 @@ impl Target {
             .wait_timeout(Some(PATIENCE.as_secs() as usize))
             // A peer that is gone without a word is noticed within this time.
             .tcp_keepalive(Some(PATIENCE));
-        Ok(Self { opts: opts.into(), connect_timeout, place })
+        Ok(Self { opts: opts.into(), connect_timeout, place, database, ours, beside: None })
     }
 }

@@ -14,7 +14,7 @@ use super::super::failure::{Failure, Refusal};
 use super::super::row::unsigned;
 use super::super::write::{Fenced, parts};
 use super::{Tables, schema};
-use crate::airflow::{Row, no_task_instance, pushed};
+use crate::airflow::{Row, is_stable, no_task_instance, pushed};
 
 /// A push: the fence, and then all of `excom.put`, which looks at the entry and its history by their keys.
 const PUSH: Statement<'_> = Statement {
@@ -75,7 +75,7 @@ impl<'a> Writing<'a> {
             Writer::Attempt(_) => None,
             other => Some(serde_json::to_string(&other).unwrap_or_default()),
         };
-        Self { push, row: Row::of(push), writer, key_id: push.encrypted_with() }
+        Self { push, row: Row::of(push, is_stable), writer, key_id: push.encrypted_with() }
     }
 }
 
