@@ -20,6 +20,8 @@
 //! ```
 
 #[cfg(any(feature = "mysql", feature = "postgres"))]
+mod airflow;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod away;
 mod dictionary;
 mod kept;

@@ -33,6 +33,17 @@ pub struct Python {
 /// What SQLAlchemy needs to speak to PostgreSQL.
 const POSTGRES: [&str; 2] = ["asyncpg", "psycopg2-binary"];
 
+/// What it needs to speak to MySQL and MariaDB.
+const MYSQL: [&str; 2] = ["PyMySQL", "aiomysql"];
+
+/// Airflow asks for the driver `mysqlclient`, which has to be compiled; that of Python alone stands in for it.
+const MYSQLDB: &str = "import sys
+import pymysql.converters
+pymysql.converters.DateTime2literal = pymysql.converters.escape_datetime
+sys.modules['MySQLdb.converters'] = pymysql.converters
+sys.modules['MySQLdb'] = pymysql
+";
+
 impl Python {
     /// The environment with Airflow, which is made first where it is not there yet. Takes minutes then,
     /// and tests that ask for it meanwhile wait, also those of other processes.
@@ -57,18 +68,37 @@ impl Python {
     /// # Errors
     /// Why there are no drivers for it.
     pub fn on_postgres(mut self, url: &str) -> Result<Self, String> {
-        let drivers = environment("postgres-drivers", &POSTGRES)?.join("lib");
-        let version = fs::read_dir(&drivers).ok().and_then(|mut found| found.next()?.ok());
-        let version = version.ok_or_else(|| format!("{} is empty", drivers.display()))?;
+        let drivers = site_packages(&environment("postgres-drivers", &POSTGRES)?)?;
         let by = |driver: &str, url: &str| {
             OsString::from(url.replacen("postgresql", &format!("postgresql+{driver}"), 1))
         };
         // Options behind a question mark are libpq's.
         let plain = by("asyncpg", url.split('?').next().unwrap_or(url));
         self.database = vec![
-            ("PYTHONPATH", version.path().join("site-packages").into_os_string()),
+            ("PYTHONPATH", drivers.into_os_string()),
             ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", by("psycopg2", url)),
             ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC", plain),
+        ];
+        Ok(self)
+    }
+
+    /// The same, with its metadata database on a MySQL or MariaDB server, `mysql://…`.
+    ///
+    /// # Errors
+    /// Why there are no drivers for it.
+    pub fn on_mysql(mut self, url: &str) -> Result<Self, String> {
+        let environment = environment("mysql-drivers", &MYSQL)?;
+        let drivers = site_packages(&environment)?;
+        fs::write(drivers.join("MySQLdb.py"), MYSQLDB).map_err(|error| unwritable(&drivers, &error))?;
+        let by = |driver: &str| url.replacen("mysql", &format!("mysql+{driver}"), 1);
+        self.database = vec![
+            ("PYTHONPATH", drivers.into_os_string()),
+            // Airflow's migrations hand several statements over at once, which this flag of the protocol allows.
+            (
+                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+                (by("pymysql") + "?charset=utf8mb4&client_flag=65536").into(),
+            ),
+            ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC", (by("aiomysql") + "?charset=utf8mb4").into()),
         ];
         Ok(self)
     }
@@ -100,6 +130,14 @@ impl Python {
         command.envs(self.database.iter().cloned());
         succeeds(&mut command)
     }
+}
+
+/// Where the packages of a virtual environment are.
+fn site_packages(environment: &Path) -> Result<PathBuf, String> {
+    let folder = environment.join("lib");
+    let version = fs::read_dir(&folder).ok().and_then(|mut found| found.next()?.ok());
+    let version = version.ok_or_else(|| format!("{} is empty", folder.display()))?;
+    Ok(version.path().join("site-packages"))
 }
 
 /// A virtual environment under `target/python` with some packages, which is made first where it is not there

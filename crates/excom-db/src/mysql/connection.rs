@@ -1,10 +1,11 @@
 //! The connections: each read and each transaction has one to itself for as long as it takes. One that was not handed
 //! back in good order is closed, and with it whatever it had begun is undone.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use excom_core::{Error, ErrorKind, Result};
@@ -57,6 +58,9 @@ const NAME: &str = "SELECT value FROM excom_mark WHERE name = 'database'";
 
 const MAKE_NAME: &str = "INSERT IGNORE INTO excom_mark (name, value) VALUES ('database', UUID())";
 
+/// What our database beside Airflow's is called, unless the URL says (`beside`).
+const OURS: &str = "excom";
+
 /// How a database is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -98,13 +102,44 @@ pub(super) struct Connection {
     conn: Conn,
     /// The most bytes of a statement with its parameters.
     largest: u64,
+    beside: Option<Arc<Beside>>,
+}
+
+/// What our tables lie beside, when they lie beside Airflow's.
+#[derive(Debug)]
+pub(super) struct Beside {
+    /// Airflow's database, in quotes. Statements call it `airflow`.
+    airflow: String,
+    /// Ours, in quotes.
+    ours: String,
+    /// Which database it is, safe to show.
+    pub(super) place: String,
+}
+
+/// A name of a database as statements have it.
+pub(super) fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
 }
 
 impl Connection {
+    /// What our tables lie beside.
+    pub(super) fn place(&self) -> &str {
+        self.beside.as_ref().map_or("", |beside| &beside.place)
+    }
+
+    /// A statement with the name of Airflow's database in it.
+    fn named<'a>(&self, sql: &'a str) -> Cow<'a, str> {
+        match &self.beside {
+            Some(beside) => sql.replace("airflow.", &format!("{}.", beside.airflow)).into(),
+            None => sql.into(),
+        }
+    }
+
     /// A statement that returns rows.
     pub(super) async fn rows(&mut self, sql: &str, parameters: Params) -> Result<Vec<Row>, Failure> {
         self.fits(&parameters)?;
-        Ok(self.conn.exec(sql, parameters).await?)
+        let sql = self.named(sql);
+        Ok(self.conn.exec(&*sql, parameters).await?)
     }
 
     /// The first row of a statement.
@@ -115,7 +150,8 @@ impl Connection {
     /// A statement that changes rows; returns how many it found.
     pub(super) async fn change(&mut self, sql: &str, parameters: Params) -> Result<u64, Failure> {
         self.fits(&parameters)?;
-        self.conn.exec_drop(sql, parameters).await?;
+        let sql = self.named(sql);
+        self.conn.exec_drop(&*sql, parameters).await?;
         Ok(self.conn.affected_rows())
     }
 
@@ -176,6 +212,21 @@ pub(super) struct Connections {
 impl Connections {
     /// Prepares connections to the database of a URL; the first is opened by the first statement.
     pub(super) fn new(url: &str, options: &Options) -> Result<Self> {
+        Self::to(Target::parse(url, options.patience)?, options)
+    }
+
+    /// The same to our database beside Airflow's, which the URL names.
+    pub(super) fn beside(url: &str, options: &Options) -> Result<Self> {
+        let mut target = Target::parse(url, options.patience)?;
+        target.beside = Some(Arc::new(Beside {
+            airflow: quoted(&target.database),
+            ours: quoted(&target.ours),
+            place: target.place.clone(),
+        }));
+        Self::to(target, options)
+    }
+
+    fn to(target: Target, options: &Options) -> Result<Self> {
         Ok(Self {
             idle: Mutex::default(),
             permits: Semaphore::new(options.connections.max(1)),
@@ -183,9 +234,19 @@ impl Connections {
             away: Away::default(),
             name: OnceLock::new(),
             asking: tokio::sync::Mutex::default(),
-            target: Target::parse(url, options.patience)?,
+            target,
             reactor: Reactor::start("excom-mysql")?,
         })
+    }
+
+    /// What the database of the URL is called.
+    pub(super) fn database(&self) -> &str {
+        &self.target.database
+    }
+
+    /// What our database is called that lies beside the one of the URL.
+    pub(super) fn ours(&self) -> &str {
+        &self.target.ours
     }
 
     /// Which database, safe to show.
@@ -394,6 +455,9 @@ struct Target {
     session: String,
     connect_timeout: Duration,
     place: String,
+    database: String,
+    ours: String,
+    beside: Option<Arc<Beside>>,
 }
 
 impl Target {
@@ -401,8 +465,12 @@ impl Target {
         let connected = timeout(self.connect_timeout, async {
             let mut conn = Conn::new(self.opts.clone()).await?;
             conn.query_drop(&self.session).await?;
+            if let Some(beside) = &self.beside {
+                // Airflow's times are UTC.
+                conn.query_drop(format!("USE {}; SET SESSION time_zone = '+00:00'", beside.ours)).await?;
+            }
             let largest: Option<i64> = conn.exec_first(LARGEST, ()).await?;
-            Ok(Connection { conn, largest: largest.unwrap_or_default() as u64 })
+            Ok(Connection { conn, largest: largest.unwrap_or_default() as u64, beside: self.beside.clone() })
         });
         match connected.await {
             Ok(connected) => connected.map_err(Failure::Unconnected),
@@ -435,6 +503,7 @@ impl Target {
         };
         let mut place = format!("mysql({}:{}/{database})", opts.ip_or_hostname(), opts.tcp_port());
         let mut connect_timeout = CONNECT_TIMEOUT;
+        let mut ours = OURS.to_owned();
         let (mut tls, mut authority, mut certificate, mut key) = (None, None, None, None);
         let mut socket = None;
         for (name, value) in parameters {
@@ -448,6 +517,8 @@ impl Target {
                 "ssl_ca" | "ssl-ca" => authority = Some(value),
                 "ssl_cert" | "ssl-cert" => certificate = Some(value),
                 "ssl_key" | "ssl-key" => key = Some(value),
+                // What is beside Airflow's database, where it may not have the usual name.
+                "beside" => ours = value,
                 "unix_socket" => {
                     place = format!("mysql({value}/{database})");
                     socket = Some(value);
@@ -512,6 +583,6 @@ impl Target {
             .tcp_keepalive(Some(patience));
         let locked = (patience * 2 / 3).as_secs().max(1);
         let session = format!("{SESSION}{locked}{TABLE_LOCK}{locked}");
-        Ok(Self { opts: opts.into(), session, connect_timeout, place })
+        Ok(Self { opts: opts.into(), session, connect_timeout, place, database, ours, beside: None })
     }
 }

@@ -28,6 +28,20 @@ const PAGE: &str =
          JOIN excom_name t ON t.id = e.task JOIN excom_name k ON k.id = e.xcom_key
     ORDER BY e.id";
 
+/// What is asked of entries and their runs.
+pub(super) struct Statements {
+    /// What rules ask about a run, by its number: state, end, whether something of it goes on, whether something failed.
+    pub(super) run: &'static str,
+    /// How many newer runs of the same DAG have entries of a task.
+    pub(super) newer: &'static str,
+    /// Entries of a list that are still of the versions given.
+    pub(super) current: &'static str,
+    /// Removes an entry that has become history.
+    pub(super) remove: &'static [&'static str],
+}
+
+const OWN: Statements = Statements { run: RUN, newer: NEWER, current: CURRENT, remove: &[REMOVE_ENTRY] };
+
 /// What rules ask about a run, by its task instances. States below 6 are of those that have not finished; 6, 8 and 10
 /// have done so without failing.
 const RUN: &str = "SELECT state, ended,
@@ -87,14 +101,15 @@ struct Run {
 /// Judges entries by rules. What it learnt of a run, most entries of a page share.
 struct Judge<'a> {
     connection: &'a mut Connection,
+    asked: &'static Statements,
     rules: &'a [Rule],
     runs: HashMap<i32, Run>,
     newer: HashMap<(i32, i32), u64>,
 }
 
 impl<'a> Judge<'a> {
-    fn new(connection: &'a mut Connection, rules: &'a [Rule]) -> Self {
-        Self { connection, rules, runs: HashMap::new(), newer: HashMap::new() }
+    fn new(connection: &'a mut Connection, asked: &'static Statements, rules: &'a [Rule]) -> Self {
+        Self { connection, asked, rules, runs: HashMap::new(), newer: HashMap::new() }
     }
 
     /// Which rules catch each of some entries.
@@ -132,7 +147,7 @@ impl<'a> Judge<'a> {
         if let Some(known) = self.runs.get(&run) {
             return Ok(*known);
         }
-        let found = self.connection.one(RUN, named! { "run" => run }).await?;
+        let found = self.connection.one(self.asked.run, named! { "run" => run }).await?;
         let found = found.map(|found| {
             let (state, ended) = (row::optional(&found, 0)?, row::optional(&found, 1)?);
             let well = state == Some(RunState::Success.to_code()) && !row::is(&found, 3)?;
@@ -154,8 +169,10 @@ impl<'a> Judge<'a> {
             _ => 0,
         });
         let limit = counts.max().unwrap_or(0);
-        let found =
-            self.connection.one(NEWER, named! { "run" => run, "task" => task, "limit" => limit }).await?;
+        let found = self
+            .connection
+            .one(self.asked.newer, named! { "run" => run, "task" => task, "limit" => limit })
+            .await?;
         let newer = found.map(|found| row::count(&found, 0)).transpose()?.unwrap_or(0);
         self.newer.insert((run, task), newer);
         Ok(newer)
@@ -180,8 +197,9 @@ fn listed(place: usize, of: Xcom, map_index: i32, version: i64) -> (usize, i32, 
 }
 
 impl Connection {
-    async fn due(
+    pub(super) async fn due(
         &mut self,
+        asked: &'static Statements,
         rules: &[Rule],
         dag_id: Option<&str>,
         after: i64,
@@ -195,7 +213,7 @@ impl Connection {
             Ok(Row { xcom, version: row::version(found, 9)? })
         });
         let entries = entries.collect::<Result<Vec<_>>>()?;
-        let caught = Judge::new(self, rules).caught(&entries).await?;
+        let caught = Judge::new(self, asked, rules).caught(&entries).await?;
         let due = |found: &Found, rule: usize| {
             Ok(Due {
                 key: row::key(found)?,
@@ -217,7 +235,13 @@ impl Connection {
     }
 
     /// Nothing is pushed to or read from the runs meanwhile.
-    async fn expire(&mut self, rules: &[Rule], due: &[Due], at: i64) -> Result<Removed> {
+    pub(super) async fn expire(
+        &mut self,
+        asked: &'static Statements,
+        rules: &[Rule],
+        due: &[Due],
+        at: i64,
+    ) -> Result<Removed> {
         let entries = self.alone_with(due).await?;
         let mut removed = Removed::default();
         // What other rules catch goes first, because it does not count among the newest that are kept.
@@ -227,12 +251,12 @@ impl Connection {
                 listed(place, entry.xcom, entry.xcom.ti.map_index, entry.version.to_code())
             });
             let rows = serde_json::to_string(&rows.collect::<Vec<_>>()).unwrap_or_default();
-            let current = self.rows(CURRENT, named! { "entries" => rows }).await?;
+            let current = self.rows(asked.current, named! { "entries" => rows }).await?;
             let places = current.iter().map(|found| Ok(row::int(found, 0)? as usize));
             let places = places.collect::<Result<Vec<_>>>()?;
-            let asked: Vec<Row> = places.iter().map(|place| entries[*place]).collect();
-            let caught = Judge::new(self, rules).caught(&asked).await?;
-            for ((entry, found), caught) in asked.iter().zip(&current).zip(caught) {
+            let looked: Vec<Row> = places.iter().map(|place| entries[*place]).collect();
+            let caught = Judge::new(self, asked, rules).caught(&looked).await?;
+            for ((entry, found), caught) in looked.iter().zip(&current).zip(caught) {
                 let Some(first) = caught.first() else { continue };
                 if !is_last && caught.iter().all(is_behind) {
                     continue;
@@ -244,7 +268,9 @@ impl Connection {
                 let past = with(xcom(entry.xcom), "reason", EndReason::Expired.to_code());
                 let past = with(with(past, "ended_at", at), "ended_by", &*rules[*first].text);
                 self.change(EXPIRE, past).await?;
-                self.change(REMOVE_ENTRY, xcom(entry.xcom)).await?;
+                for statement in asked.remove {
+                    self.change(statement, xcom(entry.xcom)).await?;
+                }
                 removed.entries += 1;
                 removed.bytes += row::count(found, 1)?;
             }
@@ -286,11 +312,11 @@ impl Tables {
         limit: u32,
     ) -> Result<Scan<Due>> {
         let after = after.map_or(0, |after| after.row);
-        step!(self, write, connection.due(rules, dag_id, after, limit)).await
+        step!(self, write, connection.due(&OWN, rules, dag_id, after, limit)).await
     }
 
     pub(super) async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
         let at = at.as_millisecond();
-        step!(self, write, connection.expire(rules, due, at)).await
+        step!(self, write, connection.expire(&OWN, rules, due, at)).await
     }
 }

@@ -66,6 +66,11 @@ impl Failure {
         self.code() == Some(1062)
     }
 
+    /// Whether a database, a table or a column is not there.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self.code(), Some(1049 | 1146 | 1054))
+    }
+
     /// Whether the connection is of no use any more.
     pub(super) fn is_lost(&self) -> bool {
         match self {
@@ -262,6 +267,16 @@ fn told(error: Reported, place: &str) -> Error {
             ErrorKind::Corrupt,
             format!("{place} is damaged ({said})"),
             "restore it from a backup; CHECK TABLE tells which table it is",
+        ),
+        Some(3140 | 3157 | 4025) => (
+            ErrorKind::InvalidValue,
+            format!("{place} takes that for no JSON ({said}); nothing was written"),
+            "what is nested deeper than the server allows (MariaDB: 31 lists or dicts) has to be offloaded",
+        ),
+        Some(1267 | 1366 | 1977) => (
+            ErrorKind::InvalidRequest,
+            format!("{place} cannot hold that text ({said}); nothing was written"),
+            "leave out of names what the character set of the columns has not, such as emoji in utf8mb3",
         ),
         Some(1153 | 1301 | 1406 | 1118) => (
             ErrorKind::TooLarge,

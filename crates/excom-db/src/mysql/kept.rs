@@ -48,7 +48,7 @@ macro_rules! kept {
 }
 
 /// Entries, and history with bytes, by the indexes of their ids.
-const KEPT: [&str; 2] = [kept!("excom_entry"), kept!("excom_history")];
+pub(super) const KEPT: [&str; 2] = [kept!("excom_entry"), kept!("excom_history")];
 
 /// Where a version's bytes are, by its key; nobody moves them meanwhile.
 macro_rules! found {
@@ -86,10 +86,21 @@ const CLAIM_ORPHAN: &str = "INSERT INTO excom_loose_object
     VALUES (:version, :run, :task, :key, :map_index, :store, :since, TRUE)";
 
 /// What a version's bytes are moved to.
-struct Target<'a> {
+pub(super) struct Target<'a> {
     /// The store with the key that seals them there; none for the database.
-    store: Option<&'a Reference>,
-    packed: Packed,
+    pub(super) store: Option<&'a Reference>,
+    pub(super) packed: Packed,
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn of(found: &Kept, to: &'a Stored) -> Self {
+        match to {
+            Stored::Inline(value) => Self { store: None, packed: pack(value.bytes(), found.secret, None) },
+            Stored::Offloaded(reference) => {
+                Self { store: Some(reference), packed: Packed::reference(reference, String::new()) }
+            }
+        }
+    }
 }
 
 impl Connection {
@@ -112,7 +123,7 @@ impl Connection {
         self.insert(MAKE_INTENT, with(intent, "store", store)).await
     }
 
-    async fn move_stored(&mut self, found: &Kept, to: &Target<'_>, at: Timestamp) -> Result<bool> {
+    pub(super) async fn move_stored(&mut self, found: &Kept, to: &Target<'_>, at: Timestamp) -> Result<bool> {
         let Some(of) = self.known_xcom(&found.key).await? else { return Ok(false) };
         self.take([of.ti]).await?;
         // Whoever retires a key waits for this.
@@ -224,12 +235,7 @@ impl Tables {
 
     /// Not tried again when its outcome is not known, because then it would seem to have given way.
     pub(super) async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool> {
-        let to = &match to {
-            Stored::Inline(value) => Target { store: None, packed: pack(value.bytes(), found.secret, None) },
-            Stored::Offloaded(reference) => {
-                Target { store: Some(reference), packed: Packed::reference(reference, String::new()) }
-            }
-        };
+        let to = &Target::of(found, to);
         step!(self, write_once, connection.move_stored(found, to, at)).await
     }
 
@@ -238,7 +244,7 @@ impl Tables {
     }
 }
 
-fn kept(found: &Row, past: bool) -> Result<(Place, Kept)> {
+pub(super) fn kept(found: &Row, past: bool) -> Result<(Place, Kept)> {
     let kept = Kept {
         key: row::key(found)?,
         version: row::version(found, 6)?,

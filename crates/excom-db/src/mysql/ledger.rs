@@ -28,26 +28,37 @@ macro_rules! row {
     };
 }
 
-/// Reads of many, in the order of their key by all who write; the number of each reading attempt by its task instance.
-const NOTE_READS: &str = "INSERT INTO excom_ledger
-        (run, task, xcom_key, map_index, version, reader_run, reader_task, reader_map, reader_number, reader, count,
-         first, last)
-    SELECT a.of_run, a.of_task, a.of_key, a.of_map, a.of_version, a.by_run, a.by_task, a.by_map, COALESCE(
-        (SELECT i.number FROM excom_task_instance i
-         WHERE i.run = a.by_run AND i.task = a.by_task AND i.map_index = a.by_map
-         AND i.attempt = UNHEX(a.by_attempt)),
-        (SELECT i.number FROM excom_attempt i
-         WHERE i.run = a.by_run AND i.task = a.by_task AND i.map_index = a.by_map
-         AND i.attempt = UNHEX(a.by_attempt)), 0), a.by_name, a.new_count, a.new_first, a.new_last
-    FROM JSON_TABLE(:reads, '$[*]' COLUMNS (
-             of_run INT PATH '$[0]', of_task INT PATH '$[1]', of_key INT PATH '$[2]', of_map INT PATH '$[3]',
-             of_version BIGINT PATH '$[4]', by_run INT PATH '$[5]', by_task INT PATH '$[6]', by_map INT PATH '$[7]',
-             by_attempt VARCHAR(32) PATH '$[8]', by_name INT PATH '$[9]', new_count BIGINT PATH '$[10]',
-             new_first BIGINT PATH '$[11]', new_last BIGINT PATH '$[12]')) a
-    ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-    ON DUPLICATE KEY UPDATE excom_ledger.count = excom_ledger.count + VALUES(count),
-        excom_ledger.first = LEAST(excom_ledger.first, VALUES(first)),
-        excom_ledger.last = GREATEST(excom_ledger.last, VALUES(last))";
+/// Reads of many, in the order of their key by all who write; the number of each reading attempt is found out.
+macro_rules! note_reads {
+    ($number:literal) => {
+        concat!(
+            "INSERT INTO excom_ledger
+                 (run, task, xcom_key, map_index, version, reader_run, reader_task, reader_map, reader_number, reader,
+                  count, first, last)
+             SELECT a.of_run, a.of_task, a.of_key, a.of_map, a.of_version, a.by_run, a.by_task, a.by_map, COALESCE(",
+            $number,
+            ", 0), a.by_name, a.new_count, a.new_first, a.new_last
+             FROM JSON_TABLE(:reads, '$[*]' COLUMNS (
+                      of_run INT PATH '$[0]', of_task INT PATH '$[1]', of_key INT PATH '$[2]', of_map INT PATH '$[3]',
+                      of_version BIGINT PATH '$[4]', by_run INT PATH '$[5]', by_task INT PATH '$[6]',
+                      by_map INT PATH '$[7]', by_attempt VARCHAR(32) PATH '$[8]', by_name INT PATH '$[9]',
+                      new_count BIGINT PATH '$[10]', new_first BIGINT PATH '$[11]', new_last BIGINT PATH '$[12]')) a
+             ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+             ON DUPLICATE KEY UPDATE excom_ledger.count = excom_ledger.count + VALUES(count),
+                 excom_ledger.first = LEAST(excom_ledger.first, VALUES(first)),
+                 excom_ledger.last = GREATEST(excom_ledger.last, VALUES(last))"
+        )
+    };
+}
+pub(super) use note_reads;
+
+/// The number of an attempt is that of its task instance, or in the history of it.
+const NOTE_READS: &str = note_reads!(
+    "(SELECT i.number FROM excom_task_instance i
+      WHERE i.run = a.by_run AND i.task = a.by_task AND i.map_index = a.by_map AND i.attempt = UNHEX(a.by_attempt)),
+     (SELECT i.number FROM excom_attempt i
+      WHERE i.run = a.by_run AND i.task = a.by_task AND i.map_index = a.by_map AND i.attempt = UNHEX(a.by_attempt))"
+);
 
 /// Reads of an XCom: the front of the ledger's key.
 const READERS: &str = concat!(
@@ -102,7 +113,8 @@ impl Read<'_> {
 }
 
 impl Connection {
-    async fn note_reads(&mut self, reads: &[Reads]) -> Result<()> {
+    /// Notes reads by the statement that knows the reading attempts.
+    pub(super) async fn note_reads(&mut self, statement: &str, reads: &[Reads]) -> Result<()> {
         let mut reads: Vec<Read<'_>> = reads.iter().map(Read::of).collect();
         for Read { name, .. } in &mut reads {
             name.truncate(name.floor_char_boundary(READER_BYTES));
@@ -148,7 +160,7 @@ impl Connection {
             ])
         });
         let rows = serde_json::Value::from_iter(rows).to_string();
-        self.change(NOTE_READS, named! { "reads" => rows }).await.map(drop)
+        self.change(statement, named! { "reads" => rows }).await.map(drop)
     }
 }
 
@@ -181,7 +193,7 @@ impl Tables {
     }
 
     pub(super) async fn note_reads(&self, reads: &[Reads]) -> Result<()> {
-        step!(self, write, connection.note_reads(reads)).await
+        step!(self, write, connection.note_reads(NOTE_READS, reads)).await
     }
 }
 

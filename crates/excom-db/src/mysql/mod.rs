@@ -4,6 +4,7 @@
 //! writes is one transaction of several. Who waits for whom is said in `names`.
 
 mod around;
+pub mod attached;
 mod connection;
 mod expiry;
 mod failure;

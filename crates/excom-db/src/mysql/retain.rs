@@ -16,7 +16,7 @@ use super::write::step;
 type Result<T> = std::result::Result<T, Failure>;
 
 /// How often the whole ledger is read for rows past their time.
-const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// Versions with bytes that ended long ago, the oldest first. One that is just being moved is left to it.
 const OLD_BYTES: &str =
@@ -84,7 +84,7 @@ const FIRST_TURN: &str = "INSERT INTO excom_mark (name, value) VALUES (:name, :a
 const NEXT_TURN: &str = "UPDATE excom_mark SET value = :at WHERE name = :name";
 
 impl Connection {
-    async fn strip(&mut self, cutoffs: &Cutoffs) -> Result<(u64, u64)> {
+    pub(super) async fn strip(&mut self, cutoffs: &Cutoffs) -> Result<(u64, u64)> {
         let before = cutoffs.past_bytes.as_millisecond();
         let old = self.rows(OLD_BYTES, named! { "before" => before, "limit" => cutoffs.limit }).await?;
         let (mut ids, mut bytes) = (Vec::with_capacity(old.len()), 0);
@@ -110,12 +110,12 @@ impl Connection {
         Ok((stripped, bytes))
     }
 
-    async fn forget(&mut self, cutoffs: &Cutoffs) -> Result<u64> {
+    pub(super) async fn forget(&mut self, cutoffs: &Cutoffs) -> Result<u64> {
         let before = cutoffs.past_entries.as_millisecond();
         self.change(FORGET, named! { "before" => before, "limit" => cutoffs.limit }).await
     }
 
-    async fn sweep(&mut self, before: i64) -> Result<u64> {
+    pub(super) async fn sweep(&mut self, before: i64) -> Result<u64> {
         let mut swept = 0;
         for table in SWEEP {
             swept += self.change(table, named! { "before" => before }).await?;

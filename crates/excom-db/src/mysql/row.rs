@@ -199,12 +199,12 @@ pub(super) fn hash(row: &Row, at: usize) -> Result<ContentHash> {
     Ok(ContentHash(int(row, at)?.cast_unsigned()))
 }
 
-fn shape(row: &Row, at: usize) -> Result<Shape> {
+pub(super) fn shape(row: &Row, at: usize) -> Result<Shape> {
     Shape::from_code(int(row, at)?).ok_or_else(|| damaged("an entry with an unknown shape"))
 }
 
 /// Who wrote it, from number and writer at an offset.
-fn writer(row: &Row, at: usize) -> Result<Writer> {
+pub(super) fn writer(row: &Row, at: usize) -> Result<Writer> {
     match str(row, at + 1)? {
         "" => Ok(Writer::Attempt(unsigned(row, at)?)),
         other => serde_json::from_str(other).map_err(|_| damaged("an entry with an unknown writer")),

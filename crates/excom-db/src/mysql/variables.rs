@@ -24,10 +24,10 @@ const SET: &str = "INSERT INTO excom_variable (name, text, description, updated)
         description = COALESCE(VALUES(description), description)";
 
 /// One variable by its key.
-const DELETE: &str = "DELETE FROM excom_variable WHERE name = :name";
+pub(super) const DELETE: &str = "DELETE FROM excom_variable WHERE name = :name";
 
 /// One row by its key.
-const NOTE_RENDERED: &str = "INSERT INTO excom_rendered (run, task, map_index, number, fields)
+pub(super) const NOTE_RENDERED: &str = "INSERT INTO excom_rendered (run, task, map_index, number, fields)
     VALUES (:run, :task, :map_index, :number, :fields)
     ON DUPLICATE KEY UPDATE number = VALUES(number), fields = VALUES(fields)";
 
@@ -52,6 +52,11 @@ impl Connection {
 
     async fn set_variable(&mut self, caller: &Caller, variable: &Variable) -> Result<()> {
         self.fenced(caller).await?;
+        self.put_variable(variable).await
+    }
+
+    /// Sets a variable for a caller who may.
+    pub(super) async fn put_variable(&mut self, variable: &Variable) -> Result<()> {
         let row = named! {
             "name" => &*variable.key,
             "text" => variable.text.as_bytes(),

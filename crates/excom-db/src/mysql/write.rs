@@ -40,7 +40,7 @@ const VERSIONS: &str = "SELECT
             AND version = :version)";
 
 /// An intent by its key.
-const TAKE_INTENT: &str = "DELETE FROM excom_loose_object
+pub(super) const TAKE_INTENT: &str = "DELETE FROM excom_loose_object
     WHERE version = :version AND run = :run AND task = :task AND xcom_key = :key AND map_index = :map_index
     AND NOT is_purge";
 
@@ -383,10 +383,16 @@ impl Connection {
         };
         let Some((of, key)) = of else { return Ok(0) };
         self.take([of]).await?;
-        let mut gone = 0;
-        for table in DELETED {
+        Ok(self.delete_rows(of, key, at).await?.iter().sum())
+    }
+
+    /// Removes what there is of a task instance, or of one key of it, and tells how many entries and earlier versions
+    /// that were. The task instance is locked.
+    pub(super) async fn delete_rows(&mut self, of: Ti, key: Option<i32>, at: Timestamp) -> Result<[u64; 2]> {
+        let mut gone = [0; 2];
+        for (table, gone) in DELETED.into_iter().zip(&mut gone) {
             for found in self.rows(table, with(ti(of), "key", key)).await? {
-                gone += 1;
+                *gone += 1;
                 if let Some(body) = row::optional_bytes(&found, 2)? {
                     let store = row::reference(body)?.store;
                     let xcom = Xcom { ti: of, key: row::int4(&found, 0)? };

@@ -9,3 +9,19 @@ mod real;
 mod schemas;
 mod support;
 mod writers;
+
+use excom_db::postgres::attached::Db;
+
+/// Scenarios of what is Airflow's here, and why they do not hold.
+const NOT_OURS: [(&str, &str); 7] = [
+    ("a_value_comes_back_as_it_was_pushed", "jsonb refuses NUL characters: see formats.rs for all others"),
+    ("attempts_are_remembered", "a try number is no free label: Airflow counts the tries"),
+    ("runs_have_states_and_times", "parameters and versions of runs are Airflow's, and none is cancelled"),
+    ("runs_are_listed_newest_first", "Airflow has one run of a DAG for a logical date"),
+    ("retention_expires_and_forgets", "it ends with a run that goes, which `airflow db clean` does"),
+    ("old_runs_go_with_all_that_is_theirs", "runs are removed by `airflow db clean`"),
+    ("killed_runs_go_by_and_by", "runs are removed by `airflow db clean`"),
+];
+
+/// A dict that a task pushes: `jsonb` puts keys in order.
+const DICT: &str = r#"{"":"x","a":{"c":2.0},"bb":1}"#;

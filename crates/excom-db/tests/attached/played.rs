@@ -14,9 +14,9 @@ use excom_core::db::{
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
-use excom_db::postgres::attached::Db;
 use jiff::Timestamp;
 
+use crate::Db;
 use crate::airflow::Airflow;
 
 /// The attached database, and who plays Airflow.

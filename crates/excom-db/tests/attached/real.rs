@@ -9,6 +9,7 @@ use excom_core::attempt::Attempt;
 use excom_core::db::RunFilter;
 use excom_core::{Answer, Caller, Engine, PullOptions, TaskInstanceKey, Value, XComKey, memory};
 
+use crate::Db;
 use crate::support::Database;
 
 /// Texts that `jsonb` would give back as they are, and others.
@@ -61,8 +62,7 @@ fn writer(answer: &Answer) -> String {
 #[test]
 fn airflow_and_excom_read_each_others_values() {
     let Some(database) = Database::made() else { return };
-    pollster::block_on(excom_db::postgres::attached::Db::attach(&database.url(), &Default::default()))
-        .unwrap();
+    pollster::block_on(Db::attach(&database.url(), &Default::default())).unwrap();
     let (engine, store) = engine(&database);
     let db = engine.db().clone();
     let (python, home) = (database.python(), tempfile::tempdir().unwrap());
@@ -86,7 +86,7 @@ fn airflow_and_excom_read_each_others_values() {
         ("many", "x", "1"),
         ("many", "return_value", r#"{"x":1,"y":"two"}"#),
         ("last", "return_value", "[20,60]"),
-        ("kinds", "dict", r#"{"":"x","a":{"c":2.0},"bb":1}"#),
+        ("kinds", "dict", crate::DICT),
         ("kinds", "five", r#""5""#),
     ] {
         let answer = pull(&engine, &ti(task, -1).xcom(key).unwrap());

@@ -80,6 +80,11 @@ impl Database {
         SERVER.url(&self.name)
     }
 
+    /// The URL for Airflow.
+    pub(crate) fn airflows(&self) -> String {
+        self.url()
+    }
+
     pub(crate) fn sql(&self, sql: &str) -> String {
         SERVER.sql(&self.name, sql).unwrap()
     }

@@ -191,6 +191,11 @@ impl Url {
     pub(crate) fn is_postgres(&self) -> bool {
         matches!(self.dialect(), "postgresql" | "postgres")
     }
+
+    /// Whether it is of MySQL or MariaDB.
+    pub(crate) fn is_mysql(&self) -> bool {
+        matches!(self.dialect(), "mysql" | "mariadb")
+    }
 }
 
 impl fmt::Display for Url {

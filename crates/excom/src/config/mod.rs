@@ -307,22 +307,22 @@ impl Settings {
 }
 
 impl Database {
-    /// Attached, it is one on PostgreSQL.
+    /// Attached, it is one on a server.
     fn check(&self) -> Result<()> {
         let told = match (*self.mode, &*self.url) {
             (DatabaseMode::Own, _) => return Ok(()),
-            (DatabaseMode::Attached, Some(url)) if url.is_postgres() => return Ok(()),
+            (DatabaseMode::Attached, Some(url)) if url.is_postgres() || url.is_mysql() => return Ok(()),
             (DatabaseMode::Attached, Some(url)) => format!("is {url} (from {})", self.url.origin),
             (DatabaseMode::Attached, None) => "is not set".to_owned(),
         };
         Err(Error::new(
             ErrorKind::Configuration,
             format!(
-                "[database] mode = attached (from {}) needs Airflow's database on PostgreSQL, and [database] url {told}",
+                "[database] mode = attached (from {}) needs Airflow's database on a server, and [database] url {told}",
                 self.mode.origin
             ),
         )
-        .hint("set [database] url to Airflow's own [database] sql_alchemy_conn, postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+        .hint("set [database] url to Airflow's own [database] sql_alchemy_conn, postgresql:// or mysql://USER:PASSWORD@HOST:PORT/DATABASE")
         .hint("or leave mode out: then the database is Excom's own"))
     }
 }

@@ -309,21 +309,25 @@ fn passwords_in_urls_are_not_shown() {
 }
 
 #[test]
-fn airflows_own_database_is_one_on_postgresql() {
+fn airflows_own_database_is_one_on_a_server() {
     const MODE: (&str, &str) = ("EXCOM__DATABASE__MODE", "attached");
     const URL: &str = "EXCOM__DATABASE__URL";
-    let loaded = Settings::load(&sources(&[MODE, (URL, "postgresql+psycopg2://ana:p4ss@db/airflow")]));
-    assert_eq!(*loaded.unwrap().database.mode, DatabaseMode::Attached);
+    for url in
+        ["postgresql+psycopg2://ana:p4ss@db/airflow", "mysql+mysqldb://ana:p4ss@db/airflow?beside=excom_2"]
+    {
+        let loaded = Settings::load(&sources(&[MODE, (URL, url)]));
+        assert_eq!(*loaded.unwrap().database.mode, DatabaseMode::Attached);
+    }
     for (url, told) in [
         ("", "[database] url is not set"),
         (
-            "mysql://ana:p4ss@db/airflow",
-            "[database] url is mysql://ana:***@db/airflow (from EXCOM__DATABASE__URL)",
+            "oracle://ana:p4ss@db/airflow",
+            "[database] url is oracle://ana:***@db/airflow (from EXCOM__DATABASE__URL)",
         ),
     ] {
         let error = refused(&sources(&[MODE, (URL, url)]));
         let begin =
-            "[database] mode = attached (from EXCOM__DATABASE__MODE) needs Airflow's database on PostgreSQL";
+            "[database] mode = attached (from EXCOM__DATABASE__MODE) needs Airflow's database on a server";
         assert_eq!(error.to_string(), format!("{begin}, and {told}"));
         assert!(error.hints()[0].contains("sql_alchemy_conn"), "{error:?}");
     }

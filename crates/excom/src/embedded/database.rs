@@ -51,7 +51,7 @@ pub fn schema(settings: &Settings) -> Result<Schema> {
 /// [`ErrorKind::Configuration`] when the settings name a database of Excom's own, the database is not Airflow's, or
 /// the user may not; otherwise as [`schema`].
 pub fn attach(settings: &Settings) -> Result<Schema> {
-    attached::attach(airflows(settings)?, settings)
+    server::attach(airflows(settings)?, settings)
 }
 
 /// The statements that [`attach`] would run, for somebody who may; makes and changes nothing.
@@ -59,7 +59,7 @@ pub fn attach(settings: &Settings) -> Result<Schema> {
 /// # Errors
 /// As [`attach`].
 pub fn attach_script(settings: &Settings) -> Result<String> {
-    attached::script(airflows(settings)?, settings)
+    server::script(airflows(settings)?, settings)
 }
 
 /// The URL of Airflow's database.
@@ -115,11 +115,10 @@ enum Kind {
 
 /// Of which kind a URL is, also with the name of a driver behind it.
 fn kind(url: &Url) -> Option<Kind> {
-    match url.dialect() {
-        _ if url.is_postgres() => Some(Kind::Postgres),
-        "mysql" | "mariadb" => Some(Kind::Mysql),
-        _ => None,
+    if url.is_postgres() {
+        return Some(Kind::Postgres);
     }
+    url.is_mysql().then_some(Kind::Mysql)
 }
 
 /// A database on a server: what is known of each kind.
@@ -132,7 +131,10 @@ mod server {
                 DatabaseMode::Own => postgres::schema(url, settings),
                 DatabaseMode::Attached => attached::schema(url, settings),
             },
-            Some(Kind::Mysql) => mysql::schema(url, settings),
+            Some(Kind::Mysql) => match *settings.database.mode {
+                DatabaseMode::Own => mysql::schema(url, settings),
+                DatabaseMode::Attached => attached_mysql::schema(url, settings),
+            },
             None => Err(unknown(url, settings)),
         }
     }
@@ -143,7 +145,26 @@ mod server {
                 DatabaseMode::Own => postgres::open(url, settings),
                 DatabaseMode::Attached => attached::open(url, settings),
             },
-            Some(Kind::Mysql) => mysql::open(url, settings),
+            Some(Kind::Mysql) => match *settings.database.mode {
+                DatabaseMode::Own => mysql::open(url, settings),
+                DatabaseMode::Attached => attached_mysql::open(url, settings),
+            },
+            None => Err(unknown(url, settings)),
+        }
+    }
+
+    pub(super) fn attach(url: &Url, settings: &Settings) -> Result<Schema> {
+        match kind(url) {
+            Some(Kind::Postgres) => attached::attach(url, settings),
+            Some(Kind::Mysql) => attached_mysql::attach(url, settings),
+            None => Err(unknown(url, settings)),
+        }
+    }
+
+    pub(super) fn script(url: &Url, settings: &Settings) -> Result<String> {
+        match kind(url) {
+            Some(Kind::Postgres) => attached::script(url, settings),
+            Some(Kind::Mysql) => attached_mysql::script(url, settings),
             None => Err(unknown(url, settings)),
         }
     }
@@ -174,35 +195,43 @@ mod postgres {
     }
 }
 
-#[cfg(feature = "postgres")]
-mod attached {
-    use excom_db::postgres::attached::{Db, Found};
+/// Beside an Airflow's tables, on a kind of server.
+macro_rules! attached {
+    ($feature:literal, $name:ident, $kind:ident) => {
+        #[cfg(feature = $feature)]
+        mod $name {
+            use excom_db::$kind::attached::{Db, Found};
 
-    use super::postgres::options;
-    use super::*;
+            use super::$kind::options;
+            use super::*;
 
-    pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
-        Ok(beside(&pollster::block_on(Db::look(url.secret(), &options(settings)))?, settings))
-    }
+            pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
+                Ok(beside(&pollster::block_on(Db::look(url.secret(), &options(settings)))?, settings))
+            }
 
-    /// What is beside Airflow's tables.
-    fn beside(found: &Found, settings: &Settings) -> Schema {
-        let (found, airflow) = (found.version, Some(found.airflow));
-        Schema { database: name(settings), airflow, found, newest: Db::SCHEMA }
-    }
+            /// What is beside Airflow's tables.
+            fn beside(found: &Found, settings: &Settings) -> Schema {
+                let (found, airflow) = (found.version, Some(found.airflow));
+                Schema { database: name(settings), airflow, found, newest: Db::SCHEMA }
+            }
 
-    pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
-        Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
-    }
+            pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
+                Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
+            }
 
-    pub(super) fn attach(url: &Url, settings: &Settings) -> Result<Schema> {
-        Ok(beside(&pollster::block_on(Db::attach(url.secret(), &options(settings)))?, settings))
-    }
+            pub(super) fn attach(url: &Url, settings: &Settings) -> Result<Schema> {
+                Ok(beside(&pollster::block_on(Db::attach(url.secret(), &options(settings)))?, settings))
+            }
 
-    pub(super) fn script(url: &Url, settings: &Settings) -> Result<String> {
-        pollster::block_on(Db::script(url.secret(), &options(settings)))
-    }
+            pub(super) fn script(url: &Url, settings: &Settings) -> Result<String> {
+                pollster::block_on(Db::script(url.secret(), &options(settings)))
+            }
+        }
+    };
 }
+
+attached!("postgres", attached, postgres);
+attached!("mysql", attached_mysql, mysql);
 
 #[cfg(feature = "mysql")]
 mod mysql {
@@ -210,7 +239,7 @@ mod mysql {
 
     use super::*;
 
-    fn options(settings: &Settings) -> Options {
+    pub(super) fn options(settings: &Settings) -> Options {
         Options { connections: *settings.database.connections as usize, ..Options::default() }
     }
 
@@ -256,3 +285,7 @@ without!(
     schema -> Schema, open -> Arc<dyn MetadataDb>, attach -> Schema, script -> String
 );
 without!("mysql", mysql, schema -> Schema, open -> Arc<dyn MetadataDb>);
+without!(
+    "mysql", attached_mysql,
+    schema -> Schema, open -> Arc<dyn MetadataDb>, attach -> Schema, script -> String
+);

@@ -12,7 +12,7 @@ use super::super::failure::Failure;
 use super::super::kept::kept;
 use super::super::row::key;
 use super::Tables;
-use super::text::{self, JSONB};
+use crate::airflow::{self, JSONB};
 use crate::kept::{Look, Part};
 use crate::packing::{Packed, pack};
 
@@ -93,7 +93,7 @@ impl Tables {
         let (store, value, head, codec, body) = match to {
             Stored::Inline(value) => {
                 let packed = pack(value.bytes(), found.secret, None);
-                let (codec, body) = match text::is_stable(value.bytes()) {
+                let (codec, body) = match airflow::is_stable(value.bytes()) {
                     true => (JSONB, Vec::new()),
                     false => (packed.codec as i16, packed.body.to_vec()),
                 };
@@ -102,7 +102,7 @@ impl Tables {
             // The beginning of an offloaded value stays.
             Stored::Offloaded(reference) => {
                 let value =
-                    text::in_place(found.version, found.size, found.hash, found.secret, "", reference);
+                    airflow::in_place(found.version, found.size, found.hash, found.secret, "", reference);
                 let packed = Packed::reference(reference, String::new());
                 (Some(&*reference.store), value, None, packed.codec as i16, packed.body.to_vec())
             }

@@ -12,7 +12,7 @@
 //! Where a row is gone, by a cascade or `airflow db clean`, the next sweep finds what it left (`expiry`).
 //!
 //! **A value's text.** `jsonb` keeps a value and not its text. What it would give back otherwise than it was pushed is
-//! kept in `excom.extra` too, and given back from there; Airflow reads its own column (`text`). What `jsonb` cannot hold
+//! kept in `excom.extra` too, and given back from there; Airflow reads its own column (`airflow`). What `jsonb` cannot hold
 //! (NUL characters, numbers beyond its range, more than 268,435,455 bytes) is refused, as Airflow itself refuses it. In
 //! the place of a value that is offloaded, Airflow's column has the reference, so that a person sees what it is; what
 //! makes it one is `excom.extra`, so a value of somebody's own that looks like one stays that value. Of Airflow's two
@@ -43,7 +43,6 @@ mod read;
 mod row;
 mod runs;
 mod schema;
-mod text;
 mod write;
 
 use std::fmt;

@@ -1,10 +1,8 @@
 //! Rows as nouns: what Airflow's row and ours beside it say together.
 
 use bytes::Bytes;
-use excom_core::attempt::{AttemptId, AttemptInfo, TaskState};
-use excom_core::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
-use excom_core::json::Scanner;
-use excom_core::run::RunState;
+use excom_core::attempt::{AttemptId, AttemptInfo};
+use excom_core::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Writer};
 use excom_core::value::ContentHash;
 use excom_core::{Shape, Value, XComKey};
 use jiff::Timestamp;
@@ -13,7 +11,7 @@ use tokio_postgres::Row;
 use super::super::failure::{Failure, damaged};
 use super::super::row::{hash, reference, time, unsigned, version};
 use super::columns::COLUMNS;
-use super::text::{self, JSONB};
+use crate::airflow::{self, JSONB};
 use crate::packing::{Codec, preview, unpack};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -31,7 +29,7 @@ pub(super) fn entry(row: &Row, at: usize) -> Result<Entry> {
             Stored::Inline(Value::trusted(bytes, known.shape))
         }
         None if known.codec == JSONB => {
-            let text = text::compact(row.try_get::<_, Option<&str>>(at + 9)?.unwrap_or_default());
+            let text = airflow::compact(row.try_get::<_, Option<&str>>(at + 9)?.unwrap_or_default());
             Stored::Inline(Value::trusted(text.into(), known.shape))
         }
         None => return Err(damaged("an entry with an unknown codec")),
@@ -113,34 +111,9 @@ impl<'a> Known<'a> {
     }
 }
 
-/// An entry that something else wrote: all there is to know is in its value.
+/// An entry that something else wrote.
 fn outside(row: &Row, at: usize) -> Result<Entry> {
-    let found: Option<&str> = row.try_get(at + 9)?;
-    let noted = version(row.try_get(at)?)?;
-    if let Some(envelope) = found.and_then(text::envelope) {
-        return Ok(Entry {
-            version: envelope.version,
-            writer: Writer::Outside,
-            size: envelope.size,
-            hash: envelope.hash(),
-            shape: envelope.shape(),
-            secret: envelope.secret,
-            stored: Stored::Offloaded(envelope.reference.into_owned()),
-        });
-    }
-    // A version in the history that has no bytes any more has nothing.
-    let text = found.map_or_else(|| "null".to_owned(), text::compact);
-    let text = text::inner(&text).unwrap_or(text);
-    let shape = Scanner::scan(text.as_bytes())?;
-    Ok(Entry {
-        version: noted,
-        writer: Writer::Outside,
-        size: text.len() as u64,
-        hash: ContentHash::of(text.as_bytes()),
-        shape,
-        secret: false,
-        stored: Stored::Inline(Value::trusted(text.into(), shape)),
-    })
+    Ok(airflow::outside(version(row.try_get(at)?)?, row.try_get(at + 9)?)?)
 }
 
 /// An attempt from what `columns::attempt` lists; none where there is none.
@@ -150,36 +123,13 @@ pub(super) fn attempt(row: &Row, at: usize) -> Result<Option<AttemptInfo>> {
         number: unsigned(number),
         id: AttemptId(row.try_get(at + 1)?),
         try_number: unsigned(number),
-        state: state(row.try_get(at + 2)?),
+        state: airflow::state(row.try_get(at + 2)?),
         started_at: time(row.try_get::<_, Option<i64>>(at + 3)?.unwrap_or_default()),
         ended_at: row.try_get::<_, Option<i64>>(at + 4)?.map(time),
     }))
 }
 
-/// A state in Airflow's words. One that Airflow has not set yet waits for what it depends on; one that it says and we do
-/// not know is on its way.
-pub(super) fn state(name: Option<&str>) -> TaskState {
-    match name {
-        None => TaskState::Scheduled,
-        Some("restarting" | "awaiting_input") => TaskState::Running,
-        Some(name) => {
-            TaskState::ALL.into_iter().find(|state| state.name() == name).unwrap_or(TaskState::Running)
-        }
-    }
-}
-
-/// The state of a run in Airflow's words; none while it is queued.
-pub(super) fn run_state(name: Option<&str>) -> Option<RunState> {
-    RunState::ALL.into_iter().find(|state| Some(state.name()) == name)
-}
-
 /// A moment from a column that may hold none.
 pub(super) fn moment(row: &Row, at: usize) -> Result<Option<Timestamp>> {
     Ok(row.try_get::<_, Option<i64>>(at)?.map(time))
-}
-
-/// The microsecond at which Airflow's row says that a version was pushed. Some of its random bits are in it, so that
-/// hardly any two pushes have the same.
-pub(super) fn pushed(version: Version) -> i64 {
-    version.time().as_microsecond() + version.to_code() % 1000
 }

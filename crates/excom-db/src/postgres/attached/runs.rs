@@ -2,7 +2,7 @@
 
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{DagRun, DagVersion, Rendered, RunFilter, RunInfo, RunState};
-use excom_core::{Error, ErrorKind, TaskInstanceKey, Value};
+use excom_core::{TaskInstanceKey, Value};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
@@ -13,8 +13,8 @@ use super::super::runs::dag_version;
 use super::super::variables::rendered;
 use super::super::write::Fenced;
 use super::columns::attempt;
-use super::text::compact;
 use super::{Tables, row};
+use crate::airflow::{self, compact};
 use crate::packing::pack_fields;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -213,12 +213,7 @@ impl Tables {
     }
 
     fn airflows(&self, what: &str) -> Result<()> {
-        let place = self.own.connections.place();
-        let message = format!("the Airflow of {place} {what}; nothing was written");
-        Err(Error::new(ErrorKind::InvalidRequest, message)
-            .hint("runs, task instances and their states are Airflow's: trigger the run there")
-            .hint("to run DAGs without Airflow use a database of Excom's own")
-            .into())
+        Err(airflow::airflows(self.own.connections.place(), what).into())
     }
 
     // ---- beside them
@@ -264,7 +259,7 @@ impl Tables {
 }
 
 fn instance(found: &Row, key: TaskInstanceKey) -> Result<TaskInstanceInfo> {
-    Ok(TaskInstanceInfo { key, state: row::state(found.try_get(5)?), attempt: row::attempt(found, 0)? })
+    Ok(TaskInstanceInfo { key, state: airflow::state(found.try_get(5)?), attempt: row::attempt(found, 0)? })
 }
 
 fn info(found: &Row) -> Result<RunInfo> {
@@ -275,7 +270,7 @@ fn info(found: &Row) -> Result<RunInfo> {
             conf: conf.map(Value::parse).transpose()?,
             ..DagRun::new(name(found, 0)?, name(found, 1)?, time(found.try_get(3)?))
         },
-        state: row::run_state(found.try_get(5)?),
+        state: airflow::run_state(found.try_get(5)?),
         started_at: row::moment(found, 6)?,
         ended_at: row::moment(found, 7)?,
     })

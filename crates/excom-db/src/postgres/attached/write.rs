@@ -6,15 +6,15 @@ use excom_core::db::{
     version_taken,
 };
 use excom_core::entry::Writer;
-use excom_core::{Error, ErrorKind, Result, XComKey};
+use excom_core::{Error, Result};
 use jiff::Timestamp;
 
 use super::super::connection::{Done, Parameter, Statement, types};
 use super::super::failure::{Failure, Refusal};
 use super::super::row::unsigned;
 use super::super::write::{Fenced, parts};
-use super::text::Row;
-use super::{Tables, row, schema};
+use super::{Tables, schema};
+use crate::airflow::{Row, is_stable, no_task_instance, pushed};
 
 /// A push: the fence, and then all of `excom.put`, which looks at the entry and its history by their keys.
 const PUSH: Statement<'_> = Statement {
@@ -77,7 +77,7 @@ impl<'a> Writing<'a> {
             Writer::Attempt(_) => None,
             other => Some(serde_json::to_string(&other).unwrap_or_default()),
         };
-        Self { push, row: Row::of(push), writer, key_id: push.encrypted_with() }
+        Self { push, row: Row::of(push, is_stable), writer, key_id: push.encrypted_with() }
     }
 }
 
@@ -109,7 +109,7 @@ impl Tables {
             &&written.body[..],
             &key_id,
             &push.caller.to_string(),
-            &row::pushed(push.version),
+            &pushed(push.version),
             &push.at.as_millisecond(),
         ];
         let Done { result, in_doubt } = self.own.connections.write_told(&PUSH, &parameters).await;
@@ -165,7 +165,7 @@ impl Tables {
             &all(&rows, |row| row.row.codec),
             &all(&rows, |row| &row.row.body[..]),
             &all(&rows, |row| row.key_id.as_deref()),
-            &all(&rows, |row| row::pushed(row.push.version)),
+            &all(&rows, |row| pushed(row.push.version)),
             &Caller::Attempt(attempt.clone()).to_string(),
         ];
         let Done { result, in_doubt } = self.own.connections.write_told(&FINISH, &parameters).await;
@@ -275,16 +275,4 @@ impl Tables {
             _ => schema::told(failure, place),
         }
     }
-}
-
-/// The refusal of a push for which Airflow has no row.
-fn no_task_instance(key: &XComKey, place: &str) -> Error {
-    Error::new(
-        ErrorKind::InvalidRequest,
-        format!(
-            "Airflow has no task instance {} in {place}, so it can have no XCom; nothing was written",
-            key.ti
-        ),
-    )
-    .hint("check DAG, run, task and map index; runs and task instances are made by Airflow alone")
 }

@@ -1,4 +1,5 @@
-//! The text of a value, and what `jsonb` makes of it.
+//! What is the same beside Airflow's tables on every server: the text of a value in Airflow's column, Airflow's words for
+//! states, and what is refused because it is Airflow's.
 //!
 //! `jsonb` keeps what a value means to a database and not its text: spaces go, keys are put in order, of a key that
 //! comes twice the last stays, numbers are written another way. Airflow reads what is in its column; Excom gives back
@@ -7,33 +8,37 @@
 
 use std::borrow::Cow;
 
+use excom_core::attempt::TaskState;
 use excom_core::db::Push;
-use excom_core::entry::Stored;
+use excom_core::entry::{Entry, Stored, Writer};
+use excom_core::json::Scanner;
+use excom_core::run::RunState;
 use excom_core::seal::Reference;
 use excom_core::value::ContentHash;
-use excom_core::{Shape, Version};
+use excom_core::{Error, ErrorKind, Result, Shape, Value, Version, XComKey};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::packing::Packed;
 
 /// The code of a value whose text is that of Airflow's column. Others are those of [`Codec`](crate::packing::Codec).
-pub(super) const JSONB: i16 = 4;
+pub(crate) const JSONB: i16 = 4;
 
 /// Where a number is as long as this, `jsonb` may write it another way.
 const LONGEST_NUMBER: usize = 300;
 
 /// A push as Airflow's row and ours hold it.
-pub(super) struct Row {
+pub(crate) struct Row {
     /// What Airflow reads.
-    pub(super) value: String,
-    pub(super) head: String,
-    pub(super) codec: i16,
-    pub(super) body: Vec<u8>,
+    pub(crate) value: String,
+    pub(crate) head: String,
+    pub(crate) codec: i16,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Row {
-    pub(super) fn of(push: &Push) -> Self {
+    /// The row of a push, and whether a text comes back from Airflow's column as it is.
+    pub(crate) fn of(push: &Push, is_stable: impl Fn(&[u8]) -> bool) -> Self {
         let packed = Packed::push(push, None);
         let value = match &push.stored {
             Stored::Inline(value) => value.as_str().to_owned(),
@@ -53,25 +58,25 @@ impl Row {
 
 /// What Airflow's column has in the place of a value that is elsewhere, so that who looks there sees what it is.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Envelope<'a> {
+pub(crate) struct Envelope<'a> {
     #[serde(rename = "$excom")]
     format: Cow<'a, str>,
-    pub(super) version: Version,
-    pub(super) size: u64,
+    pub(crate) version: Version,
+    pub(crate) size: u64,
     /// The checksum, 16 hex digits.
     hash: Cow<'a, str>,
-    pub(super) secret: bool,
+    pub(crate) secret: bool,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     preview: Cow<'a, str>,
     #[serde(flatten)]
-    pub(super) reference: Cow<'a, Reference>,
+    pub(crate) reference: Cow<'a, Reference>,
 }
 
 const REFERENCE: &str = "reference-1";
 
 impl Envelope<'_> {
     /// What kind of value it is, as its beginning tells. How long it is, is not known.
-    pub(super) fn shape(&self) -> Shape {
+    pub(crate) fn shape(&self) -> Shape {
         match self.preview.as_bytes().first() {
             Some(b'{') => Shape::Dict(0),
             Some(b'[') => Shape::List(0),
@@ -82,13 +87,13 @@ impl Envelope<'_> {
         }
     }
 
-    pub(super) fn hash(&self) -> ContentHash {
+    pub(crate) fn hash(&self) -> ContentHash {
         ContentHash(u64::from_str_radix(&self.hash, 16).unwrap_or(0))
     }
 }
 
 /// What stands in Airflow's column for a value that is elsewhere.
-pub(super) fn in_place(
+pub(crate) fn in_place(
     version: Version,
     size: u64,
     hash: ContentHash,
@@ -109,7 +114,7 @@ pub(super) fn in_place(
 }
 
 /// The envelope that a row written by something else holds: not the one of the version that Excom pushed there.
-pub(super) fn envelope(text: &str) -> Option<Envelope<'static>> {
+pub(crate) fn envelope(text: &str) -> Option<Envelope<'static>> {
     if !text.contains("\"$excom\"") {
         return None;
     }
@@ -118,7 +123,7 @@ pub(super) fn envelope(text: &str) -> Option<Envelope<'static>> {
 }
 
 /// The text of a `jsonb` without the spaces that the server puts behind colons and commas.
-pub(super) fn compact(text: &str) -> String {
+pub(crate) fn compact(text: &str) -> String {
     let mut compact = String::with_capacity(text.len());
     let mut rest = text;
     loop {
@@ -149,7 +154,7 @@ fn end_of_string(text: &[u8]) -> usize {
 
 /// The value that a JSON string holds as text, if it is a list, a dict or a string: so Airflow's server stores what it
 /// pushes itself, and so its own models read it.
-pub(super) fn inner(text: &str) -> Option<String> {
+pub(crate) fn inner(text: &str) -> Option<String> {
     if !text.starts_with("\"[") && !text.starts_with("\"{") && !text.starts_with("\"\\\"") {
         return None;
     }
@@ -159,7 +164,7 @@ pub(super) fn inner(text: &str) -> Option<String> {
 }
 
 /// Whether `jsonb` gives a JSON text back as it is, but for spaces. Some that it does are told as others.
-pub(super) fn is_stable(text: &[u8]) -> bool {
+pub(crate) fn is_stable(text: &[u8]) -> bool {
     // For each dict that is open its last key; none for a list.
     let mut open: Vec<Option<&[u8]>> = Vec::new();
     let mut at = 0;
@@ -221,6 +226,82 @@ fn is_plain(string: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// An entry that something else wrote: all there is to know is in its value. A version in the history that has no bytes
+/// any more has nothing.
+pub(crate) fn outside(noted: Version, found: Option<&str>) -> Result<Entry> {
+    if let Some(envelope) = found.and_then(envelope) {
+        return Ok(Entry {
+            version: envelope.version,
+            writer: Writer::Outside,
+            size: envelope.size,
+            hash: envelope.hash(),
+            shape: envelope.shape(),
+            secret: envelope.secret,
+            stored: Stored::Offloaded(envelope.reference.into_owned()),
+        });
+    }
+    bare(noted, found.unwrap_or("null"))
+}
+
+/// The same, where what looks like a reference is kept as the text that it is.
+pub(crate) fn bare(noted: Version, found: &str) -> Result<Entry> {
+    let text = compact(found);
+    let text = inner(&text).unwrap_or(text);
+    let shape = Scanner::scan(text.as_bytes())?;
+    Ok(Entry {
+        version: noted,
+        writer: Writer::Outside,
+        size: text.len() as u64,
+        hash: ContentHash::of(text.as_bytes()),
+        shape,
+        secret: false,
+        stored: Stored::Inline(Value::trusted(text.into(), shape)),
+    })
+}
+
+/// A state in Airflow's words. One that Airflow has not set yet waits for what it depends on; one that it says and we do
+/// not know is on its way.
+pub(crate) fn state(name: Option<&str>) -> TaskState {
+    match name {
+        None => TaskState::Scheduled,
+        Some("restarting" | "awaiting_input") => TaskState::Running,
+        Some(name) => {
+            TaskState::ALL.into_iter().find(|state| state.name() == name).unwrap_or(TaskState::Running)
+        }
+    }
+}
+
+/// The state of a run in Airflow's words; none while it is queued.
+pub(crate) fn run_state(name: Option<&str>) -> Option<RunState> {
+    RunState::ALL.into_iter().find(|state| Some(state.name()) == name)
+}
+
+/// The microsecond at which Airflow's row says that a version was pushed. Some of its random bits are in it, so that
+/// hardly any two pushes have the same.
+pub(crate) fn pushed(version: Version) -> i64 {
+    version.time().as_microsecond() + version.to_code() % 1000
+}
+
+/// The refusal of a push for which Airflow has no row.
+pub(crate) fn no_task_instance(key: &XComKey, place: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidRequest,
+        format!(
+            "Airflow has no task instance {} in {place}, so it can have no XCom; nothing was written",
+            key.ti
+        ),
+    )
+    .hint("check DAG, run, task and map index; runs and task instances are made by Airflow alone")
+}
+
+/// The refusal of what only Airflow may do.
+pub(crate) fn airflows(place: &str, what: &str) -> Error {
+    let message = format!("the Airflow of {place} {what}; nothing was written");
+    Error::new(ErrorKind::InvalidRequest, message)
+        .hint("runs, task instances and their states are Airflow's: trigger the run there")
+        .hint("to run DAGs without Airflow use a database of Excom's own")
 }
 
 #[cfg(test)]

@@ -1,0 +1,98 @@
+//! What does not depend on whose entries they are: variables, marks, turns, counts of refusals, objects without an entry,
+//! what has ended and who read what are as in a database of Excom's own.
+
+use std::time::Duration;
+
+use excom_core::attempt::Caller;
+use excom_core::db::{DagVersion, LedgerRow, LooseObject, Pushed, Reads, RefusalCount, Rendered, Variable};
+use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
+use excom_core::{ObjectName, TaskInstanceKey, Value, XComKey};
+use jiff::Timestamp;
+
+use super::super::connection::named;
+use super::super::failure::Failure;
+use super::super::ledger::note_reads;
+use super::super::variables::DELETE;
+use super::write::step;
+use super::{Airflow, Tables};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// The reading try is Airflow's, by its id as a UUID or as a text with or without hyphens. What is no task has none, and no
+/// empty text is compared with a UUID.
+const NOTE_READS: &str = note_reads!(
+    "(SELECT i.try_number FROM airflow.task_instance i
+      WHERE i.id IN (COALESCE(a.by_attempt, REPEAT('0', 32)), INSERT(INSERT(INSERT(INSERT(
+          COALESCE(a.by_attempt, REPEAT('0', 32)), 21, 0, '-'), 17, 0, '-'), 13, 0, '-'), 9, 0, '-'))),
+     (SELECT i.try_number FROM airflow.task_instance_history i
+      WHERE i.task_instance_id IN (COALESCE(a.by_attempt, REPEAT('0', 32)), INSERT(INSERT(INSERT(INSERT(
+          COALESCE(a.by_attempt, REPEAT('0', 32)), 21, 0, '-'), 17, 0, '-'), 13, 0, '-'), 9, 0, '-')))"
+);
+
+impl Airflow<'_> {
+    async fn set_variable(&mut self, caller: &Caller, variable: &Variable) -> Result<()> {
+        self.fence(caller).await?;
+        self.0.put_variable(variable).await
+    }
+
+    async fn delete_variable(&mut self, caller: &Caller, name: &str) -> Result<bool> {
+        self.fence(caller).await?;
+        Ok(self.0.change(DELETE, named! { "name" => name }).await? > 0)
+    }
+
+    async fn note_reads(&mut self, reads: &[Reads]) -> Result<()> {
+        self.0.note_reads(NOTE_READS, reads).await
+    }
+}
+
+impl Tables {
+    pub(super) async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
+        step!(self, write, set_variable(caller, variable)).await
+    }
+
+    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
+        step!(self, write, delete_variable(caller, key)).await
+    }
+
+    pub(super) async fn note_reads(&self, reads: &[Reads]) -> Result<()> {
+        step!(self, write, note_reads(reads)).await
+    }
+}
+
+/// Methods that are those of a database of Excom's own.
+macro_rules! own {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $made:ty;)*) => {
+        impl Tables {
+            $(pub(super) async fn $name(&self, $($argument: $type),*) -> Result<$made> {
+                self.own.$name($($argument),*).await
+            })*
+        }
+    };
+}
+
+own! {
+    fn variable(key: &str) -> Option<Variable>;
+    fn variables(prefix: &str, after: Option<&str>, limit: u32) -> Vec<Variable>;
+    fn mark(name: &str) -> Option<String>;
+    fn set_mark(name: &str, value: &str) -> String;
+    fn marks(prefix: &str) -> Vec<(String, String)>;
+    fn take_turn(name: &str, at: Timestamp, every: Duration) -> bool;
+    fn note_refusals(refusals: &[RefusalCount]) -> ();
+    fn refusals(limit: u32) -> Vec<RefusalCount>;
+    fn note_intent(object: &LooseObject) -> Pushed;
+    fn claim_loose(before: Timestamp, at: Timestamp, limit: u32) -> Vec<LooseObject>;
+    fn intents() -> Vec<LooseObject>;
+    fn forget_loose(objects: &[LooseObject]) -> ();
+    fn release_loose(objects: &[LooseObject]) -> ();
+    fn knows_object(store: &str, object: &ObjectName, version: Version) -> bool;
+    fn claim_orphan(object: &LooseObject) -> bool;
+    fn history(key: &XComKey, limit: u32) -> Vec<PastEntry>;
+    fn past(key: &XComKey, version: Version) -> Option<Entry>;
+    fn readers(key: &XComKey) -> Vec<LedgerRow>;
+    fn reads_of(ti: &TaskInstanceKey) -> Vec<LedgerRow>;
+    fn pushed_by(ti: &TaskInstanceKey, number: u32) -> Vec<EntryInfo>;
+    fn rendered(ti: &TaskInstanceKey) -> Option<Rendered>;
+    fn note_dag_version(dag_id: &str, version: &str, document: &Value, at: Timestamp) -> ();
+    fn dag_versions(dag_id: &str, limit: u32) -> Vec<DagVersion>;
+    fn dag_version(dag_id: &str, version: &str) -> Option<DagVersion>;
+}

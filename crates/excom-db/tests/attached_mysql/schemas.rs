@@ -1,0 +1,240 @@
+//! Databases as they are found: what is attached to and stays as it was, what is refused, and names that Airflow's columns
+//! cannot keep apart.
+
+use std::sync::Arc;
+
+use excom_core::attempt::{Attempt, AttemptId};
+use excom_core::db::{Scope, StartMode};
+use excom_core::{
+    Caller, Clock as _, Engine, ErrorKind, PullOptions, Result, TaskInstanceKey, Value, memory,
+};
+use excom_db::mysql;
+use excom_db::mysql::attached::Db;
+use excom_testkit::skip::skipped;
+use pollster::block_on;
+
+use crate::airflow::Airflow;
+use crate::support::{Database, options};
+
+/// What Airflow's schema consists of.
+const ALL_OF_AIRFLOW: &str = "
+    SELECT CONCAT_WS(' ', table_name, column_name, column_type, column_default, extra, collation_name)
+    FROM information_schema.columns WHERE table_schema = DATABASE()
+    UNION ALL SELECT CONCAT_WS(' ', table_name, index_name, column_name, seq_in_index)
+    FROM information_schema.statistics WHERE table_schema = DATABASE()
+    UNION ALL SELECT CONCAT_WS(' ', table_name, constraint_name, constraint_type)
+    FROM information_schema.table_constraints WHERE table_schema = DATABASE()
+    UNION ALL SELECT CONCAT_WS(' ', table_name, referenced_table_name, constraint_name)
+    FROM information_schema.referential_constraints
+    WHERE constraint_schema = DATABASE() OR unique_constraint_schema = DATABASE()
+    UNION ALL SELECT CONCAT('trigger ', trigger_name) FROM information_schema.triggers
+    WHERE event_object_schema = DATABASE()
+    UNION ALL SELECT CONCAT('view ', table_name) FROM information_schema.views WHERE table_schema = DATABASE()
+    ORDER BY 1";
+
+/// A task instance of an Airflow that is played, with an attempt that has started.
+fn started(database: &Database) -> Attempt {
+    let id = AttemptId(uuid::Uuid::from_u128(7));
+    let attempt = Attempt { ti: TaskInstanceKey::new("d", "r", "t", -1).unwrap(), id };
+    let now = memory::Clock::new().now();
+    Airflow::connect(&database.airflows()).start(&attempt, StartMode::Fresh, now).unwrap();
+    attempt
+}
+
+fn engine(database: &Database) -> Engine {
+    Engine::builder(Arc::new(database.open()), Arc::new(memory::Clock::new())).build()
+}
+
+/// A push and a pull of it.
+fn round_trip(engine: &Engine, attempt: &Attempt, name: &str, value: &str) -> Result<()> {
+    let (key, me) = (attempt.ti.xcom(name)?, Caller::Attempt(attempt.clone()));
+    block_on(async {
+        engine.push(&me, &key, Value::parse(value.to_owned())?.into()).await?;
+        let answers = engine.pull(&me, &[key], PullOptions::default()).await?;
+        assert_eq!(answers[0].found().unwrap().value.as_str(), value);
+        Ok(())
+    })
+}
+
+#[test]
+fn airflows_schema_stays_as_it_was() {
+    let Some(database) = Database::made() else { return };
+    let before = database.sql(ALL_OF_AIRFLOW);
+    let found = block_on(Db::attach(&database.url(), &options())).unwrap();
+    assert_eq!((found.airflow, found.version), ("3.3.0", Db::SCHEMA));
+    let (engine, attempt) = (engine(&database), started(&database));
+    round_trip(&engine, &attempt, "k", r#"{"b": 1, "a": [null, 1.0]}"#).unwrap();
+    let me = Caller::Attempt(attempt.clone());
+    assert_eq!(block_on(engine.clear(&me, &Scope::TaskInstance(attempt.ti.clone()))).unwrap(), 1);
+    assert_eq!(block_on(engine.history(&me, &attempt.ti.xcom("k").unwrap(), 9)).unwrap().len(), 1);
+    assert_eq!(database.sql("SELECT COUNT(*) FROM xcom"), "0");
+    assert!(before.lines().count() > 500);
+    assert_eq!(database.sql(ALL_OF_AIRFLOW), before);
+    for release in ["3.0.0", "3.0.3", "3.1.0", "3.1.8", "3.2.0"] {
+        // Its `airflow db migrate --to-version` writes regular expressions as only MySQL takes them.
+        skipped(
+            &format!("attached to Airflow {release}"),
+            "it cannot make its schema on MariaDB (error 1582)",
+        );
+    }
+}
+
+#[test]
+fn an_unknown_schema_of_airflows_is_read_and_not_written() {
+    let Some(database) = Database::made() else { return };
+    block_on(Db::attach(&database.url(), &options())).unwrap();
+    let (engine, attempt) = (engine(&database), started(&database));
+    round_trip(&engine, &attempt, "k", "2").unwrap();
+    database.sql("UPDATE alembic_version SET version_num = 'newer'");
+    let me = Caller::Attempt(attempt.clone());
+    let all = Scope::TaskInstance(attempt.ti.clone());
+    for error in [
+        round_trip(&engine, &attempt, "k", "3").unwrap_err(),
+        block_on(engine.clear(&me, &all)).unwrap_err(),
+        block_on(engine.delete(&Caller::user("ana"), &all)).unwrap_err(),
+        block_on(engine.db().health()).unwrap_err(),
+        block_on(Db::open(&database.url(), &options())).unwrap_err(),
+        block_on(Db::attach(&database.url(), &options())).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+        assert!(error.to_string().contains("the schema `newer` of Airflow"), "{error}");
+    }
+    let key = attempt.ti.xcom("k").unwrap();
+    let pulled = block_on(engine.pull(&me, &[key], PullOptions::default())).unwrap();
+    assert_eq!(pulled[0].found().unwrap().value.as_str(), "2");
+    database.sql("UPDATE alembic_version SET version_num = 'd2f4e1b3c5a7'");
+    round_trip(&engine, &attempt, "k", "3").unwrap();
+}
+
+#[test]
+fn what_is_not_airflows_or_not_attached_is_refused() {
+    let Some(database) = Database::made() else { return };
+    let refused = |result: Result<()>, kind, told: &str| {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert!(error.to_string().contains(told), "{error}");
+    };
+    let open = |database: &Database| block_on(Db::open(&database.url(), &options())).map(drop);
+    refused(open(&database), ErrorKind::Configuration, "not attached to it yet");
+    let script = block_on(Db::script(&database.url(), &options())).unwrap();
+    let ours = format!("SHOW DATABASES LIKE 'excom\\_{}'", database.name);
+    assert_eq!(database.sql(&ours), "", "a look makes nothing");
+
+    // The script does what attaching does, for somebody who may.
+    database.sql(&script);
+    open(&database).unwrap();
+    block_on(Db::attach(&database.url(), &options())).unwrap();
+    let beside = format!("{}/excom_{}", database.airflows().rsplit_once('/').unwrap().0, database.name);
+    refused(
+        block_on(mysql::Db::open(&beside, &options())).map(drop),
+        ErrorKind::Incompatible,
+        "tables `excom_…` of another program",
+    );
+
+    let empty = Database::empty().unwrap();
+    refused(open(&empty), ErrorKind::Configuration, "not the metadata database of an Airflow 3");
+
+    let own = Database::made().unwrap();
+    own.sql(&format!("CREATE DATABASE excom_{}", own.name));
+    let beside = format!("{}/excom_{}", own.airflows().rsplit_once('/').unwrap().0, own.name);
+    block_on(mysql::Db::open(&beside, &options())).unwrap();
+    refused(open(&own), ErrorKind::Incompatible, "one of Excom's own");
+
+    let strict = Database::made().unwrap();
+    strict.sql(&format!(
+        "CREATE USER reader@'%' IDENTIFIED BY 'reader'; GRANT SELECT ON {}.* TO reader@'%'",
+        strict.name
+    ));
+    let url = strict.url();
+    let url = format!("mysql://reader:reader{}", &url[url.rfind('@').unwrap()..]);
+    refused(
+        block_on(Db::attach(&url, &options())).map(drop),
+        ErrorKind::Configuration,
+        "does not let the user",
+    );
+}
+
+#[test]
+fn what_airflows_columns_take_for_the_same_is_not_written_over() {
+    let Some(database) = Database::attached() else { return };
+    let (engine, attempt) = (engine(&database), started(&database));
+    for (key, value) in [("k", "1"), ("K", "2"), ("\u{e9}", "3"), ("e\u{301}", "4"), ("e", "5")] {
+        round_trip(&engine, &attempt, key, value).unwrap();
+    }
+    let error = round_trip(&engine, &attempt, "k ", "6").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error:?}");
+    assert!(error.to_string().contains("take \"k \" for the same key"), "{error}");
+    let error = round_trip(&engine, &attempt, "\u{1F600}", "7").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error:?}");
+    let me = Caller::Attempt(attempt.clone());
+    let pull = |key: &str| {
+        let keys = [attempt.ti.xcom(key).unwrap(), attempt.ti.xcom("K").unwrap()];
+        let one = block_on(engine.pull(&me, &keys[..1], PullOptions::default())).unwrap();
+        let many = block_on(engine.pull(&me, &keys, PullOptions::default())).unwrap();
+        assert_eq!(one[0].found().is_some(), many[0].found().is_some());
+        assert_eq!(many[1].found().unwrap().value.as_str(), "2");
+        one[0].found().map(|found| found.value.as_str().to_owned())
+    };
+    assert_eq!((pull("k"), pull("k ")), (Some("1".to_owned()), None));
+    assert_eq!(database.sql("SELECT COUNT(*) FROM xcom"), "5");
+}
+
+#[test]
+fn who_is_detached_meanwhile_is_told_to_attach() {
+    let Some(database) = Database::made() else { return };
+    block_on(Db::attach(&database.url(), &options())).unwrap();
+    let (engine, attempt) = (engine(&database), started(&database));
+    round_trip(&engine, &attempt, "k", "1").unwrap();
+    database.sql(&format!("DROP DATABASE excom_{}", database.name));
+    let error = round_trip(&engine, &attempt, "k", "1").unwrap_err();
+    assert!(error.hints().join("; ").contains("`excom db attach`"), "{error:?}");
+    block_on(Db::attach(&database.url(), &options())).unwrap();
+    round_trip(&engine, &attempt, "k", "2").unwrap();
+}
+
+#[test]
+fn many_writers_of_one_key_never_conflict() {
+    let Some(database) = Database::attached() else { return };
+    let attempt = started(&database);
+    std::thread::scope(|scope| {
+        for writer in 0..4 {
+            let (database, attempt) = (&database, &attempt);
+            scope.spawn(move || {
+                let engine = engine(database);
+                for number in 0..25 {
+                    let value = Value::of(&(writer, number)).unwrap();
+                    let key = attempt.ti.return_value();
+                    block_on(engine.push(&Caller::Attempt(attempt.clone()), &key, value.into())).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(database.sql("SELECT COUNT(*) FROM xcom"), "1");
+    let history = format!("SELECT COUNT(*) FROM excom_{}.excom_history", database.name);
+    assert_eq!(database.sql(&history), "99", "nothing is lost");
+}
+
+#[test]
+fn no_push_of_a_superseded_try_is_left() {
+    let Some(database) = Database::attached() else { return };
+    let first = started(&database);
+    let second = Attempt { id: AttemptId(uuid::Uuid::from_u128(8)), ..first.clone() };
+    let refused = std::thread::scope(|scope| {
+        let zombie = scope.spawn(|| {
+            let engine = engine(&database);
+            let (me, key) = (Caller::Attempt(first.clone()), first.ti.return_value());
+            loop {
+                if let Err(error) = block_on(engine.push(&me, &key, Value::of(&"zombie").unwrap().into())) {
+                    return error;
+                }
+            }
+        });
+        while database.sql("SELECT COUNT(*) FROM xcom") == "0" {}
+        let now = memory::Clock::new().now();
+        Airflow::connect(&database.airflows()).start(&second, StartMode::Fresh, now).unwrap();
+        zombie.join().unwrap()
+    });
+    assert_eq!(refused.kind(), ErrorKind::Superseded, "{refused}");
+    assert_eq!(block_on(engine(&database).start_attempt(&second, 2, StartMode::Fresh)).unwrap().cleared, 1);
+    assert_eq!(database.sql("SELECT COUNT(*) FROM xcom"), "0");
+}

@@ -1,0 +1,125 @@
+//! Databases that Airflow made, on a server that all tests share.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use excom_db::mysql::Options;
+use excom_db::mysql::attached::Db;
+use excom_testkit::mysql::Mysql;
+use excom_testkit::python::Python;
+use excom_testkit::skip::skipped;
+
+/// The server of all tests. It ends with the process.
+static SERVER: LazyLock<Mysql> = LazyLock::new(|| Mysql::start().unwrap());
+
+/// The tables of a database as `airflow db migrate` leaves it, or why there are none. Others are made from these.
+static TEMPLATE: LazyLock<Result<String, String>> = LazyLock::new(|| {
+    Mysql::available()?;
+    SERVER
+        .sql("excom", "CREATE DATABASE airflow CHARACTER SET utf8mb4")
+        .map_err(|error| error.to_string())?;
+    migrated("airflow")?;
+    let tables =
+        "SELECT GROUP_CONCAT(table_name) FROM information_schema.tables WHERE table_schema = 'airflow'";
+    let sql = |sql: &str| SERVER.sql("airflow", sql).map_err(|error| error.to_string());
+    let mut script = "SET foreign_key_checks = 0;".to_owned();
+    for table in sql(tables)?.split(',') {
+        let made = sql(&format!("SELECT 1; SHOW CREATE TABLE `{table}`"))?;
+        let made = made.split_once('\t').map_or("", |(_, made)| made).replace("\\n", "\n");
+        script += &format!("{made};\n");
+    }
+    Ok(script + "INSERT INTO alembic_version SELECT * FROM airflow.alembic_version;")
+});
+
+/// Databases that tests are done with: to make one takes longer than to empty one.
+static FREE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Has Airflow make its schema.
+pub(crate) fn migrated(database: &str) -> Result<(), String> {
+    let home = tempfile::tempdir().map_err(|error| error.to_string())?;
+    Python::with_airflow()?.on_mysql(&SERVER.url(database))?.airflow(home.path(), &["db", "migrate"])
+}
+
+/// A database that Airflow made, which no other test uses meanwhile.
+pub(crate) struct Database {
+    pub(crate) name: String,
+    reused: bool,
+}
+
+/// Tables of Airflow's that tests write to, those that refer to others first.
+const WRITTEN: [&str; 4] = ["xcom", "task_instance_history", "task_instance", "dag_run"];
+
+impl Database {
+    /// One with Excom attached to it; none, and a line that counts the test as skipped, where there is no Airflow.
+    pub(crate) fn attached() -> Option<Self> {
+        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(name) = free {
+            let database = Self { name, reused: true };
+            let ours = database.sql(&format!(
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = 'excom_{}'
+                 AND table_name NOT IN ('excom_attached', 'excom_slot')",
+                database.name
+            ));
+            let ours = ours.lines().map(|table| format!("excom_{}.{table}", database.name));
+            let all = WRITTEN.into_iter().map(str::to_owned).chain(ours);
+            database.sql(&all.map(|table| format!("DELETE FROM {table};")).collect::<String>());
+            return Some(database);
+        }
+        let mut database = Self::made()?;
+        database.reused = true;
+        pollster::block_on(Db::attach(&database.url(), &Options::default())).unwrap();
+        Some(database)
+    }
+
+    /// One as Airflow made it.
+    pub(crate) fn made() -> Option<Self> {
+        let database = Self::empty()?;
+        database.sql(TEMPLATE.as_ref().unwrap());
+        Some(database)
+    }
+
+    /// One with nothing in it; none where there is no Airflow.
+    pub(crate) fn empty() -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let test = std::thread::current().name().unwrap_or("attached").to_owned();
+        TEMPLATE.as_ref().inspect_err(|why| skipped(&test, why)).ok()?;
+        let name = format!("d{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        SERVER.sql("excom", &format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).unwrap();
+        Some(Self { name, reused: false })
+    }
+
+    /// The URL for Excom, whose tables are in a database beside it.
+    pub(crate) fn url(&self) -> String {
+        format!("{}?beside=excom_{}", self.airflows(), self.name)
+    }
+
+    /// The URL for Airflow.
+    pub(crate) fn airflows(&self) -> String {
+        SERVER.url(&self.name)
+    }
+
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        SERVER.sql(&self.name, sql).unwrap()
+    }
+
+    pub(crate) fn open(&self) -> Db {
+        pollster::block_on(Db::open(&self.url(), &options())).unwrap()
+    }
+
+    /// The real Airflow of this database.
+    pub(crate) fn python(&self) -> Python {
+        Python::with_airflow().unwrap().on_mysql(&self.airflows()).unwrap()
+    }
+}
+
+pub(crate) fn options() -> Options {
+    Options { connections: 4, ..Options::default() }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if self.reused {
+            FREE.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.name));
+        }
+    }
+}
