@@ -4,6 +4,7 @@
 
 mod airflow;
 mod conformance;
+mod mapping;
 mod played;
 mod real;
 mod schemas;

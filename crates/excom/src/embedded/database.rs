@@ -176,6 +176,7 @@ mod attached {
 
     use super::postgres::options;
     use super::*;
+    use crate::config::Origin;
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
         Ok(beside(&pollster::block_on(Db::look(url.secret(), &options(settings)))?, settings))
@@ -187,8 +188,14 @@ mod attached {
         Schema { database: name(settings), airflow, found, newest: Db::SCHEMA }
     }
 
+    /// How many elements tasks are mapped over is Airflow's to say: Excom's own default is for runs of its own.
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
-        Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
+        let db = pollster::block_on(Db::open(url.secret(), &options(settings)))?;
+        let most = &settings.core.max_map_length;
+        Ok(Arc::new(match most.origin() {
+            Origin::Default => db,
+            _ => db.with_max_map_length(**most),
+        }))
     }
 
     pub(super) fn attach(url: &Url, settings: &Settings) -> Result<Schema> {
