@@ -37,6 +37,7 @@
 //! statement, and is refused otherwise; reads go on as long as the columns are there.
 
 mod around;
+mod bare;
 mod columns;
 mod expiry;
 mod kept;
@@ -57,6 +58,7 @@ use excom_core::Result;
 use super::connection::{Connections, Options};
 use super::failure::Failure;
 use crate::server::metadata_db;
+pub use bare::Bare;
 pub use schema::Found;
 
 /// The metadata database of an Airflow 3, with Excom's schema beside Airflow's tables.
@@ -69,6 +71,8 @@ struct Tables {
     /// Those of a database of Excom's own, for what does not depend on whose entries they are.
     own: super::Tables,
     max_map_length: u32,
+    /// Whether there is nothing of Excom's beside Airflow's tables.
+    is_bare: bool,
 }
 
 /// What Airflow has for `[core] max_map_length` where nothing is set.
@@ -90,7 +94,11 @@ impl Db {
         if found.version < Self::SCHEMA {
             return Err(schema::missing(&found, connections.place()));
         }
-        Ok(Self(Tables { own: super::Tables::new(connections), max_map_length: MAX_MAP_LENGTH }))
+        Ok(Self(Tables {
+            own: super::Tables::new(connections),
+            max_map_length: MAX_MAP_LENGTH,
+            is_bare: false,
+        }))
     }
 
     /// With the most elements that a value may have over which Airflow's tasks are mapped: Airflow's own setting

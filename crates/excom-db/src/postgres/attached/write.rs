@@ -310,7 +310,7 @@ fn too_long(key: &XComKey, length: u64, most: u32) -> Error {
 }
 
 /// The refusal of a push for which Airflow has no row.
-fn no_task_instance(key: &XComKey, place: &str) -> Error {
+pub(super) fn no_task_instance(key: &XComKey, place: &str) -> Error {
     Error::new(
         ErrorKind::InvalidRequest,
         format!(
