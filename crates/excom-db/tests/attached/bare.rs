@@ -30,7 +30,7 @@ impl Setup {
     fn new() -> Option<Self> {
         let database = Database::made()?;
         database.sql(
-            "DO $$ BEGIN CREATE ROLE bare LOGIN PASSWORD 'weak'; EXCEPTION WHEN duplicate_object THEN END $$",
+            "DO $$ BEGIN CREATE ROLE bare LOGIN PASSWORD 'weak'; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $$",
         );
         database.sql(GRANTS);
         let url = database.url();
@@ -108,10 +108,7 @@ fn values_are_pushed_and_pulled_with_airflows_tables_alone() {
 
     let me = Caller::Attempt(one.clone());
     assert_eq!(block_on(setup.engine.clear(&me, &Scope::Key(one.ti.xcom("k").unwrap()))).unwrap(), 1);
-    assert_eq!(
-        block_on(setup.engine.delete(&Caller::user("ana"), &Scope::TaskInstance(one.ti.clone()))).unwrap(),
-        1
-    );
+    assert_eq!(block_on(setup.engine.delete(&Caller::user("ana"), &Scope::TaskInstance(one.ti))).unwrap(), 1);
     let nowhere = Scope::TaskInstance(TaskInstanceKey::new("d", "nowhere", "t", -1).unwrap());
     assert_eq!(block_on(setup.engine.delete(&Caller::user("ana"), &nowhere)).unwrap(), 0);
     let health = block_on(db.health()).unwrap();
