@@ -82,7 +82,7 @@ fn check(schema: &Schema) -> Result<(), Stop> {
     if !schema.is_older() {
         return Ok(());
     }
-    let Schema { database, airflow, found, newest } = schema;
+    let Schema { database, airflow, found, newest, .. } = schema;
     let command = if airflow.is_some() { "attach" } else { "migrate" };
     let found = match found {
         0 => "no schema of Excom's yet".to_owned(),
@@ -97,10 +97,15 @@ fn tell(schema: &Schema, before: Option<&Schema>, output: &mut Output) -> Result
         let migrated = before.is_some_and(|before| before.found < schema.found);
         return output.document(&json!({
             "database": schema.database, "airflow": schema.airflow, "schema": schema.found, "newest": schema.newest,
-            "migrated": migrated,
+            "migrated": migrated, "without": schema.without,
         }));
     }
-    let Schema { database, airflow, found, newest } = schema;
+    let Schema { database, airflow, found, newest, without } = schema;
+    if let (Some(airflow), Some(without)) = (airflow, without) {
+        return output.line(&format!(
+            "{database}   Airflow's: its schema of {airflow}; nothing of Excom's beside it: {without}"
+        ));
+    }
     let state = match (before, found) {
         (Some(before), _) if before.found < *found => {
             format!("migrated from schema {} to {found}", before.found)

@@ -10,7 +10,7 @@ mod round_trip;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use excom::config::{Backend, DatabaseMode, Settings, Spec, find};
+use excom::config::{Backend, DatabaseMode, Extras, Settings, Spec, find};
 use excom::core::db::Health;
 use excom::core::engine::Offload;
 use excom::core::store::Side;
@@ -205,6 +205,16 @@ async fn metadata(engine: &Engine, settings: &Settings, checks: &mut Vec<Check>)
     };
     let told = format!("{place}   {whose}, schema {}, durability {durability}", health.schema);
     let check = Check::fine("metadata", told, json!(health));
+    if *settings.database.mode == DatabaseMode::Attached && *settings.database.extras == Extras::None {
+        let without =
+            embedded::database::schema(settings).ok().and_then(|schema| schema.without).unwrap_or_default();
+        let origin = settings.database.extras.origin();
+        checks.push(Check::told(
+            "extras",
+            format!("none   from {origin}   {without}"),
+            json!({"without": without}),
+        ));
+    }
     checks.push(match health.problems.is_empty() {
         true => check,
         false => {

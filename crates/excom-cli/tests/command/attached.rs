@@ -17,9 +17,15 @@ const GRANTS: &str = "
     GRANT USAGE ON SCHEMA excom TO excom_user;
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA excom TO excom_user;
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA excom TO excom_user;
+    GRANT SELECT ON alembic_version, dag_run, serialized_dag, task_instance, task_instance_history TO excom_user;
+    GRANT UPDATE ON task_instance TO excom_user;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON xcom, task_map TO excom_user";
+
+/// What one without a schema of Excom's needs, as the same page says.
+const BARE_GRANTS: &str = "
     GRANT SELECT ON alembic_version, dag_run, task_instance, task_instance_history TO excom_user;
     GRANT UPDATE ON task_instance TO excom_user;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON xcom TO excom_user";
+    GRANT SELECT, INSERT, UPDATE, DELETE ON xcom, task_map TO excom_user";
 
 /// A server with Airflow's newest schema in the database `airflow`.
 fn airflow() -> Result<Postgres, String> {
@@ -51,6 +57,7 @@ fn the_command_works_in_airflows_own_database() {
     };
     let (admin, user, own) = (shell(&url, "attached"), shell(&theirs, "attached"), shell(&url, "own"));
     sql("CREATE DATABASE own TEMPLATE airflow");
+    sql("CREATE DATABASE bare TEMPLATE airflow");
 
     // Not attached yet: everything says so, and nothing is made.
     let told = admin.run(&["db", "status"]);
@@ -101,7 +108,7 @@ fn the_command_works_in_airflows_own_database() {
     assert!(admin.run(&["run", "list"]).out.contains("r1"));
     let told = admin.run(&["doctor"]);
     assert!(
-        told.out.contains("attached to Airflow 3.3.0, schema 1") && told.out.contains("not made"),
+        told.out.contains("attached to Airflow 3.3.0, schema 2") && told.out.contains("not made"),
         "{told:?}"
     );
     assert_eq!(told.code, 0, "{told:?}");
@@ -120,4 +127,37 @@ fn the_command_works_in_airflows_own_database() {
         told.contains(1, &["is that of a database of Excom's own; it was not touched"]);
     }
     assert_eq!(server.sql("own", "SELECT count(*) FROM xcom").unwrap(), "0");
+    without_a_schema(&server);
+}
+
+/// In a database where nobody may make anything.
+fn without_a_schema(server: &Postgres) {
+    let sql = |sql: &str| server.sql("bare", sql).unwrap();
+    sql(COUNT_EXISTS);
+    sql(BARE_GRANTS);
+    let url = server.url("bare");
+    let shell = Shell::new()
+        .with(
+            "EXCOM__DATABASE__URL",
+            &format!("postgresql://excom_user:weak{}", &url[url.rfind('@').unwrap()..]),
+        )
+        .with("EXCOM__DATABASE__MODE", "attached");
+    shell.count("pull", &[]).contains(1, &["not attached to it yet", "[database] extras = \"none\""]);
+    let shell = shell.with("EXCOM__DATABASE__EXTRAS", "none");
+    assert_eq!(shell.run(&["db", "check"]), Told::nothing());
+    let told = shell.run(&["db", "status"]);
+    assert!(told.out.contains("nothing of Excom's beside it: no history"), "{told:?}");
+    shell.run(&["db", "attach"]).contains(1, &["extras = none (from EXCOM__DATABASE__EXTRAS)"]);
+    assert_eq!(shell.count("push", &["[1,2]"]), Told::nothing());
+    assert_eq!(shell.count("pull", &[]), Told::out("[1,2]\n"));
+    let large = format!("\"{}\"", "x".repeat(100_000));
+    let told = shell.count_with("push", &["-"], large.as_bytes());
+    told.contains(1, &["offloading weather/r1/count", "needs Excom's schema"]);
+    let told = shell.run(&["doctor"]);
+    assert_eq!((told.code, told.err.as_str()), (0, ""), "{told:?}");
+    assert!(told.out.contains("extras      none   from EXCOM__DATABASE__EXTRAS   no history"), "{told:?}");
+    assert!(shell.run(&["xcom", "list"]).out.contains("return_value"));
+    assert!(shell.run(&["run", "show", "--dag-id", "weather", "--run-id", "r1"]).out.contains("count"));
+    assert_eq!(shell.run(&["prune"]).code, 0);
+    assert_eq!(sql("SELECT to_regnamespace('excom') IS NULL"), "t");
 }

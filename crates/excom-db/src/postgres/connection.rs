@@ -4,6 +4,7 @@
 //! Every statement is a transaction of its own, so a connection holds no state between two of them: PgBouncer may hand
 //! out another server connection for each, and one that is lost is replaced by the next.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::pin;
 use std::str::FromStr as _;
@@ -108,6 +109,7 @@ pub(super) struct Connections {
     /// One at a time finds out who holds a lock, over a connection that is not of the pool.
     asking: tokio::sync::Mutex<()>,
     place: String,
+    spelt: Option<fn(&str) -> Cow<'_, str>>,
     reactor: Reactor,
 }
 
@@ -158,8 +160,15 @@ impl Connections {
             tls,
             asking: tokio::sync::Mutex::default(),
             place,
+            spelt: None,
             reactor: Reactor::start("excom-postgres")?,
         })
+    }
+
+    /// With statements spelt another way, where what they name is not there.
+    pub(super) fn spelt(mut self, spelt: fn(&str) -> Cow<'_, str>) -> Self {
+        self.spelt = Some(spelt);
+        self
     }
 
     /// Which database, safe to show.
@@ -305,12 +314,13 @@ impl Connections {
         statement: &Statement<'_>,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, Failure> {
+        let sql = self.spelt.map_or(Cow::Borrowed(statement.sql), |spelt| spelt(statement.sql));
         if self.prepare {
-            let prepared = connection.prepare_typed_cached(statement.sql, statement.types).await?;
+            let prepared = connection.prepare_typed_cached(&sql, statement.types).await?;
             return Ok(connection.query(&prepared, parameters).await?);
         }
         let typed: Vec<_> = parameters.iter().copied().zip(statement.types.iter().cloned()).collect();
-        Ok(connection.query_typed(statement.sql, &typed).await?)
+        Ok(connection.query_typed(&sql, &typed).await?)
     }
 
     /// The connection whose turn it is among those for reading.

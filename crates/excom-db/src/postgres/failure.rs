@@ -86,7 +86,7 @@ impl Failure {
             "XC006" => Refusal::KeyRetired,
             "XC007" => Refusal::NoTaskInstance,
             "XC008" => Refusal::UnknownSchema,
-            "23503" if self.is_about("xcom") => Refusal::NoTaskInstance,
+            "23503" if self.is_about("xcom") || self.is_about("task_map") => Refusal::NoTaskInstance,
             _ => return None,
         })
     }

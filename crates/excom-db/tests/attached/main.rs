@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
 
 mod airflow;
+mod bare;
 mod conformance;
+mod mapping;
 mod played;
 mod real;
 mod schemas;

@@ -282,6 +282,15 @@ pub enum DatabaseMode {
     Attached,
 }
 
+/// What Excom has in an attached database besides Airflow's tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Extras {
+    /// A schema `excom`.
+    Schema,
+    /// Nothing.
+    None,
+}
+
 /// A setting that is one of a few words.
 macro_rules! words {
     ($type:ty, $allowed:literal, $($word:literal => $value:path),*) => {
@@ -332,6 +341,7 @@ words!(Writes, "any or own", "any" => Self::Any, "own" => Self::Own);
 words!(Reads, "any, run or declared", "any" => Self::Any, "run" => Self::Run, "declared" => Self::Declared);
 words!(Mode, "open or exclusive", "open" => Self::Open, "exclusive" => Self::Exclusive);
 words!(DatabaseMode, "own or attached", "own" => Self::Own, "attached" => Self::Attached);
+words!(Extras, "schema or none", "schema" => Self::Schema, "none" => Self::None);
 words!(Offload, "threshold or all", "threshold" => Self::Threshold, "all" => Self::All);
 words!(Contracts, "refuse, warn or off", "refuse" => Self::Refuse, "warn" => Self::Warn, "off" => Self::Off);
 words!(Ledger, "batched, strict or off", "batched" => Self::Batched, "strict" => Self::Strict, "off" => Self::Off);

@@ -33,7 +33,7 @@ pub use backend::Backend;
 pub use environment::{Environment, Secret};
 pub use excom_airflow::objects::Compression;
 pub use excom_db::sqlite::Durability;
-pub use kind::{Age, DatabaseMode, KeyPlace, KeySource, Mode, ObjectFormat, Size, Threshold, Url};
+pub use kind::{Age, DatabaseMode, Extras, KeyPlace, KeySource, Mode, ObjectFormat, Size, Threshold, Url};
 pub use table::{Alias, CommonIo, Core, Database, Logging, Redis, Seal, Settings, Spec, TABLE, XCom};
 
 use kind::{Kind, Refusal};

@@ -15,7 +15,7 @@ use excom_flow::contract::Contracts;
 use super::backend::Backend;
 use super::environment::Secret;
 use super::kind::{
-    Age, DatabaseMode, Form, KeySource, Kind, Mode, ObjectFormat, Refusal, Size, Threshold, Url,
+    Age, DatabaseMode, Extras, Form, KeySource, Kind, Mode, ObjectFormat, Refusal, Size, Threshold, Url,
 };
 use super::{Origin, Setting, Sources};
 
@@ -236,6 +236,10 @@ settings! {
         mode: DatabaseMode = DatabaseMode::Own,
             "Whose database `url` names: with `own` Excom's, with `attached` that of an Airflow 3, whose XComs Excom \
              reads and writes in Airflow's own table. `excom db attach` makes what Excom needs beside it, once.";
+        extras: Extras = Extras::Schema,
+            "What Excom has in an attached database besides Airflow's tables: with `schema` a schema `excom`, which \
+             `excom db attach` makes, with `none` nothing, for who may not have one; history, ledger, offloading \
+             and others are not there then.";
         connections: u32 = 12,
             "How many connections to a server a process opens at most.";
         prepare: bool = true,

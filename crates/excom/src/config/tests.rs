@@ -59,6 +59,7 @@ fn defaults_are_those_of_the_design() {
             "[logging] retention 30d",
             "[database] url ",
             "[database] mode own",
+            "[database] extras schema",
             "[database] connections 12",
             "[database] prepare true",
             "[database] durability normal",

@@ -7,7 +7,7 @@ use excom_db::sqlite;
 use serde::Serialize;
 
 use super::Home;
-use crate::config::{DatabaseMode, Settings, Url};
+use crate::config::{DatabaseMode, Extras, Settings, Url};
 
 /// The schema of a metadata database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -18,8 +18,10 @@ pub struct Schema {
     pub airflow: Option<&'static str>,
     /// The version that is there; 0 when there is none yet.
     pub found: u32,
-    /// The version that this Excom makes.
+    /// The version that this Excom makes; 0 where settings say that there is to be none.
     pub newest: u32,
+    /// In an attached database without a schema of Excom's, what does not work there.
+    pub without: Option<&'static str>,
 }
 
 impl Schema {
@@ -40,7 +42,13 @@ pub fn schema(settings: &Settings) -> Result<Schema> {
         None => {
             let file = Home::of(settings).database();
             let found = sqlite::Db::schema(&file)?;
-            Ok(Schema { database: name(settings), airflow: None, found, newest: sqlite::Db::SCHEMA })
+            Ok(Schema {
+                database: name(settings),
+                airflow: None,
+                found,
+                newest: sqlite::Db::SCHEMA,
+                without: None,
+            })
         }
     }
 }
@@ -65,6 +73,16 @@ pub fn attach_script(settings: &Settings) -> Result<String> {
 /// The URL of Airflow's database.
 fn airflows(settings: &Settings) -> Result<&Url> {
     let database = &settings.database;
+    if *database.mode == DatabaseMode::Attached && *database.extras == Extras::None {
+        let origin = database.extras.origin();
+        let message = format!(
+            "[database] extras = none (from {origin}): nothing of Excom's is to be in {}",
+            name(settings)
+        );
+        return Err(
+            Error::new(ErrorKind::Configuration, message).hint("leave [database] extras out to attach")
+        );
+    }
     database.url.as_ref().filter(|_| *database.mode == DatabaseMode::Attached).ok_or_else(|| {
         let message = format!(
             "[database] mode = {} (from {}): {} is a database of Excom's own, which is attached to no Airflow",
@@ -187,7 +205,7 @@ mod postgres {
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
         let found = pollster::block_on(Db::schema(url.secret(), &options(settings)))?;
-        Ok(Schema { database: name(settings), airflow: None, found, newest: Db::SCHEMA })
+        Ok(Schema { database: name(settings), airflow: None, found, newest: Db::SCHEMA, without: None })
     }
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
@@ -195,43 +213,93 @@ mod postgres {
     }
 }
 
-/// Beside an Airflow's tables, on a kind of server.
-macro_rules! attached {
-    ($feature:literal, $name:ident, $kind:ident) => {
-        #[cfg(feature = $feature)]
-        mod $name {
-            use excom_db::$kind::attached::{Db, Found};
+#[cfg(feature = "postgres")]
+mod attached {
+    use excom_db::postgres::attached::{Bare, Db, Found};
 
-            use super::$kind::options;
-            use super::*;
+    use super::postgres::options;
+    use super::*;
+    use crate::config::Origin;
 
-            pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
-                Ok(beside(&pollster::block_on(Db::look(url.secret(), &options(settings)))?, settings))
-            }
-
-            /// What is beside Airflow's tables.
-            fn beside(found: &Found, settings: &Settings) -> Schema {
-                let (found, airflow) = (found.version, Some(found.airflow));
-                Schema { database: name(settings), airflow, found, newest: Db::SCHEMA }
-            }
-
-            pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
-                Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
-            }
-
-            pub(super) fn attach(url: &Url, settings: &Settings) -> Result<Schema> {
-                Ok(beside(&pollster::block_on(Db::attach(url.secret(), &options(settings)))?, settings))
-            }
-
-            pub(super) fn script(url: &Url, settings: &Settings) -> Result<String> {
-                pollster::block_on(Db::script(url.secret(), &options(settings)))
-            }
+    pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
+        if *settings.database.extras == Extras::None {
+            let airflow = Some(pollster::block_on(Bare::look(url.secret(), &options(settings)))?);
+            let without = Some(Bare::WITHOUT);
+            return Ok(Schema { database: name(settings), airflow, found: 0, newest: 0, without });
         }
-    };
+        Ok(beside(&pollster::block_on(Db::look(url.secret(), &options(settings)))?, settings))
+    }
+
+    /// What is beside Airflow's tables.
+    fn beside(found: &Found, settings: &Settings) -> Schema {
+        let (found, airflow) = (found.version, Some(found.airflow));
+        Schema { database: name(settings), airflow, found, newest: Db::SCHEMA, without: None }
+    }
+
+    /// How many elements tasks are mapped over is Airflow's to say: Excom's own default is for runs of its own.
+    pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
+        if *settings.database.extras == Extras::None {
+            return Ok(Arc::new(pollster::block_on(Bare::open(url.secret(), &options(settings)))?));
+        }
+        let db = pollster::block_on(Db::open(url.secret(), &options(settings)))?;
+        let most = &settings.core.max_map_length;
+        Ok(Arc::new(match most.origin() {
+            Origin::Default => db,
+            _ => db.with_max_map_length(**most),
+        }))
+    }
+
+    pub(super) fn attach(url: &Url, settings: &Settings) -> Result<Schema> {
+        Ok(beside(&pollster::block_on(Db::attach(url.secret(), &options(settings)))?, settings))
+    }
+
+    pub(super) fn script(url: &Url, settings: &Settings) -> Result<String> {
+        pollster::block_on(Db::script(url.secret(), &options(settings)))
+    }
 }
 
-attached!("postgres", attached, postgres);
-attached!("mysql", attached_mysql, mysql);
+#[cfg(feature = "mysql")]
+mod attached_mysql {
+    use excom_db::mysql::attached::{Db, Found};
+
+    use super::mysql::options;
+    use super::*;
+
+    /// Working without a database of ours was proven on PostgreSQL only.
+    fn with_extras(settings: &Settings) -> Result<()> {
+        if *settings.database.extras != Extras::None {
+            return Ok(());
+        }
+        let message =
+            "[database] extras = \"none\" is for an Airflow on PostgreSQL; this one is on MySQL or MariaDB";
+        Err(Error::new(ErrorKind::Configuration, message)
+            .hint("leave the setting out, and let `excom db attach` make what Excom needs beside Airflow's database"))
+    }
+
+    pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
+        with_extras(settings)?;
+        Ok(beside(&pollster::block_on(Db::look(url.secret(), &options(settings)))?, settings))
+    }
+
+    /// What is beside Airflow's tables.
+    fn beside(found: &Found, settings: &Settings) -> Schema {
+        let (found, airflow) = (found.version, Some(found.airflow));
+        Schema { database: name(settings), airflow, found, newest: Db::SCHEMA, without: None }
+    }
+
+    pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
+        with_extras(settings)?;
+        Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
+    }
+
+    pub(super) fn attach(url: &Url, settings: &Settings) -> Result<Schema> {
+        Ok(beside(&pollster::block_on(Db::attach(url.secret(), &options(settings)))?, settings))
+    }
+
+    pub(super) fn script(url: &Url, settings: &Settings) -> Result<String> {
+        pollster::block_on(Db::script(url.secret(), &options(settings)))
+    }
+}
 
 #[cfg(feature = "mysql")]
 mod mysql {
@@ -245,7 +313,7 @@ mod mysql {
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
         let found = pollster::block_on(Db::schema(url.secret(), &options(settings)))?;
-        Ok(Schema { database: name(settings), airflow: None, found, newest: Db::SCHEMA })
+        Ok(Schema { database: name(settings), airflow: None, found, newest: Db::SCHEMA, without: None })
     }
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {

@@ -21,10 +21,18 @@ pub(super) use info;
 /// How many columns each of these is.
 pub(super) const COLUMNS: usize = 10;
 
+/// A moment in milliseconds, as `excom.millis` says it.
+macro_rules! millis {
+    ($at:literal) => {
+        concat!("floor(extract(epoch FROM ", $at, ") * 1000)::int8")
+    };
+}
+pub(super) use millis;
+
 /// What [`row::attempt`](super::row::attempt) reads of `a`, which is of `excom.attempt()`.
 macro_rules! attempt {
     () => {
-        "a.number, a.attempt, a.state, excom.millis(a.started), excom.millis(a.ended)"
+        concat!("a.number, a.attempt, a.state, ", millis!("a.started"), ", ", millis!("a.ended"))
     };
 }
 pub(super) use attempt;

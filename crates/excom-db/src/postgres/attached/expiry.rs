@@ -67,7 +67,9 @@ const FORGET: Statement<'_> = Statement {
 /// are few.
 const SWEEP: Statement<'_> = Statement {
     sql: "WITH counts AS (DELETE FROM excom.refusal WHERE last < $1 RETURNING 1),
-          reads AS (DELETE FROM excom.ledger WHERE last < $1 RETURNING 1)
+          reads AS (DELETE FROM excom.ledger WHERE last < $1 RETURNING 1),
+          dags AS (DELETE FROM excom.expansion e
+                   WHERE NOT EXISTS (SELECT FROM serialized_dag s WHERE s.dag_hash = e.dag_hash))
           SELECT (SELECT count(*) FROM counts) + (SELECT count(*) FROM reads)",
     types: types![INT8],
 };

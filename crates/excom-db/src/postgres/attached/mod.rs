@@ -1,7 +1,7 @@
 //! A metadata database that is Airflow's own, worked with in place.
 //!
-//! **Airflow's tables** `xcom`, `task_instance`, `task_instance_history` and `dag_run` are read, and `xcom` is written,
-//! as Airflow itself does; none is altered, and nothing of ours hangs on them: no column, index or trigger, and no view
+//! **Airflow's tables** `xcom`, `task_instance`, `task_instance_history`, `dag_run` and `serialized_dag` are read, and
+//! `xcom` and `task_map` are written, as Airflow itself does; none is altered, and nothing of ours hangs on them: no column, index or trigger, and no view
 //! or foreign key either, because Airflow's next migration would meet it. What these tables have no place for lies beside
 //! them in a schema `excom` (`schema/`), which somebody has to allow: [`Db::attach`] makes it, [`Db::open`] never does.
 //!
@@ -24,6 +24,10 @@
 //! new one has a start date of its own. Check and write are one statement, and the row's key is locked meanwhile, as
 //! inserting an XCom does anyway: a next try waits, a heartbeat does not.
 //!
+//! **Mapped tasks** are expanded by Airflow's scheduler, which reads in its table `task_map` how long a list or a dict is
+//! that an unmapped task returned. A push writes it, as Airflow's server does, where the DAG that Airflow has stored maps
+//! tasks over it, or where that cannot be known.
+//!
 //! **Runs and states** are Airflow's. Starting an attempt is telling Excom of it: the first time, a fresh one clears. How
 //! an attempt ends is checked and left to Airflow; making a run, or setting states of one, is refused.
 //!
@@ -33,6 +37,7 @@
 //! statement, and is refused otherwise; reads go on as long as the columns are there.
 
 mod around;
+mod bare;
 mod columns;
 mod expiry;
 mod kept;
@@ -53,6 +58,7 @@ use super::connection::{Connections, Options};
 use super::failure::Failure;
 use super::known;
 use crate::server::metadata_db;
+pub use bare::Bare;
 pub use schema::Found;
 
 /// The metadata database of an Airflow 3, with Excom's schema beside Airflow's tables.
@@ -64,7 +70,13 @@ pub struct Db(Tables);
 struct Tables {
     /// Those of a database of Excom's own, for what does not depend on whose entries they are.
     own: super::Tables,
+    max_map_length: u32,
+    /// Whether there is nothing of Excom's beside Airflow's tables.
+    is_bare: bool,
 }
+
+/// What Airflow has for `[core] max_map_length` where nothing is set.
+const MAX_MAP_LENGTH: u32 = 1024;
 
 impl Db {
     /// The version of the schema beside Airflow's tables that this Excom makes.
@@ -83,7 +95,19 @@ impl Db {
             return Err(schema::missing(&found, connections.place()));
         }
         known::learn(&connections).await;
-        Ok(Self(Tables { own: super::Tables::new(connections) }))
+        Ok(Self(Tables {
+            own: super::Tables::new(connections),
+            max_map_length: MAX_MAP_LENGTH,
+            is_bare: false,
+        }))
+    }
+
+    /// With the most elements that a value may have over which Airflow's tasks are mapped: Airflow's own setting
+    /// `[core] max_map_length`, and 1024 unless it is said. More are refused, as by Airflow.
+    #[must_use]
+    pub fn with_max_map_length(mut self, most: u32) -> Self {
+        self.0.max_map_length = most;
+        self
     }
 
     /// Looks at a database. Nothing is made or changed.

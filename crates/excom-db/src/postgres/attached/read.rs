@@ -335,6 +335,9 @@ impl Tables {
     // ---- history
 
     pub(super) async fn history(&self, key: &XComKey, limit: u32) -> Result<Vec<PastEntry>> {
+        if self.is_bare {
+            return Ok(Vec::new());
+        }
         let ti = &key.ti;
         let parameters: [Parameter<'_>; 6] =
             [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &&*key.key, &i64::from(limit)];

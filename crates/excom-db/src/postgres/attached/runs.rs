@@ -12,7 +12,7 @@ use super::super::row::{text as name, time};
 use super::super::runs::dag_version;
 use super::super::variables::rendered;
 use super::super::write::Fenced;
-use super::columns::attempt;
+use super::columns::{attempt, millis};
 use super::{Tables, row};
 use crate::airflow::{self, compact};
 use crate::packing::pack_fields;
@@ -32,8 +32,16 @@ macro_rules! newest {
 /// What [`info`] reads of a run `r`.
 macro_rules! info {
     () => {
-        "r.dag_id::text, r.run_id::text, excom.millis(r.logical_date), excom.millis(r.run_after), r.conf::text,
-         r.state::text, excom.millis(r.start_date), excom.millis(r.end_date)"
+        concat!(
+            "r.dag_id::text, r.run_id::text, ",
+            millis!("r.logical_date"),
+            ", ",
+            millis!("r.run_after"),
+            ", r.conf::text, r.state::text, ",
+            millis!("r.start_date"),
+            ", ",
+            millis!("r.end_date")
+        )
     };
 }
 
@@ -86,9 +94,13 @@ const RUNS: Statement<'_> = Statement {
         info!(),
         " FROM dag_run r
          WHERE ($1::text IS NULL OR r.dag_id = $1) AND ($2::text IS NULL OR r.state = $2)
-         AND ($3::int8 IS NULL OR (excom.millis(coalesce(r.logical_date, r.run_after)), r.dag_id COLLATE \"C\",
+         AND ($3::int8 IS NULL OR (",
+        millis!("coalesce(r.logical_date, r.run_after)"),
+        ", r.dag_id COLLATE \"C\",
                                    r.run_id COLLATE \"C\") < ($3, $4, $5))
-         ORDER BY excom.millis(coalesce(r.logical_date, r.run_after)) DESC, r.dag_id COLLATE \"C\" DESC,
+         ORDER BY ",
+        millis!("coalesce(r.logical_date, r.run_after)"),
+        " DESC, r.dag_id COLLATE \"C\" DESC,
                   r.run_id COLLATE \"C\" DESC LIMIT $6"
     ),
     types: types![TEXT, TEXT, INT8, TEXT, TEXT, INT8],

@@ -18,7 +18,8 @@ const AIRFLOW: [(&str, &str); 6] = [
 
 /// Each brings our schema from the version before to its own, counted from 1, with the oldest version whose programs go
 /// on working with it.
-const MIGRATIONS: [(&str, i32); 1] = [(include_str!("schema/0001.sql"), 1)];
+const MIGRATIONS: [(&str, i32); 2] =
+    [(include_str!("schema/0001.sql"), 1), (include_str!("schema/0002.sql"), 1)];
 
 /// The version of our schema that this code reads and writes.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -26,13 +27,18 @@ pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 /// "XCom" in ASCII: the lock under which the schema is changed.
 const LOCK: i64 = 0x5843_6f6d;
 
-/// What is there, of Airflow's and of ours.
-const FACTS: Statement<'_> = Statement {
+/// What is there of Airflow's.
+const AIRFLOWS: Statement<'_> = Statement {
     sql: "SELECT to_regclass('alembic_version') IS NOT NULL AND to_regclass('xcom') IS NOT NULL
-                 AND to_regclass('task_instance_history') IS NOT NULL,
-              to_regnamespace('excom') IS NOT NULL, to_regclass('excom.attached') IS NOT NULL,
-              to_regclass('excom.migration') IS NOT NULL, current_setting('transaction_isolation'),
-              has_database_privilege(current_database(), 'CREATE')",
+                 AND to_regclass('task_instance_history') IS NOT NULL, current_setting('transaction_isolation')",
+    types: &[],
+};
+
+/// What is there of ours.
+const OURS: Statement<'_> = Statement {
+    sql:
+        "SELECT to_regclass('excom.migration') IS NOT NULL, to_regnamespace('excom') IS NOT NULL,
+              to_regclass('excom.attached') IS NOT NULL, has_database_privilege(current_database(), 'CREATE')",
     types: &[],
 };
 
@@ -96,18 +102,25 @@ pub(super) fn told(failure: Failure, place: &str) -> Error {
         .told(place, "run `excom db check`; `excom db attach` makes what is missing beside Airflow's tables")
 }
 
-/// Looks at a database and changes nothing.
+/// The schemas of Airflow's that writes were proven with.
+pub(super) fn revisions() -> Vec<&'static str> {
+    AIRFLOW.into_iter().map(|(revision, _)| revision).collect()
+}
+
+fn refuse<T>(kind: ErrorKind, what: String, hint: &str) -> Result<T> {
+    Err(Error::new(kind, what).hint(hint))
+}
+
+/// The first release that has the schema of Airflow's in a database.
 ///
 /// # Errors
 /// `Configuration` when it is not Airflow's, or begins transactions in a way that checks look at what is past;
-/// `Incompatible` when Airflow's schema is not known, or ours is newer than this code can work with, or that of a
-/// database of Excom's own.
-pub(super) async fn look(connections: &Connections) -> Result<Found> {
+/// `Incompatible` when Airflow's schema is not known.
+pub(super) async fn airflow(connections: &Connections) -> Result<&'static str> {
     let place = connections.place();
     let told = |failure| told(failure, place);
-    let facts = connections.read(&FACTS, &[]).await.map_err(told)?;
+    let facts = connections.read(&AIRFLOWS, &[]).await.map_err(told)?;
     let facts = &facts[0];
-    let refuse = |kind, what: String, hint: &str| Err(Error::new(kind, what).hint(hint));
     if !facts.get::<_, bool>(0) {
         return refuse(
             ErrorKind::Configuration,
@@ -116,12 +129,12 @@ pub(super) async fn look(connections: &Connections) -> Result<Found> {
              `?options=-c%20search_path%3DSCHEMA` to the URL",
         );
     }
-    if facts.get::<_, &str>(4) != "read committed" {
+    if facts.get::<_, &str>(1) != "read committed" {
         return refuse(
             ErrorKind::Configuration,
             format!(
                 "{place} begins transactions as `{}`, in which checks look at what is past",
-                facts.get::<_, &str>(4)
+                facts.get::<_, &str>(1)
             ),
             "set default_transaction_isolation to `read committed` for the user",
         );
@@ -129,17 +142,29 @@ pub(super) async fn look(connections: &Connections) -> Result<Found> {
     let revision = connections.read(&REVISION, &[]).await.map_err(told)?;
     let revision: Option<String> = revision.first().and_then(|row| row.get(0));
     let revision = revision.unwrap_or_default();
-    let Some((_, airflow)) = AIRFLOW.into_iter().find(|(known, _)| *known == revision) else {
-        return Err(unknown(&revision, place));
-    };
-    if facts.get(3) {
+    let known = AIRFLOW.into_iter().find(|(known, _)| *known == revision);
+    known.map(|(_, airflow)| airflow).ok_or_else(|| unknown(&revision, place))
+}
+
+/// Looks at a database and changes nothing.
+///
+/// # Errors
+/// As [`airflow`]; `Incompatible` when our schema is newer than this code can work with, or that of a database of
+/// Excom's own.
+pub(super) async fn look(connections: &Connections) -> Result<Found> {
+    let place = connections.place();
+    let told = |failure| told(failure, place);
+    let airflow = airflow(connections).await?;
+    let facts = connections.read(&OURS, &[]).await.map_err(told)?;
+    let facts = &facts[0];
+    if facts.get(0) {
         return refuse(
             ErrorKind::Incompatible,
             format!("the schema `excom` in {place} is that of a database of Excom's own; it was not touched"),
             "leave [database] mode out to work with that; to attach, it has to be in another database",
         );
     }
-    let mut found = Found { airflow, version: 0, may_create: facts.get(5) };
+    let mut found = Found { airflow, version: 0, may_create: facts.get(3) };
     if !facts.get::<_, bool>(2) {
         return match facts.get(1) {
             false => Ok(found),
@@ -193,4 +218,5 @@ pub(super) fn missing(found: &Found, place: &str) -> Error {
         format!("{place} is a database of Airflow {}, and {what}", found.airflow),
     )
     .hint("run `excom db attach` once, as a user who may create schemas; with `--dry-run` it prints what it would make")
+    .hint("where nobody may have it: [database] extras = \"none\" goes on with Airflow's tables alone (docs/attached.md)")
 }

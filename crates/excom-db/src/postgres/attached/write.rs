@@ -6,7 +6,7 @@ use excom_core::db::{
     version_taken,
 };
 use excom_core::entry::Writer;
-use excom_core::{Error, Result};
+use excom_core::{Error, ErrorKind, RETURN_VALUE, Result, XComKey};
 use jiff::Timestamp;
 
 use super::super::connection::{Done, Parameter, Statement, types};
@@ -61,6 +61,10 @@ const DELETE: Statement<'_> = Statement {
     types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8],
 };
 
+/// Whether tasks are mapped over what a task returns: its DAG's document is read when that is not known yet.
+const EXPANDED: Statement<'_> =
+    Statement { sql: "SELECT excom.is_expanded($1, $2, $3)", types: types![TEXT, TEXT, TEXT] };
+
 /// A push with its row.
 struct Writing<'a> {
     push: &'a Push,
@@ -83,6 +87,7 @@ impl<'a> Writing<'a> {
 
 impl Tables {
     pub(super) async fn push(&self, push: &Push) -> Result<Pushed> {
+        self.check_length(push).await?;
         let fenced = Fenced::caller(&push.caller);
         let Writing { row: written, writer, key_id, .. } = Writing::of(push);
         let ti = &push.key.ti;
@@ -137,6 +142,9 @@ impl Tables {
         pushes: &[Push],
         at: Timestamp,
     ) -> Result<()> {
+        for push in pushes {
+            self.check_length(push).await?;
+        }
         let rows: Vec<Writing<'_>> = pushes.iter().map(Writing::of).collect();
         fn all<'a, T>(rows: &'a [Writing<'_>], of: impl Fn(&'a Writing<'_>) -> T) -> Vec<T> {
             rows.iter().map(of).collect()
@@ -187,6 +195,22 @@ impl Tables {
             },
             _ => self.refused(failure, &Caller::Attempt(attempt.clone())).await,
         })
+    }
+
+    /// Refuses what tasks are mapped over and has more elements than Airflow lets a task return then. Asked is only for
+    /// what has so many.
+    async fn check_length(&self, push: &Push) -> Result<()> {
+        let (ti, length) = (&push.key.ti, push.shape.mapped_length().unwrap_or(0));
+        if length <= self.max_map_length.into() || &*push.key.key != RETURN_VALUE || ti.map_index >= 0 {
+            return Ok(());
+        }
+        let parameters: [Parameter<'_>; 3] = [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id];
+        let place = self.own.connections.place();
+        let rows = self.own.connections.write(&EXPANDED, &parameters).await;
+        match rows.map_err(|failure| schema::told(failure, place))?[0].get(0) {
+            Some(true) => Err(too_long(&push.key, length, self.max_map_length)),
+            _ => Ok(()),
+        }
     }
 
     pub(super) async fn start_attempt(
@@ -275,4 +299,16 @@ impl Tables {
             _ => schema::told(failure, place),
         }
     }
+}
+
+/// The refusal of a push of more elements than task instances may be made of.
+fn too_long(key: &XComKey, length: u64, most: u32) -> Error {
+    Error::new(
+        ErrorKind::InvalidValue,
+        format!(
+            "{key} has {length} elements, and tasks are mapped over it: more than [core] max_map_length = {most}; nothing \
+             was written"
+        ),
+    )
+    .hint("return fewer and larger elements, or raise [core] max_map_length in Airflow and here")
 }

@@ -1,0 +1,586 @@
+//! An attached database without the schema `excom`, for who may make nothing in Airflow's: what Airflow's own tables hold
+//! works, and what needs a place of its own is none, or refused with what it would need.
+//!
+//! Entries are Airflow's rows as something else wrote them would be: their version is their time. The fence is one
+//! statement with the write here too, but lets only the current try write.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
+use excom_core::db::{
+    Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb,
+    Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rendered, Rule, RunFilter,
+    RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, not_started, superseded,
+};
+use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
+use excom_core::{
+    Error, ErrorKind, ObjectName, RETURN_VALUE, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey,
+};
+use jiff::Timestamp;
+use tokio_postgres::Row;
+
+use super::super::connection::{Connections, Options, Parameter, Statement, types};
+use super::super::failure::{Failure, Refusal, damaged};
+use super::super::write::{Fenced, parts};
+use super::{MAX_MAP_LENGTH, Tables, schema};
+use crate::airflow::{no_task_instance, pushed};
+
+/// What the functions of the schema `excom` say that statements which read ask, without it.
+const SPELLINGS: [(&str, &str); 3] = [
+    (
+        "excom.entry()",
+        "(SELECT x.dag_run_id, x.dag_id::text, x.run_id::text, x.task_id::text, x.map_index, x.key::text, x.value,
+                 NULL::int8 AS id,
+                 (greatest((extract(epoch FROM x.timestamp) * 1000000)::int8 / 1000 - 1577836800000, 0) << 22)
+                 | (((extract(epoch FROM x.timestamp) * 1000000)::int8 % 1000) << 12) AS version,
+                 NULL::int4 AS number, '' AS writer, NULL::int8 AS size, NULL::int8 AS hash, NULL::int8 AS shape,
+                 NULL AS head, 4::int2 AS codec, ''::bytea AS body
+          FROM xcom x)",
+    ),
+    (
+        "excom.attempt()",
+        "(SELECT i.dag_id::text, i.run_id::text, i.task_id::text, i.map_index, coalesce(i.try_number, 0) AS number,
+                 i.id AS attempt, i.state::text, i.start_date AS started,
+                 CASE WHEN i.state IN ('success', 'failed', 'skipped', 'upstream_failed', 'removed', 'up_for_retry')
+                      THEN i.end_date END AS ended
+          FROM task_instance i
+          WHERE i.start_date IS NOT NULL AND NOT EXISTS (
+              SELECT FROM task_instance_history h
+              WHERE h.dag_id = i.dag_id AND h.task_id = i.task_id AND h.run_id = i.run_id
+              AND h.map_index = i.map_index AND h.start_date = i.start_date)
+          UNION ALL
+          SELECT h.dag_id::text, h.run_id::text, h.task_id::text, h.map_index, coalesce(h.try_number, 0),
+                 h.task_instance_id, h.state::text, h.start_date, h.end_date
+          FROM task_instance_history h WHERE h.start_date IS NOT NULL)",
+    ),
+    ("excom.known_run($1, $2)", "(SELECT id FROM dag_run WHERE dag_id = $1 AND run_id = $2)"),
+];
+
+/// A statement as it is without the schema `excom`.
+fn spelt(sql: &str) -> Cow<'_, str> {
+    SPELLINGS.iter().fold(Cow::Borrowed(sql), |sql, (called, said)| match sql.contains(called) {
+        true => sql.replace(called, said).into(),
+        false => sql,
+    })
+}
+
+/// The run (`$6`, `$7`), while the attempt `$1` to `$5`, if it is one, may write, and Airflow's schema is one of `$8`.
+macro_rules! allowed {
+    () => {
+        "own AS MATERIALIZED (
+             SELECT coalesce(try_number, 0) AS number, start_date FROM task_instance
+             WHERE dag_id = $1 AND run_id = $2 AND task_id = $3 AND map_index = $4 AND id = $5 FOR KEY SHARE),
+         allowed AS MATERIALIZED (
+             SELECT r.id FROM dag_run r
+             WHERE r.dag_id = $6 AND r.run_id = $7 AND ($5::uuid IS NULL OR EXISTS (SELECT FROM own))
+             AND EXISTS (SELECT FROM alembic_version WHERE version_num = ANY ($8)))"
+    };
+}
+
+/// A push: an upsert by the key, and what Airflow's scheduler asks of a returned value (`$13`: its length).
+const PUSH: Statement<'_> = Statement {
+    sql: concat!(
+        "WITH ",
+        allowed!(),
+        ", written AS (
+             INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp)
+             SELECT id, $9, $10, $11, $6, $7, $12::jsonb, timestamptz 'epoch' + $14 * interval '1 microsecond'
+             FROM allowed
+             ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE
+                 SET value = excluded.value, timestamp = excluded.timestamp
+             RETURNING 1),
+         mapped AS (
+             INSERT INTO task_map (dag_id, run_id, task_id, map_index, length, keys)
+             SELECT $6, $7, $9, $10, $13, 'null' FROM allowed WHERE $15 AND $13 IS NOT NULL
+             ON CONFLICT (dag_id, task_id, run_id, map_index) DO UPDATE
+                 SET length = excluded.length, keys = excluded.keys),
+         unmapped AS (
+             DELETE FROM task_map
+             WHERE dag_id = $6 AND run_id = $7 AND task_id = $9 AND map_index = $10 AND $15 AND $13 IS NULL
+             AND EXISTS (SELECT FROM allowed))
+         SELECT count(*) FROM written"
+    ),
+    types: types![
+        TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT_ARRAY, TEXT, INT4, TEXT, TEXT, INT4, INT8, BOOL
+    ],
+};
+
+/// A clear or a delete, of one key (`$11`) or of all; with `$12` only of what was there before the attempt started.
+const CLEAR: Statement<'_> = Statement {
+    sql: concat!(
+        "WITH ",
+        allowed!(),
+        ", gone AS (
+             DELETE FROM xcom x USING allowed
+             WHERE x.dag_run_id = allowed.id AND x.task_id = $9 AND x.map_index = $10
+             AND x.key = coalesce($11, x.key) AND (NOT $12 OR x.timestamp < (SELECT start_date FROM own))
+             RETURNING 1)
+         SELECT (SELECT count(*) FROM allowed), (SELECT count(*) FROM gone)"
+    ),
+    types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT_ARRAY, TEXT, INT4, TEXT, BOOL],
+};
+
+/// Whether a write would be let through, and with which schema of Airflow's.
+const ALLOWED: Statement<'_> = Statement {
+    sql: concat!("WITH ", allowed!(), " SELECT (SELECT count(*) FROM allowed), (SELECT number FROM own)"),
+    types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT_ARRAY],
+};
+
+/// Why a write was not let through.
+const WHY: Statement<'_> = Statement {
+    sql: "SELECT (SELECT max(version_num)::text FROM alembic_version),
+                 EXISTS (SELECT FROM dag_run WHERE dag_id = $1 AND run_id = $2)",
+    types: types![TEXT, TEXT],
+};
+
+/// Values and bytes in Airflow's table; many are estimated.
+const HEALTH: Statement<'_> = Statement {
+    sql: "SELECT CASE WHEN c.reltuples < 100000 THEN (SELECT count(*) FROM xcom) ELSE c.reltuples::int8 END,
+              pg_total_relation_size(c.oid)
+          FROM pg_class c WHERE c.oid = 'xcom'::regclass",
+    types: &[],
+};
+
+/// Every entry is looked at; only a person asks for this.
+const PLACES: Statement<'_> = Statement {
+    sql: "SELECT count(*), coalesce(sum(octet_length(value::text)), 0)::int8 FROM xcom",
+    types: &[],
+};
+
+/// The metadata database of an Airflow 3, with nothing of Excom's in it.
+pub struct Bare(Tables);
+
+impl Bare {
+    /// What does not work without the schema `excom`, for people.
+    pub const WITHOUT: &'static str = "no history, ledger, offloading, secrets, retention, rendered fields, variables or DAG versions of Excom's";
+
+    /// Connects to Airflow's database. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// As [`Db::open`](super::Db::open), but Excom need not be attached.
+    pub async fn open(url: &str, options: &Options) -> Result<Self> {
+        let connections = Connections::new(url, options)?.spelt(spelt);
+        schema::airflow(&connections).await?;
+        Ok(Self(Tables {
+            own: super::super::Tables::new(connections),
+            max_map_length: MAX_MAP_LENGTH,
+            is_bare: true,
+        }))
+    }
+
+    /// The first release of Airflow that has the schema of a database. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// As [`Bare::open`].
+    pub async fn look(url: &str, options: &Options) -> Result<&'static str> {
+        schema::airflow(&Connections::new(url, options)?).await
+    }
+
+    fn place(&self) -> &str {
+        self.0.own.connections.place()
+    }
+
+    fn told<T>(&self, result: std::result::Result<T, impl Into<Failure>>) -> Result<T> {
+        result.map_err(|failure| schema::told(failure.into(), self.place()))
+    }
+
+    /// The refusal of what has no place.
+    fn needs<T>(&self, what: &str) -> Result<T> {
+        let message =
+            format!("{what} needs Excom's schema in {}, and [database] extras = none", self.place());
+        Err(Error::new(ErrorKind::InvalidRequest, message)
+            .hint("have somebody who may run `excom db attach`, and set [database] extras = \"schema\""))
+    }
+
+    /// Asks for something that is written, with what [`allowed!`] wants first.
+    async fn write(
+        &self,
+        statement: &Statement<'_>,
+        caller: &Caller,
+        (dag, run): (&str, &str),
+        more: &[Parameter<'_>],
+    ) -> std::result::Result<Row, Failure> {
+        let (fenced, known) = (Fenced::caller(caller), schema::revisions());
+        let mut parameters = fenced.parameters().to_vec();
+        parameters.extend_from_slice(&[&dag, &run, &known]);
+        parameters.extend_from_slice(more);
+        let mut rows = self.0.own.connections.write(statement, &parameters).await?;
+        rows.pop().ok_or_else(|| damaged("no answer"))
+    }
+
+    /// Why a write was not let through.
+    async fn refused<T>(&self, caller: &Caller, key: &XComKey) -> Result<T> {
+        let ti = &key.ti;
+        let rows = self.told(self.0.own.connections.read(&WHY, &[&&*ti.dag_id, &&*ti.run_id]).await)?;
+        let revision = rows[0].get::<_, Option<&str>>(0).unwrap_or_default();
+        Err(if !schema::revisions().contains(&revision) {
+            schema::unknown(revision, self.place())
+        } else if !rows[0].get::<_, bool>(1) {
+            no_task_instance(key, self.place())
+        } else {
+            let Caller::Attempt(attempt) = caller else {
+                return self.told(Err(damaged("no row")));
+            };
+            let found = self.attempts(&attempt.ti).await?;
+            match found.last().filter(|_| found.iter().any(|known| known.id == attempt.id)) {
+                Some(current) => superseded(attempt, current),
+                None => not_started(attempt),
+            }
+        })
+    }
+
+    /// Removes what there is; none where it was not allowed.
+    async fn remove(&self, caller: &Caller, scope: &Scope, only_before: bool) -> Result<Option<u64>> {
+        let (ti, key) = parts(scope);
+        let more: [Parameter<'_>; 4] = [&&*ti.task_id, &ti.map_index, &key, &only_before];
+        let found = self.told(self.write(&CLEAR, caller, (&ti.dag_id, &ti.run_id), &more).await)?;
+        let (allowed, gone): (i64, i64) = (found.get(0), found.get(1));
+        Ok((allowed > 0).then_some(gone as u64))
+    }
+
+    /// The number of an attempt that may write.
+    async fn number(&self, attempt: &Attempt) -> Result<u32> {
+        let (ti, caller) = (&attempt.ti, Caller::Attempt(attempt.clone()));
+        let found = self.told(self.write(&ALLOWED, &caller, (&ti.dag_id, &ti.run_id), &[]).await)?;
+        match (found.get::<_, i64>(0), found.get::<_, Option<i32>>(1)) {
+            (1.., Some(number)) => Ok(number.max(0) as u32),
+            _ => self.refused(&caller, &ti.return_value()).await,
+        }
+    }
+}
+
+impl fmt::Display for Bare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, attached without a schema of Excom's", self.place())
+    }
+}
+
+impl fmt::Debug for Bare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[async_trait]
+impl MetadataDb for Bare {
+    // ---- what Airflow's tables hold
+
+    async fn register_run(&self, run: &DagRun) -> Result<()> {
+        self.told(self.0.register_run(run).await)
+    }
+
+    async fn start_run(&self, run: &DagRun, at: Timestamp) -> Result<()> {
+        self.told(self.0.start_run(run, at).await)
+    }
+
+    async fn set_run_state(&self, dag_id: &str, run_id: &str, state: RunState, at: Timestamp) -> Result<()> {
+        self.told(self.0.set_run_state(dag_id, run_id, state, at).await)
+    }
+
+    async fn run_info(&self, dag_id: &str, run_id: &str) -> Result<Option<RunInfo>> {
+        self.told(self.0.run_info(dag_id, run_id).await)
+    }
+
+    async fn runs(&self, filter: &RunFilter, before: Option<&DagRun>, limit: u32) -> Result<Vec<RunInfo>> {
+        self.told(self.0.runs(filter, before, limit).await)
+    }
+
+    async fn task_instances(
+        &self,
+        dag_id: &str,
+        run_id: &str,
+        after: Option<(&str, i32)>,
+        limit: u32,
+    ) -> Result<Vec<TaskInstanceInfo>> {
+        self.told(self.0.task_instances(dag_id, run_id, after, limit).await)
+    }
+
+    async fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {
+        self.told(self.0.set_states(states, at).await)
+    }
+
+    async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {
+        self.told(self.0.task_instance(ti).await)
+    }
+
+    async fn attempts(&self, ti: &TaskInstanceKey) -> Result<Vec<AttemptInfo>> {
+        self.told(self.0.attempts(ti).await)
+    }
+
+    async fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {
+        self.told(self.0.entries(keys).await)
+    }
+
+    async fn produced(&self, keys: &[SequenceKey]) -> Result<Vec<Produced>> {
+        self.told(self.0.produced(keys).await)
+    }
+
+    async fn prior_run(&self, key: &SequenceKey, map_index: Option<i32>) -> Result<Option<Arc<str>>> {
+        self.told(self.0.prior_run(key, map_index).await)
+    }
+
+    async fn surroundings(&self, key: &XComKey) -> Result<Surroundings> {
+        self.told(self.0.surroundings(key).await)
+    }
+
+    async fn count(&self, key: &SequenceKey) -> Result<u64> {
+        self.told(self.0.count(key).await)
+    }
+
+    async fn indexes(&self, key: &SequenceKey) -> Result<Vec<i32>> {
+        self.told(self.0.indexes(key).await)
+    }
+
+    async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<Item>> {
+        self.told(self.0.slice(key, slice).await)
+    }
+
+    async fn page(&self, key: &SequenceKey, after: Option<i32>, limit: u32) -> Result<Vec<Item>> {
+        self.told(self.0.page(key, after, limit).await)
+    }
+
+    async fn list(&self, filter: &Filter, after: Option<&XComKey>, limit: u32) -> Result<Page<EntryInfo>> {
+        self.told(self.0.list(filter, after, limit).await)
+    }
+
+    async fn push(&self, push: &Push) -> Result<Pushed> {
+        let Stored::Inline(value) = &push.stored else { return self.needs("offloading a value") };
+        if push.secret {
+            return self.needs("a secret");
+        }
+        let ti = &push.key.ti;
+        let length = push.shape.mapped_length().map(|length| i32::try_from(length).unwrap_or(i32::MAX));
+        let is_returned = &*push.key.key == RETURN_VALUE && ti.map_index < 0;
+        let more: [Parameter<'_>; 7] = [
+            &&*ti.task_id,
+            &ti.map_index,
+            &&*push.key.key,
+            &value.as_str(),
+            &length,
+            &pushed(push.version),
+            &is_returned,
+        ];
+        match self.write(&PUSH, &push.caller, (&ti.dag_id, &ti.run_id), &more).await {
+            Ok(found) if found.get::<_, i64>(0) > 0 => Ok(Pushed::Written),
+            Ok(_) => self.refused(&push.caller, &push.key).await,
+            Err(failure) if failure.refusal() == Some(Refusal::NoTaskInstance) => {
+                Err(no_task_instance(&push.key, self.place()))
+            }
+            Err(failure) => self.told(Err(failure)),
+        }
+    }
+
+    async fn clear(&self, caller: &Caller, scope: &Scope, _at: Timestamp) -> Result<u64> {
+        match self.remove(caller, scope, false).await? {
+            Some(gone) => Ok(gone),
+            None => match self.refused(caller, &parts(scope).0.return_value()).await {
+                // A run that is not there has nothing to clear.
+                Err(error) if error.kind() == ErrorKind::InvalidRequest => Ok(0),
+                other => other,
+            },
+        }
+    }
+
+    async fn delete(&self, scope: &Scope, at: Timestamp) -> Result<u64> {
+        self.clear(&Caller::System("db"), scope, at).await
+    }
+
+    /// What is older than Airflow's start of the try goes, so it is the same when it is told twice.
+    async fn start_attempt(
+        &self,
+        attempt: &Attempt,
+        _try_number: u32,
+        mode: StartMode,
+        _at: Timestamp,
+    ) -> Result<Started> {
+        let number = self.number(attempt).await?;
+        if mode == StartMode::Resume {
+            return Ok(Started { number, cleared: 0 });
+        }
+        let caller = Caller::Attempt(attempt.clone());
+        match self.remove(&caller, &Scope::TaskInstance(attempt.ti.clone()), true).await? {
+            Some(cleared) => Ok(Started { number, cleared }),
+            None => self.refused(&caller, &attempt.ti.return_value()).await,
+        }
+    }
+
+    async fn set_attempt_state(&self, attempt: &Attempt, _state: TaskState, _at: Timestamp) -> Result<()> {
+        self.number(attempt).await.map(drop)
+    }
+
+    /// Its pushes are one by one.
+    async fn finish_attempt(
+        &self,
+        attempt: &Attempt,
+        _state: TaskState,
+        pushes: &[Push],
+        _at: Timestamp,
+    ) -> Result<()> {
+        self.number(attempt).await?;
+        for push in pushes {
+            self.push(push).await?;
+        }
+        Ok(())
+    }
+
+    async fn places(&self) -> Result<Vec<Occupied>> {
+        let of = |row: &Row| Ok((row.try_get::<_, i64>(0)? as u64, row.try_get::<_, i64>(1)? as u64));
+        let (entries, bytes) = self.told(self.0.own.one(&PLACES, &[], of).await)?.unwrap_or_default();
+        Ok(vec![Occupied { store: None, entries, bytes }])
+    }
+
+    async fn health(&self) -> Result<Health> {
+        let airflow = schema::airflow(&self.0.own.connections).await?;
+        let of = |row: &Row| Ok((row.try_get::<_, i64>(0)? as u64, row.try_get::<_, i64>(1)? as u64));
+        let (entries, bytes) = self.told(self.0.own.one(&HEALTH, &[], of).await)?.unwrap_or_default();
+        let identity = format!("{}, attached to Airflow {airflow} without a schema of Excom's", self.place());
+        Ok(Health { identity, schema: 0, entries, bytes, problems: Vec::new() })
+    }
+
+    // ---- what has no place: none, and not noted
+
+    async fn note_rendered(&self, _: &Attempt, _: &[(String, Value)], _: Timestamp) -> Result<()> {
+        Ok(())
+    }
+
+    async fn rendered(&self, _: &TaskInstanceKey) -> Result<Option<Rendered>> {
+        Ok(None)
+    }
+
+    async fn history(&self, _: &XComKey, _: u32) -> Result<Vec<PastEntry>> {
+        Ok(Vec::new())
+    }
+
+    async fn past(&self, _: &XComKey, _: Version) -> Result<Option<Entry>> {
+        Ok(None)
+    }
+
+    async fn note_reads(&self, _: &[Reads]) -> Result<()> {
+        Ok(())
+    }
+
+    async fn readers(&self, _: &XComKey) -> Result<Vec<LedgerRow>> {
+        Ok(Vec::new())
+    }
+
+    async fn reads_of(&self, _: &TaskInstanceKey) -> Result<Vec<LedgerRow>> {
+        Ok(Vec::new())
+    }
+
+    async fn pushed_by(&self, _: &TaskInstanceKey, _: u32) -> Result<Vec<EntryInfo>> {
+        Ok(Vec::new())
+    }
+
+    async fn note_refusals(&self, _: &[RefusalCount]) -> Result<()> {
+        Ok(())
+    }
+
+    async fn refusals(&self, _: u32) -> Result<Vec<RefusalCount>> {
+        Ok(Vec::new())
+    }
+
+    async fn variable(&self, _: &str) -> Result<Option<Variable>> {
+        Ok(None)
+    }
+
+    async fn variables(&self, _: &str, _: Option<&str>, _: u32) -> Result<Vec<Variable>> {
+        Ok(Vec::new())
+    }
+
+    async fn delete_variable(&self, _: &Caller, _: &str) -> Result<bool> {
+        Ok(false)
+    }
+
+    async fn note_dag_version(&self, _: &str, _: &str, _: &Value, _: Timestamp) -> Result<()> {
+        Ok(())
+    }
+
+    async fn dag_versions(&self, _: &str, _: u32) -> Result<Vec<DagVersion>> {
+        Ok(Vec::new())
+    }
+
+    async fn dag_version(&self, _: &str, _: &str) -> Result<Option<DagVersion>> {
+        Ok(None)
+    }
+
+    async fn intents(&self) -> Result<Vec<LooseObject>> {
+        Ok(Vec::new())
+    }
+
+    async fn claim_loose(&self, _: Timestamp, _: Timestamp, _: u32) -> Result<Vec<LooseObject>> {
+        Ok(Vec::new())
+    }
+
+    async fn forget_loose(&self, _: &[LooseObject]) -> Result<()> {
+        Ok(())
+    }
+
+    async fn release_loose(&self, _: &[LooseObject]) -> Result<()> {
+        Ok(())
+    }
+
+    /// What Excom stored while it was attached is nobody's to remove here.
+    async fn knows_object(&self, _: &str, _: &ObjectName, _: Version) -> Result<bool> {
+        Ok(true)
+    }
+
+    async fn claim_orphan(&self, _: &LooseObject) -> Result<bool> {
+        Ok(false)
+    }
+
+    async fn kept(&self, _: Option<&str>, _: Option<Place>, _: u32) -> Result<Scan<Kept>> {
+        Ok(Scan { items: Vec::new(), next: None })
+    }
+
+    async fn due(&self, _: &[Rule], _: Option<&str>, _: Option<Place>, _: u32) -> Result<Scan<Due>> {
+        Ok(Scan { items: Vec::new(), next: None })
+    }
+
+    async fn expire(&self, _: &[Rule], _: &[Due], _: Timestamp) -> Result<Removed> {
+        Ok(Removed::default())
+    }
+
+    /// Nobody's turn comes: there is nothing to look after.
+    async fn take_turn(&self, _: &str, _: Timestamp, _: Duration) -> Result<bool> {
+        Ok(false)
+    }
+
+    async fn retain(&self, _: &Cutoffs) -> Result<Removed> {
+        Ok(Removed::default())
+    }
+
+    async fn mark(&self, _: &str) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// Nothing is remembered, so what is said now holds.
+    async fn set_mark(&self, _: &str, value: &str) -> Result<String> {
+        Ok(value.to_owned())
+    }
+
+    async fn marks(&self, _: &str) -> Result<Vec<(String, String)>> {
+        Ok(Vec::new())
+    }
+
+    // ---- what is refused
+
+    async fn note_intent(&self, object: &LooseObject) -> Result<Pushed> {
+        self.needs(&format!("offloading {}", object.key))
+    }
+
+    async fn note_move(&self, _: &Kept, _: &str, _: Timestamp) -> Result<bool> {
+        self.needs("moving values")
+    }
+
+    async fn move_stored(&self, _: &Kept, _: &Stored, _: Timestamp) -> Result<bool> {
+        self.needs("moving values")
+    }
+
+    async fn set_variable(&self, _: &Caller, _: &Variable) -> Result<()> {
+        self.needs("a variable of Excom's own")
+    }
+}
