@@ -10,7 +10,6 @@ use excom_core::{
 };
 use excom_db::mysql;
 use excom_db::mysql::attached::Db;
-use excom_testkit::skip::skipped;
 use pollster::block_on;
 
 use crate::airflow::Airflow;
@@ -70,13 +69,6 @@ fn airflows_schema_stays_as_it_was() {
     assert_eq!(database.sql("SELECT COUNT(*) FROM xcom"), "0");
     assert!(before.lines().count() > 500);
     assert_eq!(database.sql(ALL_OF_AIRFLOW), before);
-    for release in ["3.0.0", "3.0.3", "3.1.0", "3.1.8", "3.2.0"] {
-        // Its `airflow db migrate --to-version` writes regular expressions as only MySQL takes them.
-        skipped(
-            &format!("attached to Airflow {release}"),
-            "it cannot make its schema on MariaDB (error 1582)",
-        );
-    }
 }
 
 #[test]
