@@ -1,5 +1,5 @@
 //! A metadata database that is Airflow's own, on MySQL or MariaDB, worked with in place. What that means, and why, is said
-//! of [PostgreSQL's](crate::airflow) and in docs/attached.md; here is what differs.
+//! of PostgreSQL's (`postgres/attached`) and in docs/attached.md; here is what differs.
 //!
 //! **Beside.** What Airflow's tables have no place for lies in a database of the same server, `excom` or another (`beside`
 //! in the URL), which [`Db::attach`] alone makes. Its tables are those of a database of Excom's own, and what has ended,
