@@ -61,6 +61,15 @@ impl Slice {
             if step > 0 { (stop - start + step - 1) / step } else { (start - stop - step - 1) / -step };
         Ok((0..count.max(0)).map(move |i| (start + i * step) as u64))
     }
+
+    /// The map indexes that it selects from those that there are, in order.
+    ///
+    /// # Errors
+    /// As [`Slice::positions`].
+    pub fn of_indexes(self, indexes: &[i32]) -> Result<Vec<i32>> {
+        let positions = self.positions(indexes.len() as u64)?;
+        Ok(positions.map(|position| indexes[position as usize]).collect())
+    }
 }
 
 #[cfg(test)]

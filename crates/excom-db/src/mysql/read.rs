@@ -358,9 +358,7 @@ impl Tables {
     pub(super) async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<Item>> {
         // A zero step is refused even where there is nothing to slice.
         slice.positions(0)?.for_each(drop);
-        let indexes = self.indexes(key).await?;
-        let wanted: Vec<i32> =
-            slice.positions(indexes.len() as u64)?.map(|place| indexes[place as usize]).collect();
+        let wanted = slice.of_indexes(&self.indexes(key).await?)?;
         let backwards = wanted.first() > wanted.last();
         let wanted = serde_json::Value::from(wanted).to_string();
         let mut items = self.rows(SLICE, with(of_sequence(key), "wanted", wanted), item).await?;

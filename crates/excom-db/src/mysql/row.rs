@@ -211,6 +211,14 @@ pub(super) fn writer(row: &Row, at: usize) -> Result<Writer> {
     }
 }
 
+/// The two columns that [`writer`] reads.
+pub(super) fn writer_columns(writer: &Writer) -> (u32, String) {
+    match writer {
+        Writer::Attempt(number) => (*number, String::new()),
+        other => (0, serde_json::to_string(other).unwrap_or_default()),
+    }
+}
+
 /// A number that is never negative.
 pub(super) fn unsigned(row: &Row, at: usize) -> Result<u32> {
     u32::try_from(int(row, at)?).map_err(|_| damaged("a negative number"))

@@ -222,10 +222,7 @@ impl Connection {
         if current.is_some() {
             self.end(of, EndReason::Replaced, &push.caller.to_string(), at).await?;
         }
-        let (number, writer) = match Writer::of(&push.caller, &push.key, number) {
-            Writer::Attempt(number) => (number, String::new()),
-            other => (0, serde_json::to_string(&other).unwrap_or_default()),
-        };
+        let (number, writer) = row::writer_columns(&Writer::of(&push.caller, &push.key, number));
         let row = named! {
             "run" => of.ti.run,
             "task" => of.ti.task,

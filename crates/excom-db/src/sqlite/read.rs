@@ -184,8 +184,7 @@ impl View<'_> {
         );
         let indexes: Vec<i32> = self.rows(&sql, (run, task, name), |found| Ok(found.get(0)?))?;
         let (mut items, mut statement) = (Vec::new(), self.entry_at()?);
-        for position in slice.positions(indexes.len() as u64)? {
-            let map_index = indexes[position as usize];
+        for map_index in slice.of_indexes(&indexes)? {
             if let Some(entry) = self.entry_in(&mut statement, run, &key.at(map_index))? {
                 items.push(Item { map_index, entry });
             }

@@ -233,10 +233,7 @@ impl Airflow<'_> {
             _ => (own::str(found, 6)?.to_owned(), own::int(found, 7)?, own::bytes(found, 8)?.to_vec()),
         };
         let Entry { version, writer, size, hash, shape, .. } = entry;
-        let (number, writer) = match writer {
-            Writer::Attempt(number) => (number, String::new()),
-            other => (0, serde_json::to_string(&other).unwrap_or_default()),
-        };
+        let (number, writer) = own::writer_columns(&writer);
         let mut past = xcom(of);
         for (name, value) in [
             ("version", version.to_code().into()),
@@ -314,10 +311,7 @@ impl Airflow<'_> {
         if let Some(found) = &found {
             self.remember(of, found, EndReason::Replaced, &by, push.at).await?;
         }
-        let (number, writer) = match Writer::of(&push.caller, &push.key, number) {
-            Writer::Attempt(number) => (number, String::new()),
-            other => (0, serde_json::to_string(&other).unwrap_or_default()),
-        };
+        let (number, writer) = own::writer_columns(&Writer::of(&push.caller, &push.key, number));
         let note = named! {
             "run" => of.ti.run,
             "task" => of.ti.task,

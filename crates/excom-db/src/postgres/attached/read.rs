@@ -249,9 +249,7 @@ impl Tables {
     pub(super) async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<Item>> {
         // A zero step is refused even where there is nothing to slice.
         slice.positions(0)?.for_each(drop);
-        let indexes = self.indexes(key).await?;
-        let wanted: Vec<i32> =
-            slice.positions(indexes.len() as u64)?.map(|place| indexes[place as usize]).collect();
+        let wanted = slice.of_indexes(&self.indexes(key).await?)?;
         let [dag, run, task, key] = sequence(key);
         let mut items = self.own.rows(&SLICE, &[&dag, &run, &task, &key, &wanted], item).await?;
         if wanted.first() > wanted.last() {
