@@ -296,6 +296,58 @@ pub(crate) fn no_task_instance(key: &XComKey, place: &str) -> Error {
     .hint("check DAG, run, task and map index; runs and task instances are made by Airflow alone")
 }
 
+/// What only Airflow may do with its runs and states, as methods of a `Tables` on its database whose `Failure` is in scope.
+macro_rules! airflows_alone {
+    ($tables:ty) => {
+        impl $tables {
+            /// A run that Airflow has is known; there is no other way to make one.
+            pub(super) async fn register_run(
+                &self,
+                run: &excom_core::db::DagRun,
+            ) -> std::result::Result<(), Failure> {
+                match self.run_info(&run.dag_id, &run.run_id).await? {
+                    Some(_) => Ok(()),
+                    None => self.airflows(&format!("has no run {} of {}", run.run_id, run.dag_id)),
+                }
+            }
+
+            pub(super) async fn start_run(
+                &self,
+                run: &excom_core::db::DagRun,
+                _at: jiff::Timestamp,
+            ) -> std::result::Result<(), Failure> {
+                self.airflows(&format!("starts the runs of {}", run.dag_id))
+            }
+
+            pub(super) async fn set_run_state(
+                &self,
+                dag_id: &str,
+                _run_id: &str,
+                _state: excom_core::run::RunState,
+                _at: jiff::Timestamp,
+            ) -> std::result::Result<(), Failure> {
+                self.airflows(&format!("tells how the runs of {dag_id} stand"))
+            }
+
+            pub(super) async fn set_states(
+                &self,
+                states: &[(excom_core::TaskInstanceKey, excom_core::attempt::TaskState)],
+                _at: jiff::Timestamp,
+            ) -> std::result::Result<(), Failure> {
+                match states {
+                    [] => Ok(()),
+                    _ => self.airflows("sets the states of its task instances"),
+                }
+            }
+
+            fn airflows(&self, what: &str) -> std::result::Result<(), Failure> {
+                Err(crate::airflow::airflows(self.own.connections.place(), what).into())
+            }
+        }
+    };
+}
+pub(crate) use airflows_alone;
+
 /// The refusal of what only Airflow may do.
 pub(crate) fn airflows(place: &str, what: &str) -> Error {
     let message = format!("the Airflow of {place} {what}; nothing was written");

@@ -1,7 +1,7 @@
 //! Airflow's runs and task instances, which are read only, and the rendered fields beside them.
 
-use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
-use excom_core::db::{DagRun, RunFilter, RunInfo, RunState};
+use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo};
+use excom_core::db::{DagRun, RunFilter, RunInfo};
 use excom_core::{TaskInstanceKey, Value};
 use jiff::Timestamp;
 use mysql_async::Row;
@@ -15,7 +15,7 @@ use super::super::write::ti as of_numbers;
 use super::columns::{TRIES, bytes, millis, same, ti};
 use super::write::step;
 use super::{Airflow, Tables, row};
-use crate::airflow::{self, compact};
+use crate::airflow::{self, airflows_alone, compact};
 use crate::packing::pack_fields;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -102,6 +102,8 @@ impl Airflow<'_> {
     }
 }
 
+airflows_alone!(Tables);
+
 impl Tables {
     pub(super) async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {
         let state = |found: &Row| Ok(airflow::state(optional_str(found, 0)?));
@@ -158,45 +160,6 @@ impl Tables {
             "limit" => limit,
         };
         self.own.rows(RUNS, parameters, info).await
-    }
-
-    // ---- what only Airflow may do
-
-    /// A run that Airflow has is known; there is no other way to make one.
-    pub(super) async fn register_run(&self, run: &DagRun) -> Result<()> {
-        match self.run_info(&run.dag_id, &run.run_id).await? {
-            Some(_) => Ok(()),
-            None => self.airflows(&format!("has no run {} of {}", run.run_id, run.dag_id)),
-        }
-    }
-
-    pub(super) async fn start_run(&self, run: &DagRun, _at: Timestamp) -> Result<()> {
-        self.airflows(&format!("starts the runs of {}", run.dag_id))
-    }
-
-    pub(super) async fn set_run_state(
-        &self,
-        dag_id: &str,
-        _run_id: &str,
-        _state: RunState,
-        _at: Timestamp,
-    ) -> Result<()> {
-        self.airflows(&format!("tells how the runs of {dag_id} stand"))
-    }
-
-    pub(super) async fn set_states(
-        &self,
-        states: &[(TaskInstanceKey, TaskState)],
-        _at: Timestamp,
-    ) -> Result<()> {
-        match states {
-            [] => Ok(()),
-            _ => self.airflows("sets the states of its task instances"),
-        }
-    }
-
-    fn airflows(&self, what: &str) -> Result<()> {
-        Err(airflow::airflows(self.own.connections.place(), what).into())
     }
 
     // ---- beside them

@@ -1,6 +1,6 @@
 //! Airflow's runs and task instances, which are read only, and what Excom knows beside them.
 
-use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
+use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo};
 use excom_core::db::{DagRun, DagVersion, Rendered, RunFilter, RunInfo, RunState};
 use excom_core::{TaskInstanceKey, Value};
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use super::super::variables::rendered;
 use super::super::write::Fenced;
 use super::columns::{attempt, millis};
 use super::{Tables, row};
-use crate::airflow::{self, compact};
+use crate::airflow::{self, airflows_alone, compact};
 use crate::packing::pack_fields;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -141,6 +141,8 @@ const DAG_VERSION: Statement<'_> = Statement {
     types: types![TEXT, TEXT],
 };
 
+airflows_alone!(Tables);
+
 impl Tables {
     pub(super) async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {
         let parameters: [Parameter<'_>; 4] = [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index];
@@ -187,45 +189,6 @@ impl Tables {
             &i64::from(limit),
         ];
         self.own.rows(&RUNS, &parameters, info).await
-    }
-
-    // ---- what only Airflow may do
-
-    /// A run that Airflow has is known; there is no other way to make one.
-    pub(super) async fn register_run(&self, run: &DagRun) -> Result<()> {
-        match self.run_info(&run.dag_id, &run.run_id).await? {
-            Some(_) => Ok(()),
-            None => self.airflows(&format!("has no run {} of {}", run.run_id, run.dag_id)),
-        }
-    }
-
-    pub(super) async fn start_run(&self, run: &DagRun, _at: Timestamp) -> Result<()> {
-        self.airflows(&format!("starts the runs of {}", run.dag_id))
-    }
-
-    pub(super) async fn set_run_state(
-        &self,
-        dag_id: &str,
-        _run_id: &str,
-        _state: RunState,
-        _at: Timestamp,
-    ) -> Result<()> {
-        self.airflows(&format!("tells how the runs of {dag_id} stand"))
-    }
-
-    pub(super) async fn set_states(
-        &self,
-        states: &[(TaskInstanceKey, TaskState)],
-        _at: Timestamp,
-    ) -> Result<()> {
-        match states {
-            [] => Ok(()),
-            _ => self.airflows("sets the states of its task instances"),
-        }
-    }
-
-    fn airflows(&self, what: &str) -> Result<()> {
-        Err(airflow::airflows(self.own.connections.place(), what).into())
     }
 
     // ---- beside them
