@@ -1,5 +1,6 @@
 //! What Excom knows of Apache Airflow's own formats. Nothing else in Excom knows their field names.
 
+pub mod execution;
 pub mod objects;
 pub mod process;
 pub mod python;

@@ -67,6 +67,7 @@ pub(crate) fn command() -> Command {
         .subcommand(prune())
         .subcommand(gc())
         .subcommand(migrate_values())
+        .subcommands(crate::serve::commands())
         .subcommand(
             Command::new("doctor")
                 .about("Show what is loaded and from where, and prove that it works")
@@ -485,11 +486,11 @@ fn limit(standard: &'static str) -> Arg {
         .help("The most rows")
 }
 
-fn age(name: &'static str) -> Arg {
+pub(crate) fn age(name: &'static str) -> Arg {
     Arg::new(name).long(name).value_name("AGE").value_parser(value_parser!(Age))
 }
 
-fn flag(name: &'static str, help: &'static str) -> Arg {
+pub(crate) fn flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 

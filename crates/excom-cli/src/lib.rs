@@ -46,6 +46,7 @@ mod pages;
 mod progress;
 mod prune;
 mod run;
+mod serve;
 mod stop;
 mod text;
 mod trace;
@@ -108,6 +109,8 @@ fn start(
             Some(("gc", matches)) => gc::run(&context, matches, output).await,
             Some(("migrate-values", matches)) => migrate::run(&context, matches, output).await,
             Some(("doctor", _)) => doctor::run(&context, output).await,
+            Some(("serve", matches)) => serve::serve(&context, matches, output),
+            Some(("token", matches)) => serve::token(&context, matches, output),
             Some(("completions", matches)) => pages::completions(matches, output),
             Some(("man", matches)) => pages::man(matches, output),
             _ => Ok(()),

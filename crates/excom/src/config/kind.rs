@@ -166,6 +166,59 @@ impl Kind for Option<Threshold> {
     }
 }
 
+/// A text that is shown nowhere.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Hidden(String);
+
+impl Hidden {
+    /// The text.
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hidden(…)")
+    }
+}
+
+impl Kind for Option<Hidden> {
+    const ALLOWED: &'static str = "a text, which is shown nowhere";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        Ok((!text.is_empty()).then(|| Hidden(text.to_owned())))
+    }
+
+    fn text(&self) -> String {
+        self.as_ref().map_or_else(String::new, |text| text.0.clone())
+    }
+
+    fn shown(text: &str) -> String {
+        if text.is_empty() { String::new() } else { "***".to_owned() }
+    }
+}
+
+/// An address and a port of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Listen(pub String);
+
+impl Kind for Listen {
+    const ALLOWED: &'static str = "an address and a port, such as 127.0.0.1:8794 or [::1]:8794";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+        if host.is_empty() || port.parse::<u16>().is_err() {
+            return Err(Refusal::new("is no address with a port").hint("write it as 127.0.0.1:8794"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn text(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// A place that has a scheme: `s3://bucket/prefix`. Shown without its password.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Url(String);

@@ -33,8 +33,10 @@ pub use backend::Backend;
 pub use environment::{Environment, Secret};
 pub use excom_airflow::objects::Compression;
 pub use excom_db::sqlite::Durability;
-pub use kind::{Age, DatabaseMode, Extras, KeyPlace, KeySource, Mode, ObjectFormat, Size, Threshold, Url};
-pub use table::{Alias, CommonIo, Core, Database, Logging, Redis, Seal, Settings, Spec, TABLE, XCom};
+pub use kind::{
+    Age, DatabaseMode, Extras, Hidden, KeyPlace, KeySource, Listen, Mode, ObjectFormat, Size, Threshold, Url,
+};
+pub use table::{Alias, CommonIo, Core, Database, Logging, Redis, Seal, Server, Settings, Spec, TABLE, XCom};
 
 use kind::{Kind, Refusal};
 

@@ -15,7 +15,8 @@ use excom_flow::contract::Contracts;
 use super::backend::Backend;
 use super::environment::Secret;
 use super::kind::{
-    Age, DatabaseMode, Extras, Form, KeySource, Kind, Mode, ObjectFormat, Refusal, Size, Threshold, Url,
+    Age, DatabaseMode, Extras, Form, Hidden, KeySource, Kind, Listen, Mode, ObjectFormat, Refusal, Size,
+    Threshold, Url,
 };
 use super::{Origin, Setting, Sources};
 
@@ -248,6 +249,20 @@ settings! {
         durability: Durability = Durability::Normal,
             "What an acknowledged push survives: with `normal` the end of the process, with `full` a power \
              cut too.";
+    }
+
+    /// `[server]`: Excom over HTTP.
+    ["server"] server: Server {
+        listen: Listen = Listen("127.0.0.1:8794".to_owned()),
+            "The address and port where `excom serve` listens; with `0.0.0.0` for an address, on all of the machine's.";
+        #[also(Alias::Airflow("AIRFLOW__API_AUTH__JWT_SECRET"))]
+        token_secret: Option<Hidden> = None,
+            "The secret, of at least 16 bytes, that signs the tokens of tasks and people, with HS512. Whoever knows it \
+             may do everything.";
+        body_limit: Size = Size(64 << 20),
+            "A request with a body over this size is refused.";
+        drain: Age = Age(Duration::from_secs(30)),
+            "How long requests that are under way may take to end when the server is told to stop.";
     }
 
     /// `[xcom]`: values, access, and how long things are kept.

@@ -1,0 +1,163 @@
+//! Airflow's Task Execution API as it is on the wire, version `2026-06-30` (Airflow 3.3): what a worker's supervisor
+//! sends to its API server, and what it insists on in the answers.
+//!
+//! Requests leave out what Excom has no use for: what a supervisor of a later version adds is not an error. Answers are
+//! exact, because the supervisor refuses to go on when one has a field that it does not know, or lacks one.
+
+use std::sync::Arc;
+
+use excom_core::TaskState;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The dated versions of the API, oldest first.
+pub const VERSIONS: [&str; 9] = [
+    "2025-04-11",
+    "2025-04-28",
+    "2025-05-20",
+    "2025-08-10",
+    "2025-09-23",
+    "2025-10-27",
+    "2025-11-05",
+    "2026-04-06",
+    "2026-06-30",
+];
+
+/// Whom a task's token is for.
+pub const AUDIENCE: &str = "urn:airflow.apache.org:task";
+
+/// What a supervisor tells when it starts a task instance.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Run {
+    /// The host.
+    pub hostname: String,
+    /// The operating system's user.
+    pub unixname: String,
+    /// The process that executes the task.
+    pub pid: i64,
+    /// When it started.
+    pub start_date: Timestamp,
+}
+
+/// What a supervisor needs to know of a task instance that it starts.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunContext {
+    /// The run that it is part of.
+    pub dag_run: DagRun,
+    /// How often it was put off until later.
+    pub task_reschedule_count: u32,
+    /// The last try number that is not the end.
+    pub max_tries: u32,
+    /// Variables that are known already.
+    pub variables: [(); 0],
+    /// Connections that are known already.
+    pub connections: [(); 0],
+    /// XComs that the worker is to remove first.
+    pub xcom_keys_to_clear: [(); 0],
+    /// Whether another try follows a failure.
+    pub should_retry: bool,
+    /// The method to go on with after a deferral.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_method: Option<String>,
+    /// Its arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_kwargs: Option<Box<RawValue>>,
+    /// When the attempt began that goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_date: Option<Timestamp>,
+}
+
+/// A run as workers see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct DagRun {
+    /// The DAG's id.
+    pub dag_id: Arc<str>,
+    /// The run's id.
+    pub run_id: Arc<str>,
+    /// The date that it is for.
+    pub logical_date: Option<Timestamp>,
+    /// Where the data begin that it is for.
+    pub data_interval_start: Option<Timestamp>,
+    /// Where they end.
+    pub data_interval_end: Option<Timestamp>,
+    /// When it was due.
+    pub run_after: Timestamp,
+    /// When it started.
+    pub start_date: Option<Timestamp>,
+    /// When it ended.
+    pub end_date: Option<Timestamp>,
+    /// How often it was cleared.
+    pub clear_number: u32,
+    /// What made it.
+    pub run_type: &'static str,
+    /// Its state.
+    pub state: &'static str,
+    /// Its parameters.
+    pub conf: Option<Box<RawValue>>,
+    /// Who made it.
+    pub triggering_user_name: Option<String>,
+    /// The events that it was made for.
+    pub consumed_asset_events: [(); 0],
+    /// The partition that it is for.
+    pub partition_key: Option<String>,
+    /// The date of that partition.
+    pub partition_date: Option<Timestamp>,
+    /// A remark of a person.
+    pub note: Option<String>,
+    /// The team that owns the DAG.
+    pub team_name: Option<String>,
+}
+
+/// How a task instance stands, or how it ended.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StateUpdate {
+    /// Its state.
+    pub state: TaskState,
+}
+
+/// A sign of life.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Heartbeat {
+    /// The host.
+    pub hostname: String,
+    /// The process that executes the task.
+    pub pid: i64,
+}
+
+/// Tasks that a branch left out.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SkipDownstream {
+    /// Which.
+    pub tasks: Vec<Left>,
+}
+
+/// A task that is left out: all of it, or one map index.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Left {
+    /// By its id.
+    Task(String),
+    /// By its id and map index.
+    Instance(String, i32),
+}
+
+/// A variable that is set.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetVariable {
+    /// Its text.
+    #[serde(alias = "value", deserialize_with = "Option::deserialize")]
+    pub val: Option<String>,
+    /// What it is for.
+    #[serde(default)]
+    pub description: Option<String>,
+}
+
+/// What made a run, as far as its id tells.
+pub fn run_type(run_id: &str) -> &'static str {
+    const TYPES: [&str; 5] =
+        ["scheduled", "backfill", "operator_triggered", "asset_triggered", "asset_materialization"];
+    let kind = run_id.split_once("__").map_or("", |(kind, _)| kind);
+    TYPES.into_iter().find(|known| *known == kind).unwrap_or("manual")
+}

@@ -1,0 +1,164 @@
+//! Tokens: who may ask for something, and as whom.
+
+mod keys;
+mod token;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use excom_core::{Attempt, AttemptId, Caller};
+use uuid::Uuid;
+
+pub use keys::Keys;
+pub(crate) use token::{Audience, Claims, Tokens};
+pub use token::{Issued, Role, TaskClaim, person_token};
+
+use crate::app::App;
+use crate::refusal::Refusal;
+
+/// What a token lets a task do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Only start: the token waited in a queue.
+    Workload,
+    /// Everything that a running task does.
+    Execution,
+}
+
+/// A task's token that was found good.
+#[derive(Debug, Clone)]
+pub(crate) struct Task {
+    pub(crate) id: Uuid,
+    pub(crate) scope: Scope,
+    pub(crate) claims: Claims,
+}
+
+impl Task {
+    /// The task instance that it acts as.
+    ///
+    /// # Errors
+    /// A refusal when the token names none.
+    pub(crate) fn claim(&self) -> Result<&TaskClaim, Refusal> {
+        self.claims.ti.as_ref().ok_or_else(|| {
+            Refusal::because(
+                StatusCode::FORBIDDEN,
+                "unknown_task_instance",
+                format!("the token of {} does not say which task instance that is", self.id),
+            )
+        })
+    }
+
+    /// The attempt that it acts as.
+    ///
+    /// # Errors
+    /// As [`Task::claim`]; when the token names a task instance that there cannot be.
+    pub(crate) fn attempt(&self) -> Result<Attempt, Refusal> {
+        Ok(Attempt { ti: self.claim()?.key()?, id: AttemptId(self.id) })
+    }
+
+    /// The attempt as a caller of the engine.
+    ///
+    /// # Errors
+    /// As [`Task::attempt`].
+    pub(crate) fn caller(&self) -> Result<Caller, Refusal> {
+        self.attempt().map(Caller::Attempt)
+    }
+}
+
+impl Task {
+    /// The task whose token a request's head has.
+    ///
+    /// # Errors
+    /// 401 without one, 403 for one that is not good.
+    pub(crate) fn of(app: &App, head: &HeaderMap) -> Result<Self, Refusal> {
+        let invalid = || Refusal::plain(StatusCode::FORBIDDEN, "Invalid auth token");
+        let token =
+            bearer(head).ok_or_else(|| Refusal::plain(StatusCode::UNAUTHORIZED, "Missing auth token"))?;
+        let claims = app.tokens.verify(Audience::Task, token).map_err(|_| invalid())?;
+        let id = Uuid::try_parse(&claims.sub).map_err(|_| invalid())?;
+        let scope = match claims.scope.as_deref() {
+            None | Some("execution") => Scope::Execution,
+            Some("workload") => Scope::Workload,
+            Some(_) => return Err(invalid()),
+        };
+        Ok(Self { id, scope, claims })
+    }
+
+    /// Nothing more than to start, for a token that waited in a queue.
+    fn running(&self) -> Result<(), Refusal> {
+        match self.scope {
+            Scope::Execution => Ok(()),
+            Scope::Workload => Err(Refusal::plain(
+                StatusCode::FORBIDDEN,
+                "Token type 'workload' not allowed for this endpoint. Allowed types: execution",
+            )),
+        }
+    }
+}
+
+/// The task that asks, of either scope; the router found it.
+impl<S: Sync> FromRequestParts<S> for Task {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let found = parts.extensions.get::<Self>().cloned();
+        found.ok_or_else(|| Refusal::plain(StatusCode::UNAUTHORIZED, "Missing auth token"))
+    }
+}
+
+/// The task that asks, once it runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Running(pub(crate) Task);
+
+impl<S: Sync> FromRequestParts<S> for Running {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let task = Task::from_request_parts(parts, state).await?;
+        task.running()?;
+        Ok(Self(task))
+    }
+}
+
+/// What stands behind `Bearer` in a request's head.
+pub(crate) fn bearer(head: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = head.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Who asks with a token of either kind: a person by name, or a task that runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Asking {
+    pub(crate) caller: Caller,
+    role: Option<Role>,
+}
+
+impl Asking {
+    /// Lets through whoever has at least a role.
+    ///
+    /// # Errors
+    /// 403 that names the role.
+    pub(crate) fn at_least(&self, role: Role) -> Result<(), Refusal> {
+        if self.role.is_some_and(|held| held >= role) {
+            return Ok(());
+        }
+        let message = format!("{} needs the role `{}` for this", self.caller, role.name());
+        Err(Refusal::because(StatusCode::FORBIDDEN, "role", message))
+    }
+}
+
+impl FromRequestParts<App> for Asking {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        if let Some(token) = bearer(&parts.headers)
+            && let Ok(claims) = app.tokens.verify(Audience::Api, token)
+        {
+            return Ok(Self { caller: Caller::user(claims.sub), role: claims.role });
+        }
+        let task = Task::of(app, &parts.headers)?;
+        task.running()?;
+        Ok(Self { caller: task.caller()?, role: None })
+    }
+}

@@ -1,0 +1,294 @@
+//! `/execution/task-instances`: a task instance starts, lives, and ends.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, patch, put};
+use bytes::Bytes;
+use excom_airflow::execution::{Heartbeat, Left, Run, RunContext, SkipDownstream, StateUpdate};
+use excom_core::attempt::{AttemptInfo, TaskInstanceInfo};
+use excom_core::db::StartMode;
+use excom_core::{Attempt, TaskInstanceKey, TaskState, Value};
+use serde_json::json;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::dag_runs::seen_by_workers;
+use crate::app::App;
+use crate::auth::{Running, Task};
+use crate::refusal::{Refusal, document};
+use crate::request::{Params, body};
+
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/count", get(count))
+        .route("/states", get(states))
+        .route("/breadcrumbs", get(breadcrumbs))
+        .route("/{id}/run", patch(run))
+        .route("/{id}/state", patch(set_state))
+        .route("/{id}/heartbeat", put(heartbeat))
+        .route("/{id}/rtif", put(rendered))
+        .route("/{id}/rendered-map-index", patch(rendered_map_index))
+        .route("/{id}/skip-downstream", patch(skip_downstream))
+        .route("/{id}/previous-successful-dagrun", get(previous_success))
+        .route("/{id}/validate-inlets-and-outlets", get(inactive_assets))
+}
+
+/// A token is for one task instance.
+fn own(task: &Task, id: &str) -> Result<Attempt, Refusal> {
+    let wrong = || Refusal::plain(StatusCode::FORBIDDEN, "the token is of another task instance");
+    let id = Uuid::try_parse(id).map_err(|_| {
+        Refusal::unprocessable(
+            "uuid_parsing",
+            &["path", "task_instance_id"],
+            "Input should be a valid UUID",
+            id,
+        )
+    })?;
+    if id != task.id {
+        return Err(wrong());
+    }
+    task.attempt()
+}
+
+/// The task instance of an attempt, as far as the attempt is the one that counts.
+async fn current(app: &App, attempt: &Attempt) -> Result<(TaskInstanceInfo, AttemptInfo), Refusal> {
+    let info = app.engine.task_instance(&attempt.ti).await?;
+    match info.map(|info| (info.attempt.clone(), info)) {
+        Some((Some(found), info)) if found.id == attempt.id => Ok((info, found)),
+        // Another one has started: what this one still does is for nothing.
+        Some((Some(_), _)) => Err(Refusal::because(
+            StatusCode::GONE,
+            "superseded",
+            format!("a later attempt of {} has started", attempt.ti),
+        )),
+        _ => Err(Refusal::not_found(format!("attempt {} of {} has not started", attempt.id, attempt.ti))),
+    }
+}
+
+/// Starts an attempt, or resumes one that waited. The token that waited in a queue is exchanged for one with which the
+/// task may do everything else.
+async fn run(
+    State(app): State<App>,
+    task: Task,
+    Path(id): Path<String>,
+    request: Bytes,
+) -> Result<Response, Refusal> {
+    let attempt = own(&task, &id)?;
+    body::<Run>(&request)?;
+    let claim = task.claim()?;
+    let before = app.engine.task_instance(&attempt.ti).await?.and_then(|info| info.attempt);
+    let before = before.filter(|before| before.id == attempt.id);
+    let mode = match before.as_ref().map(|before| before.state) {
+        None => StartMode::Fresh,
+        // A call whose answer was lost comes again.
+        Some(TaskState::Running | TaskState::Deferred | TaskState::UpForReschedule) => StartMode::Resume,
+        Some(state) => {
+            let message = format!("attempt {} of {} has ended: {state}", attempt.id, attempt.ti);
+            return Err(Refusal::because(StatusCode::CONFLICT, "invalid_state", message)
+                .with("previous_state", state.name()));
+        }
+    };
+    app.engine.start_attempt(&attempt, claim.try_number, mode).await?;
+    let context = RunContext {
+        dag_run: seen_by_workers(&app, &attempt.ti.dag_id, &attempt.ti.run_id).await?,
+        task_reschedule_count: 0,
+        max_tries: claim.max_tries,
+        variables: [],
+        connections: [],
+        xcom_keys_to_clear: [],
+        should_retry: claim.should_retry(),
+        next_method: None,
+        next_kwargs: None,
+        start_date: before.map(|before| before.started_at),
+    };
+    let mut answer = document(StatusCode::OK, &context);
+    super::refresh(&mut answer, &app.tokens.execution(task.claims.clone())?);
+    Ok(answer)
+}
+
+async fn set_state(
+    State(app): State<App>,
+    Running(task): Running,
+    Path(id): Path<String>,
+    request: Bytes,
+) -> Result<StatusCode, Refusal> {
+    let attempt = own(&task, &id)?;
+    let StateUpdate { state } = body(&request)?;
+    if matches!(state, TaskState::Running | TaskState::Queued | TaskState::Scheduled) {
+        let message = format!("a task instance does not end as {state}");
+        return Err(Refusal::unprocessable("enum", &["body", "state"], message, state.name()));
+    }
+    let (info, found) = current(&app, &attempt).await?;
+    if found.state == state {
+        return Ok(StatusCode::OK);
+    }
+    if found.state != TaskState::Running {
+        let message = format!("{} is {}, and only one that runs can become {state}", info.key, found.state);
+        return Err(Refusal::because(StatusCode::CONFLICT, "invalid_state", message)
+            .with("previous_state", found.state.name()));
+    }
+    app.engine.set_attempt_state(&attempt, state).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn heartbeat(
+    State(app): State<App>,
+    Running(task): Running,
+    Path(id): Path<String>,
+    request: Bytes,
+) -> Result<StatusCode, Refusal> {
+    let attempt = own(&task, &id)?;
+    body::<Heartbeat>(&request)?;
+    let (info, found) = current(&app, &attempt).await?;
+    if found.state != TaskState::Running {
+        let message = format!("{} is no longer running, and should stop", info.key);
+        return Err(Refusal::because(StatusCode::CONFLICT, "not_running", message)
+            .with("current_state", found.state.name()));
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn rendered(
+    State(app): State<App>,
+    Running(task): Running,
+    Path(id): Path<String>,
+    request: Bytes,
+) -> Result<Response, Refusal> {
+    let attempt = own(&task, &id)?;
+    let fields: indexmap::IndexMap<String, Box<RawValue>> = body(&request)?;
+    let fields: Vec<(String, Value)> = fields
+        .into_iter()
+        .map(|(name, text)| Ok((name, Value::parse(text.get().to_owned())?)))
+        .collect::<Result<_, Refusal>>()?;
+    app.engine.note_rendered(&attempt, &fields).await?;
+    let message = "Rendered task instance fields successfully set";
+    Ok(document(StatusCode::CREATED, &json!({"message": message})))
+}
+
+/// How people see a map index, which nothing here shows yet.
+async fn rendered_map_index(
+    State(app): State<App>,
+    Running(task): Running,
+    Path(id): Path<String>,
+    request: Bytes,
+) -> Result<StatusCode, Refusal> {
+    let attempt = own(&task, &id)?;
+    body::<String>(&request)?;
+    current(&app, &attempt).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Leaves out what a branch did not take, unless it has begun.
+async fn skip_downstream(
+    State(app): State<App>,
+    Running(task): Running,
+    Path(id): Path<String>,
+    request: Bytes,
+) -> Result<StatusCode, Refusal> {
+    let attempt = own(&task, &id)?;
+    let SkipDownstream { tasks } = body(&request)?;
+    current(&app, &attempt).await?;
+    let TaskInstanceKey { dag_id, run_id, .. } = &attempt.ti;
+    let mut skipped = Vec::new();
+    for left in tasks {
+        let (task_id, map_index) = match left {
+            Left::Task(task_id) => (task_id, -1),
+            Left::Instance(task_id, map_index) => (task_id, map_index),
+        };
+        let ti = TaskInstanceKey::new(dag_id.clone(), run_id.clone(), task_id, map_index)?;
+        let state = app.engine.task_instance(&ti).await?.map(|info| info.state);
+        let begun = [TaskState::Running, TaskState::Success, TaskState::Failed];
+        if !state.is_some_and(|state| begun.contains(&state)) {
+            skipped.push((ti, TaskState::Skipped));
+        }
+    }
+    app.engine.set_states(&skipped).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn previous_success(
+    State(app): State<App>,
+    Running(task): Running,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let attempt = own(&task, &id)?;
+    let run = app.engine.db().run_info(&attempt.ti.dag_id, &attempt.ti.run_id).await?;
+    let last = match run {
+        Some(info) => app.engine.db().last_success(&info.run).await?,
+        None => None,
+    };
+    let date = last.as_ref().and_then(|last| last.run.logical_date);
+    Ok(document(
+        StatusCode::OK,
+        &json!({
+            "data_interval_start": date,
+            "data_interval_end": date,
+            "start_date": last.as_ref().and_then(|last| last.started_at),
+            "end_date": last.as_ref().and_then(|last| last.ended_at),
+        }),
+    ))
+}
+
+/// Assets are Airflow's scheduler's; none is inactive.
+async fn inactive_assets(Running(task): Running, Path(id): Path<String>) -> Result<Response, Refusal> {
+    own(&task, &id)?;
+    Ok(document(StatusCode::OK, &json!({"inactive_assets": []})))
+}
+
+/// The task instances of runs that parameters choose.
+async fn chosen(app: &App, params: &Params) -> Result<Vec<TaskInstanceInfo>, Refusal> {
+    let Some(dag_id) = params.text("dag_id") else { return Err(missing("dag_id")) };
+    let tasks: Vec<&str> = params.all("task_ids").collect();
+    let map_index: Option<i32> = params.integer("map_index")?;
+    let mut found = Vec::new();
+    for run_id in params.all("run_ids").chain(params.text("run_id")) {
+        let mut instances = app.engine.task_instances(dag_id, run_id);
+        while let Some(info) = instances.next().await? {
+            let named = tasks.is_empty() || tasks.contains(&&*info.key.task_id);
+            if named && map_index.is_none_or(|index| index == info.key.map_index) {
+                found.push(info);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn missing(name: &str) -> Refusal {
+    Refusal::unprocessable("missing", &["query", name], "Field required", serde_json::Value::Null)
+}
+
+async fn count(State(app): State<App>, _: Running, params: Params) -> Result<Response, Refusal> {
+    let states: Vec<&str> = params.all("states").collect();
+    let found = chosen(&app, &params).await?;
+    let counted = found.iter().filter(|info| states.is_empty() || states.contains(&info.state.name()));
+    Ok(document(StatusCode::OK, &counted.count()))
+}
+
+async fn states(State(app): State<App>, _: Running, params: Params) -> Result<Response, Refusal> {
+    let mut states: BTreeMap<String, BTreeMap<String, &str>> = BTreeMap::new();
+    for info in chosen(&app, &params).await? {
+        let TaskInstanceKey { run_id, task_id, map_index, .. } = &info.key;
+        let name = if *map_index < 0 { task_id.to_string() } else { format!("{task_id}_{map_index}") };
+        states.entry(run_id.to_string()).or_default().insert(name, info.state.name());
+    }
+    Ok(document(StatusCode::OK, &json!({"task_states": states})))
+}
+
+async fn breadcrumbs(State(app): State<App>, _: Running, params: Params) -> Result<Response, Refusal> {
+    let found = chosen(&app, &params).await?;
+    let ended = found.iter().filter(|info| info.state.is_finished());
+    let crumbs: Vec<_> = ended
+        .map(|info| {
+            let took = info.attempt.as_ref().and_then(|attempt| Some(attempt.ended_at? - attempt.started_at));
+            json!({
+                "task_id": info.key.task_id, "map_index": info.key.map_index, "state": info.state.name(),
+                "operator": null, "duration": took.and_then(|took| took.total(jiff::Unit::Second).ok()),
+            })
+        })
+        .collect();
+    Ok(document(StatusCode::OK, &json!({"breadcrumbs": crumbs})))
+}

@@ -1,0 +1,306 @@
+//! `/execution/xcoms/{dag_id}/{run_id}/{task_id}/{key}`: pull, count, push and clear.
+//!
+//! A key may hold slashes. On GET, one that ends in `/item/<n>` or `/slice` is part of a sequence, as in Airflow.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::{Bytes, BytesMut};
+use excom_core::channel::PullOptions;
+use excom_core::db::Scope;
+use excom_core::engine::TaskAnswer;
+use excom_core::{Answer, Caller, SequenceKey, Slice, TaskInstanceKey, UNMAPPED, Value, XComKey};
+use serde_json::{Value as Json, json};
+
+use crate::app::App;
+use crate::auth::Running;
+use crate::refusal::{Refusal, document, text_of};
+use crate::request::{Params, integer, is_json, not_json};
+
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/{dag_id}/{run_id}/{task_id}/", get(no_key).head(no_key).post(no_key).delete(no_key))
+        .route("/{dag_id}/{run_id}/{task_id}/{*key}", get(pull).head(count).post(push).delete(clear))
+}
+
+/// DAG, run, task and key of a path.
+type Names = Path<(String, String, String, String)>;
+
+/// What a GET asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked<'a> {
+    Value(&'a str),
+    Item(&'a str, &'a str),
+    Slice(&'a str),
+}
+
+impl<'a> Asked<'a> {
+    fn of(tail: &'a str) -> Self {
+        if let Some((key, position)) = tail.rsplit_once("/item/")
+            && !key.is_empty()
+            && !position.is_empty()
+            && !position.contains('/')
+        {
+            return Self::Item(key, position);
+        }
+        match tail.strip_suffix("/slice") {
+            Some(key) if !key.is_empty() => Self::Slice(key),
+            _ => Self::Value(tail),
+        }
+    }
+}
+
+/// DAG, run and task.
+type Task = (String, String, String);
+
+/// A task instance's XCom under a key.
+fn xcom((dag, run, task): Task, map_index: Option<i32>, key: &str) -> Result<XComKey, Refusal> {
+    Ok(XComKey::new(dag, run, task, map_index.unwrap_or(UNMAPPED), key)?)
+}
+
+/// A task's sequence under a key.
+fn sequence(task: Task, key: &str) -> Result<SequenceKey, Refusal> {
+    xcom(task, None, key).map(|key| key.sequence())
+}
+
+async fn no_key() -> Refusal {
+    let short = json!({
+        "type": "string_too_short", "loc": ["path", "key"], "msg": "String should have at least 1 character",
+        "input": "", "ctx": {"min_length": 1},
+    });
+    Refusal::listed(vec![short])
+}
+
+async fn pull(
+    State(app): State<App>,
+    Running(task): Running,
+    Path((dag, run, task_id, tail)): Names,
+    params: Params,
+) -> Result<Response, Refusal> {
+    let (caller, names) = (task.caller()?, (dag, run, task_id));
+    let options = PullOptions { include_prior_dates: params.flag("include_prior_dates")? };
+    match Asked::of(&tail) {
+        Asked::Item(key, position) => {
+            let position = integer(position).ok_or_else(|| {
+                Refusal::unprocessable(
+                    "int_parsing",
+                    &["path", "offset"],
+                    "Input should be a valid integer, unable to parse string as an integer",
+                    position,
+                )
+            })?;
+            let value = item(&app, &caller, &sequence(names, key)?, position).await?;
+            Ok(text_of(StatusCode::OK, value.bytes().clone()))
+        }
+        Asked::Slice(key) => {
+            let slice = Slice {
+                start: params.integer("start")?,
+                stop: params.integer("stop")?,
+                // As Airflow has it.
+                step: params.integer("step")?.filter(|step| *step != 0),
+            };
+            elements(&app, &caller, &sequence(names, key)?, slice, options).await
+        }
+        Asked::Value(key) => {
+            let map_index = params.integer("map_index")?;
+            let value = match params.integer("offset")? {
+                Some(position) => item(&app, &caller, &sequence(names, key)?, position).await?,
+                None => single(&app, &caller, xcom(names, map_index, key)?, options).await?,
+            };
+            Ok(text_of(StatusCode::OK, entry(key, &value)))
+        }
+    }
+}
+
+/// `{"key": …, "value": …}` around a value's text.
+fn entry(key: &str, value: &Value) -> Bytes {
+    let key = Json::from(key).to_string();
+    let mut text = BytesMut::with_capacity(key.len() + value.bytes().len() + 18);
+    for part in [b"{\"key\":", key.as_bytes(), b",\"value\":", value.bytes(), b"}"] {
+        text.extend_from_slice(part);
+    }
+    text.freeze()
+}
+
+async fn single(app: &App, caller: &Caller, key: XComKey, options: PullOptions) -> Result<Value, Refusal> {
+    let answer = app.engine.pull(caller, std::slice::from_ref(&key), options).await?.pop();
+    value_of(answer.unwrap_or(Answer::Absent(Box::new(key))))
+}
+
+fn value_of(answer: Answer) -> Result<Value, Refusal> {
+    if answer.found().is_none() {
+        return Err(Refusal::of_answer(&answer));
+    }
+    Ok(answer.value()?)
+}
+
+/// The element at a position; of a task that is not mapped its only value is the first, and the last.
+async fn item(app: &App, caller: &Caller, key: &SequenceKey, position: i64) -> Result<Value, Refusal> {
+    if let Some((_, answer)) = app.engine.item(caller, key, position).await? {
+        return value_of(answer);
+    }
+    let none = || Refusal::not_found(format!("{key} has no element at position {position}"));
+    if !matches!(position, 0 | -1) {
+        return Err(none());
+    }
+    single(app, caller, key.at(UNMAPPED), PullOptions::default())
+        .await
+        .map_err(|refusal| if refusal.is_none() { none() } else { refusal })
+}
+
+/// The elements of a slice as a JSON array; of a task that is not mapped, its only value.
+async fn elements(
+    app: &App,
+    caller: &Caller,
+    key: &SequenceKey,
+    slice: Slice,
+    options: PullOptions,
+) -> Result<Response, Refusal> {
+    if slice != Slice::ALL && !options.include_prior_dates {
+        let found = app.engine.slice(caller, key, slice).await?;
+        if !found.is_empty() {
+            return array(found.into_iter().map(|(_, answer)| value_of(answer)));
+        }
+    }
+    let produced = app.engine.pull_tasks(caller, std::slice::from_ref(key), options).await?.pop();
+    let all: Vec<Answer> = match produced {
+        Some(TaskAnswer::Mapped { items, .. }) => items.into_iter().map(|(_, answer)| answer).collect(),
+        Some(TaskAnswer::Single(answer)) => Vec::from([answer]),
+        _ => Vec::new(),
+    };
+    let all: Vec<Value> = all
+        .into_iter()
+        .map(value_of)
+        .filter(|found| !found.as_ref().is_err_and(Refusal::is_none))
+        .collect::<Result<_, _>>()?;
+    array(slice.positions(all.len() as u64)?.map(|place| Ok(all[place as usize].clone())))
+}
+
+/// Values as a JSON array.
+fn array(values: impl Iterator<Item = Result<Value, Refusal>>) -> Result<Response, Refusal> {
+    let mut text = BytesMut::from(&b"["[..]);
+    for (place, value) in values.enumerate() {
+        if place > 0 {
+            text.extend_from_slice(b",");
+        }
+        text.extend_from_slice(value?.bytes());
+    }
+    text.extend_from_slice(b"]");
+    Ok(text_of(StatusCode::OK, text.freeze()))
+}
+
+async fn count(
+    State(app): State<App>,
+    Running(task): Running,
+    Path((dag, run, task_id, key)): Names,
+    params: Params,
+) -> Result<Response, Refusal> {
+    if params.text("map_index").is_some() {
+        let message = "Cannot specify map_index in a HEAD request";
+        return Err(Refusal::because(StatusCode::BAD_REQUEST, "invalid_request", message));
+    }
+    let (caller, key) = (task.caller()?, sequence((dag, run, task_id), &key)?);
+    let mut count = app.engine.count(&caller, &key).await?;
+    if count == 0 {
+        let only = single(&app, &caller, key.at(UNMAPPED), PullOptions::default()).await;
+        count = u64::from(only.is_ok());
+    }
+    Ok([(header::CONTENT_RANGE, format!("map_indexes {count}"))].into_response())
+}
+
+/// Whether a task instance is there, for whoever is another one: pushing makes none.
+async fn known(app: &App, caller: &Caller, ti: &TaskInstanceKey) -> Result<(), Refusal> {
+    if matches!(caller, Caller::Attempt(attempt) if attempt.ti == *ti) {
+        return Ok(());
+    }
+    if app.engine.task_instance(ti).await?.is_some() {
+        return Ok(());
+    }
+    if app.engine.db().run_info(&ti.dag_id, &ti.run_id).await?.is_none() {
+        let message = format!("DAG run not found on DAG '{}' with ID '{}'", ti.dag_id, ti.run_id);
+        return Err(Refusal::plain(StatusCode::NOT_FOUND, message));
+    }
+    Err(Refusal::not_found(format!("there is no task instance {ti}")))
+}
+
+async fn push(
+    State(app): State<App>,
+    Running(task): Running,
+    Path((dag, run, task_id, key)): Names,
+    params: Params,
+    head: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let caller = task.caller()?;
+    let key = xcom((dag, run, task_id), params.integer("map_index")?, &key)?;
+    params.flag("dag_result")?;
+    let mapped_length: Option<i64> = params.integer("mapped_length")?;
+    match mapped_length.map(u64::try_from) {
+        Some(Err(_)) => {
+            let message = "Input should be greater than or equal to 0";
+            return Err(Refusal::unprocessable(
+                "greater_than_equal",
+                &["query", "mapped_length"],
+                message,
+                mapped_length,
+            ));
+        }
+        Some(Ok(length)) if length > app.options.max_map_length => {
+            return Err(Refusal::because(
+                StatusCode::BAD_REQUEST,
+                "unmappable_return_value_length",
+                "pushed value is too large to map as a downstream's dependency",
+            ));
+        }
+        _ => {}
+    }
+    let content_type = head.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let value = match body.is_empty() {
+        true => Value::null(),
+        false if is_json(content_type) => Value::parse(body)?,
+        false => return Err(not_json()),
+    };
+    known(&app, &caller, &key.ti).await?;
+    app.engine.push(&caller, &key, value.into()).await?;
+    Ok(document(StatusCode::CREATED, &json!({"message": "XCom successfully set"})))
+}
+
+async fn clear(
+    State(app): State<App>,
+    Running(task): Running,
+    Path((dag, run, task_id, key)): Names,
+    params: Params,
+) -> Result<Response, Refusal> {
+    let caller = task.caller()?;
+    let key = xcom((dag, run, task_id), params.integer("map_index")?, &key)?;
+    let message = format!("XCom with key: {} successfully deleted.", key.key);
+    app.engine.clear(&caller, &Scope::Key(key)).await?;
+    Ok(document(StatusCode::OK, &json!({"message": message})))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_may_hold_what_looks_like_a_part_of_a_sequence() {
+        for (tail, asked) in [
+            ("rows", Asked::Value("rows")),
+            ("a/b", Asked::Value("a/b")),
+            ("rows/slice", Asked::Slice("rows")),
+            ("rows/slice/", Asked::Value("rows/slice/")),
+            ("slice", Asked::Value("slice")),
+            ("a/item/0/slice", Asked::Slice("a/item/0")),
+            ("rows/item/0", Asked::Item("rows", "0")),
+            ("rows/item/-1", Asked::Item("rows", "-1")),
+            ("rows/item/x", Asked::Item("rows", "x")),
+            ("rows/item/0/", Asked::Value("rows/item/0/")),
+            ("a/item/1/item/2", Asked::Item("a/item/1", "2")),
+            ("item/0", Asked::Value("item/0")),
+        ] {
+            assert_eq!(Asked::of(tail), asked, "{tail}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Excom over HTTP: one engine for tasks in any language on any machine.
+//!
+//! Three doors, which only translate; every rule is the engine's:
+//!
+//! | below | for whom |
+//! | --- | --- |
+//! | `/execution` | Airflow's workers: the Task Execution API as Airflow 3 has it |
+//! | `/api/excom/v1` | people and programs: what those lack |
+//! | `/health` | whoever watches the process |
+//!
+//! Nothing but the health is reachable without a token. A task's token acts as its task instance: pushes are fenced by
+//! its attempt, and the access rules for tasks hold.
+
+mod app;
+mod auth;
+mod execution;
+mod health;
+mod own;
+mod refusal;
+mod request;
+mod service;
+
+pub use app::{App, Options};
+pub use auth::{Issued, Keys, Role, TaskClaim, person_token};
+pub use service::{Drained, Service};

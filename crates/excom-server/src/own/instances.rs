@@ -1,0 +1,97 @@
+//! Runs and task instances, for whoever decides what is executed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use bytes::Bytes;
+use excom_core::{DagRun, TaskInstanceKey, TaskState, UNMAPPED, Value};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::app::App;
+use crate::auth::{Asking, Role, TaskClaim};
+use crate::refusal::{Refusal, document};
+use crate::request::body;
+
+/// How long a task instance may wait for a worker.
+const QUEUED: Duration = Duration::from_secs(600);
+
+/// A run that starts.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewRun {
+    dag_id: Arc<str>,
+    run_id: Arc<str>,
+    #[serde(default)]
+    logical_date: Option<Timestamp>,
+    #[serde(default)]
+    run_after: Option<Timestamp>,
+    #[serde(default)]
+    conf: Option<Box<RawValue>>,
+}
+
+/// A try of a task instance that is to be executed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewTry {
+    dag_id: Arc<str>,
+    run_id: Arc<str>,
+    task_id: Arc<str>,
+    #[serde(default = "unmapped")]
+    map_index: i32,
+    #[serde(default = "first")]
+    try_number: u32,
+    #[serde(default)]
+    max_tries: u32,
+}
+
+fn unmapped() -> i32 {
+    UNMAPPED
+}
+
+fn first() -> u32 {
+    1
+}
+
+/// Starts a run, or goes on with it.
+pub(super) async fn start_run(
+    State(app): State<App>,
+    asking: Asking,
+    request: Bytes,
+) -> Result<Response, Refusal> {
+    asking.at_least(Role::Admin)?;
+    let NewRun { dag_id, run_id, logical_date, run_after, conf } = body(&request)?;
+    TaskInstanceKey::new(dag_id.clone(), run_id.clone(), "_", UNMAPPED)?;
+    let now = app.engine.clock().now();
+    let run = DagRun {
+        logical_date,
+        conf: conf.map(|conf| Value::parse(conf.get().to_owned())).transpose()?,
+        ..DagRun::new(dag_id, run_id, run_after.or(logical_date).unwrap_or(now))
+    };
+    app.engine.start_run(&run).await?;
+    Ok(document(StatusCode::CREATED, &json!({"dag_id": run.dag_id, "run_id": run.run_id})))
+}
+
+/// Makes a try of a task instance known, with the token by which a worker starts it.
+pub(super) async fn queue(
+    State(app): State<App>,
+    asking: Asking,
+    request: Bytes,
+) -> Result<Response, Refusal> {
+    asking.at_least(Role::Admin)?;
+    let NewTry { dag_id, run_id, task_id, map_index, try_number, max_tries } = body(&request)?;
+    let ti = TaskInstanceKey::new(dag_id.clone(), run_id.clone(), task_id.clone(), map_index)?;
+    if app.engine.db().run_info(&dag_id, &run_id).await?.is_none() {
+        return Err(Refusal::not_found(format!("run {run_id} of {dag_id} has not been started")));
+    }
+    app.engine.set_states(&[(ti, TaskState::Queued)]).await?;
+    let id = app.engine.clock().attempt_id();
+    let claim = TaskClaim { dag_id, run_id, task_id, map_index, try_number, max_tries };
+    let token = app.tokens.workload(id.0, claim, QUEUED)?;
+    Ok(document(StatusCode::CREATED, &json!({"id": id, "token": token.secret()})))
+}

@@ -1,0 +1,107 @@
+//! The parts of requests, read as Airflow's server reads them: what cannot be understood is 422 and says where.
+
+use std::str::FromStr;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde_json::{Value as Json, json};
+
+use crate::refusal::Refusal;
+
+/// The parameters behind a path. Those that nobody asks for are ignored.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl<S: Sync> FromRequestParts<S> for Params {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let query = parts.uri.query().unwrap_or_default();
+        Ok(Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect()))
+    }
+}
+
+impl Params {
+    /// The last of a name.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(found, _)| found == name).map(|(_, text)| &**text)
+    }
+
+    /// All of a name, in their order.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(found, _)| found == name).map(|(_, text)| &**text)
+    }
+
+    /// A whole number.
+    ///
+    /// # Errors
+    /// 422 for what is none, or too large.
+    pub(crate) fn integer<N: FromStr>(&self, name: &str) -> Result<Option<N>, Refusal> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        integer(text).map(Some).ok_or_else(|| {
+            Refusal::unprocessable(
+                "int_parsing",
+                &["query", name],
+                "Input should be a valid integer, unable to parse string as an integer",
+                text,
+            )
+        })
+    }
+
+    /// A yes or no; no when it is not there.
+    ///
+    /// # Errors
+    /// 422 for what is neither.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, Refusal> {
+        let Some(text) = self.text(name) else { return Ok(false) };
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" | "t" | "y" => Ok(true),
+            "false" | "0" | "no" | "off" | "f" | "n" => Ok(false),
+            _ => Err(Refusal::unprocessable(
+                "bool_parsing",
+                &["query", name],
+                "Input should be a valid boolean, unable to interpret input",
+                text,
+            )),
+        }
+    }
+}
+
+/// A whole number as Python reads one.
+pub(crate) fn integer<N: FromStr>(text: &str) -> Option<N> {
+    let text = text.trim();
+    text.strip_prefix('+').unwrap_or(text).parse().ok()
+}
+
+/// A body that is a document of a type.
+///
+/// # Errors
+/// 422 that says what is wrong, and where.
+pub(crate) fn body<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let parsed = serde_path_to_error::deserialize(&mut reader);
+    let wrong =
+        |place: &[&str], kind: &str, cause: String| Refusal::unprocessable(kind, place, cause, Json::Null);
+    let parsed = parsed.map_err(|error| {
+        let (path, cause) = (error.path().to_string(), error.inner().to_string());
+        let kind = if error.inner().is_data() { "value_error" } else { "json_invalid" };
+        let place: &[&str] = if path == "." { &["body"] } else { &["body", &path] };
+        wrong(place, kind, cause)
+    })?;
+    reader.end().map_err(|error| wrong(&["body"], "json_invalid", error.to_string()))?;
+    Ok(parsed)
+}
+
+/// Whether a content type is JSON's, or not told.
+pub(crate) fn is_json(content_type: Option<&str>) -> bool {
+    let Some(text) = content_type else { return true };
+    let kind = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+/// A refusal of a body that is not JSON.
+pub(crate) fn not_json() -> Refusal {
+    Refusal::unprocessable("json_invalid", &["body"], "the body is not a JSON value", json!({}))
+}

@@ -1,0 +1,150 @@
+//! A server with its clients, without a socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use excom_core::{Engine, memory};
+use excom_server::{App, Keys, Options, Role};
+use serde_json::{Value as Json, json};
+use tower::ServiceExt;
+
+pub(crate) const SECRET: &[u8] = b"a secret of the tests, long enough";
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) head: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Json {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn is(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        self
+    }
+
+    pub(crate) fn refreshed(&self) -> Option<String> {
+        Some(self.head.get("refreshed-api-token")?.to_str().ok()?.to_owned())
+    }
+}
+
+/// A server in memory.
+pub(crate) struct Server {
+    pub(crate) app: App,
+    pub(crate) clock: Arc<memory::Clock>,
+}
+
+impl Server {
+    pub(crate) fn new() -> Self {
+        Self::with(|settings| settings)
+    }
+
+    pub(crate) fn with(
+        settings: impl FnOnce(excom_core::engine::Settings) -> excom_core::engine::Settings,
+    ) -> Self {
+        let clock = Arc::new(memory::Clock::new());
+        let engine = Engine::builder(Arc::new(memory::Db::new()), clock.clone())
+            .settings(settings(excom_core::engine::Settings::default()))
+            .build();
+        let app = App::new(engine, Keys::secret(SECRET).unwrap(), Options::default());
+        Self { app, clock }
+    }
+
+    pub(crate) fn send(&self, request: Request<Body>) -> Answer {
+        pollster::block_on(async {
+            let answer = self.app.router().oneshot(request).await.unwrap();
+            let (status, head) = (answer.status(), answer.headers().clone());
+            let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+            Answer { status, head, text: String::from_utf8(body.to_vec()).unwrap() }
+        })
+    }
+
+    /// A call with a token, and a document as its body.
+    pub(crate) fn call(&self, token: &str, method: Method, path: &str, body: Option<&Json>) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if !token.is_empty() {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
+        self.send(request.header(header::CONTENT_TYPE, "application/json").body(body).unwrap())
+    }
+
+    pub(crate) fn person(&self, role: Role) -> String {
+        self.app.person_token("ana", role, Duration::from_secs(3600)).unwrap().into_secret()
+    }
+
+    /// Makes a run known.
+    pub(crate) fn run(&self, run_id: &str) {
+        let run = json!({"dag_id": "weather", "run_id": run_id, "logical_date": "2026-11-21T10:00:00Z"});
+        self.call(&self.person(Role::Admin), Method::POST, "/api/excom/v1/runs", Some(&run)).is(201);
+    }
+
+    /// A task instance that waits for a worker: its id, and the token to start it with.
+    pub(crate) fn queued(&self, task_id: &str, map_index: i32, try_number: u32) -> (String, String) {
+        let instance = json!({
+            "dag_id": "weather", "run_id": "r1", "task_id": task_id, "map_index": map_index,
+            "try_number": try_number, "max_tries": 2,
+        });
+        let admin = self.person(Role::Admin);
+        let queued =
+            self.call(&admin, Method::POST, "/api/excom/v1/task-instances", Some(&instance)).is(201).json();
+        (queued["id"].as_str().unwrap().to_owned(), queued["token"].as_str().unwrap().to_owned())
+    }
+
+    /// A task instance that runs.
+    pub(crate) fn running(&self, task_id: &str, map_index: i32) -> Worker<'_> {
+        self.started(self.queued(task_id, map_index, 1))
+    }
+
+    pub(crate) fn started(&self, (id, token): (String, String)) -> Worker<'_> {
+        let started =
+            self.call(&token, Method::PATCH, &format!("/execution/task-instances/{id}/run"), Some(&begin()));
+        let token = started.is(200).refreshed().unwrap();
+        Worker { server: self, id, token }
+    }
+}
+
+/// What a supervisor says when it begins.
+pub(crate) fn begin() -> Json {
+    json!({
+        "state": "running", "hostname": "vm", "unixname": "root", "pid": 12, "start_date": "2026-11-21T10:00:01Z",
+    })
+}
+
+/// The supervisor of a task that runs.
+pub(crate) struct Worker<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) id: String,
+    pub(crate) token: String,
+}
+
+impl Worker<'_> {
+    pub(crate) fn call(&self, method: Method, path: &str, body: Option<&Json>) -> Answer {
+        self.server.call(&self.token, method, &format!("/execution{path}"), body)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, None)
+    }
+
+    /// A call about its own task instance.
+    pub(crate) fn own(&self, method: Method, what: &str, body: &Json) -> Answer {
+        self.call(method, &format!("/task-instances/{}/{what}", self.id), Some(body))
+    }
+
+    pub(crate) fn push(&self, path: &str, value: &Json) -> Answer {
+        self.call(Method::POST, &format!("/xcoms/weather/r1/{path}"), Some(value))
+    }
+
+    pub(crate) fn ends(&self, state: &str) -> Answer {
+        self.own(Method::PATCH, "state", &json!({"state": state, "end_date": "2026-11-21T10:00:09Z"}))
+    }
+}

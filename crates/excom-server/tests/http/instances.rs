@@ -1,0 +1,111 @@
+//! A task instance starts, lives, and ends.
+
+use axum::http::Method;
+use serde_json::json;
+
+use crate::client::{Server, begin};
+
+#[test]
+fn a_start_tells_what_the_supervisor_insists_on() {
+    let server = Server::new();
+    server.run("r1");
+    let (id, token) = server.queued("extract", -1, 1);
+    let path = format!("/execution/task-instances/{id}/run");
+    let started = server.call(&token, Method::PATCH, &path, Some(&begin())).is(200);
+    let context = started.json();
+    for name in [
+        "dag_id",
+        "run_id",
+        "logical_date",
+        "data_interval_start",
+        "data_interval_end",
+        "run_after",
+        "start_date",
+        "end_date",
+        "run_type",
+        "state",
+        "consumed_asset_events",
+        "partition_key",
+    ] {
+        assert!(context["dag_run"].get(name).is_some(), "{name} is missing: {context}");
+    }
+    assert_eq!(context["dag_run"]["logical_date"], "2026-11-21T10:00:00Z");
+    assert_eq!(context["max_tries"], 2);
+    assert_eq!(context["should_retry"], true);
+    // Its answer was lost: the same call again.
+    server.call(&token, Method::PATCH, &path, Some(&begin())).is(200);
+    assert_ne!(started.refreshed().unwrap(), token);
+}
+
+#[test]
+fn a_task_ends_once() {
+    let server = Server::new();
+    server.run("r1");
+    let task = server.running("extract", -1);
+    task.own(Method::PUT, "heartbeat", &json!({"hostname": "vm", "pid": 12})).is(204);
+    task.own(Method::PUT, "rtif", &json!({"bash_command": "echo 1", "env": null})).is(201);
+    task.own(Method::PATCH, "rendered-map-index", &json!("first")).is(204);
+    task.own(Method::PATCH, "state", &json!({"state": "running"})).is(422);
+    task.own(Method::PATCH, "state", &json!({"state": "tired"})).is(422);
+    task.ends("success").is(204);
+    task.ends("success").is(200);
+    assert_eq!(task.ends("failed").is(409).json()["detail"]["previous_state"], "success");
+    let told = task.own(Method::PUT, "heartbeat", &json!({"hostname": "vm", "pid": 12})).is(409).json();
+    assert_eq!(told["detail"]["reason"], "not_running");
+    // Links of operators are pushed after the end.
+    task.push("extract/_link_Run", &json!("https://example.test")).is(201);
+}
+
+#[test]
+fn a_new_try_clears_and_fences_the_one_before() {
+    let server = Server::new();
+    server.run("r1");
+    let first = server.running("extract", -1);
+    first.push("extract/partial", &json!(1)).is(201);
+    first.ends("up_for_retry").is(204);
+    let queued = server.queued("extract", -1, 2);
+    // The failed one still may write until the next has started.
+    first.push("extract/late", &json!(1)).is(201);
+    let second = server.started(queued);
+    second.get("/xcoms/weather/r1/extract/partial").is(404);
+    let refused = first.push("extract/late", &json!(2)).is(409).json();
+    assert_eq!(refused["detail"]["reason"], "superseded");
+    first.own(Method::PUT, "heartbeat", &json!({"hostname": "vm", "pid": 12})).is(410);
+    first.ends("success").is(410);
+    second.push("extract/return_value", &json!(2)).is(201);
+}
+
+#[test]
+fn a_branch_leaves_out_what_has_not_begun() {
+    let server = Server::new();
+    server.run("r1");
+    let branch = server.running("branch", -1);
+    let left = server.running("left", -1);
+    branch.own(Method::PATCH, "skip-downstream", &json!({"tasks": ["right", ["left", -1]]})).is(204);
+    let states = branch.get("/task-instances/states?dag_id=weather&run_ids=r1").is(200).json();
+    assert_eq!(
+        states["task_states"]["r1"],
+        json!({"branch": "running", "left": "running", "right": "skipped"})
+    );
+    assert_eq!(
+        branch.get("/task-instances/count?dag_id=weather&run_ids=r1&states=running").is(200).text,
+        "2"
+    );
+    left.ends("success").is(204);
+    assert_eq!(branch.get("/dag-runs/weather/r1/state").is(200).json(), json!({"state": "running"}));
+    assert_eq!(branch.get("/dag-runs/count?dag_id=weather").is(200).text, "1");
+}
+
+#[test]
+fn versions_are_dates() {
+    let server = Server::new();
+    let call = |version: &str| {
+        let request = axum::http::Request::get("/execution/health").header("airflow-api-version", version);
+        server.send(request.body(axum::body::Body::empty()).unwrap())
+    };
+    assert_eq!(call("2026-06-30").is(200).head["airflow-api-version"], "2026-06-30");
+    call("2099-01-01").is(200);
+    call("").is(200);
+    call("2025-04-10").is(404);
+    call("soon").is(422);
+}

@@ -1,0 +1,9 @@
+//! The routes as clients meet them, over an engine in memory.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
+mod auth;
+mod client;
+mod instances;
+mod variables;
+mod xcoms;

@@ -1,0 +1,199 @@
+//! Pull, count, push and clear as Airflow's client asks for them.
+
+use axum::http::Method;
+use serde_json::json;
+
+use crate::client::Server;
+
+#[test]
+fn a_value_comes_back_as_it_was_pushed() {
+    let server = Server::new();
+    server.run("r1");
+    let task = server.running("extract", -1);
+    for value in [
+        json!({"a": 1, "b": [1.5, null, "é\u{1F600}"]}),
+        json!(null),
+        json!("text"),
+        json!({"__classname__": "builtins.tuple", "__version__": 1, "__data__": [1, 2]}),
+    ] {
+        let pushed = task.push("extract/return_value", &value).is(201);
+        assert_eq!(pushed.json(), json!({"message": "XCom successfully set"}));
+        assert_eq!(pushed.head["content-type"], "application/json");
+        let pulled = task.get("/xcoms/weather/r1/extract/return_value").is(200);
+        assert_eq!(pulled.json(), json!({"key": "return_value", "value": value}));
+    }
+    // Numbers are not read as floating point on the way.
+    let big = "123456789012345678901234567890.10";
+    let request = axum::http::Request::post("/execution/xcoms/weather/r1/extract/big")
+        .header("authorization", format!("bearer {}", task.token))
+        .body(big.into())
+        .unwrap();
+    server.send(request).is(201);
+    assert_eq!(task.get("/xcoms/weather/r1/extract/big").text, format!(r#"{{"key":"big","value":{big}}}"#));
+}
+
+#[test]
+fn keys_are_any_text() {
+    let server = Server::new();
+    server.run("manual__2026-11-21T01:47:07.6+00:00");
+    server.run("r1");
+    let task = server.running("extract", -1);
+    for (path, key) in [
+        ("a/b", "a/b"),
+        ("a//b", "a//b"),
+        ("with%20space", "with space"),
+        ("%C3%A9", "é"),
+        ("a+b:c&d=e", "a+b:c&d=e"),
+        ("..", ".."),
+        ("..%2F..%2Fother", "../../other"),
+        ("rows/slice/", "rows/slice/"),
+        ("100%25", "100%"),
+    ] {
+        task.push(&format!("extract/{path}"), &json!(key)).is(201);
+        let pulled = task.get(&format!("/xcoms/weather/r1/extract/{path}")).is(200).json();
+        assert_eq!(pulled, json!({"key": key, "value": key}), "{path}");
+    }
+    // A plus in a run's id is a plus.
+    let path = "/xcoms/weather/manual__2026-11-21T01:47:07.6+00:00/extract/k";
+    let missing = task.get(path).is(404).json();
+    assert_eq!(missing["detail"]["reason"], "not_found");
+}
+
+#[test]
+fn what_is_not_there_is_404_with_the_reason_that_clients_know() {
+    let server = Server::new();
+    server.run("r1");
+    let task = server.running("extract", -1);
+    task.push("extract/rows", &json!(3)).is(201);
+    for path in [
+        "extract/row",
+        "extrakt/rows",
+        "extract/rows?map_index=4",
+        "extract/rows?offset=7",
+        "extract/rows/item/3",
+    ] {
+        let missing = task.get(&format!("/xcoms/weather/r1/{path}")).is(404);
+        assert_eq!(missing.head["content-type"], "application/json");
+        assert_eq!(missing.json()["detail"]["reason"], "not_found", "{path}");
+    }
+    task.ends("success").is(204);
+    let near = task.get("/xcoms/weather/r1/extract/row").json();
+    assert!(near["detail"]["hints"][0].as_str().unwrap().contains("`rows`"), "{near}");
+    // Nothing is made by a push to what is not there.
+    let other = task.call(Method::POST, "/xcoms/weather/r2/extract/rows", Some(&json!(1))).is(404).json();
+    assert_eq!(other["detail"], "DAG run not found on DAG 'weather' with ID 'r2'");
+    task.push("extrakt/rows", &json!(1)).is(404);
+    task.push("extract/rows?map_index=3", &json!(1)).is(404);
+}
+
+#[test]
+fn a_mapped_tasks_values_are_a_sequence() {
+    let server = Server::new();
+    server.run("r1");
+    for index in [0, 1, 2, 5] {
+        let task = server.running("load", index);
+        task.push(&format!("load/return_value?map_index={index}"), &json!(index * 10)).is(201);
+        task.ends("success").is(204);
+    }
+    let task = server.running("sum", -1);
+    let base = "/xcoms/weather/r1/load/return_value";
+    let count = task.call(Method::HEAD, base, None).is(200);
+    assert_eq!(count.head["content-range"], "map_indexes 4");
+    assert_eq!(task.get(&format!("{base}/slice")).is(200).json(), json!([0, 10, 20, 50]));
+    assert_eq!(task.get(&format!("{base}/slice?start=1&stop=3")).json(), json!([10, 20]));
+    assert_eq!(task.get(&format!("{base}/slice?step=-1")).json(), json!([50, 20, 10, 0]));
+    assert_eq!(task.get(&format!("{base}/slice?start=3&stop=1")).is(200).json(), json!([]));
+    assert_eq!(task.get(&format!("{base}/slice?step=0")).is(200).json(), json!([0, 10, 20, 50]));
+    assert_eq!(task.get(&format!("{base}/item/3")).is(200).text, "50");
+    assert_eq!(task.get(&format!("{base}/item/-1")).is(200).text, "50");
+    assert_eq!(task.get(&format!("{base}?offset=1")).is(200).json()["value"], 10);
+    assert_eq!(task.get(&format!("{base}?map_index=5")).is(200).json()["value"], 50);
+    task.get(base).is(404);
+    task.get(&format!("{base}/item/4")).is(404);
+    task.call(Method::HEAD, &format!("{base}?map_index=1"), None).is(400);
+}
+
+#[test]
+fn a_slice_of_a_task_that_is_not_mapped_is_its_only_value() {
+    let server = Server::new();
+    server.run("r1");
+    let task = server.running("extract", -1);
+    assert_eq!(task.get("/xcoms/weather/r1/extract/return_value/slice").is(200).json(), json!([]));
+    assert_eq!(
+        task.call(Method::HEAD, "/xcoms/weather/r1/extract/return_value", None).is(200).head["content-range"],
+        "map_indexes 0"
+    );
+    task.push("extract/return_value", &json!([1, 2])).is(201);
+    assert_eq!(task.get("/xcoms/weather/r1/extract/return_value/slice").json(), json!([[1, 2]]));
+    assert_eq!(task.get("/xcoms/weather/r1/extract/return_value/slice?start=1").json(), json!([]));
+    assert_eq!(task.get("/xcoms/weather/r1/extract/return_value/item/0").text, "[1,2]");
+    assert_eq!(
+        task.call(Method::HEAD, "/xcoms/weather/r1/extract/return_value", None).head["content-range"],
+        "map_indexes 1"
+    );
+}
+
+#[test]
+fn what_cannot_be_understood_says_where() {
+    let server = Server::new();
+    server.run("r1");
+    let task = server.running("extract", -1);
+    let at = |path: &str| {
+        task.get(&format!("/xcoms/weather/r1/extract/{path}")).is(422).json()["detail"][0].clone()
+    };
+    assert_eq!(at("k?map_index=x")["loc"], json!(["query", "map_index"]));
+    assert_eq!(at("k?include_prior_dates=maybe")["type"], "bool_parsing");
+    assert_eq!(at("k/item/x")["loc"], json!(["path", "offset"]));
+    assert_eq!(at("")["type"], "string_too_short");
+    assert_eq!(at("k?map_index=99999999999")["type"], "int_parsing");
+    task.get("/xcoms/weather/r1/extract/k?map_index=-7").is(422);
+    task.get(&format!("/xcoms/weather/r1/extract/{}", "k".repeat(513))).is(422);
+    task.push("extract/k?mapped_length=1025", &json!([])).is(400);
+    task.push("extract/k?mapped_length=-1", &json!([])).is(422);
+    let raw = |body: &'static str, kind: &str| {
+        let request = axum::http::Request::post("/execution/xcoms/weather/r1/extract/k")
+            .header("authorization", format!("Bearer {}", task.token))
+            .header("content-type", kind);
+        server.send(request.body(body.into()).unwrap()).status.as_u16()
+    };
+    assert_eq!(raw("{", "application/json"), 422);
+    assert_eq!(raw("NaN", "application/json"), 422);
+    assert_eq!(raw("1", "text/plain"), 422);
+    assert_eq!(raw("", "application/json"), 201);
+    assert_eq!(raw("1", "application/vnd.x+json; charset=utf-8"), 201);
+    task.call(Method::PUT, "/xcoms/weather/r1/extract/k", Some(&json!(1))).is(405);
+    task.get("/nothing").is(404);
+}
+
+#[test]
+fn clearing_answers_the_same_however_often() {
+    let server = Server::new();
+    server.run("r1");
+    let task = server.running("extract", -1);
+    task.push("extract/k", &json!(1)).is(201);
+    for _ in 0..2 {
+        let cleared = task.call(Method::DELETE, "/xcoms/weather/r1/extract/k", None).is(200).json();
+        assert_eq!(cleared, json!({"message": "XCom with key: k successfully deleted."}));
+    }
+    let answer = || task.get("/xcoms/weather/r1/extract/k").is(404).json()["detail"]["answer"].clone();
+    assert_eq!(answer(), "not_yet");
+    task.ends("success").is(204);
+    assert_eq!(answer(), "cleared");
+}
+
+#[test]
+fn what_a_rule_forbids_is_403_and_names_the_rule() {
+    let server = Server::with(|mut settings| {
+        settings.access.writes = excom_core::engine::Writes::Own;
+        settings.access.reads = excom_core::engine::Reads::Run;
+        settings
+    });
+    server.run("r1");
+    let (task, other) = (server.running("extract", -1), server.running("load", -1));
+    other.push("load/k", &json!(1)).is(201);
+    let refused = task.push("load/k", &json!(2)).is(403).json();
+    assert!(refused["detail"]["message"].as_str().unwrap().contains("writes"), "{refused}");
+    task.get("/xcoms/weather/r1/load/k").is(200);
+    let refused = task.get("/xcoms/weather/r0/load/k").is(403).json();
+    assert_eq!(refused["detail"]["reason"], "forbidden");
+}
