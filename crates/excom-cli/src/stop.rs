@@ -120,22 +120,7 @@ impl NoValue {
 
 impl From<Answer> for NoValue {
     fn from(answer: Answer) -> Self {
-        let known = match &answer {
-            Answer::Missing(missing) => serde_json::to_value(missing),
-            Answer::NotYet(not_yet) => serde_json::to_value(not_yet),
-            Answer::Cleared(ended) | Answer::Expired(ended) => serde_json::to_value(ended),
-            Answer::Forbidden(forbidden) => serde_json::to_value(forbidden),
-            Answer::Corrupt(damaged) | Answer::Lost(damaged) | Answer::Unavailable(damaged) => {
-                serde_json::to_value(damaged)
-            }
-            Answer::Skipped(key) | Answer::Absent(key) => Ok(json!({"key": key})),
-            _ => Ok(Json::Null),
-        };
-        let known = match known {
-            Ok(Json::Object(known)) => known,
-            _ => Map::new(),
-        };
-        let (message, hints) = (answer.to_string(), answer.hints());
+        let (message, hints, known) = (answer.to_string(), answer.hints(), answer.details());
         Self { exit_code: answer.exit_code(), answer: answer.code(), message, hints, known }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json, json};
 
 use crate::entry::{EndReason, PastEntry, Version, Writer};
 use crate::value::Value;
@@ -226,6 +227,25 @@ impl Answer {
             }
             Self::Unavailable(_) => vec!["try again; `excom doctor` shows what is away".into()],
             Self::Found(_) | Self::Null(_) | Self::Absent(_) => Vec::new(),
+        }
+    }
+
+    /// What is known besides the message, for documents: of an answer without a value, the parts of what it holds.
+    pub fn details(&self) -> Map<String, Json> {
+        let known = match self {
+            Self::Missing(missing) => serde_json::to_value(missing),
+            Self::NotYet(not_yet) => serde_json::to_value(not_yet),
+            Self::Cleared(ended) | Self::Expired(ended) => serde_json::to_value(ended),
+            Self::Forbidden(forbidden) => serde_json::to_value(forbidden),
+            Self::Corrupt(damaged) | Self::Lost(damaged) | Self::Unavailable(damaged) => {
+                serde_json::to_value(damaged)
+            }
+            Self::Skipped(key) | Self::Absent(key) => Ok(json!({"key": key})),
+            Self::Found(_) | Self::Null(_) => Ok(Json::Null),
+        };
+        match known {
+            Ok(Json::Object(known)) => known,
+            _ => Map::new(),
         }
     }
 

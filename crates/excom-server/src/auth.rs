@@ -135,6 +135,14 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
+    /// Lets through tasks, whose writes the engine looks at, and people who may write.
+    ///
+    /// # Errors
+    /// As [`Asking::at_least`].
+    pub(crate) fn may_write(&self) -> Result<(), Refusal> {
+        if matches!(self.caller, Caller::Attempt(_)) { Ok(()) } else { self.at_least(Role::Write) }
+    }
+
     /// Lets through whoever has at least a role.
     ///
     /// # Errors

@@ -1,12 +1,24 @@
-//! `/api/excom/v1`: Excom's own API, for people and programs.
+//! `/api/excom/v1`: Excom's own API, for people, programs and tasks.
 
+mod answers;
 mod instances;
+mod pull;
+mod values;
 
 use axum::Router;
-use axum::routing::post;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
 
 use crate::app::App;
 
 pub(crate) fn router() -> Router<App> {
-    Router::new().route("/runs", post(instances::start_run)).route("/task-instances", post(instances::queue))
+    // A value of any size is streamed; the engine knows how large one may be.
+    let values =
+        get(values::read).put(values::write).delete(values::clear).layer(DefaultBodyLimit::disable());
+    Router::new()
+        .route("/runs", post(instances::start_run))
+        .route("/task-instances", post(instances::queue))
+        .route("/pull", post(pull::pull))
+        .route("/values/{dag_id}/{run_id}/{task_id}/{map_index}/{*key}", values)
+        .route("/history/{dag_id}/{run_id}/{task_id}/{map_index}/{*key}", get(values::history))
 }

@@ -5,5 +5,6 @@
 mod auth;
 mod client;
 mod instances;
+mod own;
 mod variables;
 mod xcoms;
