@@ -1,0 +1,100 @@
+"""Executes the tasks of a DAG file with Airflow's own supervisor against a server, one after another.
+
+Usage: run_dag.py SERVER TOKEN FILE DAG_ID RUN_ID
+
+There is no scheduler: tasks start in an order that their dependencies allow, each with a token that the server gives,
+and a mapped task has as many instances as its lists have elements. What each ended as is printed as a JSON object. The
+file lies in the folder of [core] dags_folder.
+"""
+
+import json
+import math
+import os
+import sys
+import uuid
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+LOGICAL_DATE = "2026-11-21T10:00:00Z"
+
+
+class Server:
+    """What the server offers to whoever decides what is executed."""
+
+    def __init__(self, address, token, dag_id, run_id):
+        self.address, self.token, self.run = address, token, {"dag_id": dag_id, "run_id": run_id}
+
+    def call(self, path, **body):
+        headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+        data = json.dumps(self.run | body).encode()
+        with urlopen(Request(f"{self.address}/api/excom/v1/{path}", data, headers, method="POST")) as answer:
+            return json.load(answer)
+
+    def produced(self, task_id, key):
+        """The values that a task pushed under a key, by map index."""
+        answer = self.call("pull", xcoms=[{"task_id": task_id, "key": key}])["answers"][0]
+        return {item["map_index"]: item["value"] for item in answer["items"]} if "items" in answer else answer["value"]
+
+
+def length(server, source):
+    """How many elements there are of what a task is expanded over."""
+    from airflow.sdk.definitions.xcom_arg import ConcatXComArg, MapXComArg, PlainXComArg, ZipXComArg
+
+    if isinstance(source, PlainXComArg):
+        return len(server.produced(source.operator.task_id, source.key))
+    if isinstance(source, MapXComArg):
+        return length(server, source.arg)
+    if isinstance(source, ConcatXComArg):
+        return sum(length(server, arg) for arg in source.args)
+    if isinstance(source, ZipXComArg):
+        lengths = [length(server, arg) for arg in source.args]
+        return min(lengths) if "fillvalue" not in vars(source) else max(lengths)
+    return len(source)
+
+
+def instances(server, task):
+    """The map indexes of a task."""
+    group = task.get_closest_mapped_task_group()
+    expanded = getattr(task, "_get_specified_expand_input", lambda: None)() if task.is_mapped else None
+    if expanded is None and group is not None:
+        expanded = group._expand_input
+    if expanded is None:
+        return [-1]
+    value = expanded.value
+    lists = value.values() if isinstance(value, dict) else [value]
+    return range(math.prod(length(server, source) for source in lists))
+
+
+def main():
+    address, token, file, dag_id, run_id = sys.argv[1:]
+    # Before Airflow is imported, which reads them.
+    os.environ["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] = f"{address}/execution/"
+    os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(Path(file).parent)
+
+    from airflow.dag_processing.dagbag import BundleDagBag
+    from airflow.executors.workloads import ExecuteTask
+    from airflow.sdk.execution_time.execute_workload import execute_workload
+
+    path = Path(file)
+    bag = BundleDagBag(dag_folder=file, bundle_path=path.parent, bundle_name="dags-folder", safe_mode=False, load_op_links=False)
+    if bag.import_errors:
+        sys.exit(str(bag.import_errors))
+    server, dag = Server(address, token, dag_id, run_id), bag.dags[dag_id]
+    server.call("runs", logical_date=LOGICAL_DATE)
+    for task in dag.topological_sort():
+        for map_index in instances(server, task):
+            which = {"task_id": task.task_id, "map_index": map_index}
+            queued = server.call("task-instances", **which, max_tries=task.retries)
+            ti = server.run | which | {
+                "id": queued["id"], "try_number": 1, "dag_version_id": str(uuid.uuid4()), "queue": "default",
+                "pool_slots": 1, "priority_weight": 1,
+            }
+            workload = {
+                "type": "ExecuteTask", "token": queued["token"], "ti": ti, "dag_rel_path": path.name,
+                "bundle_info": {"name": "dags-folder"}, "log_path": None,
+            }
+            execute_workload(ExecuteTask.model_validate(workload))
+
+
+if __name__ == "__main__":
+    main()

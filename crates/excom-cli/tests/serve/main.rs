@@ -1,0 +1,55 @@
+//! `excom serve` as a process: how it begins, ends and refuses, and Airflow's own workers against it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
+mod process;
+mod workers;
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// A server that listens on a free port.
+struct Served {
+    process: Child,
+    address: String,
+    /// A token that may do everything.
+    token: String,
+}
+
+impl Served {
+    /// Starts one for development over a home.
+    fn start(home: &Path) -> Self {
+        let mut process = excom(home)
+            .args(["serve", "--dev", "--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut line = || lines.next().unwrap().unwrap();
+        let (address, token) = (line(), line());
+        Self { process, address, token }
+    }
+
+    /// Tells it to stop, and waits until it has.
+    fn stop(mut self) -> ExitStatus {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // A test failed, or it has ended.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// The command in a home, without anything of the surroundings.
+fn excom(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_excom"));
+    command.arg("--home").arg(home).current_dir(home.parent().unwrap()).env_clear().stdin(Stdio::null());
+    command
+}

@@ -1,0 +1,90 @@
+//! How the server begins, ends and refuses.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use crate::{Served, excom};
+
+/// Sends bytes and reads until the other side closes.
+fn exchange(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn get(address: &str, path: &str, token: &str) -> String {
+    let head = format!("GET {path} HTTP/1.1\r\nhost: excom\r\nconnection: close\r\n");
+    exchange(address, &format!("{head}authorization: Bearer {token}\r\n\r\n"))
+}
+
+#[test]
+fn it_serves_until_told_to_stop_and_ends_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    let server = Served::start(&home);
+    assert!(get(&server.address, "/health/ready", "").starts_with("HTTP/1.1 200"));
+    let value = get(&server.address, "/api/excom/v1/values/weather/r1/count/-1/rows", &server.token);
+    assert!(value.starts_with("HTTP/1.1 404"), "{value}");
+    // What is pushed beside it, it pulls.
+    let names = ["--dag-id", "weather", "--run-id", "r1", "--task-id", "count", "--key", "rows"];
+    assert!(excom(&home).args(["xcom", "push"]).args(names).arg("365").status().unwrap().success());
+    let value = get(&server.address, "/api/excom/v1/values/weather/r1/count/-1/rows", &server.token);
+    assert!(value.starts_with("HTTP/1.1 200") && value.ends_with("\r\n\r\n365"), "{value}");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn nonsense_is_answered_and_hurts_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Served::start(&folder.path().join("home"));
+    assert!(exchange(&server.address, "nonsense\r\n\r\n").starts_with("HTTP/1.1 400"));
+    let endless = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(100_000));
+    let refused = exchange(&server.address, &endless);
+    assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 431"), "{refused}");
+    // A body over the limit is refused before it is sent.
+    let large = "POST /api/excom/v1/pull HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 999999999999\r\n";
+    let refused =
+        exchange(&server.address, &format!("{large}authorization: Bearer {}\r\n\r\n", server.token));
+    assert!(refused.starts_with("HTTP/1.1 413"), "{refused}");
+    assert!(get(&server.address, "/health/live", "").starts_with("HTTP/1.1 200"));
+    assert!(server.stop().success());
+}
+
+#[test]
+fn what_it_cannot_serve_with_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    let told = |command: &mut std::process::Command| {
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let missing = told(excom(&home).arg("serve"));
+    assert!(missing.contains("[server] token_secret") && missing.contains("--dev"), "{missing}");
+    let short = told(excom(&home).arg("serve").env("EXCOM__SERVER__TOKEN_SECRET", "short"));
+    assert!(short.contains("5 bytes") && !short.contains("short\n"), "{short}");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let taken = told(excom(&home).args(["serve", "--dev", "--listen", &address]));
+    assert!(taken.contains(&address), "{taken}");
+    let nowhere = told(excom(&home).arg("serve").env("EXCOM__SERVER__LISTEN", "8080"));
+    assert!(nowhere.contains("[server] listen") && nowhere.contains("127.0.0.1:8794"), "{nowhere}");
+}
+
+#[test]
+fn a_token_of_the_command_opens_a_server_with_the_same_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    let secret = ("EXCOM__SERVER__TOKEN_SECRET", "a secret of the tests, long enough");
+    let token = excom(&home).args(["token", "ana", "--role", "admin"]).envs([secret]).output().unwrap();
+    assert!(token.status.success());
+    let token = String::from_utf8(token.stdout).unwrap();
+    assert_eq!(token.trim().split('.').count(), 3);
+    // Nothing shows the secret.
+    let shown = excom(&home).args(["config", "list"]).envs([secret]).output().unwrap();
+    assert!(!String::from_utf8(shown.stdout).unwrap().contains("long enough"));
+}

@@ -1,0 +1,109 @@
+//! Airflow's own supervisor executes the tasks of Airflow's own examples, with `excom serve` as the only server: they
+//! leave the same XComs as under `airflow dags test`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use excom_testkit::python::Python;
+use excom_testkit::skip::skipped;
+use serde_json::{Value as Json, json};
+
+use crate::{Served, excom};
+
+const RUN_DAG: &str = include_str!("../../../../conformance/run_dag.py");
+const XCOMS: &str = include_str!("../../../../conformance/xcoms.py");
+
+/// Copies files of the examples that come with Airflow, without importing it.
+const COPY: &str = "
+import importlib.util, pathlib, shutil, sys
+airflow = pathlib.Path(importlib.util.find_spec('airflow').origin).parent
+for file in sys.argv[2:]:
+    shutil.copy(airflow / 'example_dags' / file, sys.argv[1])
+";
+
+/// Files of the examples with the DAGs in them.
+const EXAMPLES: [(&str, &[&str]); 5] = [
+    ("example_xcom.py", &["example_xcom"]),
+    ("example_xcomargs.py", &["example_xcom_args", "example_xcom_args_with_operators"]),
+    ("tutorial_taskflow_api.py", &["tutorial_taskflow_api"]),
+    (
+        "example_dynamic_task_mapping.py",
+        &["example_dynamic_task_mapping", "example_task_mapping_second_order"],
+    ),
+    (
+        "example_dynamic_task_mapping_with_no_taskflow_operators.py",
+        &["example_dynamic_task_mapping_with_no_taskflow_operators"],
+    ),
+];
+
+/// XComs by DAG, task, map index and key.
+type XComs = BTreeMap<(String, String, i64, String), Json>;
+
+/// What `airflow dags test` leaves.
+fn in_airflow(python: &Python, home: &Path) -> Result<XComs, String> {
+    python.airflow(home, &["db", "migrate"])?;
+    for (file, dags) in EXAMPLES {
+        let file = home.join("dags").join(file).display().to_string();
+        for dag in dags {
+            python.airflow(home, &["dags", "test", dag, "2026-11-21T10:00:00", "--dagfile-path", &file])?;
+        }
+    }
+    let output = home.join("xcoms.json");
+    assert!(python.run(XCOMS).arg(home.join("airflow.db")).arg(&output).status().unwrap().success());
+    let lines = fs::read_to_string(output).unwrap();
+    let row = |line: &str| {
+        let (dag, task, index, key, value): (String, String, i64, String, Json) =
+            serde_json::from_str(line).unwrap();
+        ((dag, task, index, key), value)
+    };
+    Ok(lines.lines().map(row).collect())
+}
+
+/// What the supervisor leaves with Excom behind it.
+fn in_excom(python: &Python, dags: &Path, home: &Path) -> XComs {
+    let server = Served::start(home);
+    for (file, names) in EXAMPLES {
+        for dag in names {
+            let mut command = python.run(RUN_DAG);
+            command.args([&server.address, &server.token]).arg(dags.join(file)).args([dag, "manual__1"]);
+            command.env("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite://");
+            command.env("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "1");
+            command.env("AIRFLOW__CORE__LOAD_EXAMPLES", "False");
+            let output = command.output().unwrap();
+            let (out, err) =
+                (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert!(output.status.success(), "{dag}: {out}{err}");
+        }
+    }
+    assert!(server.stop().success());
+    let listed = excom(home).args(["--json", "xcom", "list", "--limit", "1000"]).output().unwrap();
+    let listed: Json = serde_json::from_slice(&listed.stdout).unwrap();
+    let text = |entry: &Json, name: &str| entry[name].as_str().unwrap().to_owned();
+    let row = |entry: &Json| {
+        let (dag, run, task) = (text(entry, "dag_id"), text(entry, "run_id"), text(entry, "task_id"));
+        let (index, key) = (entry["map_index"].as_i64().unwrap(), text(entry, "key"));
+        let mut pull = excom(home);
+        pull.args(["xcom", "pull", "--dag-id", &dag, "--run-id", &run, "--task-id", &task, "--key", &key]);
+        let value = pull.arg(format!("--map-index={index}")).output().unwrap();
+        ((dag, task, index, key), serde_json::from_slice(&value.stdout).unwrap_or(json!("not JSON")))
+    };
+    listed["items"].as_array().unwrap().iter().map(row).collect()
+}
+
+#[test]
+fn airflows_examples_leave_the_same_xcoms() {
+    let python = match Python::with_airflow() {
+        Ok(python) => python,
+        Err(why) => return skipped("workers::airflows_examples_leave_the_same_xcoms", &why),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let dags = folder.path().join("dags");
+    fs::create_dir(&dags).unwrap();
+    let files = EXAMPLES.map(|(file, _)| file);
+    assert!(python.run(COPY).arg(&dags).args(files).status().unwrap().success());
+    let theirs = in_airflow(&python, folder.path()).unwrap();
+    let ours = in_excom(&python, &dags, &folder.path().join("home"));
+    assert!(theirs.len() >= 20, "{theirs:?}");
+    assert_eq!(ours, theirs);
+}
