@@ -80,9 +80,9 @@ impl<'a> Judge<'a> {
             .connection
             .prepare_cached(
                 "SELECT state, ended,
-                     EXISTS (SELECT 1 FROM task_instance WHERE run = r.id AND state < 6),
-                     EXISTS (SELECT 1 FROM task_instance WHERE run = r.id AND state NOT IN (6, 8, 10))
-                 FROM dag_run r WHERE id = ?1",
+                     EXISTS (SELECT 1 FROM excom_task_instance WHERE run = r.id AND state < 6),
+                     EXISTS (SELECT 1 FROM excom_task_instance WHERE run = r.id AND state NOT IN (6, 8, 10))
+                 FROM excom_dag_run r WHERE id = ?1",
             )?
             .query_row([run], |row| {
                 let (state, ended): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
@@ -106,11 +106,11 @@ impl<'a> Judge<'a> {
             .connection
             .prepare_cached(
                 "SELECT count(*) FROM (
-                     SELECT 1 FROM dag_run own JOIN dag_run r ON r.dag = own.dag
+                     SELECT 1 FROM excom_dag_run own JOIN excom_dag_run r ON r.dag = own.dag
                      WHERE own.id = ?1
                      AND (ifnull(r.logical_date, r.run_after), r.run_id)
                          > (ifnull(own.logical_date, own.run_after), own.run_id)
-                     AND EXISTS (SELECT 1 FROM entry WHERE run = r.id AND task = ?2) LIMIT ?3)",
+                     AND EXISTS (SELECT 1 FROM excom_entry WHERE run = r.id AND task = ?2) LIMIT ?3)",
             )?
             .query_row((run, task, count), |row| row.get(0))?;
         self.behind.insert((run, task, count), newer >= count);
@@ -122,7 +122,7 @@ impl<'a> Judge<'a> {
         Ok(self
             .connection
             .prepare_cached(
-                "SELECT 1 FROM ledger WHERE run = ?1 AND task = ?2 AND key = ?3
+                "SELECT 1 FROM excom_ledger WHERE run = ?1 AND task = ?2 AND key = ?3
                  AND (map_index, version) IN (VALUES (?4, ?5), (?6, ?7)) AND first + last >= ?8",
             )?
             .exists(params![
@@ -149,9 +149,9 @@ impl View<'_> {
         let mut judge = Judge::new(self.0.connection, rules);
         let mut last = 0;
         let sql = "SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.id, e.run, e.task, e.key, e.version, e.size
-             FROM (SELECT * FROM entry WHERE id > ?1 ORDER BY id LIMIT ?2) e
-                  JOIN dag_run r ON r.id = e.run JOIN name d ON d.id = r.dag
-                  JOIN name t ON t.id = e.task JOIN name k ON k.id = e.key ORDER BY e.id";
+             FROM (SELECT * FROM excom_entry WHERE id > ?1 ORDER BY id LIMIT ?2) e
+                  JOIN excom_dag_run r ON r.id = e.run JOIN excom_name d ON d.id = r.dag
+                  JOIN excom_name t ON t.id = e.task JOIN excom_name k ON k.id = e.key ORDER BY e.id";
         let rows = self.rows(sql, (after.map_or(0, |after| after.row), limit), |found| {
             last = found.get(5)?;
             let ti = super::write::Ti { run: found.get(6)?, task: found.get(7)?, map_index: found.get(3)? };
@@ -176,20 +176,20 @@ impl Transaction<'_> {
             let at = at.as_millisecond();
             self.execute(
                 loosen!(
-                    "SELECT version, run, task, key, map_index, body ->> 'store', ?2, 1 FROM entry
+                    "SELECT version, run, task, key, map_index, body ->> 'store', ?2, 1 FROM excom_entry
                      WHERE id = ?1 AND codec = 2"
                 ),
                 (id, at),
             )?;
             self.execute(
-                "INSERT INTO history (run, task, key, map_index, version, writer, size, hash, shape, head,
+                "INSERT INTO excom_history (run, task, key, map_index, version, writer, size, hash, shape, head,
                                       codec, body, offloaded, ended_at, reason, by)
                  SELECT run, task, key, map_index, version, writer, size, hash, shape, head,
                         NULL, NULL, codec = 2, ?2, ?3, ?4
-                 FROM entry WHERE id = ?1",
+                 FROM excom_entry WHERE id = ?1",
                 params![id, at, EndReason::Expired.to_code(), rules[rule].text],
             )?;
-            self.execute("DELETE FROM entry WHERE id = ?1", [id])?;
+            self.execute("DELETE FROM excom_entry WHERE id = ?1", [id])?;
             removed.entries += 1;
             removed.bytes += due.size;
         }
@@ -203,7 +203,7 @@ impl Transaction<'_> {
         let id: Option<i64> = self
             .connection
             .prepare_cached(
-                "SELECT id FROM entry
+                "SELECT id FROM excom_entry
                  WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4 AND version = ?5",
             )?
             .query_row((ti.run, ti.task, key, ti.map_index, version.to_code()), |row| row.get(0))
