@@ -13,7 +13,7 @@ use super::row;
 type Result<T> = std::result::Result<T, Failure>;
 
 /// How many neighbours a pull without a value looks at.
-const NEIGHBOURS: u32 = 500;
+pub(super) const NEIGHBOURS: u32 = 500;
 
 impl View<'_> {
     pub(super) fn surroundings(&self, key: &XComKey) -> Result<Surroundings> {

@@ -38,7 +38,14 @@ impl View<'_> {
         Ok(keys.iter().any(|key| ObjectName::on(side, key, version) == *object))
     }
 
-    pub(super) fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>> {
+    /// A page of versions; `besides` joins what else an entry needs.
+    pub(super) fn kept(
+        &self,
+        besides: &str,
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Kept>> {
         let dag = match dag_id {
             None => None,
             Some(dag_id) => match self.0.name(dag_id)? {
@@ -48,13 +55,13 @@ impl View<'_> {
         };
         let mut look = Look::new(after, limit);
         while let Some(Part { past, behind, wanted }) = look.next() {
+            let (table, besides) = if past { ("excom_history", "") } else { ("excom_entry", besides) };
             let sql = format!(
                 "SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.id, e.version, e.size, e.hash, e.codec,
                         iif(e.codec = 2, e.body, NULL), e.head = ''
-                 FROM {} e JOIN excom_dag_run r ON r.id = e.run JOIN excom_name d ON d.id = r.dag
-                      JOIN excom_name t ON t.id = e.task JOIN excom_name k ON k.id = e.key
-                 WHERE e.id > ?1 AND e.codec IS NOT NULL AND r.dag = ifnull(?2, r.dag) ORDER BY e.id LIMIT ?3",
-                if past { "excom_history" } else { "excom_entry" }
+                 FROM {table} e JOIN excom_dag_run r ON r.id = e.run JOIN excom_name d ON d.id = r.dag
+                      JOIN excom_name t ON t.id = e.task JOIN excom_name k ON k.id = e.key {besides}
+                 WHERE e.id > ?1 AND e.codec IS NOT NULL AND r.dag = ifnull(?2, r.dag) ORDER BY e.id LIMIT ?3"
             );
             look.add(self.rows(&sql, (behind, dag, wanted), |found| kept(found, past))?);
         }

@@ -92,7 +92,12 @@ pub(super) fn of_task_instance(table: &str, columns: &str) -> String {
 }
 
 impl Transaction<'_> {
-    pub(super) fn note_reads(&self, reads: &[Reads]) -> Result<()> {
+    /// Notes reads; the number of each reading attempt is found out.
+    pub(super) fn note_reads(
+        &self,
+        reads: &[Reads],
+        number_of: impl Fn(Ti, &Attempt) -> Result<u32>,
+    ) -> Result<()> {
         // Most reads of a batch have one reader.
         let mut known: Option<(&Attempt, Ti, u32)> = None;
         for read in reads {
@@ -107,7 +112,7 @@ impl Transaction<'_> {
                         Some((same, ti, number)) if same == attempt => (ti, number),
                         _ => {
                             let ti = self.ti(&attempt.ti, at)?;
-                            (ti, self.number_of(ti, attempt)?)
+                            (ti, number_of(ti, attempt)?)
                         }
                     };
                     known = Some((attempt, ti, number));
@@ -147,7 +152,7 @@ impl Transaction<'_> {
     }
 
     /// The number of an attempt, current or superseded; 0 when it never started.
-    fn number_of(&self, ti: Ti, attempt: &Attempt) -> Result<u32> {
+    pub(super) fn number_of(&self, ti: Ti, attempt: &Attempt) -> Result<u32> {
         Ok(self
             .connection
             .prepare_cached(

@@ -15,10 +15,10 @@ type Result<T> = std::result::Result<T, Failure>;
 /// Notes objects as loose that may go at once, from what a SELECT between the two finds. Whoever removes another object
 /// of the same version may go on, so that one keeps its claim, and its name is not free before.
 macro_rules! loosen {
-    ($select:literal) => {
+    ($($select:tt)+) => {
         concat!(
             "INSERT INTO excom_loose_object ",
-            $select,
+            $($select)+,
             " ON CONFLICT DO UPDATE SET store = excluded.store, since = excluded.since, purge = max(purge, 1)"
         )
     };

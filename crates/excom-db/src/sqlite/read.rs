@@ -358,12 +358,18 @@ impl View<'_> {
     pub(super) fn health(&self, identity: String, schema: u32) -> Result<Health> {
         let entries: i64 =
             self.connection().query_row("SELECT count(*) FROM excom_entry", [], |r| r.get(0))?;
+        let (bytes, mut problems) = self.file()?;
+        problems.extend(self.dictionary_problems()?);
+        Ok(Health { identity, schema, entries: entries as u64, bytes, problems })
+    }
+
+    /// How large the file is, and what is wrong with it.
+    pub(super) fn file(&self) -> Result<(u64, Vec<String>)> {
         let pages: i64 = self.connection().pragma_query_value(None, "page_count", |r| r.get(0))?;
         let size: i64 = self.connection().pragma_query_value(None, "page_size", |r| r.get(0))?;
         let mut problems = self.rows("PRAGMA quick_check(5)", [], |found| Ok(found.get::<_, String>(0)?))?;
         problems.retain(|problem| problem != "ok");
-        problems.extend(self.dictionary_problems()?);
-        Ok(Health { identity, schema, entries: entries as u64, bytes: (pages * size) as u64, problems })
+        Ok(((pages * size) as u64, problems))
     }
 }
 

@@ -14,14 +14,16 @@ use super::writer::Transaction;
 type Result<T> = std::result::Result<T, Failure>;
 
 /// How often the whole ledger is read for rows past their time.
-const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 impl Transaction<'_> {
     pub(super) fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {
         let mut removed = Removed::default();
         (removed.past_bytes, removed.bytes) = self.strip(cutoffs)?;
         removed.past_entries = self.forget(cutoffs)?;
-        removed.reads = self.sweep(cutoffs)?;
+        if self.take_turn("ledger_swept", cutoffs.at, SWEEP_EVERY)? {
+            removed.reads = self.sweep(cutoffs)?;
+        }
         if let Some(before) = cutoffs.runs {
             removed.runs = self.drop_runs(before.as_millisecond(), cutoffs.limit)?;
         }
@@ -33,7 +35,7 @@ impl Transaction<'_> {
     }
 
     /// Bytes of versions that ended long ago go; what is known of them stays.
-    fn strip(&self, cutoffs: &Cutoffs) -> Result<(u64, u64)> {
+    pub(super) fn strip(&self, cutoffs: &Cutoffs) -> Result<(u64, u64)> {
         let (before, at) = (cutoffs.past_bytes.as_millisecond(), cutoffs.at.as_millisecond());
         let bytes: Option<i64> = self
             .connection
@@ -60,7 +62,7 @@ impl Transaction<'_> {
         Ok((stripped, bytes.unwrap_or(0) as u64))
     }
 
-    fn forget(&self, cutoffs: &Cutoffs) -> Result<u64> {
+    pub(super) fn forget(&self, cutoffs: &Cutoffs) -> Result<u64> {
         self.run(
             "DELETE FROM excom_history
              WHERE id IN (SELECT id FROM excom_history ORDER BY id LIMIT ?2)
@@ -80,10 +82,7 @@ impl Transaction<'_> {
     }
 
     /// The ledger has no index on time, so this reads all of it: once an hour, whichever process comes.
-    fn sweep(&self, cutoffs: &Cutoffs) -> Result<u64> {
-        if !self.take_turn("ledger_swept", cutoffs.at, SWEEP_EVERY)? {
-            return Ok(0);
-        }
+    pub(super) fn sweep(&self, cutoffs: &Cutoffs) -> Result<u64> {
         let before = cutoffs.reads.as_millisecond();
         let counts = self.run("DELETE FROM excom_refusal WHERE last < ?1", [before])?;
         Ok(counts + self.run("DELETE FROM excom_ledger WHERE first + last < ?1", [before])?)

@@ -17,6 +17,10 @@ type Result<T> = std::result::Result<T, Failure>;
 impl Transaction<'_> {
     pub(super) fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
         self.fence_caller(caller)?;
+        self.put_variable(variable)
+    }
+
+    pub(super) fn put_variable(&self, variable: &Variable) -> Result<()> {
         self.execute(
             "INSERT INTO excom_variable (key, text, description, updated) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT DO UPDATE SET text = excluded.text, updated = excluded.updated,
@@ -33,12 +37,27 @@ impl Transaction<'_> {
 
     pub(super) fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
         self.fence_caller(caller)?;
+        self.remove_variable(key)
+    }
+
+    pub(super) fn remove_variable(&self, key: &str) -> Result<bool> {
         Ok(self.execute("DELETE FROM excom_variable WHERE key = ?1", [key])? > 0)
     }
 
     pub(super) fn note_rendered(&self, attempt: &Attempt, fields: &str, at: Timestamp) -> Result<()> {
         let number = self.fence(attempt)?.number;
-        let ti = self.ti(&attempt.ti, at)?;
+        self.put_rendered(&attempt.ti, number, fields, at)
+    }
+
+    /// What was rendered in the attempt of a number.
+    pub(super) fn put_rendered(
+        &self,
+        ti: &TaskInstanceKey,
+        number: u32,
+        fields: &str,
+        at: Timestamp,
+    ) -> Result<()> {
+        let ti = self.ti(ti, at)?;
         self.execute(
             "INSERT OR REPLACE INTO excom_rendered (run, task, map_index, number, fields)
              VALUES (?1, ?2, ?3, ?4, ?5)",

@@ -8,7 +8,8 @@ use excom_core::db::{
     version_taken,
 };
 use excom_core::entry::{EndReason, Stored, Version, Writer};
-use excom_core::{TaskInstanceKey, XComKey};
+use excom_core::value::ContentHash;
+use excom_core::{Shape, TaskInstanceKey, XComKey};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
@@ -36,6 +37,19 @@ pub(super) struct Xcom {
     pub(super) key: i64,
 }
 
+/// An entry as its row holds it.
+pub(super) struct NewEntry<'a> {
+    pub(super) version: Version,
+    pub(super) writer: &'a Writer,
+    pub(super) size: u64,
+    pub(super) hash: ContentHash,
+    pub(super) shape: Shape,
+    pub(super) head: &'a str,
+    pub(super) codec: i64,
+    /// Empty is stored as NULL.
+    pub(super) body: &'a [u8],
+}
+
 /// A push that may be written.
 #[derive(Clone, Copy)]
 struct Admitted {
@@ -56,7 +70,7 @@ impl Transaction<'_> {
     }
 
     /// A task instance whose names are known; nothing is made known for what only looks or removes.
-    fn known_ti(&self, ti: &TaskInstanceKey) -> Result<Option<Ti>> {
+    pub(super) fn known_ti(&self, ti: &TaskInstanceKey) -> Result<Option<Ti>> {
         let run = self.names.known_run(&ti.dag_id, &ti.run_id)?;
         let task = self.names.known_name(&ti.task_id)?;
         Ok(run.zip(task).map(|(run, task)| Ti { run, task, map_index: ti.map_index }))
@@ -114,7 +128,7 @@ impl Transaction<'_> {
     }
 
     /// Moves an entry to the history; false when there is none.
-    fn end(&self, xcom: Xcom, reason: EndReason, by: &str, at: Timestamp) -> Result<bool> {
+    pub(super) fn end(&self, xcom: Xcom, reason: EndReason, by: &str, at: Timestamp) -> Result<bool> {
         let Xcom { ti, key } = xcom;
         let moved = self.execute(
             "INSERT INTO excom_history (run, task, key, map_index, version, writer, size, hash, shape, head,
@@ -312,6 +326,23 @@ impl Transaction<'_> {
             self.end(xcom, EndReason::Replaced, &push.caller.to_string(), push.at)?;
         }
         let writer = Writer::of(&push.caller, &push.key, admitted.number);
+        self.insert_entry(
+            xcom,
+            &NewEntry {
+                version: push.version,
+                writer: &writer,
+                size: push.size,
+                hash: push.hash,
+                shape: push.shape,
+                head: &packed.head,
+                codec: packed.codec as i64,
+                body: &packed.body,
+            },
+        )
+    }
+
+    /// Makes an entry where there is none.
+    pub(super) fn insert_entry(&self, xcom: Xcom, entry: &NewEntry<'_>) -> Result<()> {
         self.execute(
             "INSERT INTO excom_entry
                  (run, task, key, map_index, version, writer, size, hash, shape, head, codec, body)
@@ -321,14 +352,14 @@ impl Transaction<'_> {
                 xcom.ti.task,
                 xcom.key,
                 xcom.ti.map_index,
-                push.version.to_code(),
-                row::writer_column(&writer),
-                push.size as i64,
-                push.hash.0.cast_signed(),
-                push.shape.to_code(),
-                packed.head,
-                packed.codec as i64,
-                (!packed.body.is_empty()).then_some(&packed.body[..]),
+                entry.version.to_code(),
+                row::writer_column(entry.writer),
+                entry.size as i64,
+                entry.hash.0.cast_signed(),
+                entry.shape.to_code(),
+                entry.head,
+                entry.codec,
+                (!entry.body.is_empty()).then_some(entry.body),
             ],
         )?;
         Ok(())
@@ -357,7 +388,7 @@ impl Transaction<'_> {
             .exists((ti.run, ti.task, key, ti.map_index, version.to_code()))?)
     }
 
-    fn has_intent(&self, xcom: Xcom, version: Version) -> Result<bool> {
+    pub(super) fn has_intent(&self, xcom: Xcom, version: Version) -> Result<bool> {
         let Xcom { ti, key } = xcom;
         Ok(self
             .connection
@@ -394,11 +425,17 @@ impl Transaction<'_> {
     }
 
     pub(super) fn delete(&self, scope: &Scope, at: Timestamp) -> Result<u64> {
-        let Some(ti) = self.known_ti(scope.ti())? else { return Ok(0) };
+        let [current, past] = self.delete_rows(scope, at)?;
+        Ok(current + past)
+    }
+
+    /// Deletes, and tells how many entries and how many earlier versions there were.
+    pub(super) fn delete_rows(&self, scope: &Scope, at: Timestamp) -> Result<[u64; 2]> {
+        let Some(ti) = self.known_ti(scope.ti())? else { return Ok([0, 0]) };
         let key = match scope {
             Scope::Key(key) => match self.names.known_name(&key.key)? {
                 Some(key) => Some(key),
-                None => return Ok(0),
+                None => return Ok([0, 0]),
             },
             Scope::TaskInstance(_) => None,
         };
@@ -437,7 +474,7 @@ impl Transaction<'_> {
              WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key)",
             bound,
         )?;
-        Ok((entries + past) as u64)
+        Ok([entries as u64, past as u64])
     }
 
     pub(super) fn set_mark(&self, name: &str, value: &str) -> Result<String> {

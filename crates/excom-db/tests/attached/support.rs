@@ -51,8 +51,12 @@ impl Database {
         }
         let mut database = Self::made()?;
         database.reused = true;
-        pollster::block_on(Db::attach(&database.url(), &Options::default())).unwrap();
+        database.attach();
         Some(database)
+    }
+
+    pub(crate) fn attach(&self) {
+        pollster::block_on(Db::attach(&self.url(), &Options::default())).unwrap();
     }
 
     /// One as Airflow made it.
