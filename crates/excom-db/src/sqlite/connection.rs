@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use excom_core::{Error, ErrorKind, Result};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::failure::told;
 
@@ -68,6 +68,9 @@ pub(super) fn open_airflows(path: &Path, durability: Durability) -> Result<(Conn
     let mut connection = Connection::open_with_flags(path, access).map_err(|e| told(e, path))?;
     connection.busy_handler(Some(wait)).map_err(|e| told(e, path))?;
     let configured = (|| {
+        if connection.is_readonly("main")? {
+            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_READONLY), None));
+        }
         configure_all(&connection)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;

@@ -89,6 +89,11 @@ impl Database {
         self.url()
     }
 
+    /// How many earlier versions there are.
+    pub(crate) fn history(&self) -> String {
+        self.sql("SELECT count(*) FROM excom.history")
+    }
+
     pub(crate) fn sql(&self, sql: &str) -> String {
         SERVER.sql(&self.name, sql).unwrap()
     }

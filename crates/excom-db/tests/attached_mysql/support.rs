@@ -102,6 +102,11 @@ impl Database {
         SERVER.url(&self.name)
     }
 
+    /// How many earlier versions there are.
+    pub(crate) fn history(&self) -> String {
+        self.sql(&format!("SELECT COUNT(*) FROM excom_{}.excom_history", self.name))
+    }
+
     pub(crate) fn sql(&self, sql: &str) -> String {
         SERVER.sql(&self.name, sql).unwrap()
     }

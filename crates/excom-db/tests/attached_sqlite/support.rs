@@ -68,6 +68,11 @@ impl Database {
         self.file()
     }
 
+    /// How many earlier versions there are.
+    pub(crate) fn history(&self) -> String {
+        self.sql("SELECT count(*) FROM excom_history")
+    }
+
     /// Runs statements, and tells what one that is alone finds: rows as lines, columns with bars between.
     pub(crate) fn sql(&self, sql: &str) -> String {
         let connection = Connection::open(self.file()).unwrap();

@@ -28,7 +28,7 @@ pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 const ATTACHED: &str = "CREATE TABLE IF NOT EXISTS excom_attached (
     version     INTEGER PRIMARY KEY,
     works_since INTEGER NOT NULL
-) STRICT;";
+);";
 
 /// Airflow's tables, the note of ours, and all that have our names.
 const FACTS: &str =

@@ -1,9 +1,10 @@
 -- What Airflow's tables have no place for. It is kept as in a file of Excom's own, whose migrations say more of each table;
--- runs, task instances and attempts are Airflow's.
+-- runs, task instances and attempts are Airflow's. Nothing here is newer than the oldest SQLite that Airflow's Python may
+-- have, which reads it too: so no table is strict, and columns that hold anything have no type.
 CREATE TABLE excom_name (
     id   INTEGER PRIMARY KEY,
     text TEXT NOT NULL UNIQUE
-) STRICT;
+);
 
 -- Numbers of runs. Rows are never removed either. All else of a run is in Airflow's row.
 CREATE TABLE excom_dag_run (
@@ -12,7 +13,7 @@ CREATE TABLE excom_dag_run (
     run_id    TEXT NOT NULL,
     run_after INTEGER NOT NULL,    -- when it became known
     UNIQUE (dag, run_id)
-) STRICT;
+);
 
 CREATE TABLE excom_dag_version (
     id       INTEGER PRIMARY KEY,
@@ -21,13 +22,13 @@ CREATE TABLE excom_dag_version (
     document TEXT NOT NULL,
     seen     INTEGER NOT NULL,
     UNIQUE (dag, version)
-) STRICT;
+);
 
 -- Attempts whose start cleared what was there: it is done once.
 CREATE TABLE excom_started (
     attempt BLOB PRIMARY KEY,      -- the id of Airflow's task instance
     at      INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+) WITHOUT ROWID;
 
 CREATE TABLE excom_rendered (
     run       INTEGER NOT NULL,
@@ -36,7 +37,7 @@ CREATE TABLE excom_rendered (
     number    INTEGER NOT NULL,
     fields    TEXT NOT NULL,
     PRIMARY KEY (run, task, map_index)
-) STRICT, WITHOUT ROWID;
+) WITHOUT ROWID;
 
 -- What is known of a row of `xcom` that Excom wrote.
 CREATE TABLE excom_entry (
@@ -46,14 +47,14 @@ CREATE TABLE excom_entry (
     key       INTEGER NOT NULL,
     map_index INTEGER NOT NULL,
     version   INTEGER NOT NULL,    -- with the time that Airflow's row has
-    writer    ANY NOT NULL,
+    writer    NOT NULL,
     size      INTEGER NOT NULL,
     hash      INTEGER NOT NULL,
     shape     INTEGER NOT NULL,
     head      TEXT NOT NULL,
     codec     INTEGER NOT NULL,    -- 4: the text is that of Airflow's column
     body      BLOB
-) STRICT;
+);
 CREATE UNIQUE INDEX excom_entry_key ON excom_entry (run, task, key, map_index);
 CREATE INDEX excom_entry_object ON excom_entry (version) WHERE codec = 2;
 
@@ -64,7 +65,7 @@ CREATE TABLE excom_history (
     key       INTEGER NOT NULL,
     map_index INTEGER NOT NULL,
     version   INTEGER NOT NULL,
-    writer    ANY NOT NULL,
+    writer    NOT NULL,
     size      INTEGER NOT NULL,
     hash      INTEGER NOT NULL,
     shape     INTEGER NOT NULL,
@@ -75,7 +76,7 @@ CREATE TABLE excom_history (
     ended_at  INTEGER NOT NULL,
     reason    INTEGER NOT NULL,
     by        TEXT NOT NULL
-) STRICT;
+);
 CREATE INDEX excom_history_key ON excom_history (run, task, key, map_index);
 CREATE INDEX excom_history_bytes ON excom_history (ended_at) WHERE codec IS NOT NULL;
 CREATE INDEX excom_history_object ON excom_history (version) WHERE codec = 2;
@@ -87,14 +88,14 @@ CREATE TABLE excom_ledger (
     map_index      INTEGER NOT NULL,
     version        INTEGER NOT NULL,
     reader_run     INTEGER NOT NULL,
-    reader         ANY NOT NULL,
+    reader         NOT NULL,
     reader_map     INTEGER NOT NULL,
     reader_attempt INTEGER NOT NULL,
     count          INTEGER NOT NULL,
     first          INTEGER NOT NULL,
     last           INTEGER NOT NULL,
     PRIMARY KEY (run, task, key, map_index, version, reader_run, reader, reader_map, reader_attempt)
-) STRICT, WITHOUT ROWID;
+) WITHOUT ROWID;
 CREATE INDEX excom_ledger_elsewhere ON excom_ledger (reader_run, reader, reader_map)
     WHERE reader_run <> run AND reader_run > 0;
 
@@ -103,7 +104,7 @@ CREATE TABLE excom_variable (
     text        TEXT NOT NULL,
     description TEXT,
     updated     INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+) WITHOUT ROWID;
 
 CREATE TABLE excom_loose_object (
     version   INTEGER NOT NULL,
@@ -115,12 +116,12 @@ CREATE TABLE excom_loose_object (
     since     INTEGER NOT NULL,
     purge     INTEGER NOT NULL,
     PRIMARY KEY (version, run, task, key, map_index)
-) STRICT, WITHOUT ROWID;
+) WITHOUT ROWID;
 
 CREATE TABLE excom_mark (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
+) WITHOUT ROWID;
 
 CREATE TABLE excom_refusal (
     rule   TEXT NOT NULL,
@@ -131,4 +132,4 @@ CREATE TABLE excom_refusal (
     first  INTEGER NOT NULL,
     last   INTEGER NOT NULL,
     PRIMARY KEY (rule, dag, task, target)
-) STRICT, WITHOUT ROWID;
+) WITHOUT ROWID;
