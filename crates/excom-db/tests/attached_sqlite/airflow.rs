@@ -39,7 +39,7 @@ fn of(ti: &TaskInstanceKey, more: impl IntoIterator<Item = Value>) -> Vec<Value>
 }
 
 impl Airflow {
-    pub(crate) fn connect(file: impl AsRef<Path>) -> Self {
+    pub(crate) fn connect(file: &Path) -> Self {
         let connection = Connection::open(file).unwrap();
         connection.busy_timeout(Duration::from_secs(30)).unwrap();
         // As its own connections are; ours would wait for the disk.

@@ -28,7 +28,7 @@ fn started(database: &Database) -> Attempt {
     let id = AttemptId(uuid::Uuid::from_u128(7));
     let attempt = Attempt { ti: TaskInstanceKey::new("d", "r", "t", -1).unwrap(), id };
     let now = memory::Clock::new().now();
-    Airflow::connect(database.file()).start(&attempt, StartMode::Fresh, now).unwrap();
+    Airflow::connect(&database.file()).start(&attempt, StartMode::Fresh, now).unwrap();
     attempt
 }
 
