@@ -74,8 +74,8 @@ fn attached(releases: &[String]) -> Result<bool, String> {
         [] => vec!["3.0.6", "3.1.8", "3.2.2"],
         named => named.iter().map(String::as_str).collect(),
     };
-    let arguments =
-        ["test", "-p", "excom-db", "--features", "postgres", "--test", "attached", "--", "conformance::"];
+    let tests = ["--features", "postgres", "--test", "attached", "--test", "attached_sqlite"];
+    let arguments = [&["test", "-p", "excom-db"], &tests[..], &["--", "conformance::"]].concat();
     for release in releases {
         say(&format!("---- Airflow {release}"));
         if !cargo::succeeds(cargo::cargo(&arguments).env("EXCOM_TEST_AIRFLOW", release))? {

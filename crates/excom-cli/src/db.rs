@@ -33,7 +33,8 @@ pub(crate) fn command() -> Command {
             Command::new("attach")
                 .about("Make what Excom needs beside the tables of an Airflow, or bring it up to date")
                 .after_help(
-                    "For [database] mode = \"attached\". All of it is in a schema `excom`; Airflow's tables stay as they are.\n\
+                    "For [database] mode = \"attached\". All of it is beside Airflow's tables, in a schema `excom`, or a\n\
+                     database or tables of that name; Airflow's stay as they are.\n\
                      No other command and no program makes it.",
                 )
                 .arg(dry_run),

@@ -196,8 +196,8 @@ async fn metadata(engine: &Engine, settings: &Settings, checks: &mut Vec<Check>)
         Err(error) => return checks.push(Check::failed("metadata", place, &error)),
     };
     let durability = match &*settings.database.url {
-        Some(_) => "the server's".to_owned(),
-        None => settings.database.durability.text().to_owned(),
+        Some(url) if !url.scheme().starts_with("sqlite") => "the server's".to_owned(),
+        _ => settings.database.durability.text().to_owned(),
     };
     let whose = match *settings.database.mode {
         DatabaseMode::Own => "own",

@@ -1,4 +1,4 @@
-//! What is the same beside Airflow's tables on every server: the text of a value in Airflow's column, Airflow's words for
+//! What is the same beside Airflow's tables in every database: the text of a value in Airflow's column, Airflow's words for
 //! states, and what is refused because it is Airflow's.
 //!
 //! `jsonb` keeps what a value means to a database and not its text: spaces go, keys are put in order, of a key that
@@ -25,7 +25,11 @@ use crate::packing::Packed;
 pub(crate) const JSONB: i16 = 4;
 
 /// Where a number is as long as this, `jsonb` may write it another way.
+#[cfg(feature = "postgres")]
 const LONGEST_NUMBER: usize = 300;
+
+/// The first millisecond of versions.
+const EPOCH: i64 = 1_577_836_800_000;
 
 /// A push as Airflow's row and ours hold it.
 pub(crate) struct Row {
@@ -164,6 +168,7 @@ pub(crate) fn inner(text: &str) -> Option<String> {
 }
 
 /// Whether `jsonb` gives a JSON text back as it is, but for spaces. Some that it does are told as others.
+#[cfg(feature = "postgres")]
 pub(crate) fn is_stable(text: &[u8]) -> bool {
     // For each dict that is open its last key; none for a list.
     let mut open: Vec<Option<&[u8]>> = Vec::new();
@@ -215,6 +220,7 @@ pub(crate) fn is_stable(text: &[u8]) -> bool {
 }
 
 /// Whether a string has only such escapes as the server writes itself.
+#[cfg(feature = "postgres")]
 fn is_plain(string: &[u8]) -> bool {
     let mut bytes = string.iter();
     while let Some(byte) = bytes.next() {
@@ -284,6 +290,11 @@ pub(crate) fn pushed(version: Version) -> i64 {
     version.time().as_microsecond() + version.to_code() % 1000
 }
 
+/// The version of a row that something else wrote: its time, in microseconds. None for a time that is none.
+pub(crate) fn written(micros: i64) -> Option<Version> {
+    Version::from_code(((micros.div_euclid(1000) - EPOCH).max(0) << 22) | (micros.rem_euclid(1000) << 12))
+}
+
 /// The refusal of a push for which Airflow has no row.
 pub(crate) fn no_task_instance(key: &XComKey, place: &str) -> Error {
     Error::new(
@@ -296,15 +307,15 @@ pub(crate) fn no_task_instance(key: &XComKey, place: &str) -> Error {
     .hint("check DAG, run, task and map index; runs and task instances are made by Airflow alone")
 }
 
-/// What only Airflow may do with its runs and states, as methods of a `Tables` on its database whose `Failure` is in scope.
+/// What only Airflow may do with its runs and states, as methods of a `Tables` on its database that fail as its others.
 macro_rules! airflows_alone {
-    ($tables:ty) => {
+    ($tables:ty, $failure:ty) => {
         impl $tables {
             /// A run that Airflow has is known; there is no other way to make one.
             pub(super) async fn register_run(
                 &self,
                 run: &excom_core::db::DagRun,
-            ) -> std::result::Result<(), Failure> {
+            ) -> std::result::Result<(), $failure> {
                 match self.run_info(&run.dag_id, &run.run_id).await? {
                     Some(_) => Ok(()),
                     None => self.airflows(&format!("has no run {} of {}", run.run_id, run.dag_id)),
@@ -315,7 +326,7 @@ macro_rules! airflows_alone {
                 &self,
                 run: &excom_core::db::DagRun,
                 _at: jiff::Timestamp,
-            ) -> std::result::Result<(), Failure> {
+            ) -> std::result::Result<(), $failure> {
                 self.airflows(&format!("starts the runs of {}", run.dag_id))
             }
 
@@ -325,7 +336,7 @@ macro_rules! airflows_alone {
                 _run_id: &str,
                 _state: excom_core::run::RunState,
                 _at: jiff::Timestamp,
-            ) -> std::result::Result<(), Failure> {
+            ) -> std::result::Result<(), $failure> {
                 self.airflows(&format!("tells how the runs of {dag_id} stand"))
             }
 
@@ -333,15 +344,15 @@ macro_rules! airflows_alone {
                 &self,
                 states: &[(excom_core::TaskInstanceKey, excom_core::attempt::TaskState)],
                 _at: jiff::Timestamp,
-            ) -> std::result::Result<(), Failure> {
+            ) -> std::result::Result<(), $failure> {
                 match states {
                     [] => Ok(()),
                     _ => self.airflows("sets the states of its task instances"),
                 }
             }
 
-            fn airflows(&self, what: &str) -> std::result::Result<(), Failure> {
-                Err(crate::airflow::airflows(self.own.connections.place(), what).into())
+            fn airflows(&self, what: &str) -> std::result::Result<(), $failure> {
+                Err(crate::airflow::airflows(&self.place(), what).into())
             }
         }
     };
@@ -368,6 +379,7 @@ mod tests {
         assert_eq!(compact(r#""\\""#), r#""\\""#);
     }
 
+    #[cfg(feature = "postgres")]
     #[test]
     fn what_jsonb_changes_is_known() {
         for stable in [

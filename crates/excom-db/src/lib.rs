@@ -19,7 +19,6 @@
 //! # }).unwrap();
 //! ```
 
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod airflow;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod away;
@@ -33,7 +32,6 @@ mod packing;
 pub mod postgres;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod reactor;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod server;
 pub mod sqlite;
 #[cfg(any(feature = "mysql", feature = "postgres"))]

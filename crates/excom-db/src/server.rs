@@ -1,4 +1,4 @@
-//! The contract of databases on a server. What does the work stands in the files of each one's folder, as methods of its
+//! The contract of databases on a server, and of those that are Airflow's. What does the work stands in the files of each one's folder, as methods of its
 //! `Tables`, because an `impl` of a trait cannot be divided among files.
 
 /// Implements [`MetadataDb`](excom_core::db::MetadataDb) for a `Db`: each call goes to the method of that name of its

@@ -125,7 +125,7 @@ fn raw(path: &Path) -> Connection {
 fn stored(path: &Path, dag: &str, from: usize) -> (u64, u64) {
     let sql =
         "SELECT sum(length(CAST(head AS BLOB)) + ifnull(length(body), 0)), count(*) FILTER (WHERE codec = 3)
-               FROM entry e JOIN dag_run r ON r.id = e.run JOIN name d ON d.id = r.dag WHERE d.text = ?1 AND e.map_index >= ?2";
+               FROM excom_entry e JOIN excom_dag_run r ON r.id = e.run JOIN excom_name d ON d.id = r.dag WHERE d.text = ?1 AND e.map_index >= ?2";
     let (bytes, compressed): (i64, i64) =
         raw(path).query_row(sql, (dag, from as i64), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     (bytes as u64, compressed as u64)
@@ -299,11 +299,11 @@ fn a_dictionary_that_is_gone_or_damaged_is_told_by_its_number() {
     let fresh = || Process::open(&folder, &clock, Settings::default());
 
     // A value whose own bytes name no dictionary is damaged by itself, and an answer.
-    let number = "UPDATE entry SET body = CAST(substr(body, 1, 1) || x'ffff' || substr(body, 4) AS BLOB) WHERE map_index = 2";
+    let number = "UPDATE excom_entry SET body = CAST(substr(body, 1, 1) || x'ffff' || substr(body, 4) AS BLOB) WHERE map_index = 2";
     raw(&path(&folder)).execute(number, []).unwrap();
     assert!(matches!(fresh().pull(&key("shop", 2)).unwrap(), Answer::Corrupt(_)));
 
-    raw(&path(&folder)).execute("UPDATE dictionary SET bytes = zeroblob(length(bytes))", []).unwrap();
+    raw(&path(&folder)).execute("UPDATE excom_dictionary SET bytes = zeroblob(length(bytes))", []).unwrap();
     let damaged = fresh();
     // Those that need it are damaged, each by itself.
     let some_corrupt = |process: &Process| {
@@ -326,7 +326,7 @@ fn a_dictionary_that_is_gone_or_damaged_is_told_by_its_number() {
         problems()
     );
 
-    raw(&path(&folder)).execute("DELETE FROM dictionary", []).unwrap();
+    raw(&path(&folder)).execute("DELETE FROM excom_dictionary", []).unwrap();
     assert!(problems()[0].contains("is gone"), "{:?}", problems());
     some_corrupt(&fresh());
     assert_eq!(process.pull(&key("shop", 0)).unwrap().value().unwrap(), order(5000), "who knows it goes on");
@@ -339,7 +339,7 @@ fn what_has_no_head_is_never_trained_on() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(memory::Clock::new()));
     let process = Process::open(&folder, &clock, Settings::default());
     process.push_all("shop", &orders(0, COUNT));
-    raw(&path(&folder)).execute("UPDATE entry SET head = '' WHERE map_index < 200", []).unwrap();
+    raw(&path(&folder)).execute("UPDATE excom_entry SET head = '' WHERE map_index < 200", []).unwrap();
     assert_eq!(process.train("shop"), Training::TooFew { found: 400, needed: 500 });
     assert_eq!(pollster::block_on(process.db.without_dictionary()).unwrap(), []);
 }

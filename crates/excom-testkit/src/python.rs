@@ -26,7 +26,7 @@ const PACKAGES: [&str; 5] =
 pub struct Python {
     program: PathBuf,
     home: PathBuf,
-    /// What leads Airflow to a database on a server.
+    /// What leads Airflow to another database than the file in its home.
     database: Vec<(&'static str, OsString)>,
 }
 
@@ -101,6 +101,14 @@ impl Python {
             ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC", (by("aiomysql") + "?charset=utf8mb4").into()),
         ];
         Ok(self)
+    }
+
+    /// The same, with its metadata database in an SQLite file.
+    pub fn on_sqlite(mut self, file: &Path) -> Self {
+        let mut url = OsString::from("sqlite:///");
+        url.push(file);
+        self.database = vec![("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", url)];
+        self
     }
 
     /// A command that runs Python code in UTC, with an empty Airflow home. What the code prints is beside

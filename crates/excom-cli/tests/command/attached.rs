@@ -1,4 +1,4 @@
-//! Airflow's own database, worked with in place: one that a real Airflow made on a real PostgreSQL.
+//! Airflow's own database, worked with in place: one that a real Airflow made, on a real PostgreSQL and on SQLite.
 
 use excom_testkit::postgres::Postgres;
 use excom_testkit::python::Python;
@@ -160,4 +160,71 @@ fn without_a_schema(server: &Postgres) {
     assert!(shell.run(&["run", "show", "--dag-id", "weather", "--run-id", "r1"]).out.contains("count"));
     assert_eq!(shell.run(&["prune"]).code, 0);
     assert_eq!(sql("SELECT to_regnamespace('excom') IS NULL"), "t");
+}
+
+/// The same on SQLite.
+const COUNT_EXISTS_IN_FILE: &str = "
+    INSERT INTO dag_run (dag_id, run_id, run_type, run_after)
+    VALUES ('weather', 'r1', 'manual', '2026-11-21 10:00:00.000000');
+    INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries, pool, pool_slots)
+    VALUES (lower(hex(randomblob(16))), 'weather', 'r1', 'count', -1, 'success', 0, 0, 'default_pool', 1)";
+
+#[test]
+fn the_command_works_in_airflows_own_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("airflow.db");
+    let made = Python::with_airflow()
+        .and_then(|python| python.on_sqlite(&file).airflow(folder.path(), &["db", "migrate"]));
+    if let Err(why) = made {
+        return skipped("attached::the_command_works_in_airflows_own_file", &why);
+    }
+    let url = format!("sqlite:///{}", file.display());
+    let shell = Shell::new().with("EXCOM__DATABASE__URL", &url).with("EXCOM__DATABASE__MODE", "attached");
+    let airflows = rusqlite::Connection::open(&file).unwrap();
+    let found = |sql: &str| airflows.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+
+    // Not attached yet: everything says so, and nothing is made.
+    let told = shell.run(&["db", "status"]);
+    assert!(
+        told.code == 0 && told.out.contains("its schema of 3.3.0; Excom's beside it: no schema"),
+        "{told:?}"
+    );
+    shell.run(&["db", "check"]).contains(1, &["  run `excom db attach`\n"]);
+    for told in [shell.count("push", &["1"]), shell.count("pull", &[])] {
+        told.contains(1, &["Excom is not attached to it yet", "  run `excom db attach` once"]);
+    }
+    let told = shell.run(&["db", "attach", "--dry-run"]);
+    assert!(told.code == 0 && told.out.contains("CREATE TABLE excom_entry ("), "{told:?}");
+    assert_eq!(found("SELECT CAST(count(*) AS TEXT) FROM sqlite_schema WHERE name LIKE 'excom%'"), "0");
+    let bare = Shell::new()
+        .with("EXCOM__DATABASE__URL", &url)
+        .with("EXCOM__DATABASE__MODE", "attached")
+        .with("EXCOM__DATABASE__EXTRAS", "none");
+    bare.run(&["db", "status"]).contains(1, &["is for an Airflow on PostgreSQL; this one is on SQLite"]);
+
+    assert!(shell.run(&["db", "attach"]).out.contains("migrated from schema 0 to 1"));
+    assert_eq!(shell.run(&["db", "check"]), Told::nothing());
+    let told = shell.count("push", &["365"]);
+    told.contains(1, &["Airflow has no task instance", "nothing was written"]);
+    airflows.execute_batch(COUNT_EXISTS_IN_FILE).unwrap();
+    assert_eq!(shell.count("push", &["1.50"]), Told::nothing());
+    assert_eq!(shell.count("pull", &[]), Told::out("1.50\n"));
+    assert_eq!(found("SELECT typeof(value) FROM xcom WHERE task_id = 'count'"), "real");
+    let large = format!("\"{}\"", "x".repeat(100_000));
+    assert_eq!(shell.count_with("push", &["-"], large.as_bytes()), Told::nothing());
+    assert!(shell.count("pull", &[]).out.trim_end() == large);
+    assert!(found("SELECT value FROM xcom").contains("reference-1"));
+    airflows
+        .execute_batch("UPDATE xcom SET value = '\"past\"', timestamp = '2026-11-21 10:00:00.000000'")
+        .unwrap();
+    let listed = shell.run(&["xcom", "list"]);
+    assert!(listed.code == 0 && listed.out.contains("past"), "{listed:?}");
+    assert!(shell.run(&["run", "show", "--dag-id", "weather", "--run-id", "r1"]).out.contains("count"));
+    let told = shell.run(&["doctor"]);
+    assert!(
+        told.code == 0 && told.out.contains("attached to Airflow 3.3.0, schema 1, durability normal"),
+        "{told:?}"
+    );
+    assert_eq!(found("PRAGMA journal_mode"), "wal");
+    assert_eq!(found("SELECT CAST(count(*) AS TEXT) FROM sqlite_schema WHERE name LIKE 'sqlite_stat%'"), "0");
 }

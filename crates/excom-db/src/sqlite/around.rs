@@ -13,7 +13,7 @@ use super::row;
 type Result<T> = std::result::Result<T, Failure>;
 
 /// How many neighbours a pull without a value looks at.
-const NEIGHBOURS: u32 = 500;
+pub(super) const NEIGHBOURS: u32 = 500;
 
 impl View<'_> {
     pub(super) fn surroundings(&self, key: &XComKey) -> Result<Surroundings> {
@@ -21,8 +21,8 @@ impl View<'_> {
         let mut around = Surroundings::default();
         let Some(dag) = self.known_dag(&ti.dag_id)? else {
             around.dags = self.rows(
-                "SELECT DISTINCT d.text FROM dag_run r JOIN name d ON d.id = r.dag
-                 WHERE EXISTS (SELECT 1 FROM entry WHERE run = r.id) LIMIT ?1",
+                "SELECT DISTINCT d.text FROM excom_dag_run r JOIN excom_name d ON d.id = r.dag
+                 WHERE EXISTS (SELECT 1 FROM excom_entry WHERE run = r.id) LIMIT ?1",
                 [NEIGHBOURS],
                 |found| row::text(found, 0),
             )?;
@@ -30,8 +30,8 @@ impl View<'_> {
         };
         let Some(run) = self.0.fresh_run(&ti.dag_id, &ti.run_id)? else {
             around.runs = self.rows(
-                "SELECT run_id FROM dag_run r WHERE dag = ?1
-                 AND EXISTS (SELECT 1 FROM entry WHERE run = r.id)
+                "SELECT run_id FROM excom_dag_run r WHERE dag = ?1
+                 AND EXISTS (SELECT 1 FROM excom_entry WHERE run = r.id)
                  ORDER BY ifnull(logical_date, run_after) DESC LIMIT ?2",
                 (dag, NEIGHBOURS),
                 |found| row::text(found, 0),
@@ -43,8 +43,8 @@ impl View<'_> {
         let mut tasks: BTreeMap<Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
         let pairs = self.rows(
             "SELECT t.text, k.text FROM
-                 (SELECT DISTINCT task, key FROM entry WHERE run = ?1 LIMIT ?2) e
-             JOIN name t ON t.id = e.task JOIN name k ON k.id = e.key ORDER BY 1, 2",
+                 (SELECT DISTINCT task, key FROM excom_entry WHERE run = ?1 LIMIT ?2) e
+             JOIN excom_name t ON t.id = e.task JOIN excom_name k ON k.id = e.key ORDER BY 1, 2",
             (run, NEIGHBOURS),
             |found| Ok((row::text(found, 0)?, row::text(found, 1)?)),
         )?;
@@ -54,14 +54,14 @@ impl View<'_> {
         around.tasks = tasks.into_iter().collect();
         if let Some(task) = self.0.name(&ti.task_id)? {
             around.keys = self.rows(
-                "SELECT k.text FROM entry e JOIN name k ON k.id = e.key
+                "SELECT k.text FROM excom_entry e JOIN excom_name k ON k.id = e.key
                  WHERE e.run = ?1 AND e.task = ?2 AND e.map_index = ?3 ORDER BY 1 LIMIT ?4",
                 (run, task, ti.map_index, NEIGHBOURS),
                 |found| row::text(found, 0),
             )?;
             if let Some(name) = self.0.name(&key.key)? {
                 around.map_indexes = self.rows(
-                    "SELECT map_index FROM entry
+                    "SELECT map_index FROM excom_entry
                      WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index <> ?4
                      ORDER BY map_index LIMIT ?5",
                     (run, task, name, ti.map_index, NEIGHBOURS),
@@ -76,7 +76,7 @@ impl View<'_> {
     fn known_dag(&self, dag_id: &str) -> Result<Option<i64>> {
         let Some(dag) = self.0.name(dag_id)? else { return Ok(None) };
         let known =
-            self.connection().prepare_cached("SELECT 1 FROM dag_run WHERE dag = ?1")?.exists([dag])?;
+            self.connection().prepare_cached("SELECT 1 FROM excom_dag_run WHERE dag = ?1")?.exists([dag])?;
         Ok(known.then_some(dag))
     }
 }

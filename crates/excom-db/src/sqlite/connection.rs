@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use excom_core::{Error, ErrorKind, Result};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::failure::told;
 
@@ -61,6 +61,26 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Connection> {
     }
 }
 
+/// Opens a file that is Airflow's for writing. How it keeps its journal stays as it is; where that is no WAL, nothing is
+/// acknowledged before it is on the disk, because a power cut could damage the file.
+pub(super) fn open_airflows(path: &Path, durability: Durability) -> Result<(Connection, Durability)> {
+    let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, access).map_err(|e| told(e, path))?;
+    connection.busy_handler(Some(wait)).map_err(|e| told(e, path))?;
+    let configured = (|| {
+        if connection.is_readonly("main")? {
+            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_READONLY), None));
+        }
+        configure_all(&connection)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+        let durability = if journal == "wal" { durability } else { Durability::Full };
+        synchronous(&connection, durability)?;
+        Ok(durability)
+    })();
+    configured.map(|durability| (connection, durability)).map_err(|e| told(e, path))
+}
+
 fn wal(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
@@ -109,23 +129,32 @@ fn create(path: &Path) -> Result<()> {
     }
 }
 
-fn configure(connection: &Connection, options: Options) -> rusqlite::Result<()> {
+/// What every connection is told.
+fn configure_all(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(96);
     // Plans do not depend on the values that are bound: a statement would be compiled again for every new one.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "cache_size", -32_768)?;
     connection.pragma_update(None, "temp_store", "memory")?;
-    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "trusted_schema", false)
+}
+
+fn synchronous(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
+    let synchronous = match durability {
+        Durability::Normal => "normal",
+        Durability::Full => "full",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)
+}
+
+fn configure(connection: &Connection, options: Options) -> rusqlite::Result<()> {
+    configure_all(connection)?;
     if options.read_only {
         // The first look at the file is where an unwritable folder shows.
         return connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
     }
     connection.pragma_update(None, "page_size", PAGE_SIZE)?;
-    let synchronous = match options.durability {
-        Durability::Normal => "normal",
-        Durability::Full => "full",
-    };
-    connection.pragma_update(None, "synchronous", synchronous)?;
+    synchronous(connection, options.durability)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     // Turning WAL on needs the database alone; when two processes create it, one must wait.
     for attempt in 0.. {

@@ -28,7 +28,7 @@ const LOOKED_AT: u32 = 20_000;
 const SAMPLED: &str = "e.codec <> 2 AND e.head <> '' AND e.size BETWEEN ?1 AND ?2";
 
 /// The number given out last.
-const LAST: &str = "SELECT seq FROM sqlite_sequence WHERE name = 'dictionary'";
+const LAST: &str = "SELECT seq FROM sqlite_sequence WHERE name = 'excom_dictionary'";
 
 impl View<'_> {
     /// The newest small values of a DAG.
@@ -36,7 +36,7 @@ impl View<'_> {
         let Some(dag) = self.0.name(dag_id)? else { return Ok(Vec::new()) };
         // CROSS JOIN keeps the order of the tables, so that the newest come first without sorting all of them.
         let sql = format!(
-            "SELECT e.head, e.codec, e.body, e.size FROM entry e CROSS JOIN dag_run r ON r.id = e.run
+            "SELECT e.head, e.codec, e.body, e.size FROM excom_entry e CROSS JOIN excom_dag_run r ON r.id = e.run
              WHERE {SAMPLED} AND r.dag = ?3 ORDER BY e.id DESC LIMIT ?4"
         );
         let bound = (*SMALL.start() as i64, *SMALL.end() as i64, dag, *SAMPLES.end());
@@ -53,9 +53,9 @@ impl View<'_> {
 
     pub(super) fn without_dictionary(&self) -> Result<Vec<Arc<str>>> {
         let sql = format!(
-            "SELECT d.text FROM (SELECT * FROM entry ORDER BY id DESC LIMIT ?3) e
-                  JOIN dag_run r ON r.id = e.run JOIN name d ON d.id = r.dag
-             WHERE {SAMPLED} AND NOT EXISTS (SELECT 1 FROM dictionary WHERE dag = r.dag)
+            "SELECT d.text FROM (SELECT * FROM excom_entry ORDER BY id DESC LIMIT ?3) e
+                  JOIN excom_dag_run r ON r.id = e.run JOIN excom_name d ON d.id = r.dag
+             WHERE {SAMPLED} AND NOT EXISTS (SELECT 1 FROM excom_dictionary WHERE dag = r.dag)
              GROUP BY r.dag HAVING count(*) >= ?4 ORDER BY r.dag"
         );
         let bound = (*SMALL.start() as i64, *SMALL.end() as i64, LOOKED_AT, *SAMPLES.start());
@@ -64,7 +64,7 @@ impl View<'_> {
 
     pub(super) fn dictionaries(&self, dag_id: Option<&str>) -> Result<Vec<Dictionary>> {
         let sql = "SELECT c.id, d.text, length(c.bytes), c.trained, c.samples, c.before, c.after
-                   FROM dictionary c JOIN name d ON d.id = c.dag WHERE d.text = ifnull(?1, d.text) ORDER BY c.id";
+                   FROM excom_dictionary c JOIN excom_name d ON d.id = c.dag WHERE d.text = ifnull(?1, d.text) ORDER BY c.id";
         self.rows(sql, [dag_id], |found| {
             Ok(Dictionary {
                 id: found.get(0)?,
@@ -84,7 +84,7 @@ impl View<'_> {
     pub(super) fn newest(&self, dag_id: &str) -> Result<Option<Arc<EncoderDictionary<'static>>>> {
         let bytes = match self.0.name(dag_id)? {
             Some(dag) => self.one(
-                "SELECT id, bytes, hash FROM dictionary WHERE dag = ?1 ORDER BY id DESC LIMIT 1",
+                "SELECT id, bytes, hash FROM excom_dictionary WHERE dag = ?1 ORDER BY id DESC LIMIT 1",
                 [dag],
                 verified,
             )?,
@@ -104,7 +104,7 @@ impl View<'_> {
             return Ok(Some(known));
         }
         let Some((_, bytes)) =
-            self.one("SELECT id, bytes, hash FROM dictionary WHERE id = ?1", [id], verified)?
+            self.one("SELECT id, bytes, hash FROM excom_dictionary WHERE id = ?1", [id], verified)?
         else {
             let last: u32 = self.one(LAST, [], |found| Ok(found.get(0)?))?.unwrap_or(0);
             return if (FIRST..=last).contains(&id) { Err(lost(id).into()) } else { Ok(None) };
@@ -118,7 +118,7 @@ impl View<'_> {
 impl View<'_> {
     /// Which dictionaries are damaged or gone.
     pub(super) fn dictionary_problems(&self) -> Result<Vec<String>> {
-        let whole = self.rows("SELECT id, bytes, hash FROM dictionary", [], |found| {
+        let whole = self.rows("SELECT id, bytes, hash FROM excom_dictionary", [], |found| {
             Ok((found.get::<_, u32>(0)?, verified(found).is_ok()))
         })?;
         let whole: BTreeMap<u32, bool> = whole.into_iter().collect();
@@ -146,7 +146,7 @@ impl Transaction<'_> {
         let mut bytes = bytes.to_vec();
         give_number(&mut bytes, id);
         self.execute(
-            "INSERT INTO dictionary VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO excom_dictionary VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![
                 id,
                 dag,

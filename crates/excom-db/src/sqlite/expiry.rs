@@ -20,6 +20,35 @@ type Result<T> = std::result::Result<T, Failure>;
 /// The map index of a whole sequence, and its version, in the ledger.
 const WHOLE: (i64, i64) = (-2, 0);
 
+/// What is asked and done where it depends on whose runs and entries they are.
+pub(super) struct Statements {
+    /// The state and the end of a run (`?1`), and whether task instances of it have not finished, or not done so well.
+    pub(super) run: &'static str,
+    /// How many newer runs than one (`?1`) have entries of a task (`?2`), up to a limit (`?3`).
+    pub(super) newer: &'static str,
+    /// What an entry `e` is joined with to be one.
+    pub(super) besides: &'static str,
+    /// What goes with an entry (`?1`), before it.
+    pub(super) remove: Option<&'static str>,
+}
+
+/// Those of a database of Excom's own. States below 6 are of task instances that have not finished; 6, 8 and 10 have done
+/// so without failing.
+pub(super) const OWN: Statements = Statements {
+    run: "SELECT state, ended,
+              EXISTS (SELECT 1 FROM excom_task_instance WHERE run = r.id AND state < 6),
+              EXISTS (SELECT 1 FROM excom_task_instance WHERE run = r.id AND state NOT IN (6, 8, 10))
+          FROM excom_dag_run r WHERE id = ?1",
+    newer: "SELECT count(*) FROM (
+                SELECT 1 FROM excom_dag_run own JOIN excom_dag_run r ON r.dag = own.dag
+                WHERE own.id = ?1
+                AND (ifnull(r.logical_date, r.run_after), r.run_id)
+                    > (ifnull(own.logical_date, own.run_after), own.run_id)
+                AND EXISTS (SELECT 1 FROM excom_entry WHERE run = r.id AND task = ?2) LIMIT ?3)",
+    besides: "",
+    remove: None,
+};
+
 /// An entry as numbers.
 #[derive(Clone, Copy)]
 struct Row {
@@ -38,14 +67,15 @@ struct Run {
 /// Judges entries by rules. What it learnt of a run, most entries of a page share.
 struct Judge<'a> {
     connection: &'a Connection,
+    statements: &'a Statements,
     rules: &'a [Rule],
     runs: HashMap<i64, Run>,
     behind: HashMap<(i64, i64, u32), bool>,
 }
 
 impl<'a> Judge<'a> {
-    fn new(connection: &'a Connection, rules: &'a [Rule]) -> Self {
-        Self { connection, rules, runs: HashMap::new(), behind: HashMap::new() }
+    fn new(connection: &'a Connection, statements: &'a Statements, rules: &'a [Rule]) -> Self {
+        Self { connection, statements, rules, runs: HashMap::new(), behind: HashMap::new() }
     }
 
     /// The first rule that catches an entry.
@@ -75,24 +105,15 @@ impl<'a> Judge<'a> {
         if let Some(known) = self.runs.get(&run) {
             return Ok(*known);
         }
-        // States below 6 are of task instances that have not finished; 6, 8 and 10 have done so without failing.
-        let found = self
-            .connection
-            .prepare_cached(
-                "SELECT state, ended,
-                     EXISTS (SELECT 1 FROM task_instance WHERE run = r.id AND state < 6),
-                     EXISTS (SELECT 1 FROM task_instance WHERE run = r.id AND state NOT IN (6, 8, 10))
-                 FROM dag_run r WHERE id = ?1",
-            )?
-            .query_row([run], |row| {
-                let (state, ended): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
-                let (unfinished, not_fine): (bool, bool) = (row.get(2)?, row.get(3)?);
-                let well = state == Some(RunState::Success.to_code()) && !not_fine;
-                Ok(Run {
-                    goes_on: state == Some(RunState::Running.to_code()) || unfinished,
-                    done: ended.filter(|_| well),
-                })
-            })?;
+        let found = self.connection.prepare_cached(self.statements.run)?.query_row([run], |row| {
+            let (state, ended): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
+            let (unfinished, not_fine): (bool, bool) = (row.get(2)?, row.get(3)?);
+            let well = state == Some(RunState::Success.to_code()) && !not_fine;
+            Ok(Run {
+                goes_on: state == Some(RunState::Running.to_code()) || unfinished,
+                done: ended.filter(|_| well),
+            })
+        })?;
         self.runs.insert(run, found);
         Ok(found)
     }
@@ -104,14 +125,7 @@ impl<'a> Judge<'a> {
         }
         let newer: u32 = self
             .connection
-            .prepare_cached(
-                "SELECT count(*) FROM (
-                     SELECT 1 FROM dag_run own JOIN dag_run r ON r.dag = own.dag
-                     WHERE own.id = ?1
-                     AND (ifnull(r.logical_date, r.run_after), r.run_id)
-                         > (ifnull(own.logical_date, own.run_after), own.run_id)
-                     AND EXISTS (SELECT 1 FROM entry WHERE run = r.id AND task = ?2) LIMIT ?3)",
-            )?
+            .prepare_cached(self.statements.newer)?
             .query_row((run, task, count), |row| row.get(0))?;
         self.behind.insert((run, task, count), newer >= count);
         Ok(newer >= count)
@@ -122,7 +136,7 @@ impl<'a> Judge<'a> {
         Ok(self
             .connection
             .prepare_cached(
-                "SELECT 1 FROM ledger WHERE run = ?1 AND task = ?2 AND key = ?3
+                "SELECT 1 FROM excom_ledger WHERE run = ?1 AND task = ?2 AND key = ?3
                  AND (map_index, version) IN (VALUES (?4, ?5), (?6, ?7)) AND first + last >= ?8",
             )?
             .exists(params![
@@ -141,18 +155,22 @@ impl<'a> Judge<'a> {
 impl View<'_> {
     pub(super) fn due(
         &self,
+        statements: &Statements,
         rules: &[Rule],
         dag_id: Option<&str>,
         after: Option<Place>,
         limit: u32,
     ) -> Result<Scan<Due>> {
-        let mut judge = Judge::new(self.0.connection, rules);
+        let mut judge = Judge::new(self.0.connection, statements, rules);
         let mut last = 0;
-        let sql = "SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.id, e.run, e.task, e.key, e.version, e.size
-             FROM (SELECT * FROM entry WHERE id > ?1 ORDER BY id LIMIT ?2) e
-                  JOIN dag_run r ON r.id = e.run JOIN name d ON d.id = r.dag
-                  JOIN name t ON t.id = e.task JOIN name k ON k.id = e.key ORDER BY e.id";
-        let rows = self.rows(sql, (after.map_or(0, |after| after.row), limit), |found| {
+        let sql = format!(
+            "SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.id, e.run, e.task, e.key, e.version, e.size
+             FROM excom_entry e CROSS JOIN excom_dag_run r ON r.id = e.run JOIN excom_name d ON d.id = r.dag
+                  JOIN excom_name t ON t.id = e.task JOIN excom_name k ON k.id = e.key {}
+             WHERE e.id > ?1 ORDER BY e.id LIMIT ?2",
+            statements.besides
+        );
+        let rows = self.rows(&sql, (after.map_or(0, |after| after.row), limit), |found| {
             last = found.get(5)?;
             let ti = super::write::Ti { run: found.get(6)?, task: found.get(7)?, map_index: found.get(3)? };
             let version = row::version(found.get(9)?)?;
@@ -167,29 +185,38 @@ impl View<'_> {
 }
 
 impl Transaction<'_> {
-    pub(super) fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
-        let mut judge = Judge::new(self.connection, rules);
+    pub(super) fn expire(
+        &self,
+        statements: &Statements,
+        rules: &[Rule],
+        due: &[Due],
+        at: Timestamp,
+    ) -> Result<Removed> {
+        let mut judge = Judge::new(self.connection, statements, rules);
         let mut removed = Removed::default();
         for due in due {
-            let Some((xcom, id)) = self.current_row(&due.key, due.version)? else { continue };
+            let Some((xcom, id)) = self.current_row(statements, &due.key, due.version)? else { continue };
             let Some(rule) = judge.caught(Row { xcom, version: due.version })? else { continue };
             let at = at.as_millisecond();
             self.execute(
                 loosen!(
-                    "SELECT version, run, task, key, map_index, body ->> 'store', ?2, 1 FROM entry
+                    "SELECT version, run, task, key, map_index, body ->> 'store', ?2, 1 FROM excom_entry
                      WHERE id = ?1 AND codec = 2"
                 ),
                 (id, at),
             )?;
             self.execute(
-                "INSERT INTO history (run, task, key, map_index, version, writer, size, hash, shape, head,
+                "INSERT INTO excom_history (run, task, key, map_index, version, writer, size, hash, shape, head,
                                       codec, body, offloaded, ended_at, reason, by)
                  SELECT run, task, key, map_index, version, writer, size, hash, shape, head,
                         NULL, NULL, codec = 2, ?2, ?3, ?4
-                 FROM entry WHERE id = ?1",
+                 FROM excom_entry WHERE id = ?1",
                 params![id, at, EndReason::Expired.to_code(), rules[rule].text],
             )?;
-            self.execute("DELETE FROM entry WHERE id = ?1", [id])?;
+            if let Some(remove) = statements.remove {
+                self.execute(remove, [id])?;
+            }
+            self.execute("DELETE FROM excom_entry WHERE id = ?1", [id])?;
             removed.entries += 1;
             removed.bytes += due.size;
         }
@@ -197,15 +224,23 @@ impl Transaction<'_> {
     }
 
     /// The row of an entry, while it is of the version given.
-    fn current_row(&self, key: &XComKey, version: Version) -> Result<Option<(Xcom, i64)>> {
+    fn current_row(
+        &self,
+        statements: &Statements,
+        key: &XComKey,
+        version: Version,
+    ) -> Result<Option<(Xcom, i64)>> {
         let Some(xcom) = self.known_xcom(key)? else { return Ok(None) };
         let Xcom { ti, key } = xcom;
+        let sql = format!(
+            "SELECT e.id FROM excom_entry e JOIN excom_dag_run r ON r.id = e.run JOIN excom_name d ON d.id = r.dag
+                  JOIN excom_name t ON t.id = e.task JOIN excom_name k ON k.id = e.key {}
+             WHERE e.run = ?1 AND e.task = ?2 AND e.key = ?3 AND e.map_index = ?4 AND e.version = ?5",
+            statements.besides
+        );
         let id: Option<i64> = self
             .connection
-            .prepare_cached(
-                "SELECT id FROM entry
-                 WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4 AND version = ?5",
-            )?
+            .prepare_cached(&sql)?
             .query_row((ti.run, ti.task, key, ti.map_index, version.to_code()), |row| row.get(0))
             .optional()?;
         Ok(id.map(|id| (xcom, id)))

@@ -38,6 +38,12 @@ impl Failure {
 /// A SQLite error about the database at a path.
 pub(super) fn told(error: rusqlite::Error, path: &Path) -> Error {
     let at = path.display();
+    if error.to_string().contains("no such table: excom_") {
+        let what = format!("what Excom needs beside Airflow's tables of {at} is not there");
+        return Error::new(ErrorKind::Incompatible, what)
+            .hint("run `excom db check`; `excom db attach` makes what is missing beside Airflow's tables")
+            .because(error);
+    }
     let code = error.sqlite_error_code();
     let (kind, what, hint) = match code {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (

@@ -23,13 +23,13 @@ type Result<T> = std::result::Result<T, Failure>;
 
 /// The rows that know an object of a version (`?1`) in a store (`?2`), with their keys in [`key`]'s columns.
 const KNOWING: &str = "SELECT d.text, r.run_id, t.text, o.map_index, k.text FROM
-         (SELECT run, task, map_index, key FROM entry
+         (SELECT run, task, map_index, key FROM excom_entry
           WHERE version = ?1 AND codec = 2 AND body ->> 'store' = ?2
-          UNION ALL SELECT run, task, map_index, key FROM history
+          UNION ALL SELECT run, task, map_index, key FROM excom_history
           WHERE version = ?1 AND codec = 2 AND body ->> 'store' = ?2
-          UNION ALL SELECT run, task, map_index, key FROM loose_object WHERE version = ?1 AND store = ?2) o
-     JOIN dag_run r ON r.id = o.run JOIN name d ON d.id = r.dag
-     JOIN name t ON t.id = o.task JOIN name k ON k.id = o.key";
+          UNION ALL SELECT run, task, map_index, key FROM excom_loose_object WHERE version = ?1 AND store = ?2) o
+     JOIN excom_dag_run r ON r.id = o.run JOIN excom_name d ON d.id = r.dag
+     JOIN excom_name t ON t.id = o.task JOIN excom_name k ON k.id = o.key";
 
 impl View<'_> {
     pub(super) fn knows_object(&self, store: &str, object: &ObjectName, version: Version) -> Result<bool> {
@@ -38,7 +38,14 @@ impl View<'_> {
         Ok(keys.iter().any(|key| ObjectName::on(side, key, version) == *object))
     }
 
-    pub(super) fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>> {
+    /// A page of versions; `besides` joins what else an entry needs.
+    pub(super) fn kept(
+        &self,
+        besides: &str,
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Kept>> {
         let dag = match dag_id {
             None => None,
             Some(dag_id) => match self.0.name(dag_id)? {
@@ -48,13 +55,13 @@ impl View<'_> {
         };
         let mut look = Look::new(after, limit);
         while let Some(Part { past, behind, wanted }) = look.next() {
+            let (table, besides) = if past { ("excom_history", "") } else { ("excom_entry", besides) };
             let sql = format!(
                 "SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.id, e.version, e.size, e.hash, e.codec,
                         iif(e.codec = 2, e.body, NULL), e.head = ''
-                 FROM {} e JOIN dag_run r ON r.id = e.run JOIN name d ON d.id = r.dag
-                      JOIN name t ON t.id = e.task JOIN name k ON k.id = e.key
-                 WHERE e.id > ?1 AND e.codec IS NOT NULL AND r.dag = ifnull(?2, r.dag) ORDER BY e.id LIMIT ?3",
-                if past { "history" } else { "entry" }
+                 FROM {table} e JOIN excom_dag_run r ON r.id = e.run JOIN excom_name d ON d.id = r.dag
+                      JOIN excom_name t ON t.id = e.task JOIN excom_name k ON k.id = e.key {besides}
+                 WHERE e.id > ?1 AND e.codec IS NOT NULL AND r.dag = ifnull(?2, r.dag) ORDER BY e.id LIMIT ?3"
             );
             look.add(self.rows(&sql, (behind, dag, wanted), |found| kept(found, past))?);
         }
@@ -83,7 +90,7 @@ const AS_FOUND: &str = "WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index 
     AND iif(codec = 2, body ->> 'mac', NULL) IS ?7";
 
 fn table(found: &Kept) -> &'static str {
-    if found.past { "history" } else { "entry" }
+    if found.past { "excom_history" } else { "excom_entry" }
 }
 
 /// A value as its row holds it after a move.
@@ -115,7 +122,7 @@ impl Transaction<'_> {
             return Ok(false);
         }
         let sql = format!(
-            "INSERT OR IGNORE INTO loose_object SELECT version, run, task, key, map_index, ?8, ?9, 0 FROM {} {AS_FOUND}",
+            "INSERT OR IGNORE INTO excom_loose_object SELECT version, run, task, key, map_index, ?8, ?9, 0 FROM {} {AS_FOUND}",
             table(found)
         );
         let bound = params![
@@ -170,7 +177,7 @@ impl Transaction<'_> {
         self.take_intent(xcom, found.version)?;
         if let Some(from) = from {
             self.execute(
-                "INSERT INTO loose_object VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)",
+                "INSERT INTO excom_loose_object VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)",
                 (version, ti.run, ti.task, key, ti.map_index, from, at.as_millisecond()),
             )?;
         }
@@ -179,7 +186,7 @@ impl Transaction<'_> {
 
     /// Whether nothing is to be sealed with a key any more.
     pub(super) fn is_retired(&self, key_id: &str) -> Result<bool> {
-        let mut statement = self.connection.prepare_cached("SELECT 1 FROM mark WHERE name = ?1")?;
+        let mut statement = self.connection.prepare_cached("SELECT 1 FROM excom_mark WHERE name = ?1")?;
         Ok(statement.exists([retired_key(key_id)])?)
     }
 
@@ -189,7 +196,7 @@ impl Transaction<'_> {
         let loose: Option<(String, bool)> = self
             .connection
             .prepare_cached(
-                "SELECT store, purge FROM loose_object
+                "SELECT store, purge FROM excom_loose_object
                  WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5",
             )?
             .query_row((version.to_code(), ti.run, ti.task, key, ti.map_index), |row| {
@@ -215,7 +222,7 @@ impl Transaction<'_> {
         }
         let xcom = self.xcom(&object.key, object.since)?;
         let claimed = self.execute(
-            "INSERT OR IGNORE INTO loose_object VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)",
+            "INSERT OR IGNORE INTO excom_loose_object VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)",
             (
                 object.version.to_code(),
                 xcom.ti.run,

@@ -26,8 +26,8 @@ impl View<'_> {
         let whole = if key.ti.is_mapped() { WHOLE } else { key.ti.map_index };
         let sql = format!(
             "SELECT {ROW}, l.reader, l.reader_map, d.text, r.run_id, t.text
-             FROM ledger l LEFT JOIN dag_run r ON r.id = l.reader_run LEFT JOIN name d ON d.id = r.dag
-                  LEFT JOIN name t ON t.id = l.reader AND l.reader_run > 0
+             FROM excom_ledger l LEFT JOIN excom_dag_run r ON r.id = l.reader_run LEFT JOIN excom_name d ON d.id = r.dag
+                  LEFT JOIN excom_name t ON t.id = l.reader AND l.reader_run > 0
              WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index IN (?4, ?5)
              ORDER BY first, reader"
         );
@@ -49,11 +49,11 @@ impl View<'_> {
 
     pub(super) fn pushed_by(&self, ti: &TaskInstanceKey, number: u32) -> Result<Vec<EntryInfo>> {
         let Some((run, task)) = self.task(ti)? else { return Ok(Vec::new()) };
-        let current = of_task_instance("entry", &format!("e.key, {}, codec = 2 AS away", row::INFO));
-        let past = of_task_instance("history", &format!("e.key, {}, offloaded", row::INFO));
+        let current = of_task_instance("excom_entry", &format!("e.key, {}, codec = 2 AS away", row::INFO));
+        let past = of_task_instance("excom_history", &format!("e.key, {}, offloaded", row::INFO));
         let sql = format!(
             "SELECT k.text, {}, away FROM (SELECT * FROM ({current}) UNION ALL SELECT * FROM ({past})) e
-             JOIN name k ON k.id = e.key WHERE writer = ?4 ORDER BY version, k.text",
+             JOIN excom_name k ON k.id = e.key WHERE writer = ?4 ORDER BY version, k.text",
             row::INFO
         );
         self.rows(&sql, (run, task, ti.map_index, number), |found| {
@@ -67,12 +67,12 @@ fn reads_of() -> String {
     // The second part repeats the condition of the index that it is meant to use.
     format!(
         "SELECT {ROW}, d.text, r.run_id, t.text, k.text FROM (
-             SELECT * FROM ledger WHERE run = ?1 AND reader_run = ?1 AND reader = ?2 AND reader_map = ?3
+             SELECT * FROM excom_ledger WHERE run = ?1 AND reader_run = ?1 AND reader = ?2 AND reader_map = ?3
              UNION ALL
-             SELECT * FROM ledger WHERE reader_run = ?1 AND reader = ?2 AND reader_map = ?3
+             SELECT * FROM excom_ledger WHERE reader_run = ?1 AND reader = ?2 AND reader_map = ?3
              AND reader_run <> run AND reader_run > 0) l
-         JOIN dag_run r ON r.id = l.run JOIN name d ON d.id = r.dag
-         JOIN name t ON t.id = l.task JOIN name k ON k.id = l.key
+         JOIN excom_dag_run r ON r.id = l.run JOIN excom_name d ON d.id = r.dag
+         JOIN excom_name t ON t.id = l.task JOIN excom_name k ON k.id = l.key
          ORDER BY l.first, d.text, r.run_id, t.text, k.text, l.map_index, l.version"
     )
 }
@@ -92,7 +92,12 @@ pub(super) fn of_task_instance(table: &str, columns: &str) -> String {
 }
 
 impl Transaction<'_> {
-    pub(super) fn note_reads(&self, reads: &[Reads]) -> Result<()> {
+    /// Notes reads; the number of each reading attempt is found out.
+    pub(super) fn note_reads(
+        &self,
+        reads: &[Reads],
+        number_of: impl Fn(Ti, &Attempt) -> Result<u32>,
+    ) -> Result<()> {
         // Most reads of a batch have one reader.
         let mut known: Option<(&Attempt, Ti, u32)> = None;
         for read in reads {
@@ -107,7 +112,7 @@ impl Transaction<'_> {
                         Some((same, ti, number)) if same == attempt => (ti, number),
                         _ => {
                             let ti = self.ti(&attempt.ti, at)?;
-                            (ti, self.number_of(ti, attempt)?)
+                            (ti, number_of(ti, attempt)?)
                         }
                     };
                     known = Some((attempt, ti, number));
@@ -116,7 +121,7 @@ impl Transaction<'_> {
                 other => (0, Sql::Text(other.to_string()), -1, 0),
             };
             self.execute(
-                "INSERT INTO ledger VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 - ?11)
+                "INSERT INTO excom_ledger VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 - ?11)
                  ON CONFLICT DO UPDATE SET
                      count = count + excluded.count,
                      last = max(first + last, excluded.first + excluded.last) - min(first, excluded.first),
@@ -147,14 +152,14 @@ impl Transaction<'_> {
     }
 
     /// The number of an attempt, current or superseded; 0 when it never started.
-    fn number_of(&self, ti: Ti, attempt: &Attempt) -> Result<u32> {
+    pub(super) fn number_of(&self, ti: Ti, attempt: &Attempt) -> Result<u32> {
         Ok(self
             .connection
             .prepare_cached(
-                "SELECT number FROM task_instance
+                "SELECT number FROM excom_task_instance
                  WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND attempt = ?4
                  UNION ALL
-                 SELECT number FROM attempt
+                 SELECT number FROM excom_attempt
                  WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND attempt = ?4",
             )?
             .query_row((ti.run, ti.task, ti.map_index, attempt.id.0), |row| row.get(0))
@@ -207,7 +212,7 @@ mod tests {
     /// How SQLite would look for the rows of a statement about run 1, task 2 and map index 3.
     fn plan(sql: &str) -> String {
         let connection = rusqlite::Connection::open_in_memory().unwrap();
-        connection.execute_batch(include_str!("migrations/0001.sql")).unwrap();
+        connection.execute_batch(&super::super::schema::MIGRATIONS.concat()).unwrap();
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let steps = statement.query_map((1, 2, 3), |row| row.get::<_, String>("detail")).unwrap();
         steps.map(|step| step.unwrap()).collect::<Vec<_>>().join("\n")
@@ -216,17 +221,17 @@ mod tests {
     #[test]
     fn reads_are_found_by_run_and_index() {
         let plan = plan(&reads_of());
-        assert!(plan.contains("SEARCH ledger USING PRIMARY KEY (run=?)"), "{plan}");
+        assert!(plan.contains("SEARCH excom_ledger USING PRIMARY KEY (run=?)"), "{plan}");
         assert!(
             plan.contains("INDEX ledger_elsewhere (reader_run=? AND reader=? AND reader_map=?)"),
             "{plan}"
         );
-        assert!(!plan.contains("SCAN ledger"), "{plan}");
+        assert!(!plan.contains("SCAN excom_ledger"), "{plan}");
     }
 
     #[test]
     fn a_task_instance_is_found_key_by_key() {
-        let plan = plan(&of_task_instance("entry", "e.key"));
+        let plan = plan(&of_task_instance("excom_entry", "e.key"));
         let look = "INDEX entry_key (run=? AND task=? AND key=? AND map_index=?)";
         assert!(plan.contains(look) && !plan.contains("SCAN e"), "{plan}");
     }

@@ -15,10 +15,10 @@ type Result<T> = std::result::Result<T, Failure>;
 /// Notes objects as loose that may go at once, from what a SELECT between the two finds. Whoever removes another object
 /// of the same version may go on, so that one keeps its claim, and its name is not free before.
 macro_rules! loosen {
-    ($select:literal) => {
+    ($($select:tt)+) => {
         concat!(
-            "INSERT INTO loose_object ",
-            $select,
+            "INSERT INTO excom_loose_object ",
+            $($select)+,
             " ON CONFLICT DO UPDATE SET store = excluded.store, since = excluded.since, purge = max(purge, 1)"
         )
     };
@@ -28,8 +28,8 @@ pub(super) use loosen;
 
 /// Loose objects, in [`loose`]'s columns: being written (purge 0), to be removed (1), being removed (2).
 const LOOSE: &str = "SELECT d.text, r.run_id, t.text, l.map_index, k.text, l.version, l.store, l.since
-    FROM loose_object l JOIN dag_run r ON r.id = l.run JOIN name d ON d.id = r.dag
-         JOIN name t ON t.id = l.task JOIN name k ON k.id = l.key";
+    FROM excom_loose_object l JOIN excom_dag_run r ON r.id = l.run JOIN excom_name d ON d.id = r.dag
+         JOIN excom_name t ON t.id = l.task JOIN excom_name k ON k.id = l.key";
 
 fn loose(found: &rusqlite::Row<'_>) -> Result<LooseObject> {
     Ok(LooseObject {
@@ -55,7 +55,7 @@ impl Transaction<'_> {
         let Xcom { ti, key } = xcom;
         // An object that is being removed must not become an intent again: whoever removes it goes on.
         let noted = self.execute(
-            "INSERT INTO loose_object VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)
+            "INSERT INTO excom_loose_object VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)
              ON CONFLICT DO UPDATE SET since = excluded.since WHERE purge = 0",
             params![
                 object.version.to_code(),
@@ -87,7 +87,7 @@ impl Transaction<'_> {
             object.since = row::time(at.as_millisecond());
             self.of_loose(
                 object,
-                "UPDATE loose_object SET purge = 2, since = ?7
+                "UPDATE excom_loose_object SET purge = 2, since = ?7
                  WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5 AND store = ?6",
             )?;
         }
@@ -98,7 +98,7 @@ impl Transaction<'_> {
         objects.iter().try_for_each(|object| {
             self.of_loose(
                 object,
-                "DELETE FROM loose_object
+                "DELETE FROM excom_loose_object
                  WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5 AND store = ?6
                  AND since = ?7 AND purge = 2",
             )
@@ -109,7 +109,7 @@ impl Transaction<'_> {
         objects.iter().try_for_each(|object| {
             self.of_loose(
                 object,
-                "UPDATE loose_object SET purge = 1
+                "UPDATE excom_loose_object SET purge = 1
                  WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5 AND store = ?6
                  AND since = ?7 AND purge = 2",
             )

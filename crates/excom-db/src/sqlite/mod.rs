@@ -4,6 +4,7 @@
 //! has gathered together. WAL mode, so readers and the writer do not wait for each other.
 
 mod around;
+pub mod attached;
 mod connection;
 mod dictionaries;
 mod expiry;
@@ -99,15 +100,20 @@ impl Db {
             None
         } else {
             schema::migrate(&mut connection, path)?;
-            Some(Writer::start(connection, options.durability, path)?)
+            Some(Writer::start(connection, options.durability, path, true)?)
         };
-        Ok(Self {
+        Ok(Self::over(path, writer))
+    }
+
+    /// What works with a file, with a writer unless it is only read.
+    fn over(path: &Path, writer: Option<Writer>) -> Self {
+        Self {
             path: path.to_owned(),
             names: Names::default(),
             dictionaries: Dictionaries::default(),
             readers: Readers::new(path),
             writer,
-        })
+        }
     }
 
     /// The version of the schema in a file; 0 when there is none. Nothing is made or changed.
@@ -363,7 +369,8 @@ impl MetadataDb for Db {
 
     async fn note_reads(&self, reads: &[Reads]) -> Result<()> {
         let reads = reads.to_vec();
-        self.write_sized(reads.len() * ROW_BYTES, move |t| t.note_reads(&reads)).await
+        self.write_sized(reads.len() * ROW_BYTES, move |t| t.note_reads(&reads, |ti, by| t.number_of(ti, by)))
+            .await
     }
 
     async fn readers(&self, key: &XComKey) -> Result<Vec<LedgerRow>> {
@@ -469,7 +476,7 @@ impl MetadataDb for Db {
     }
 
     async fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>> {
-        self.snapshot(|view| view.kept(dag_id, after, limit))
+        self.snapshot(|view| view.kept("", dag_id, after, limit))
     }
 
     async fn due(
@@ -479,12 +486,12 @@ impl MetadataDb for Db {
         after: Option<Place>,
         limit: u32,
     ) -> Result<Scan<Due>> {
-        self.snapshot(|view| view.due(rules, dag_id, after, limit))
+        self.snapshot(|view| view.due(&expiry::OWN, rules, dag_id, after, limit))
     }
 
     async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
         let (rules, due) = (rules.to_vec(), due.to_vec());
-        self.write(move |t| t.expire(&rules, &due, at)).await
+        self.write(move |t| t.expire(&expiry::OWN, &rules, &due, at)).await
     }
 
     async fn take_turn(&self, name: &str, at: Timestamp, every: Duration) -> Result<bool> {

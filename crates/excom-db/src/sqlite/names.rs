@@ -133,7 +133,9 @@ impl<'a> Intern<'a> {
         let id = match find_name(self.connection, text)? {
             Some(id) => id,
             None => {
-                self.connection.prepare_cached("INSERT INTO name (text) VALUES (?1)")?.execute([text])?;
+                self.connection
+                    .prepare_cached("INSERT INTO excom_name (text) VALUES (?1)")?
+                    .execute([text])?;
                 self.connection.last_insert_rowid()
             }
         };
@@ -151,7 +153,7 @@ impl<'a> Intern<'a> {
             Some(id) => id,
             None => {
                 self.connection
-                    .prepare_cached("INSERT INTO dag_run (dag, run_id, run_after) VALUES (?1, ?2, ?3)")?
+                    .prepare_cached("INSERT INTO excom_dag_run (dag, run_id, run_after) VALUES (?1, ?2, ?3)")?
                     .execute((dag, run_id, at))?;
                 self.connection.last_insert_rowid()
             }
@@ -179,14 +181,14 @@ impl<'a> Intern<'a> {
 
 fn find_name(connection: &Connection, text: &str) -> rusqlite::Result<Option<i64>> {
     connection
-        .prepare_cached("SELECT id FROM name WHERE text = ?1")?
+        .prepare_cached("SELECT id FROM excom_name WHERE text = ?1")?
         .query_row([text], |row| row.get(0))
         .optional()
 }
 
 fn find_run(connection: &Connection, dag: i64, run_id: &str) -> rusqlite::Result<Option<i64>> {
     connection
-        .prepare_cached("SELECT id FROM dag_run WHERE dag = ?1 AND run_id = ?2")?
+        .prepare_cached("SELECT id FROM excom_dag_run WHERE dag = ?1 AND run_id = ?2")?
         .query_row((dag, run_id), |row| row.get(0))
         .optional()
 }

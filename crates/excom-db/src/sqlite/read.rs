@@ -17,7 +17,7 @@ use super::write::key;
 type Result<T> = std::result::Result<T, Failure>;
 
 /// The rows of a sequence: those of task instances that were removed are not part of it.
-const NOT_REMOVED: &str = "NOT EXISTS (SELECT 1 FROM task_instance t
+const NOT_REMOVED: &str = "NOT EXISTS (SELECT 1 FROM excom_task_instance t
     WHERE t.run = e.run AND t.task = e.task AND t.map_index = e.map_index AND t.state = 10)";
 
 /// One view of the database, for as many statements as a read needs.
@@ -91,7 +91,7 @@ impl View<'_> {
 
     /// The statement that finds an entry, for as many as are looked for.
     fn entry_at(&self) -> Result<CachedStatement<'_>> {
-        let sql = "SELECT version, writer, size, hash, shape, head, codec, body FROM entry
+        let sql = "SELECT version, writer, size, hash, shape, head, codec, body FROM excom_entry
              WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4";
         Ok(self.connection().prepare_cached(sql)?)
     }
@@ -115,12 +115,12 @@ impl View<'_> {
             .connection()
             .prepare_cached(
                 "SELECT max(map_index) FROM (
-                 SELECT map_index FROM task_instance
+                 SELECT map_index FROM excom_task_instance
                  WHERE run = ?1 AND task = ?2 AND map_index >= 0 AND state <> 10
                  UNION ALL
-                 SELECT map_index FROM entry e
+                 SELECT map_index FROM excom_entry e
                  WHERE run = ?1 AND task = ?2 AND map_index >= 0 AND NOT EXISTS
-                     (SELECT 1 FROM task_instance t
+                     (SELECT 1 FROM excom_task_instance t
                       WHERE t.run = e.run AND t.task = e.task AND t.map_index = e.map_index))",
             )?
             .query_row((run, task), |row| row.get(0))?;
@@ -142,7 +142,7 @@ impl View<'_> {
     pub(super) fn count(&self, key: &SequenceKey) -> Result<u64> {
         let Some(numbers) = self.numbers(key)? else { return Ok(0) };
         let sql = format!(
-            "SELECT count(*) FROM entry e
+            "SELECT count(*) FROM excom_entry e
              WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index >= 0 AND {NOT_REMOVED}"
         );
         let count: i64 = self.connection().prepare_cached(&sql)?.query_row(numbers, |row| row.get(0))?;
@@ -152,7 +152,7 @@ impl View<'_> {
     pub(super) fn indexes(&self, key: &SequenceKey) -> Result<Vec<i32>> {
         let Some(numbers) = self.numbers(key)? else { return Ok(Vec::new()) };
         let sql = format!(
-            "SELECT map_index FROM entry e
+            "SELECT map_index FROM excom_entry e
              WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index >= 0 AND {NOT_REMOVED}
              ORDER BY map_index"
         );
@@ -162,7 +162,7 @@ impl View<'_> {
     pub(super) fn page(&self, key: &SequenceKey, after: Option<i32>, limit: u32) -> Result<Vec<Item>> {
         let Some((run, task, name)) = self.numbers(key)? else { return Ok(Vec::new()) };
         let sql = format!(
-            "SELECT map_index, {} FROM entry e
+            "SELECT map_index, {} FROM excom_entry e
              WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index > ?4 AND {NOT_REMOVED}
              ORDER BY map_index LIMIT ?5",
             row::ENTRY
@@ -178,7 +178,7 @@ impl View<'_> {
         slice.positions(0)?.for_each(drop);
         let Some((run, task, name)) = self.numbers(key)? else { return Ok(Vec::new()) };
         let sql = format!(
-            "SELECT map_index FROM entry e
+            "SELECT map_index FROM excom_entry e
              WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index >= 0 AND {NOT_REMOVED}
              ORDER BY map_index"
         );
@@ -197,10 +197,10 @@ impl View<'_> {
             return Ok(None);
         };
         self.one(
-            "SELECT r.run_id FROM dag_run r, (SELECT * FROM dag_run WHERE id = ?2) mine
+            "SELECT r.run_id FROM excom_dag_run r, (SELECT * FROM excom_dag_run WHERE id = ?2) mine
              WHERE r.dag = ?1
                AND ifnull(r.logical_date, r.run_after) <= ifnull(mine.logical_date, mine.run_after)
-               AND EXISTS (SELECT 1 FROM entry e WHERE e.run = r.id AND e.task = ?3 AND e.key = ?4
+               AND EXISTS (SELECT 1 FROM excom_entry e WHERE e.run = r.id AND e.task = ?3 AND e.key = ?4
                            AND e.map_index = ifnull(?5, e.map_index))
              ORDER BY ifnull(r.logical_date, r.run_after) DESC, r.id = ?2 DESC, r.run_id DESC LIMIT 1",
             (dag, run, task, name, map_index),
@@ -226,8 +226,8 @@ impl View<'_> {
         };
         let mut sql = format!(
             "SELECT d.text, r.run_id, t.text, e.map_index, k.text, {}, codec = 2
-             FROM entry e JOIN dag_run r ON r.id = e.run JOIN name d ON d.id = r.dag
-                  JOIN name t ON t.id = e.task JOIN name k ON k.id = e.key WHERE 1",
+             FROM excom_entry e JOIN excom_dag_run r ON r.id = e.run JOIN excom_name d ON d.id = r.dag
+                  JOIN excom_name t ON t.id = e.task JOIN excom_name k ON k.id = e.key WHERE 1",
             row::INFO
         );
         let mut bound: Vec<Sql> = Vec::new();
@@ -277,7 +277,7 @@ impl View<'_> {
     pub(super) fn history(&self, key: &XComKey, limit: u32) -> Result<Vec<PastEntry>> {
         let Some((run, task, name)) = self.numbers(&key.sequence())? else { return Ok(Vec::new()) };
         let sql = format!(
-            "SELECT {}, ended_at, reason, by, codec, offloaded FROM history
+            "SELECT {}, ended_at, reason, by, codec, offloaded FROM excom_history
              WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4 ORDER BY id DESC LIMIT ?5",
             row::INFO
         );
@@ -287,7 +287,7 @@ impl View<'_> {
     pub(super) fn past(&self, key: &XComKey, version: Version) -> Result<Option<Entry>> {
         let Some((run, task, name)) = self.numbers(&key.sequence())? else { return Ok(None) };
         let sql = format!(
-            "SELECT {} FROM history WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4
+            "SELECT {} FROM excom_history WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4
              AND version = ?5 AND codec IS NOT NULL",
             row::ENTRY
         );
@@ -301,7 +301,7 @@ impl View<'_> {
     pub(super) fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {
         let Some((run, task)) = self.task(ti)? else { return Ok(None) };
         self.one(
-            "SELECT number, attempt, try_number, state, started, took FROM task_instance
+            "SELECT number, attempt, try_number, state, started, took FROM excom_task_instance
              WHERE run = ?1 AND task = ?2 AND map_index = ?3",
             (run, task, ti.map_index),
             |found| {
@@ -317,10 +317,10 @@ impl View<'_> {
     pub(super) fn attempts(&self, ti: &TaskInstanceKey) -> Result<Vec<AttemptInfo>> {
         let Some((run, task)) = self.task(ti)? else { return Ok(Vec::new()) };
         let found = self.rows(
-            "SELECT number, attempt, try_number, state, started, took FROM attempt
+            "SELECT number, attempt, try_number, state, started, took FROM excom_attempt
              WHERE run = ?1 AND task = ?2 AND map_index = ?3
              UNION ALL
-             SELECT number, attempt, try_number, state, started, took FROM task_instance
+             SELECT number, attempt, try_number, state, started, took FROM excom_task_instance
              WHERE run = ?1 AND task = ?2 AND map_index = ?3 ORDER BY number",
             (run, task, ti.map_index),
             |found| row::attempt(found, 0),
@@ -333,19 +333,20 @@ impl View<'_> {
     pub(super) fn mark(&self, name: &str) -> Result<Option<String>> {
         Ok(self
             .connection()
-            .prepare_cached("SELECT value FROM mark WHERE name = ?1")?
+            .prepare_cached("SELECT value FROM excom_mark WHERE name = ?1")?
             .query_row([name], |row| row.get(0))
             .optional()?)
     }
 
     pub(super) fn marks(&self, prefix: &str) -> Result<Vec<(String, String)>> {
-        let sql = "SELECT name, value FROM mark WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name";
+        let sql = "SELECT name, value FROM excom_mark WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name";
         self.rows(sql, [prefix], |found| Ok((found.get(0)?, found.get(1)?)))
     }
 
     pub(super) fn places(&self) -> Result<Vec<Occupied>> {
         // Every entry's row is looked at; only a person asks for this.
-        let sql = "SELECT iif(codec = 2, body ->> 'store', NULL) AS store, count(*), sum(size) FROM entry
+        let sql =
+            "SELECT iif(codec = 2, body ->> 'store', NULL) AS store, count(*), sum(size) FROM excom_entry
                    GROUP BY store ORDER BY store NULLS FIRST";
         self.rows(sql, [], |found| {
             let store: Option<String> = found.get(0)?;
@@ -355,13 +356,20 @@ impl View<'_> {
     }
 
     pub(super) fn health(&self, identity: String, schema: u32) -> Result<Health> {
-        let entries: i64 = self.connection().query_row("SELECT count(*) FROM entry", [], |r| r.get(0))?;
+        let entries: i64 =
+            self.connection().query_row("SELECT count(*) FROM excom_entry", [], |r| r.get(0))?;
+        let (bytes, mut problems) = self.file()?;
+        problems.extend(self.dictionary_problems()?);
+        Ok(Health { identity, schema, entries: entries as u64, bytes, problems })
+    }
+
+    /// How large the file is, and what is wrong with it.
+    pub(super) fn file(&self) -> Result<(u64, Vec<String>)> {
         let pages: i64 = self.connection().pragma_query_value(None, "page_count", |r| r.get(0))?;
         let size: i64 = self.connection().pragma_query_value(None, "page_size", |r| r.get(0))?;
         let mut problems = self.rows("PRAGMA quick_check(5)", [], |found| Ok(found.get::<_, String>(0)?))?;
         problems.retain(|problem| problem != "ok");
-        problems.extend(self.dictionary_problems()?);
-        Ok(Health { identity, schema, entries: entries as u64, bytes: (pages * size) as u64, problems })
+        Ok(((pages * size) as u64, problems))
     }
 }
 

@@ -14,7 +14,7 @@ impl Transaction<'_> {
     pub(super) fn note_refusals(&self, refusals: &[RefusalCount]) -> Result<()> {
         for row in refusals {
             self.execute(
-                "INSERT INTO refusal VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                "INSERT INTO excom_refusal VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                  ON CONFLICT DO UPDATE SET count = count + excluded.count,
                      first = min(first, excluded.first), last = max(last, excluded.last)",
                 params![
@@ -35,7 +35,7 @@ impl Transaction<'_> {
 impl View<'_> {
     pub(super) fn refusals(&self, limit: u32) -> Result<Vec<RefusalCount>> {
         self.rows(
-            "SELECT rule, dag, task, target, count, first, last FROM refusal
+            "SELECT rule, dag, task, target, count, first, last FROM excom_refusal
              ORDER BY last DESC, rule, dag, task, target LIMIT ?1",
             [limit],
             |found| {

@@ -140,11 +140,11 @@ pub(super) fn version(code: i64) -> Result<Version, Failure> {
     Ok(Version::from_code(code).ok_or_else(|| damaged("a negative version"))?)
 }
 
-fn shape(code: i64) -> Result<Shape, Failure> {
+pub(super) fn shape(code: i64) -> Result<Shape, Failure> {
     Ok(Shape::from_code(code).ok_or_else(|| damaged("an entry with an unknown shape"))?)
 }
 
-fn writer(value: ValueRef<'_>) -> Result<Writer, Failure> {
+pub(super) fn writer(value: ValueRef<'_>) -> Result<Writer, Failure> {
     match value {
         ValueRef::Integer(number) => Ok(Writer::Attempt(number as u32)),
         ValueRef::Text(json) => {

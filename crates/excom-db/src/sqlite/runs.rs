@@ -13,7 +13,7 @@ use super::writer::Transaction;
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// What [`info`] reads, from `dag_run r JOIN name d`.
+/// What [`info`] reads, from `excom_dag_run r JOIN excom_name d`.
 const INFO: &str =
     "d.text, r.run_id, r.logical_date, r.run_after, r.conf, r.dag_version, r.state, r.started, r.ended";
 
@@ -25,7 +25,7 @@ impl Transaction<'_> {
     pub(super) fn register_run(&self, run: &DagRun) -> Result<i64> {
         let id = self.names.run(&run.dag_id, &run.run_id, run.run_after.as_millisecond())?;
         self.execute(
-            "UPDATE dag_run SET logical_date = ?2, run_after = ?3, conf = ifnull(?4, conf),
+            "UPDATE excom_dag_run SET logical_date = ?2, run_after = ?3, conf = ifnull(?4, conf),
                  dag_version = ifnull(?5, dag_version) WHERE id = ?1",
             params![
                 id,
@@ -56,7 +56,7 @@ impl Transaction<'_> {
 
     fn put_run_state(&self, run: i64, state: RunState, at: Timestamp) -> Result<()> {
         self.execute(
-            "UPDATE dag_run SET state = ?2, started = ifnull(started, ?3), ended = iif(?4, ?3, NULL)
+            "UPDATE excom_dag_run SET state = ?2, started = ifnull(started, ?3), ended = iif(?4, ?3, NULL)
              WHERE id = ?1",
             (run, state.to_code(), at.as_millisecond(), state.is_finished()),
         )?;
@@ -71,7 +71,7 @@ impl Transaction<'_> {
         at: Timestamp,
     ) -> Result<()> {
         self.execute(
-            "INSERT OR IGNORE INTO dag_version (dag, version, document, seen) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT OR IGNORE INTO excom_dag_version (dag, version, document, seen) VALUES (?1, ?2, ?3, ?4)",
             (self.names.name(dag_id)?, version, document.as_str(), at.as_millisecond()),
         )?;
         Ok(())
@@ -81,7 +81,8 @@ impl Transaction<'_> {
 impl View<'_> {
     pub(super) fn run_info(&self, dag_id: &str, run_id: &str) -> Result<Option<RunInfo>> {
         let Some(id) = self.0.fresh_run(dag_id, run_id)? else { return Ok(None) };
-        let sql = format!("SELECT {INFO} FROM dag_run r JOIN name d ON d.id = r.dag WHERE r.id = ?1");
+        let sql =
+            format!("SELECT {INFO} FROM excom_dag_run r JOIN excom_name d ON d.id = r.dag WHERE r.id = ?1");
         self.one(&sql, [id], info)
     }
 
@@ -99,7 +100,7 @@ impl View<'_> {
             None => None,
         };
         let sql = format!(
-            "SELECT {INFO} FROM dag_run r JOIN name d ON d.id = r.dag
+            "SELECT {INFO} FROM excom_dag_run r JOIN excom_name d ON d.id = r.dag
              WHERE (?1 IS NULL OR r.dag = ?1) AND (?2 IS NULL OR r.state = ?2)
                AND (?3 IS NULL OR ({DATE}, d.text, r.run_id) < (?3, ?4, ?5))
              ORDER BY {DATE} DESC, d.text DESC, r.run_id DESC LIMIT ?6"
@@ -132,7 +133,7 @@ impl View<'_> {
         };
         self.rows(
             "SELECT t.text, i.map_index, i.state, i.number, i.attempt, i.try_number, i.state, i.started, i.took
-             FROM task_instance i CROSS JOIN name t ON t.id = i.task
+             FROM excom_task_instance i CROSS JOIN excom_name t ON t.id = i.task
              WHERE i.run = ?1 AND (i.task, i.map_index) > (?2, ?3) ORDER BY i.task, i.map_index LIMIT ?4",
             (run, after.0, after.1, limit),
             |found| {
@@ -148,7 +149,7 @@ impl View<'_> {
     pub(super) fn dag_versions(&self, dag_id: &str, limit: u32) -> Result<Vec<DagVersion>> {
         let Some(dag) = self.0.name(dag_id)? else { return Ok(Vec::new()) };
         self.rows(
-            "SELECT version, document, seen FROM dag_version WHERE dag = ?1 ORDER BY id DESC LIMIT ?2",
+            "SELECT version, document, seen FROM excom_dag_version WHERE dag = ?1 ORDER BY id DESC LIMIT ?2",
             (dag, limit),
             dag_version,
         )
@@ -157,7 +158,7 @@ impl View<'_> {
     pub(super) fn dag_version(&self, dag_id: &str, version: &str) -> Result<Option<DagVersion>> {
         let Some(dag) = self.0.name(dag_id)? else { return Ok(None) };
         self.one(
-            "SELECT version, document, seen FROM dag_version WHERE dag = ?1 AND version = ?2",
+            "SELECT version, document, seen FROM excom_dag_version WHERE dag = ?1 AND version = ?2",
             (dag, version),
             dag_version,
         )

@@ -11,11 +11,12 @@ use super::failure::told;
 const APPLICATION_ID: i32 = 0x5843_6f6d;
 
 /// Each brings the schema from the version before to its own, counted from 1.
-const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
     include_str!("migrations/0004.sql"),
+    include_str!("migrations/0005.sql"),
 ];
 
 /// The schema's version that this code reads and writes.
@@ -90,10 +91,11 @@ mod tests {
             let path = Path::new("memory");
             migrate(&mut connection, path).unwrap();
             assert_eq!(version(&connection, path).unwrap(), VERSION);
-            let kept: String = connection.query_row("SELECT value FROM mark", [], |row| row.get(0)).unwrap();
+            let kept: String =
+                connection.query_row("SELECT value FROM excom_mark", [], |row| row.get(0)).unwrap();
             assert_eq!(kept, "kept");
             let refusals: u32 =
-                connection.query_row("SELECT count(*) FROM refusal", [], |row| row.get(0)).unwrap();
+                connection.query_row("SELECT count(*) FROM excom_refusal", [], |row| row.get(0)).unwrap();
             assert_eq!(refusals, 0);
         }
     }

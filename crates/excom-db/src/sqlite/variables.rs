@@ -17,8 +17,12 @@ type Result<T> = std::result::Result<T, Failure>;
 impl Transaction<'_> {
     pub(super) fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
         self.fence_caller(caller)?;
+        self.put_variable(variable)
+    }
+
+    pub(super) fn put_variable(&self, variable: &Variable) -> Result<()> {
         self.execute(
-            "INSERT INTO variable (key, text, description, updated) VALUES (?1, ?2, ?3, ?4)
+            "INSERT INTO excom_variable (key, text, description, updated) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT DO UPDATE SET text = excluded.text, updated = excluded.updated,
                  description = ifnull(excluded.description, description)",
             params![
@@ -33,14 +37,29 @@ impl Transaction<'_> {
 
     pub(super) fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
         self.fence_caller(caller)?;
-        Ok(self.execute("DELETE FROM variable WHERE key = ?1", [key])? > 0)
+        self.remove_variable(key)
+    }
+
+    pub(super) fn remove_variable(&self, key: &str) -> Result<bool> {
+        Ok(self.execute("DELETE FROM excom_variable WHERE key = ?1", [key])? > 0)
     }
 
     pub(super) fn note_rendered(&self, attempt: &Attempt, fields: &str, at: Timestamp) -> Result<()> {
         let number = self.fence(attempt)?.number;
-        let ti = self.ti(&attempt.ti, at)?;
+        self.put_rendered(&attempt.ti, number, fields, at)
+    }
+
+    /// What was rendered in the attempt of a number.
+    pub(super) fn put_rendered(
+        &self,
+        ti: &TaskInstanceKey,
+        number: u32,
+        fields: &str,
+        at: Timestamp,
+    ) -> Result<()> {
+        let ti = self.ti(ti, at)?;
         self.execute(
-            "INSERT OR REPLACE INTO rendered (run, task, map_index, number, fields)
+            "INSERT OR REPLACE INTO excom_rendered (run, task, map_index, number, fields)
              VALUES (?1, ?2, ?3, ?4, ?5)",
             (ti.run, ti.task, ti.map_index, number, fields),
         )?;
@@ -50,13 +69,13 @@ impl Transaction<'_> {
 
 impl View<'_> {
     pub(super) fn variable(&self, key: &str) -> Result<Option<Variable>> {
-        self.one("SELECT key, text, description, updated FROM variable WHERE key = ?1", [key], variable)
+        self.one("SELECT key, text, description, updated FROM excom_variable WHERE key = ?1", [key], variable)
     }
 
     pub(super) fn variables(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Variable>> {
         // Keys with the prefix lie together, beginning at the prefix itself.
         let found = self.rows(
-            "SELECT key, text, description, updated FROM variable
+            "SELECT key, text, description, updated FROM excom_variable
              WHERE key >= ?1 AND key > ?2 ORDER BY key LIMIT ?3",
             (prefix, after.unwrap_or_default(), limit),
             variable,
@@ -67,7 +86,7 @@ impl View<'_> {
     pub(super) fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
         let Some((run, task)) = self.task(ti)? else { return Ok(None) };
         self.one(
-            "SELECT number, fields FROM rendered WHERE run = ?1 AND task = ?2 AND map_index = ?3",
+            "SELECT number, fields FROM excom_rendered WHERE run = ?1 AND task = ?2 AND map_index = ?3",
             (run, task, ti.map_index),
             |found| {
                 let text: String = found.get(1)?;

@@ -8,7 +8,8 @@ use excom_core::db::{
     version_taken,
 };
 use excom_core::entry::{EndReason, Stored, Version, Writer};
-use excom_core::{TaskInstanceKey, XComKey};
+use excom_core::value::ContentHash;
+use excom_core::{Shape, TaskInstanceKey, XComKey};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
@@ -36,6 +37,19 @@ pub(super) struct Xcom {
     pub(super) key: i64,
 }
 
+/// An entry as its row holds it.
+pub(super) struct NewEntry<'a> {
+    pub(super) version: Version,
+    pub(super) writer: &'a Writer,
+    pub(super) size: u64,
+    pub(super) hash: ContentHash,
+    pub(super) shape: Shape,
+    pub(super) head: &'a str,
+    pub(super) codec: i64,
+    /// Empty is stored as NULL.
+    pub(super) body: &'a [u8],
+}
+
 /// A push that may be written.
 #[derive(Clone, Copy)]
 struct Admitted {
@@ -56,7 +70,7 @@ impl Transaction<'_> {
     }
 
     /// A task instance whose names are known; nothing is made known for what only looks or removes.
-    fn known_ti(&self, ti: &TaskInstanceKey) -> Result<Option<Ti>> {
+    pub(super) fn known_ti(&self, ti: &TaskInstanceKey) -> Result<Option<Ti>> {
         let run = self.names.known_run(&ti.dag_id, &ti.run_id)?;
         let task = self.names.known_name(&ti.task_id)?;
         Ok(run.zip(task).map(|(run, task)| Ti { run, task, map_index: ti.map_index }))
@@ -75,7 +89,7 @@ impl Transaction<'_> {
     /// The current attempt, and its state, of a task instance.
     fn current(&self, ti: Ti) -> Result<Option<AttemptInfo>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT number, attempt, try_number, state, started, took FROM task_instance
+            "SELECT number, attempt, try_number, state, started, took FROM excom_task_instance
              WHERE run = ?1 AND task = ?2 AND map_index = ?3",
         )?;
         let mut rows = statement.query((ti.run, ti.task, ti.map_index))?;
@@ -94,7 +108,7 @@ impl Transaction<'_> {
                 let known = self
                     .connection
                     .prepare_cached(
-                        "SELECT 1 FROM attempt
+                        "SELECT 1 FROM excom_attempt
                          WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND attempt = ?4",
                     )?
                     .exists((ti.run, ti.task, ti.map_index, attempt.id.0))?;
@@ -114,19 +128,19 @@ impl Transaction<'_> {
     }
 
     /// Moves an entry to the history; false when there is none.
-    fn end(&self, xcom: Xcom, reason: EndReason, by: &str, at: Timestamp) -> Result<bool> {
+    pub(super) fn end(&self, xcom: Xcom, reason: EndReason, by: &str, at: Timestamp) -> Result<bool> {
         let Xcom { ti, key } = xcom;
         let moved = self.execute(
-            "INSERT INTO history (run, task, key, map_index, version, writer, size, hash, shape, head,
+            "INSERT INTO excom_history (run, task, key, map_index, version, writer, size, hash, shape, head,
                                   codec, body, offloaded, ended_at, reason, by)
              SELECT run, task, key, map_index, version, writer, size, hash, shape, head,
                     codec, body, codec = 2, ?5, ?6, ?7
-             FROM entry WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4",
+             FROM excom_entry WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4",
             params![ti.run, ti.task, key, ti.map_index, at.as_millisecond(), reason.to_code(), by],
         )?;
         if moved > 0 {
             self.execute(
-                "DELETE FROM entry WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4",
+                "DELETE FROM excom_entry WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4",
                 (ti.run, ti.task, key, ti.map_index),
             )?;
         }
@@ -136,7 +150,7 @@ impl Transaction<'_> {
     fn clear_ti(&self, ti: Ti, by: &str, at: Timestamp) -> Result<u64> {
         let keys: Vec<i64> = self
             .connection
-            .prepare_cached(&of_task_instance("entry", "e.key"))?
+            .prepare_cached(&of_task_instance("excom_entry", "e.key"))?
             .query_map((ti.run, ti.task, ti.map_index), |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         for key in &keys {
@@ -151,7 +165,7 @@ impl Transaction<'_> {
         for (ti, state) in states {
             let ti = self.ti(ti, at)?;
             self.execute(
-                "INSERT INTO task_instance (run, task, map_index, number, state)
+                "INSERT INTO excom_task_instance (run, task, map_index, number, state)
                  VALUES (?1, ?2, ?3, 0, ?4)
                  ON CONFLICT DO UPDATE SET state = excluded.state",
                 (ti.run, ti.task, ti.map_index, state.to_code()),
@@ -179,22 +193,22 @@ impl Transaction<'_> {
         let ti = self.ti(&attempt.ti, at)?;
         if let Some(number) = known {
             self.execute(
-                "UPDATE task_instance SET state = ?4, took = NULL
+                "UPDATE excom_task_instance SET state = ?4, took = NULL
                  WHERE run = ?1 AND task = ?2 AND map_index = ?3",
                 (ti.run, ti.task, ti.map_index, TaskState::Running.to_code()),
             )?;
             return Ok(Started { number, cleared: 0 });
         }
         self.execute(
-            "INSERT INTO attempt (run, task, map_index, number, attempt, try_number, state, started, took)
+            "INSERT INTO excom_attempt (run, task, map_index, number, attempt, try_number, state, started, took)
              SELECT run, task, map_index, number, attempt, try_number, state, started, took
-             FROM task_instance WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND number > 0",
+             FROM excom_task_instance WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND number > 0",
             (ti.run, ti.task, ti.map_index),
         )?;
         let number: u32 = self
             .connection
             .prepare_cached(
-                "INSERT INTO task_instance
+                "INSERT INTO excom_task_instance
                      (run, task, map_index, number, attempt, try_number, state, started)
                  VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7)
                  ON CONFLICT DO UPDATE SET number = number + 1, attempt = excluded.attempt,
@@ -228,7 +242,7 @@ impl Transaction<'_> {
         let ti = self.ti(&attempt.ti, at)?;
         let ended = state.is_finished() || state == TaskState::UpForRetry;
         self.execute(
-            "UPDATE task_instance SET state = ?4, took = iif(?5, max(?6 - started, 0), NULL)
+            "UPDATE excom_task_instance SET state = ?4, took = iif(?5, max(?6 - started, 0), NULL)
              WHERE run = ?1 AND task = ?2 AND map_index = ?3",
             (
                 ti.run,
@@ -312,8 +326,25 @@ impl Transaction<'_> {
             self.end(xcom, EndReason::Replaced, &push.caller.to_string(), push.at)?;
         }
         let writer = Writer::of(&push.caller, &push.key, admitted.number);
+        self.insert_entry(
+            xcom,
+            &NewEntry {
+                version: push.version,
+                writer: &writer,
+                size: push.size,
+                hash: push.hash,
+                shape: push.shape,
+                head: &packed.head,
+                codec: packed.codec as i64,
+                body: &packed.body,
+            },
+        )
+    }
+
+    /// Makes an entry where there is none.
+    pub(super) fn insert_entry(&self, xcom: Xcom, entry: &NewEntry<'_>) -> Result<()> {
         self.execute(
-            "INSERT INTO entry
+            "INSERT INTO excom_entry
                  (run, task, key, map_index, version, writer, size, hash, shape, head, codec, body)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             params![
@@ -321,14 +352,14 @@ impl Transaction<'_> {
                 xcom.ti.task,
                 xcom.key,
                 xcom.ti.map_index,
-                push.version.to_code(),
-                row::writer_column(&writer),
-                push.size as i64,
-                push.hash.0.cast_signed(),
-                push.shape.to_code(),
-                packed.head,
-                packed.codec as i64,
-                (!packed.body.is_empty()).then_some(&packed.body[..]),
+                entry.version.to_code(),
+                row::writer_column(entry.writer),
+                entry.size as i64,
+                entry.hash.0.cast_signed(),
+                entry.shape.to_code(),
+                entry.head,
+                entry.codec,
+                (!entry.body.is_empty()).then_some(entry.body),
             ],
         )?;
         Ok(())
@@ -339,7 +370,7 @@ impl Transaction<'_> {
         let code: Option<i64> = self
             .connection
             .prepare_cached(
-                "SELECT version FROM entry WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4",
+                "SELECT version FROM excom_entry WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4",
             )?
             .query_row((ti.run, ti.task, key, ti.map_index), |row| row.get(0))
             .optional()?;
@@ -351,18 +382,18 @@ impl Transaction<'_> {
         Ok(self
             .connection
             .prepare_cached(
-                "SELECT 1 FROM history
+                "SELECT 1 FROM excom_history
                  WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4 AND version = ?5",
             )?
             .exists((ti.run, ti.task, key, ti.map_index, version.to_code()))?)
     }
 
-    fn has_intent(&self, xcom: Xcom, version: Version) -> Result<bool> {
+    pub(super) fn has_intent(&self, xcom: Xcom, version: Version) -> Result<bool> {
         let Xcom { ti, key } = xcom;
         Ok(self
             .connection
             .prepare_cached(
-                "SELECT 1 FROM loose_object WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4
+                "SELECT 1 FROM excom_loose_object WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4
                  AND map_index = ?5 AND purge = 0",
             )?
             .exists((version.to_code(), ti.run, ti.task, key, ti.map_index))?)
@@ -371,7 +402,7 @@ impl Transaction<'_> {
     pub(super) fn take_intent(&self, xcom: Xcom, version: Version) -> Result<()> {
         let Xcom { ti, key } = xcom;
         self.execute(
-            "DELETE FROM loose_object
+            "DELETE FROM excom_loose_object
              WHERE version = ?1 AND run = ?2 AND task = ?3 AND key = ?4 AND map_index = ?5",
             (version.to_code(), ti.run, ti.task, key, ti.map_index),
         )?;
@@ -394,22 +425,28 @@ impl Transaction<'_> {
     }
 
     pub(super) fn delete(&self, scope: &Scope, at: Timestamp) -> Result<u64> {
-        let Some(ti) = self.known_ti(scope.ti())? else { return Ok(0) };
+        let [current, past] = self.delete_rows(scope, at)?;
+        Ok(current + past)
+    }
+
+    /// Deletes, and tells how many entries and how many earlier versions there were.
+    pub(super) fn delete_rows(&self, scope: &Scope, at: Timestamp) -> Result<[u64; 2]> {
+        let Some(ti) = self.known_ti(scope.ti())? else { return Ok([0, 0]) };
         let key = match scope {
             Scope::Key(key) => match self.names.known_name(&key.key)? {
                 Some(key) => Some(key),
-                None => return Ok(0),
+                None => return Ok([0, 0]),
             },
             Scope::TaskInstance(_) => None,
         };
         let bound = (ti.run, ti.task, ti.map_index, key, at.as_millisecond());
         for sql in [
             loosen!(
-                "SELECT version, run, task, key, map_index, body ->> 'store', ?5, 1 FROM entry
+                "SELECT version, run, task, key, map_index, body ->> 'store', ?5, 1 FROM excom_entry
                  WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key) AND codec = 2"
             ),
             loosen!(
-                "SELECT version, run, task, key, map_index, body ->> 'store', ?5, 1 FROM history
+                "SELECT version, run, task, key, map_index, body ->> 'store', ?5, 1 FROM excom_history
                  WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key) AND codec = 2"
             ),
         ] {
@@ -417,34 +454,34 @@ impl Transaction<'_> {
         }
         let bound = (ti.run, ti.task, ti.map_index, key);
         self.execute(
-            "DELETE FROM ledger
+            "DELETE FROM excom_ledger
              WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key)",
             bound,
         )?;
         if key.is_none() {
             self.execute(
-                "DELETE FROM rendered WHERE run = ?1 AND task = ?2 AND map_index = ?3",
+                "DELETE FROM excom_rendered WHERE run = ?1 AND task = ?2 AND map_index = ?3",
                 (ti.run, ti.task, ti.map_index),
             )?;
         }
         let entries = self.execute(
-            "DELETE FROM entry
+            "DELETE FROM excom_entry
              WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key)",
             bound,
         )?;
         let past = self.execute(
-            "DELETE FROM history
+            "DELETE FROM excom_history
              WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND key = ifnull(?4, key)",
             bound,
         )?;
-        Ok((entries + past) as u64)
+        Ok([entries as u64, past as u64])
     }
 
     pub(super) fn set_mark(&self, name: &str, value: &str) -> Result<String> {
-        self.execute("INSERT OR IGNORE INTO mark VALUES (?1, ?2)", (name, value))?;
+        self.execute("INSERT OR IGNORE INTO excom_mark VALUES (?1, ?2)", (name, value))?;
         Ok(self
             .connection
-            .prepare_cached("SELECT value FROM mark WHERE name = ?1")?
+            .prepare_cached("SELECT value FROM excom_mark WHERE name = ?1")?
             .query_row([name], |row| row.get(0))?)
     }
 }

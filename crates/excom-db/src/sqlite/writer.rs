@@ -108,7 +108,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(mut connection: Connection, durability: Durability, path: &Path) -> Result<Self> {
+    /// Starts it. What is not a file of Excom's own is not analysed, because that makes tables there.
+    pub(super) fn start(
+        mut connection: Connection,
+        durability: Durability,
+        path: &Path,
+        is_own: bool,
+    ) -> Result<Self> {
         let (orders, inbox) = channel();
         let turn = Turnstile::open(path)?;
         let names = Names::default();
@@ -125,7 +131,7 @@ impl Writer {
         let (served, taken) = (state.clone(), given.clone());
         let thread = std::thread::Builder::new()
             .name("excom-writer".to_owned())
-            .spawn(move || serve(&served, &taken, &inbox))
+            .spawn(move || serve(&served, &taken, &inbox, is_own))
             .map_err(|e| Error::new(ErrorKind::Other, "the writer thread cannot start").because(e))?;
         let waits = durability == Durability::Full;
         Ok(Self { path: path.to_owned(), state, given, waits, orders: Some(orders), thread: Some(thread) })
@@ -186,7 +192,7 @@ impl Drop for Writer {
 
 /// What the thread does. It ends when a job has panicked, here or in a caller: nobody knows where that left the
 /// connection.
-fn serve(state: &Mutex<State>, given: &AtomicUsize, inbox: &Receiver<Order>) {
+fn serve(state: &Mutex<State>, given: &AtomicUsize, inbox: &Receiver<Order>, is_own: bool) {
     while let Ok(first) = inbox.recv() {
         let Ok(mut state) = state.lock() else { return };
         let gathered = inbox.try_iter().take(BATCH - 1);
@@ -204,7 +210,9 @@ fn serve(state: &Mutex<State>, given: &AtomicUsize, inbox: &Receiver<Order>) {
     }
     let Ok(state) = state.lock() else { return };
     // Leave a small log behind, when nobody else is in the way.
-    let _ = state.connection.execute_batch("PRAGMA optimize;");
+    if is_own {
+        let _ = state.connection.execute_batch("PRAGMA optimize;");
+    }
     state.checkpoint();
 }
 

@@ -9,10 +9,9 @@ use excom_core::attempt::Attempt;
 use excom_core::db::RunFilter;
 use excom_core::{Answer, Caller, Engine, PullOptions, TaskInstanceKey, Value, XComKey, memory};
 
-use crate::Db;
 use crate::support::Database;
 
-/// Texts that `jsonb` would give back as they are, and others.
+/// Texts that `jsonb`, or a column of SQLite's, would give back as they are, and others.
 const TEXTS: [&str; 16] = [
     "1",
     "1.0",
@@ -62,7 +61,7 @@ fn writer(answer: &Answer) -> String {
 #[test]
 fn airflow_and_excom_read_each_others_values() {
     let Some(database) = Database::made() else { return };
-    pollster::block_on(Db::attach(&database.url(), &Default::default())).unwrap();
+    database.attach();
     let (engine, store) = engine(&database);
     let db = engine.db().clone();
     let (python, home) = (database.python(), tempfile::tempdir().unwrap());

@@ -51,8 +51,12 @@ impl Database {
         }
         let mut database = Self::made()?;
         database.reused = true;
-        pollster::block_on(Db::attach(&database.url(), &Options::default())).unwrap();
+        database.attach();
         Some(database)
+    }
+
+    pub(crate) fn attach(&self) {
+        pollster::block_on(Db::attach(&self.url(), &Options::default())).unwrap();
     }
 
     /// One as Airflow made it.
@@ -83,6 +87,11 @@ impl Database {
     /// The URL for Airflow.
     pub(crate) fn airflows(&self) -> String {
         self.url()
+    }
+
+    /// How many earlier versions there are.
+    pub(crate) fn history(&self) -> String {
+        self.sql("SELECT count(*) FROM excom.history")
     }
 
     pub(crate) fn sql(&self, sql: &str) -> String {

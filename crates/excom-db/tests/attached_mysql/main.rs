@@ -11,6 +11,8 @@ mod played;
 mod real;
 mod schemas;
 mod support;
+#[path = "../attached/writers.rs"]
+mod writers;
 
 use excom_db::mysql::attached::Db;
 

@@ -67,8 +67,12 @@ impl Database {
         }
         let mut database = Self::made()?;
         database.reused = true;
-        pollster::block_on(Db::attach(&database.url(), &Options::default())).unwrap();
+        database.attach();
         Some(database)
+    }
+
+    pub(crate) fn attach(&self) {
+        pollster::block_on(Db::attach(&self.url(), &Options::default())).unwrap();
     }
 
     /// One as Airflow made it.
@@ -96,6 +100,11 @@ impl Database {
     /// The URL for Airflow.
     pub(crate) fn airflows(&self) -> String {
         SERVER.url(&self.name)
+    }
+
+    /// How many earlier versions there are.
+    pub(crate) fn history(&self) -> String {
+        self.sql(&format!("SELECT COUNT(*) FROM excom_{}.excom_history", self.name))
     }
 
     pub(crate) fn sql(&self, sql: &str) -> String {

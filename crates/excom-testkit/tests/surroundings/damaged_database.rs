@@ -155,7 +155,7 @@ fn a_value_altered_with_other_tools() {
     let connection = rusqlite::Connection::open(&path).unwrap();
     let changed = connection
         .execute(
-            "UPDATE entry SET head = replace(head, 'counter', 'COUNTER') WHERE size BETWEEN 1000 AND 2000",
+            "UPDATE excom_entry SET head = replace(head, 'counter', 'COUNTER') WHERE size BETWEEN 1000 AND 2000",
             [],
         )
         .unwrap();

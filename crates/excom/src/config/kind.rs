@@ -4,7 +4,7 @@ mod amount;
 mod list;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use excom_airflow::objects::Compression;
 use excom_core::engine::{Ledger, Offload, Reads, Writes};
@@ -248,6 +248,13 @@ impl Url {
     /// Whether it is of MySQL or MariaDB.
     pub(crate) fn is_mysql(&self) -> bool {
         matches!(self.dialect(), "mysql" | "mariadb")
+    }
+
+    /// The file that it names from the root, as SQLAlchemy spells that of SQLite: `sqlite:////folder/file`.
+    pub(crate) fn sqlite_file(&self) -> Option<&Path> {
+        let (_, place) = self.0.split_once(":///").filter(|_| self.dialect() == "sqlite")?;
+        let file = Path::new(place.split('?').next()?);
+        file.is_absolute().then_some(file)
     }
 }
 

@@ -309,22 +309,26 @@ impl Settings {
 }
 
 impl Database {
-    /// Attached, it is one on a server.
+    /// Attached, it is one that Airflow may have.
     fn check(&self) -> Result<()> {
         let told = match (*self.mode, &*self.url) {
             (DatabaseMode::Own, _) => return Ok(()),
-            (DatabaseMode::Attached, Some(url)) if url.is_postgres() || url.is_mysql() => return Ok(()),
+            (DatabaseMode::Attached, Some(url))
+                if url.is_postgres() || url.is_mysql() || url.sqlite_file().is_some() =>
+            {
+                return Ok(());
+            }
             (DatabaseMode::Attached, Some(url)) => format!("is {url} (from {})", self.url.origin),
             (DatabaseMode::Attached, None) => "is not set".to_owned(),
         };
         Err(Error::new(
             ErrorKind::Configuration,
             format!(
-                "[database] mode = attached (from {}) needs Airflow's database on a server, and [database] url {told}",
+                "[database] mode = attached (from {}) needs Airflow's database, and [database] url {told}",
                 self.mode.origin
             ),
         )
-        .hint("set [database] url to Airflow's own [database] sql_alchemy_conn, postgresql:// or mysql://USER:PASSWORD@HOST:PORT/DATABASE")
+        .hint("set [database] url to Airflow's own [database] sql_alchemy_conn, postgresql:// or mysql://USER:PASSWORD@HOST:PORT/DATABASE, or sqlite:////FOLDER/airflow.db")
         .hint("or leave mode out: then the database is Excom's own"))
     }
 }

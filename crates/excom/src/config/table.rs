@@ -233,7 +233,8 @@ settings! {
         url: Option<Url> = None,
             "Which database: without one an SQLite file in the home, with `postgresql://user:password@host:port/name` \
              one on a PostgreSQL server, in its schema `excom`, with `mysql://…` or `mariadb://…` one on a MySQL or \
-             MariaDB server, in tables `excom_…`. A driver behind a plus, as SQLAlchemy writes it, is left out.";
+             MariaDB server, in tables `excom_…`. Attached it may be `sqlite:////folder/airflow.db` too. A driver behind \
+             a plus, as SQLAlchemy writes it, is left out.";
         mode: DatabaseMode = DatabaseMode::Own,
             "Whose database `url` names: with `own` Excom's, with `attached` that of an Airflow 3, whose XComs Excom \
              reads and writes in Airflow's own table. `excom db attach` makes what Excom needs beside it, once.";

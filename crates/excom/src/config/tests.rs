@@ -314,25 +314,27 @@ fn passwords_in_urls_are_not_shown() {
 }
 
 #[test]
-fn airflows_own_database_is_one_on_a_server() {
+fn airflows_own_database_is_one_that_airflow_may_have() {
     const MODE: (&str, &str) = ("EXCOM__DATABASE__MODE", "attached");
     const URL: &str = "EXCOM__DATABASE__URL";
-    for url in
-        ["postgresql+psycopg2://ana:p4ss@db/airflow", "mysql+mysqldb://ana:p4ss@db/airflow?beside=excom_2"]
-    {
+    for url in [
+        "postgresql+psycopg2://ana:p4ss@db/airflow",
+        "mysql+mysqldb://ana:p4ss@db/airflow?beside=excom_2",
+        "sqlite+aiosqlite:////home/ana/airflow/airflow.db",
+    ] {
         let loaded = Settings::load(&sources(&[MODE, (URL, url)]));
         assert_eq!(*loaded.unwrap().database.mode, DatabaseMode::Attached);
     }
     for (url, told) in [
         ("", "[database] url is not set"),
+        ("sqlite:///airflow.db", "[database] url is sqlite:///airflow.db (from EXCOM__DATABASE__URL)"),
         (
             "oracle://ana:p4ss@db/airflow",
             "[database] url is oracle://ana:***@db/airflow (from EXCOM__DATABASE__URL)",
         ),
     ] {
         let error = refused(&sources(&[MODE, (URL, url)]));
-        let begin =
-            "[database] mode = attached (from EXCOM__DATABASE__MODE) needs Airflow's database on a server";
+        let begin = "[database] mode = attached (from EXCOM__DATABASE__MODE) needs Airflow's database";
         assert_eq!(error.to_string(), format!("{begin}, and {told}"));
         assert!(error.hints()[0].contains("sql_alchemy_conn"), "{error:?}");
     }

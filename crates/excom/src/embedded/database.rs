@@ -1,5 +1,6 @@
 //! The metadata database that settings name: a file in the home, one on a server, or Airflow's own there.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use excom_core::{Error, ErrorKind, MetadataDb, Result};
@@ -38,7 +39,10 @@ impl Schema {
 /// reached or read.
 pub fn schema(settings: &Settings) -> Result<Schema> {
     match &*settings.database.url {
-        Some(url) => server::schema(url, settings),
+        Some(url) => match attached_file(url, settings) {
+            Some(file) => attached_sqlite::schema(file, settings),
+            None => server::schema(url, settings),
+        },
         None => {
             let file = Home::of(settings).database();
             let found = sqlite::Db::schema(&file)?;
@@ -59,7 +63,11 @@ pub fn schema(settings: &Settings) -> Result<Schema> {
 /// [`ErrorKind::Configuration`] when the settings name a database of Excom's own, the database is not Airflow's, or
 /// the user may not; otherwise as [`schema`].
 pub fn attach(settings: &Settings) -> Result<Schema> {
-    server::attach(airflows(settings)?, settings)
+    let url = airflows(settings)?;
+    match attached_file(url, settings) {
+        Some(file) => attached_sqlite::attach(file, settings),
+        None => server::attach(url, settings),
+    }
 }
 
 /// The statements that [`attach`] would run, for somebody who may; makes and changes nothing.
@@ -67,7 +75,11 @@ pub fn attach(settings: &Settings) -> Result<Schema> {
 /// # Errors
 /// As [`attach`].
 pub fn attach_script(settings: &Settings) -> Result<String> {
-    server::script(airflows(settings)?, settings)
+    let url = airflows(settings)?;
+    match attached_file(url, settings) {
+        Some(file) => sqlite::attached::Db::script(file),
+        None => server::script(url, settings),
+    }
 }
 
 /// The URL of Airflow's database.
@@ -105,11 +117,61 @@ pub fn name(settings: &Settings) -> String {
 
 pub(super) fn open(settings: &Settings, read_only: bool) -> Result<Arc<dyn MetadataDb>> {
     match &*settings.database.url {
-        Some(url) => server::open(url, settings),
+        Some(url) => match attached_file(url, settings) {
+            Some(file) => attached_sqlite::open(file, settings, read_only),
+            None => server::open(url, settings),
+        },
         None => {
             let options = sqlite::Options { durability: *settings.database.durability, read_only };
             Ok(Arc::new(sqlite::Db::open(&Home::of(settings).database(), options)?))
         }
+    }
+}
+
+/// The file that is attached to, where it is one.
+fn attached_file<'a>(url: &'a Url, settings: &Settings) -> Option<&'a Path> {
+    url.sqlite_file().filter(|_| *settings.database.mode == DatabaseMode::Attached)
+}
+
+/// Refuses to work with nothing of ours beside Airflow's tables, which was proven on PostgreSQL only.
+fn with_extras(settings: &Settings, place: &str) -> Result<()> {
+    if *settings.database.extras != Extras::None {
+        return Ok(());
+    }
+    let message =
+        format!("[database] extras = \"none\" is for an Airflow on PostgreSQL; this one is on {place}");
+    Err(Error::new(ErrorKind::Configuration, message).hint(
+        "leave the setting out, and let `excom db attach` make what Excom needs beside Airflow's tables",
+    ))
+}
+
+/// What is beside Airflow's tables in a database of a release's schema.
+fn beside(airflow: &'static str, found: u32, newest: u32, settings: &Settings) -> Schema {
+    Schema { database: name(settings), airflow: Some(airflow), found, newest, without: None }
+}
+
+/// Airflow's own SQLite file.
+mod attached_sqlite {
+    use excom_db::sqlite::Options;
+    use excom_db::sqlite::attached::Db;
+
+    use super::*;
+
+    pub(super) fn schema(file: &Path, settings: &Settings) -> Result<Schema> {
+        with_extras(settings, "SQLite")?;
+        let found = Db::look(file)?;
+        Ok(beside(found.airflow, found.version, Db::SCHEMA, settings))
+    }
+
+    pub(super) fn open(file: &Path, settings: &Settings, read_only: bool) -> Result<Arc<dyn MetadataDb>> {
+        with_extras(settings, "SQLite")?;
+        let options = Options { durability: *settings.database.durability, read_only };
+        Ok(Arc::new(Db::open(file, options)?))
+    }
+
+    pub(super) fn attach(file: &Path, settings: &Settings) -> Result<Schema> {
+        let found = Db::attach(file)?;
+        Ok(beside(found.airflow, found.version, Db::SCHEMA, settings))
     }
 }
 
@@ -215,7 +277,7 @@ mod postgres {
 
 #[cfg(feature = "postgres")]
 mod attached {
-    use excom_db::postgres::attached::{Bare, Db, Found};
+    use excom_db::postgres::attached::{Bare, Db};
 
     use super::postgres::options;
     use super::*;
@@ -227,13 +289,8 @@ mod attached {
             let without = Some(Bare::WITHOUT);
             return Ok(Schema { database: name(settings), airflow, found: 0, newest: 0, without });
         }
-        Ok(beside(&pollster::block_on(Db::look(url.secret(), &options(settings)))?, settings))
-    }
-
-    /// What is beside Airflow's tables.
-    fn beside(found: &Found, settings: &Settings) -> Schema {
-        let (found, airflow) = (found.version, Some(found.airflow));
-        Schema { database: name(settings), airflow, found, newest: Db::SCHEMA, without: None }
+        let found = pollster::block_on(Db::look(url.secret(), &options(settings)))?;
+        Ok(beside(found.airflow, found.version, Db::SCHEMA, settings))
     }
 
     /// How many elements tasks are mapped over is Airflow's to say: Excom's own default is for runs of its own.
@@ -250,7 +307,8 @@ mod attached {
     }
 
     pub(super) fn attach(url: &Url, settings: &Settings) -> Result<Schema> {
-        Ok(beside(&pollster::block_on(Db::attach(url.secret(), &options(settings)))?, settings))
+        let found = pollster::block_on(Db::attach(url.secret(), &options(settings)))?;
+        Ok(beside(found.airflow, found.version, Db::SCHEMA, settings))
     }
 
     pub(super) fn script(url: &Url, settings: &Settings) -> Result<String> {
@@ -260,40 +318,25 @@ mod attached {
 
 #[cfg(feature = "mysql")]
 mod attached_mysql {
-    use excom_db::mysql::attached::{Db, Found};
+    use excom_db::mysql::attached::Db;
 
     use super::mysql::options;
     use super::*;
 
-    /// Working without a database of ours was proven on PostgreSQL only.
-    fn with_extras(settings: &Settings) -> Result<()> {
-        if *settings.database.extras != Extras::None {
-            return Ok(());
-        }
-        let message =
-            "[database] extras = \"none\" is for an Airflow on PostgreSQL; this one is on MySQL or MariaDB";
-        Err(Error::new(ErrorKind::Configuration, message)
-            .hint("leave the setting out, and let `excom db attach` make what Excom needs beside Airflow's database"))
-    }
-
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
-        with_extras(settings)?;
-        Ok(beside(&pollster::block_on(Db::look(url.secret(), &options(settings)))?, settings))
-    }
-
-    /// What is beside Airflow's tables.
-    fn beside(found: &Found, settings: &Settings) -> Schema {
-        let (found, airflow) = (found.version, Some(found.airflow));
-        Schema { database: name(settings), airflow, found, newest: Db::SCHEMA, without: None }
+        with_extras(settings, "MySQL or MariaDB")?;
+        let found = pollster::block_on(Db::look(url.secret(), &options(settings)))?;
+        Ok(beside(found.airflow, found.version, Db::SCHEMA, settings))
     }
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
-        with_extras(settings)?;
+        with_extras(settings, "MySQL or MariaDB")?;
         Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
     }
 
     pub(super) fn attach(url: &Url, settings: &Settings) -> Result<Schema> {
-        Ok(beside(&pollster::block_on(Db::attach(url.secret(), &options(settings)))?, settings))
+        let found = pollster::block_on(Db::attach(url.secret(), &options(settings)))?;
+        Ok(beside(found.airflow, found.version, Db::SCHEMA, settings))
     }
 
     pub(super) fn script(url: &Url, settings: &Settings) -> Result<String> {

@@ -56,6 +56,13 @@ struct Tables {
 /// A connection in a transaction about Airflow's rows.
 struct Airflow<'a>(&'a mut Connection);
 
+impl Tables {
+    /// Which database it is, for people.
+    fn place(&self) -> &str {
+        self.own.connections.place()
+    }
+}
+
 impl Db {
     /// The version of the schema beside Airflow's tables that this Excom makes.
     pub const SCHEMA: u32 = schema::VERSION;

@@ -12,9 +12,6 @@ use crate::airflow::{self, JSONB};
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// The first millisecond of versions.
-const EPOCH: i64 = 1_577_836_800_000;
-
 /// Where the time of Airflow's row is, and its value.
 const TIME: usize = 9;
 const VALUE: usize = 10;
@@ -60,9 +57,7 @@ pub(super) fn info(found: &Row, at: usize, key: XComKey) -> Result<EntryInfo> {
 
 /// The version of a row that something else wrote: its time, to the microsecond.
 pub(super) fn outside(found: &Row, at: usize) -> Result<Version> {
-    let micros = row::int(found, at + TIME)?;
-    let code = ((micros.div_euclid(1000) - EPOCH).max(0) << 22) | (micros.rem_euclid(1000) << 12);
-    Version::from_code(code).ok_or_else(|| damaged("an entry with a time that is none"))
+    airflow::written(row::int(found, at + TIME)?).ok_or_else(|| damaged("an entry with a time that is none"))
 }
 
 /// What is in Airflow's column, where it was asked for.

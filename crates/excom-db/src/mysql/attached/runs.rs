@@ -102,7 +102,7 @@ impl Airflow<'_> {
     }
 }
 
-airflows_alone!(Tables);
+airflows_alone!(Tables, Failure);
 
 impl Tables {
     pub(super) async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {

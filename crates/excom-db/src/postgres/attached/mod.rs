@@ -78,6 +78,13 @@ struct Tables {
 /// What Airflow has for `[core] max_map_length` where nothing is set.
 const MAX_MAP_LENGTH: u32 = 1024;
 
+impl Tables {
+    /// Which database it is, for people.
+    fn place(&self) -> &str {
+        self.own.connections.place()
+    }
+}
+
 impl Db {
     /// The version of the schema beside Airflow's tables that this Excom makes.
     pub const SCHEMA: u32 = schema::VERSION;

@@ -141,7 +141,7 @@ const DAG_VERSION: Statement<'_> = Statement {
     types: types![TEXT, TEXT],
 };
 
-airflows_alone!(Tables);
+airflows_alone!(Tables, Failure);
 
 impl Tables {
     pub(super) async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {

@@ -1,0 +1,130 @@
+//! Retention of what Excom wrote, and the look for what others removed. Rows that others wrote are theirs to clean.
+
+use excom_core::db::{Cutoffs, Removed};
+
+use super::super::expiry::Statements;
+use super::super::failure::Failure;
+use super::super::loose::loosen;
+use super::super::retain::SWEEP_EVERY;
+use super::Writing;
+use super::columns::{counts, micros, millis, row};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// Airflow's run `a` of a run of ours by its number.
+macro_rules! run {
+    ($number:literal) => {
+        concat!(
+            " excom_dag_run o JOIN excom_name n ON n.id = o.dag
+              JOIN dag_run a ON a.dag_id = n.text AND a.run_id = o.run_id AND o.id = ",
+            $number,
+            " "
+        )
+    };
+}
+
+/// What an entry `e` is joined with to be one.
+pub(super) const BESIDES: &str = row!();
+
+/// States are Airflow's. 0 is running, 1 success.
+pub(super) const BESIDE: Statements = Statements {
+    run: concat!(
+        "SELECT CASE a.state WHEN 'queued' THEN 0 WHEN 'running' THEN 0 WHEN 'success' THEN 1 ELSE 2 END, ",
+        millis!("a.end_date"),
+        ", EXISTS (SELECT 1 FROM task_instance i WHERE i.dag_id = a.dag_id AND i.run_id = a.run_id
+                   AND ifnull(i.state, '') NOT IN ('success', 'failed', 'skipped', 'upstream_failed', 'removed')),
+           EXISTS (SELECT 1 FROM task_instance i WHERE i.dag_id = a.dag_id AND i.run_id = a.run_id
+                   AND ifnull(i.state, '') NOT IN ('success', 'skipped', 'removed'))
+         FROM",
+        run!("?1")
+    ),
+    newer: concat!(
+        "SELECT count(*) FROM (
+             SELECT 1 FROM",
+        run!("?1"),
+        "JOIN dag_run r ON r.dag_id = a.dag_id
+             WHERE (ifnull(r.logical_date, r.run_after), r.run_id) > (ifnull(a.logical_date, a.run_after), a.run_id)
+             AND EXISTS (SELECT 1 FROM xcom x JOIN excom_name t ON t.id = ?2
+                         WHERE x.dag_run_id = r.id AND x.task_id = t.text) LIMIT ?3)"
+    ),
+    besides: BESIDES,
+    remove: Some(concat!(
+        "DELETE FROM xcom WHERE rowid IN (
+             SELECT x.rowid FROM excom_entry e JOIN excom_dag_run r ON r.id = e.run JOIN excom_name d ON d.id = r.dag
+                  JOIN excom_name t ON t.id = e.task JOIN excom_name k ON k.id = e.key",
+        row!(),
+        "WHERE e.id = ?1)"
+    )),
+};
+
+/// Entries `e` of ours that are not Airflow's row any more: all of ours are looked at.
+macro_rules! stale {
+    () => {
+        concat!(
+            "NOT EXISTS (
+                 SELECT 1 FROM excom_dag_run r JOIN excom_name d ON d.id = r.dag JOIN excom_name t ON t.id = e.task
+                      JOIN excom_name k ON k.id = e.key",
+            row!(),
+            "WHERE r.id = e.run)"
+        )
+    };
+}
+
+/// What is known in `g` of a run that is gone.
+macro_rules! gone {
+    () => {
+        concat!("NOT EXISTS (SELECT 1 FROM", run!("g.run"), ")")
+    };
+}
+
+/// Objects of both are to go, at a time (`?1`).
+const LOOSEN: [&str; 2] = [
+    loosen!(concat!(
+        "SELECT e.version, e.run, e.task, e.key, e.map_index, e.body ->> 'store', ?1, 1 FROM excom_entry e
+         WHERE e.codec = 2 AND ",
+        stale!()
+    )),
+    loosen!(concat!(
+        "SELECT g.version, g.run, g.task, g.key, g.map_index, g.body ->> 'store', ?1, 1 FROM excom_history g
+         WHERE g.codec = 2 AND ",
+        gone!()
+    )),
+];
+
+/// Starts are forgotten of tries that Airflow has no more.
+const FORGET: [&str; 5] = [
+    concat!("DELETE FROM excom_entry AS e WHERE ", stale!()),
+    concat!("DELETE FROM excom_history AS g WHERE ", gone!()),
+    concat!("DELETE FROM excom_rendered AS g WHERE ", gone!()),
+    concat!("DELETE FROM excom_ledger AS g WHERE ", gone!()),
+    "DELETE FROM excom_started AS s WHERE NOT EXISTS (
+         SELECT 1 FROM task_instance i, (SELECT lower(hex(s.attempt)) AS id) plain
+         WHERE i.id IN (plain.id, substr(plain.id, 1, 8) || '-' || substr(plain.id, 9, 4) || '-'
+             || substr(plain.id, 13, 4) || '-' || substr(plain.id, 17, 4) || '-' || substr(plain.id, 21)))",
+];
+
+impl Writing<'_> {
+    /// One step of retention. Runs are Airflow's.
+    pub(super) fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {
+        let mut removed = Removed::default();
+        (removed.past_bytes, removed.bytes) = self.t.strip(cutoffs)?;
+        removed.past_entries = self.t.forget(cutoffs)?;
+        if self.t.take_turn("ledger_swept", cutoffs.at, SWEEP_EVERY)? {
+            removed.reads = self.t.sweep(cutoffs)?;
+            self.forget_removed(cutoffs.at.as_millisecond())?;
+        }
+        Ok(removed)
+    }
+
+    /// What Airflow, or a person, removed or wrote over: its objects are to go, and what is known of runs that are gone
+    /// is forgotten.
+    fn forget_removed(&self, at: i64) -> Result<()> {
+        for statement in LOOSEN {
+            self.t.execute(statement, [at])?;
+        }
+        for statement in FORGET {
+            self.t.execute(statement, [])?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,369 @@
+//! A metadata database that is Airflow's own SQLite file, worked with in place. What that means, and why, is said of
+//! PostgreSQL's (`postgres/attached`) and in docs/attached.md; here is what differs.
+//!
+//! **Beside.** What Airflow's tables have no place for lies in tables `excom_…` of the same file, which [`Db::attach`]
+//! alone makes: in another file it could not be written in one transaction with Airflow's. They are those of a file of
+//! Excom's own, and so are the statements that ask them.
+//!
+//! **An entry** is Airflow's row of `xcom` with, where Excom wrote it, a row of `excom_entry`. The two belong together
+//! while the row's `timestamp` is the time that is in the version.
+//!
+//! **A value's text** is that of Airflow's column, which keeps it, but for a number that is alone: that one becomes one of
+//! SQLite's, so its text is in `excom_entry` as well where it is another.
+//!
+//! **The fence** needs no lock of its own: SQLite has one writer at a time.
+
+mod around;
+mod columns;
+mod expiry;
+mod kept;
+mod read;
+mod row;
+mod runs;
+mod schema;
+mod write;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
+use excom_core::db::{
+    Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb as _,
+    Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rendered, Rule, RunFilter,
+    RunInfo, Scan, Scope, StartMode, Started, Surroundings, Variable,
+};
+use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
+use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
+use jiff::Timestamp;
+
+use super::failure::{Failure, told};
+use super::read::View;
+use super::writer::{Transaction, Writer};
+use super::{Options, ROW_BYTES, bytes_of, connection};
+use crate::airflow::{Row, airflows_alone};
+use crate::packing::pack_fields;
+use crate::server::metadata_db;
+pub use schema::Found;
+
+/// The metadata database of an Airflow 3 on SQLite, with Excom's tables beside Airflow's.
+///
+/// Several processes may have it open at once, Airflow's among them. Dropping it waits for what was given to the writer.
+pub struct Db(Tables);
+
+/// What its statements are asked through: our tables, as those of a file of Excom's own.
+struct Tables {
+    own: super::Db,
+}
+
+/// One view of Airflow's tables and ours.
+struct Beside<'a> {
+    view: &'a View<'a>,
+    path: &'a Path,
+}
+
+/// A transaction about both.
+struct Writing<'a> {
+    t: &'a Transaction<'a>,
+    path: &'a Path,
+}
+
+impl Db {
+    /// The version of the schema beside Airflow's tables that this Excom makes.
+    pub const SCHEMA: u32 = schema::VERSION;
+
+    /// Opens Airflow's file. Nothing is made or changed; how the file keeps its journal stays as it is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] when it is not there or not Airflow's, or Excom was not attached to it;
+    /// [`ErrorKind::Incompatible`] when Airflow's schema is not known or ours is newer; otherwise as
+    /// [`sqlite::Db::open`](super::Db::open).
+    pub fn open(path: &Path, options: Options) -> Result<Self> {
+        let found = Self::look(path)?;
+        if found.version < Self::SCHEMA {
+            return Err(schema::missing(&found, path));
+        }
+        let writer = match options.read_only {
+            true => None,
+            false => {
+                let (connection, durability) = connection::open_airflows(path, options.durability)?;
+                Some(Writer::start(connection, durability, path, false)?)
+            }
+        };
+        Ok(Self(Tables { own: super::Db::over(path, writer) }))
+    }
+
+    /// Looks at a file. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// As [`Db::open`], but not when Excom was not attached to it.
+    pub fn look(path: &Path) -> Result<Found> {
+        if !path.exists() {
+            return Err(Error::new(ErrorKind::Configuration, format!("there is no file {}", path.display()))
+                .hint(
+                    "name the file of Airflow's [database] sql_alchemy_conn; `airflow db migrate` makes it",
+                ));
+        }
+        let options = Options { read_only: true, ..Options::default() };
+        schema::look(&connection::open(path, options)?, path)
+    }
+
+    /// The statements that [`Db::attach`] would run. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// As [`Db::look`].
+    pub fn script(path: &Path) -> Result<String> {
+        Ok(schema::script(&Self::look(path)?))
+    }
+
+    /// Makes our tables beside Airflow's, or brings them up to date; what is there stays.
+    ///
+    /// # Errors
+    /// As [`Db::look`]; [`ErrorKind::ReadOnly`] when the user may not.
+    pub fn attach(path: &Path) -> Result<Found> {
+        let found = Self::look(path)?;
+        let script = schema::script(&found);
+        if script.is_empty() {
+            return Ok(found);
+        }
+        let (connection, _) = connection::open_airflows(path, Options::default().durability)?;
+        let made = connection.execute_batch(&script);
+        drop(connection);
+        let now = Self::look(path)?;
+        match made {
+            // Another process may have been faster.
+            Err(error) if now.version == found.version => Err(told(error, path)),
+            _ => Ok(now),
+        }
+    }
+
+    /// What failed was told where its statement ran.
+    fn told<T>(&self, result: Result<T>) -> Result<T> {
+        result
+    }
+}
+
+impl fmt::Display for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, attached", self.0.own)
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+metadata_db!(Db);
+airflows_alone!(Tables, Error);
+
+impl Tables {
+    /// Which file it is, for people.
+    fn place(&self) -> String {
+        self.own.path.display().to_string()
+    }
+
+    /// Several statements on one view of the file.
+    fn look<T>(&self, read: impl FnOnce(&Beside<'_>) -> Result<T, Failure>) -> Result<T> {
+        self.own.snapshot(|view| read(&Beside { view, path: &self.own.path }))
+    }
+
+    /// A write of about so many bytes.
+    async fn change<T, F>(&self, bytes: usize, mut work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&Writing<'_>) -> Result<T, Failure> + Send + 'static,
+    {
+        let path = self.own.path.clone();
+        self.own.write_sized(bytes, move |t| work(&Writing { t, path: &path })).await
+    }
+
+    // ---- runs and tries, which are Airflow's
+
+    async fn start_attempt(
+        &self,
+        attempt: &Attempt,
+        try_number: u32,
+        mode: StartMode,
+        at: Timestamp,
+    ) -> Result<Started> {
+        let attempt = attempt.clone();
+        self.change(0, move |w| w.start(&attempt, try_number, mode, at)).await
+    }
+
+    /// The state is Airflow's to write: here is only looked whether the attempt could.
+    async fn set_attempt_state(&self, attempt: &Attempt, _state: TaskState, _at: Timestamp) -> Result<()> {
+        let attempt = attempt.clone();
+        self.change(0, move |w| w.finish(&attempt, &[])).await
+    }
+
+    async fn finish_attempt(
+        &self,
+        attempt: &Attempt,
+        _state: TaskState,
+        pushes: &[Push],
+        _at: Timestamp,
+    ) -> Result<()> {
+        let attempt = attempt.clone();
+        let bytes = pushes.iter().map(bytes_of).sum();
+        let rows: Vec<_> = pushes.iter().map(|push| (push.clone(), Row::of(push, row::is_kept))).collect();
+        self.change(bytes, move |w| w.finish(&attempt, &rows)).await
+    }
+
+    async fn note_rendered(
+        &self,
+        attempt: &Attempt,
+        fields: &[(String, Value)],
+        at: Timestamp,
+    ) -> Result<()> {
+        let (attempt, fields) = (attempt.clone(), pack_fields(fields));
+        let work = move |w: &Writing<'_>| {
+            let number = w.fence(&Caller::Attempt(attempt.clone()))?;
+            w.t.put_rendered(&attempt.ti, number, &fields, at)
+        };
+        self.change(usize::MAX, work).await
+    }
+
+    // ---- entries
+
+    async fn push(&self, push: &Push) -> Result<Pushed> {
+        let (push, written) = (push.clone(), Row::of(push, row::is_kept));
+        self.change(bytes_of(&push), move |w| w.push(&push, &written)).await
+    }
+
+    async fn clear(&self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64> {
+        let (caller, scope) = (caller.clone(), scope.clone());
+        self.change(usize::MAX, move |w| w.clear(&caller, &scope, at)).await
+    }
+
+    async fn delete(&self, scope: &Scope, at: Timestamp) -> Result<u64> {
+        let scope = scope.clone();
+        self.change(usize::MAX, move |w| w.delete(&scope, at)).await
+    }
+
+    async fn note_reads(&self, reads: &[Reads]) -> Result<()> {
+        let (bytes, reads) = (reads.len() * ROW_BYTES, reads.to_vec());
+        self.change(bytes, move |w| w.t.note_reads(&reads, |_, attempt| w.number_of(attempt))).await
+    }
+
+    async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
+        let (caller, variable) = (caller.clone(), variable.clone());
+        let work = move |w: &Writing<'_>| w.fence(&caller).and_then(|_| w.t.put_variable(&variable));
+        self.change(0, work).await
+    }
+
+    async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
+        let (caller, key) = (caller.clone(), key.to_owned());
+        self.change(0, move |w| w.fence(&caller).and_then(|_| w.t.remove_variable(&key))).await
+    }
+
+    // ---- stored bytes and retention
+
+    async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool> {
+        let (found, to) = (found.clone(), to.clone());
+        self.change(usize::MAX, move |w| w.move_stored(&found, &to, at)).await
+    }
+
+    async fn kept(&self, dag_id: Option<&str>, after: Option<Place>, limit: u32) -> Result<Scan<Kept>> {
+        self.look(|beside| beside.view.kept(expiry::BESIDES, dag_id, after, limit))
+    }
+
+    async fn due(
+        &self,
+        rules: &[Rule],
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Due>> {
+        self.look(|beside| beside.view.due(&expiry::BESIDE, rules, dag_id, after, limit))
+    }
+
+    async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
+        let (rules, due) = (rules.to_vec(), due.to_vec());
+        let work = move |w: &Writing<'_>| {
+            w.fence(&Caller::System("db"))?;
+            w.t.expire(&expiry::BESIDE, &rules, &due, at)
+        };
+        self.change(usize::MAX, work).await
+    }
+
+    async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {
+        let cutoffs = cutoffs.clone();
+        self.change(usize::MAX, move |w| w.retain(&cutoffs)).await
+    }
+
+    async fn health(&self) -> Result<Health> {
+        let place = self.own.to_string();
+        self.look(|beside| beside.health(&place))
+    }
+}
+
+/// Methods that read Airflow's tables and ours.
+macro_rules! look {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $made:ty;)*) => {
+        impl Tables {
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$made> {
+                self.look(|beside| beside.$name($($argument),*))
+            })*
+        }
+    };
+}
+
+look! {
+    fn run_info(dag_id: &str, run_id: &str) -> Option<RunInfo>;
+    fn runs(filter: &RunFilter, before: Option<&DagRun>, limit: u32) -> Vec<RunInfo>;
+    fn task_instances(dag_id: &str, run_id: &str, after: Option<(&str, i32)>, limit: u32) -> Vec<TaskInstanceInfo>;
+    fn task_instance(ti: &TaskInstanceKey) -> Option<TaskInstanceInfo>;
+    fn attempts(ti: &TaskInstanceKey) -> Vec<AttemptInfo>;
+    fn entries(keys: &[XComKey]) -> Vec<Option<Entry>>;
+    fn produced(keys: &[SequenceKey]) -> Vec<Produced>;
+    fn prior_run(key: &SequenceKey, map_index: Option<i32>) -> Option<Arc<str>>;
+    fn surroundings(key: &XComKey) -> Surroundings;
+    fn count(key: &SequenceKey) -> u64;
+    fn indexes(key: &SequenceKey) -> Vec<i32>;
+    fn slice(key: &SequenceKey, slice: Slice) -> Vec<Item>;
+    fn page(key: &SequenceKey, after: Option<i32>, limit: u32) -> Vec<Item>;
+    fn list(filter: &Filter, after: Option<&XComKey>, limit: u32) -> Page<EntryInfo>;
+    fn places() -> Vec<Occupied>;
+}
+
+/// Methods that are those of a file of Excom's own.
+macro_rules! own {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $made:ty;)*) => {
+        impl Tables {
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$made> {
+                self.own.$name($($argument),*).await
+            })*
+        }
+    };
+}
+
+own! {
+    fn variable(key: &str) -> Option<Variable>;
+    fn variables(prefix: &str, after: Option<&str>, limit: u32) -> Vec<Variable>;
+    fn mark(name: &str) -> Option<String>;
+    fn set_mark(name: &str, value: &str) -> String;
+    fn marks(prefix: &str) -> Vec<(String, String)>;
+    fn take_turn(name: &str, at: Timestamp, every: Duration) -> bool;
+    fn note_refusals(refusals: &[RefusalCount]) -> ();
+    fn refusals(limit: u32) -> Vec<RefusalCount>;
+    fn note_intent(object: &LooseObject) -> Pushed;
+    fn note_move(found: &Kept, store: &str, at: Timestamp) -> bool;
+    fn claim_loose(before: Timestamp, at: Timestamp, limit: u32) -> Vec<LooseObject>;
+    fn intents() -> Vec<LooseObject>;
+    fn forget_loose(objects: &[LooseObject]) -> ();
+    fn release_loose(objects: &[LooseObject]) -> ();
+    fn knows_object(store: &str, object: &ObjectName, version: Version) -> bool;
+    fn claim_orphan(object: &LooseObject) -> bool;
+    fn history(key: &XComKey, limit: u32) -> Vec<PastEntry>;
+    fn past(key: &XComKey, version: Version) -> Option<Entry>;
+    fn readers(key: &XComKey) -> Vec<LedgerRow>;
+    fn reads_of(ti: &TaskInstanceKey) -> Vec<LedgerRow>;
+    fn pushed_by(ti: &TaskInstanceKey, number: u32) -> Vec<EntryInfo>;
+    fn rendered(ti: &TaskInstanceKey) -> Option<Rendered>;
+    fn note_dag_version(dag_id: &str, version: &str, document: &Value, at: Timestamp) -> ();
+    fn dag_versions(dag_id: &str, limit: u32) -> Vec<DagVersion>;
+    fn dag_version(dag_id: &str, version: &str) -> Option<DagVersion>;
+}

@@ -1,0 +1,30 @@
+//! Airflow's own metadata database on SQLite, worked with in place: a file that a real Airflow made.
+
+#![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
+
+mod airflow;
+#[path = "../attached/conformance.rs"]
+mod conformance;
+#[path = "../attached/played.rs"]
+mod played;
+#[path = "../attached/real.rs"]
+mod real;
+mod schemas;
+mod support;
+#[path = "../attached/writers.rs"]
+mod writers;
+
+use excom_db::sqlite::attached::Db;
+
+/// Scenarios of what is Airflow's here, and why they do not hold.
+const NOT_OURS: [(&str, &str); 6] = [
+    ("attempts_are_remembered", "a try number is no free label: Airflow counts the tries"),
+    ("runs_have_states_and_times", "parameters and versions of runs are Airflow's, and none is cancelled"),
+    ("runs_are_listed_newest_first", "Airflow has one run of a DAG for a logical date"),
+    ("retention_expires_and_forgets", "it ends with a run that goes, which `airflow db clean` does"),
+    ("old_runs_go_with_all_that_is_theirs", "runs are removed by `airflow db clean`"),
+    ("killed_runs_go_by_and_by", "runs are removed by `airflow db clean`"),
+];
+
+/// A dict that a task pushes: SQLite keeps a text as it is.
+const DICT: &str = r#"{"bb":1,"a":{"c":2.0},"":"x"}"#;
