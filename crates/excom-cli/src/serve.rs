@@ -1,7 +1,6 @@
 //! `excom serve`: one engine for tasks on any machine, over HTTP; `excom token`: who may ask it.
 
-use std::cell::RefCell;
-use std::pin::pin;
+use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,16 +8,23 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command};
 use excom::config::{Age, Settings};
 use excom::embedded::SystemClock;
-use excom::{Clock, Error, ErrorKind};
-use excom_server::{App, Drained, Keys, Options, Role, Service};
+use excom::{Clock, Engine, Error, ErrorKind};
+use excom_server::{
+    App, Drained, Issued, Keys, Options, Readiness, Role, Service, ServiceOptions, person_token,
+};
 use serde_json::json;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
 
 use crate::arguments::{age, flag};
 use crate::context::Context;
 use crate::output::Output;
 use crate::stop::Stop;
+
+/// How long after a failure the engine is opened again, first and at last.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long a person's token is good.
 const LIFETIME: Age = Age(Duration::from_secs(30 * 86_400));
@@ -58,44 +64,84 @@ pub(crate) fn serve(context: &Context, matches: &ArgMatches, output: &mut Output
     let settings = context.settings()?;
     let dev = matches.get_flag("dev");
     let keys = keys(&settings, dev)?;
-    let engine = context.engine_of(&settings)?;
-    let mut options = Options::default();
-    options.max_map_length = u64::from(*settings.core.max_map_length);
-    options.body_limit = settings.server.body_limit.0;
-    options.drain_timeout = settings.server.drain.0;
-    let app = App::new(engine.clone(), keys, options);
     let listen = matches.get_one::<String>("listen").map_or(&*settings.server.listen.0, |text| text);
     let runtime = runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|cause| Error::new(ErrorKind::Other, "no threads can be started").because(cause))?;
     runtime.block_on(async {
-        let mut told_to_stop = (interrupt(SignalKind::terminate())?, interrupt(SignalKind::interrupt())?);
-        let service = Service::bind(app.clone(), listen).await?;
-        let address = format!("http://{}", service.address());
-        let token = if dev { Some(app.person_token("dev", Role::Admin, LIFETIME.0)?) } else { None };
-        if output.json() {
-            let token = token.as_ref().map(|token| token.secret());
-            output.document(&json!({"address": address, "token": token}))?;
-        } else {
-            output.line(&address)?;
-            if let Some(token) = &token {
-                output.line(token.secret())?;
-            }
-        }
-        output.flush()?;
-        let told = RefCell::new(&mut *output);
-        let upkeep = engine.maintain(|error| told.borrow_mut().say(&format!("warning: {error}")));
-        let stop = async {
-            tokio::select! { _ = told_to_stop.0.recv() => {}, _ = told_to_stop.1.recv() => {} }
+        let mut told = (interrupt(SignalKind::terminate())?, interrupt(SignalKind::interrupt())?);
+        let mut options = ServiceOptions::default();
+        options.drain_timeout = settings.server.drain.0;
+        let service = Service::bind(listen, options).await?;
+        let token = match dev {
+            true => Some(person_token(keys.clone(), Arc::new(SystemClock), "dev", Role::Admin, LIFETIME.0)?),
+            false => None,
         };
-        let mut serving = pin!(service.run(stop));
+        tell(output, &format!("http://{}", service.address()), token.as_ref())?;
+        let readiness = service.readiness();
+        let stop = async move {
+            tokio::select! { _ = told.0.recv() => {}, _ = told.1.recv() => {} }
+        };
+        // Beside: to open the engine blocks, and how it stands is answered meanwhile.
+        let mut serving = tokio::spawn(service.run(stop));
+        let output = RefCell::new(output);
+        let engine = OnceCell::new();
+        let upkeep = async {
+            let opened = opened(context, &settings, &readiness, &output).await;
+            let engine = engine.get_or_init(|| opened);
+            let mut options = Options::default();
+            options.max_map_length = u64::from(*settings.core.max_map_length);
+            options.body_limit = settings.server.body_limit.0;
+            readiness.open(&App::new(engine.clone(), keys, options));
+            engine.maintain(|error| warn(&output, error)).await;
+        };
         let drained = tokio::select! { drained = &mut serving => drained, () = upkeep => serving.await };
-        engine.close().await?;
-        if drained == Drained::Cut {
-            output.say("warning: requests that took longer than [server] drain were cut off");
+        if let Some(engine) = engine.get() {
+            engine.close().await?;
+        }
+        if !matches!(drained, Ok(Drained::Whole)) {
+            output.borrow_mut().say("warning: requests that took longer than [server] drain were cut off");
         }
         Ok(())
     })
+}
+
+/// Says where the server is, and the token for development.
+fn tell(output: &mut Output, address: &str, token: Option<&Issued>) -> Result<(), Stop> {
+    let token = token.map(Issued::secret);
+    if output.json() {
+        output.document(&json!({"address": address, "token": token}))?;
+    } else {
+        output.line(address)?;
+        token.map_or(Ok(()), |token| output.line(token))?;
+    }
+    output.flush()
+}
+
+fn warn(output: &RefCell<&mut Output>, error: &Error) {
+    output.borrow_mut().say(&format!("warning: {error}"));
+}
+
+/// The engine, tried again and again until it can be opened. Meanwhile the server tells why it is not ready.
+async fn opened(
+    context: &Context,
+    settings: &Settings,
+    readiness: &Readiness,
+    output: &RefCell<&mut Output>,
+) -> Engine {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match context.engine_of(settings) {
+            Ok(engine) => return engine,
+            Err(error) => {
+                readiness.closed(&error);
+                warn(output, &error);
+                error.hints().iter().for_each(|hint| output.borrow_mut().say(&format!("  {hint}")));
+            }
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LAST_PAUSE);
+    }
 }
 
 fn interrupt(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Error> {
@@ -113,7 +159,7 @@ pub(crate) fn token(context: &Context, matches: &ArgMatches, output: &mut Output
         _ => Role::Read,
     };
     let lifetime = matches.get_one::<Age>("for").copied().unwrap_or(LIFETIME);
-    let token = excom_server::person_token(keys, Arc::new(SystemClock), name, role, lifetime.0)?;
+    let token = person_token(keys, Arc::new(SystemClock), name, role, lifetime.0)?;
     match output.json() {
         true => output.document(&json!({"name": name, "role": role.name(), "token": token.secret()})),
         false => output.line(token.secret()),

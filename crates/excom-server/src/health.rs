@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it can serve.
+//! Whether pushes and pulls would work.
 
 use axum::Router;
 use axum::extract::State;
@@ -8,15 +8,11 @@ use axum::routing::get;
 use serde_json::json;
 
 use crate::app::App;
+use crate::readiness::not_ready;
 use crate::refusal::document;
 
 pub(crate) fn router() -> Router<App> {
-    Router::new().route("/health/live", get(live)).route("/health/ready", get(ready))
-}
-
-/// Answers as long as the process does anything at all.
-async fn live() -> Response {
-    document(StatusCode::OK, &json!({"status": "live"}))
+    Router::new().route("/health/ready", get(ready))
 }
 
 /// Whether pushes and pulls would work, or why not.
@@ -38,8 +34,7 @@ async fn ready(State(app): State<App>) -> Response {
             )
         }
         Err(error) => {
-            let reason = json!({"code": error.code(), "message": error.to_string(), "hints": error.hints()});
-            document(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "not ready", "reasons": [reason]}))
+            not_ready(&json!({"code": error.code(), "message": error.to_string(), "hints": error.hints()}))
         }
     }
 }

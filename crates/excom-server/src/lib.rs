@@ -16,10 +16,12 @@ mod auth;
 mod execution;
 mod health;
 mod own;
+mod readiness;
 mod refusal;
 mod request;
 mod service;
 
 pub use app::{App, Options};
 pub use auth::{Issued, Keys, Role, TaskClaim, person_token};
-pub use service::{Drained, Service};
+pub use readiness::Readiness;
+pub use service::{Drained, Service, ServiceOptions};

@@ -12,7 +12,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::time::{Duration, sleep, timeout};
 
-use crate::app::App;
+use crate::readiness::Readiness;
 
 /// The most bytes of a request's head.
 const HEAD_BYTES: usize = 64 << 10;
@@ -23,9 +23,26 @@ const CROWDED: Duration = Duration::from_millis(50);
 /// A server that has its address, and is yet to run.
 #[derive(Debug)]
 pub struct Service {
-    app: App,
     listener: TcpListener,
     address: SocketAddr,
+    options: ServiceOptions,
+    readiness: Readiness,
+}
+
+/// How connections are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServiceOptions {
+    /// How long a client may take to send a request's head.
+    pub head_timeout: Duration,
+    /// How long requests that are under way may take to end when the server stops.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        Self { head_timeout: Duration::from_secs(15), drain_timeout: Duration::from_secs(30) }
+    }
 }
 
 /// How a server stopped.
@@ -39,11 +56,11 @@ pub enum Drained {
 }
 
 impl Service {
-    /// Takes an address, `127.0.0.1:8080`; with port 0 a free one.
+    /// Takes an address, `127.0.0.1:8080`; with port 0 a free one. Nothing is served before [`Readiness::open`].
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] when it is taken, or none of this machine's.
-    pub async fn bind(app: App, address: &str) -> Result<Self> {
+    pub async fn bind(address: &str, options: ServiceOptions) -> Result<Self> {
         let refused = |cause| {
             Error::new(ErrorKind::Configuration, format!("cannot listen on {address}"))
                 .because(cause)
@@ -51,7 +68,7 @@ impl Service {
         };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Self { app, listener, address })
+        Ok(Self { listener, address, options, readiness: Readiness::new() })
     }
 
     /// Where it is.
@@ -59,10 +76,15 @@ impl Service {
         self.address
     }
 
+    /// Where to tell that there is an engine, or why there is none.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
     /// Serves until told to stop; then lets nobody in, and gives requests that are under way their time.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
-        let Self { app, listener, .. } = self;
-        let (router, options) = (app.router(), app.options.clone());
+        let Self { listener, options, readiness, .. } = self;
+        let router = readiness.router();
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(options.head_timeout).max_buf_size(HEAD_BYTES);
         let connections = GracefulShutdown::new();

@@ -2,7 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::{Served, excom};
 
@@ -10,10 +11,11 @@ use crate::{Served, excom};
 fn exchange(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address.trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    // The other side may have had enough of it.
+    drop(stream.write_all(request.as_bytes()));
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer));
+    String::from_utf8(answer).unwrap()
 }
 
 fn get(address: &str, path: &str, token: &str) -> String {
@@ -21,12 +23,21 @@ fn get(address: &str, path: &str, token: &str) -> String {
     exchange(address, &format!("{head}authorization: Bearer {token}\r\n\r\n"))
 }
 
+/// Asks until it is ready.
+fn ready(server: &Served) {
+    let begun = Instant::now();
+    while !get(&server.address, "/health/ready", "").starts_with("HTTP/1.1 200") {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn it_serves_until_told_to_stop_and_ends_well() {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("home");
     let server = Served::start(&home);
-    assert!(get(&server.address, "/health/ready", "").starts_with("HTTP/1.1 200"));
+    ready(&server);
     let value = get(&server.address, "/api/excom/v1/values/weather/r1/count/-1/rows", &server.token);
     assert!(value.starts_with("HTTP/1.1 404"), "{value}");
     // What is pushed beside it, it pulls.
@@ -41,8 +52,9 @@ fn it_serves_until_told_to_stop_and_ends_well() {
 fn nonsense_is_answered_and_hurts_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let server = Served::start(&folder.path().join("home"));
+    ready(&server);
     assert!(exchange(&server.address, "nonsense\r\n\r\n").starts_with("HTTP/1.1 400"));
-    let endless = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(100_000));
+    let endless = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
     let refused = exchange(&server.address, &endless);
     assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 431"), "{refused}");
     // A body over the limit is refused before it is sent.
@@ -51,6 +63,30 @@ fn nonsense_is_answered_and_hurts_nobody() {
         exchange(&server.address, &format!("{large}authorization: Bearer {}\r\n\r\n", server.token));
     assert!(refused.starts_with("HTTP/1.1 413"), "{refused}");
     assert!(get(&server.address, "/health/live", "").starts_with("HTTP/1.1 200"));
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_home_that_cannot_be_opened_is_told_until_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    std::fs::write(&home, "in the way").unwrap();
+    let server = Served::start(&home);
+    let begun = Instant::now();
+    let not_ready = loop {
+        let answer = get(&server.address, "/health/ready", "");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{answer}");
+        if answer.contains("home") {
+            break answer;
+        }
+        sleep(Duration::from_millis(20));
+    };
+    assert!(not_ready.starts_with("HTTP/1.1 503") && not_ready.contains("\"configuration\""), "{not_ready}");
+    assert!(get(&server.address, "/health/live", "").starts_with("HTTP/1.1 200"));
+    let refused = get(&server.address, "/api/excom/v1/values/d/r/t/-1/k", &server.token);
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    std::fs::remove_file(&home).unwrap();
+    ready(&server);
     assert!(server.stop().success());
 }
 

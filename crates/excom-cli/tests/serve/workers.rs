@@ -50,7 +50,8 @@ fn in_airflow(python: &Python, home: &Path) -> Result<XComs, String> {
         }
     }
     let output = home.join("xcoms.json");
-    assert!(python.run(XCOMS).arg(home.join("airflow.db")).arg(&output).status().unwrap().success());
+    let told = python.run(XCOMS).arg(home.join("airflow.db")).arg(&output).output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
     let lines = fs::read_to_string(output).unwrap();
     let row = |line: &str| {
         let (dag, task, index, key, value): (String, String, i64, String, Json) =

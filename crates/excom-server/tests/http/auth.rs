@@ -126,7 +126,7 @@ fn people_need_the_role_for_what_they_do() {
 #[test]
 fn what_is_open_to_all_tells_nothing_but_how_it_is() {
     let server = Server::new();
-    for path in ["/health/live", "/health/ready", "/execution/health", "/execution/health/ping"] {
+    for path in ["/health/ready", "/execution/health", "/execution/health/ping"] {
         server.call("", Method::GET, path, None).is(200);
     }
     for path in [

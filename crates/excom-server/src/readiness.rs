@@ -1,0 +1,84 @@
+//! Whether there is an engine to serve with. A server is up before that, and says what it waits for.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use excom_core::{Error, ErrorKind};
+use serde_json::{Value as Json, json};
+use tokio::sync::watch;
+use tower_service::Service as _;
+
+use crate::app::App;
+use crate::refusal::{Refusal, document};
+
+/// Where whoever opens the engine tells how far that is.
+#[derive(Debug, Clone)]
+pub struct Readiness(Arc<watch::Sender<Standing>>);
+
+/// What is behind the door.
+#[derive(Debug, Clone)]
+enum Standing {
+    /// Nothing yet, and why.
+    Closed {
+        code: &'static str,
+        message: String,
+        hints: Vec<String>,
+    },
+    Open(Router),
+}
+
+impl Readiness {
+    pub(crate) fn new() -> Self {
+        let opening = Error::new(ErrorKind::Unavailable, "the database is being opened");
+        let (sender, _) = watch::channel(Standing::closed(&opening));
+        Self(Arc::new(sender))
+    }
+
+    /// From now on requests are served.
+    pub fn open(&self, app: &App) {
+        self.0.send_replace(Standing::Open(app.router()));
+    }
+
+    /// Requests are refused for this reason, until it is tried again.
+    pub fn closed(&self, reason: &Error) {
+        self.0.send_replace(Standing::closed(reason));
+    }
+
+    /// All routes: of the app once there is one, and before that how it stands.
+    pub(crate) fn router(&self) -> Router {
+        Router::new().route("/health/live", get(live)).fallback(pass).with_state(self.clone())
+    }
+}
+
+impl Standing {
+    fn closed(reason: &Error) -> Self {
+        Self::Closed { code: reason.code(), message: reason.to_string(), hints: reason.hints().to_vec() }
+    }
+}
+
+/// Answers as long as the process does anything at all.
+async fn live() -> Response {
+    document(StatusCode::OK, &json!({"status": "live"}))
+}
+
+async fn pass(State(readiness): State<Readiness>, uri: Uri, request: Request) -> Response {
+    let standing = readiness.0.borrow().clone();
+    match standing {
+        Standing::Open(mut router) => router.call(request).await.into_response(),
+        Standing::Closed { code, message, hints } if uri.path() == "/health/ready" => {
+            not_ready(&json!({"code": code, "message": message, "hints": hints}))
+        }
+        Standing::Closed { code, message, .. } => {
+            Refusal::because(StatusCode::SERVICE_UNAVAILABLE, code, message).into_response()
+        }
+    }
+}
+
+/// The answer of `/health/ready` when pushes and pulls would not work.
+pub(crate) fn not_ready(reason: &Json) -> Response {
+    document(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "not ready", "reasons": [reason]}))
+}
