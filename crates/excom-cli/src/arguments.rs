@@ -70,7 +70,14 @@ pub(crate) fn command() -> Command {
         .subcommand(
             Command::new("doctor")
                 .about("Show what is loaded and from where, and prove that it works")
-                .after_help("It pushes, pulls and deletes XComs of the DAG id `excom__doctor`."),
+                .arg(flag("database", "Look at what fills the database instead, and write nothing"))
+                .after_help(
+                    "It pushes, pulls and deletes XComs of the DAG id `excom__doctor`.\n\n\
+                     With --database, on PostgreSQL: the largest tables, DAGs and keys, and what would be offloaded;\n\
+                     with [database] mode = \"attached\", whether Excom is attached yet or not, also what an upgrade of\n\
+                     Airflow trips over and what is left of rows that are gone. Large tables are looked at in part,\n\
+                     and the server ends a question after 30 s.",
+                ),
         )
         .subcommand(
             Command::new("completions")

@@ -113,6 +113,26 @@ fn the_command_works_in_airflows_own_database() {
     );
     assert_eq!(told.code, 0, "{told:?}");
 
+    let told = user.run(&["doctor", "--database"]);
+    assert_eq!((told.code, told.err.as_str()), (0, ""), "{told:?}");
+    for part in [
+        "xcoms       1 XCom, ",
+        "all of the table looked at",
+        "dag         weather   1 XCom, ",
+        "orphans     none   ok",
+        "key         weather/count/return_value   1 XCom, ",
+        "0 values, 0 bytes as stored over [xcom] inline_limit = 64KiB",
+        "values are jsonb already",
+    ] {
+        assert!(told.out.contains(part), "no {part} in {}", told.out);
+    }
+    let report = user.run(&["doctor", "--database", "--json"]).json();
+    assert_eq!(report["ok"], true, "{report}");
+    let told = Shell::new().run(&["doctor", "--database"]);
+    assert!(told.code == 1 && told.out.contains("on PostgreSQL alone"), "{told:?}");
+    let told = own.run(&["doctor", "--database"]);
+    assert!(told.code == 1 && told.out.contains("no table `excom.entry`"), "{told:?}");
+
     // Neither mode takes the other's schema for its own.
     for told in [own.run(&["db", "status"]), own.count("push", &["1"]), own.count("pull", &[])] {
         told.contains(1, &["is that of an Excom attached to Airflow; it was not touched"]);

@@ -10,6 +10,7 @@ mod played;
 mod real;
 mod schemas;
 mod support;
+mod survey;
 mod writers;
 
 use excom_db::postgres::attached::Db;

@@ -60,6 +60,7 @@ use super::known;
 use crate::server::metadata_db;
 pub use bare::Bare;
 pub use schema::Found;
+pub(super) use schema::told;
 
 /// The metadata database of an Airflow 3, with Excom's schema beside Airflow's tables.
 ///

@@ -97,7 +97,7 @@ pub(super) fn script(found: &Found) -> String {
 }
 
 /// A failure as its error; where what lies beside Airflow's tables is missing or older, with what makes it.
-pub(super) fn told(failure: Failure, place: &str) -> Error {
+pub(in super::super) fn told(failure: Failure, place: &str) -> Error {
     failure
         .told(place, "run `excom db check`; `excom db attach` makes what is missing beside Airflow's tables")
 }
