@@ -1,9 +1,10 @@
 //! What can be typed: commands, arguments and their help.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
 use clap_complete::Shell;
 use excom::RETURN_VALUE;
 use excom::config::{Age, Size};
@@ -115,6 +116,18 @@ fn prune() -> Command {
                 .help("Expire what is of none of a task's newest N runs, instead of by the settings"),
         )
         .arg(id("dag-id", "DAG", true).help("Expire XComs of this DAG, and remove nothing else"))
+        .arg(
+            flag("airflow", "In Airflow's own database: expire what Airflow wrote itself too")
+                .requires("rule"),
+        )
+        .group(ArgGroup::new("rule").args(["older-than", "keep-last"]).multiple(true))
+        .arg(
+            Arg::new("rate")
+                .long("rate")
+                .value_name("N")
+                .value_parser(value_parser!(NonZeroU32))
+                .help("Expire at most so many XComs in a second, so that others who write are not held up"),
+        )
         .after_long_help(
             "How long things are kept is set under [xcom]: retention, retention_count, retention_unread,\n\
              retention_done for XComs, each one that is set for itself; history, history_bytes, ledger_retention\n\
@@ -122,7 +135,10 @@ fn prune() -> Command {
              By age, XComs expire whatever becomes of their runs. By the other rules, those of a run that goes on\n\
              stay. A pull of what has expired names the rule.\n\n\
              It may run while tasks push: it looks for what is due without holding them up, and writes in steps of\n\
-             at most 1000 XComs, which take some hundredths of a second each. Interrupted, it is run again.",
+             at most 1000 XComs, which take some hundredths of a second each. Interrupted, it is run again.\n\n\
+             In Airflow's own database it concerns what Excom wrote. With --airflow (PostgreSQL), and then only by\n\
+             --older-than or --keep-last, rows of Airflow's expire too, in steps by their primary key: a row that is\n\
+             just being written stays, and so does one that was written anew. Their bytes are told as stored.",
         )
 }
 

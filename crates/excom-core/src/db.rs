@@ -498,6 +498,12 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
         Ok((removed, page.next))
     }
 
+    /// Whether something else writes in the same tables, as Airflow does in its own database, and rules may catch that
+    /// ([`Rule::outside`]).
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Whether so long has passed since the last turn of a name; then this is one. Of several processes one gets
     /// it.
     async fn take_turn(&self, name: &str, at: Timestamp, every: Duration) -> Result<bool>;

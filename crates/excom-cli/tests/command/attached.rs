@@ -108,7 +108,7 @@ fn the_command_works_in_airflows_own_database() {
     assert!(admin.run(&["run", "list"]).out.contains("r1"));
     let told = admin.run(&["doctor"]);
     assert!(
-        told.out.contains("attached to Airflow 3.3.0, schema 2") && told.out.contains("not made"),
+        told.out.contains("attached to Airflow 3.3.0, schema 3") && told.out.contains("not made"),
         "{told:?}"
     );
     assert_eq!(told.code, 0, "{told:?}");
@@ -133,6 +133,19 @@ fn the_command_works_in_airflows_own_database() {
     let told = own.run(&["doctor", "--database"]);
     assert!(told.code == 1 && told.out.contains("no table `excom.entry`"), "{told:?}");
 
+    // What Airflow wrote expires when that is asked for.
+    sql("UPDATE xcom SET timestamp = now() - interval '9 days'");
+    let prune = |arguments: &[&str]| user.run(&[&["prune"], arguments].concat());
+    assert_eq!(prune(&["--airflow"]).code, 2);
+    prune(&["--older-than", "5d"]);
+    let dry = prune(&["--older-than", "5d", "--airflow", "--dry-run"]);
+    assert!(dry.code == 0 && dry.out.contains("1 XCom would expire, "), "{dry:?}");
+    assert_eq!(sql("SELECT count(*) FROM xcom"), "1");
+    let told = prune(&["--older-than", "5d", "--airflow", "--rate", "100"]);
+    assert!(told.code == 0 && told.out.contains("removed 1 expired XCom; "), "{told:?}");
+    assert_eq!(sql("SELECT count(*) FROM xcom"), "0");
+    assert_eq!(user.count("pull", &[]).code, 4);
+
     // Neither mode takes the other's schema for its own.
     for told in [own.run(&["db", "status"]), own.count("push", &["1"]), own.count("pull", &[])] {
         told.contains(1, &["is that of an Excom attached to Airflow; it was not touched"]);
@@ -141,6 +154,8 @@ fn the_command_works_in_airflows_own_database() {
     let (own, attached) = (shell(&url, "own"), shell(&url, "attached"));
     assert_eq!(own.count("push", &["1"]), Told::nothing());
     assert_eq!(own.count("pull", &[]), Told::out("1\n"));
+    let told = own.run(&["prune", "--keep-last", "1", "--airflow"]);
+    told.contains(1, &["no XComs that something else wrote", "docs/attached.md"]);
     for told in
         [attached.run(&["db", "attach"]), attached.count("pull", &[]), attached.run(&["db", "status"])]
     {

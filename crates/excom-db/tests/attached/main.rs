@@ -6,6 +6,7 @@ mod airflow;
 mod bare;
 mod conformance;
 mod mapping;
+mod outside;
 mod played;
 mod real;
 mod schemas;

@@ -31,7 +31,8 @@
 //! **Runs and states** are Airflow's. Starting an attempt is telling Excom of it: the first time, a fresh one clears. How
 //! an attempt ends is checked and left to Airflow; making a run, or setting states of one, is refused.
 //!
-//! **Retention** concerns what Excom wrote. Airflow's runs, and rows of others, are `airflow db clean`'s.
+//! **Retention** concerns what Excom wrote. Airflow's runs, and rows of others, are `airflow db clean`'s; only rules that
+//! say so catch rows of others (`excom prune --airflow`).
 //!
 //! **Migrations of Airflow.** Every write looks whether Airflow's schema is one that Excom was proven with, in the same
 //! statement, and is refused otherwise; reads go on as long as the columns are there.
@@ -171,4 +172,9 @@ impl fmt::Debug for Db {
     }
 }
 
-metadata_db!(Db);
+metadata_db!(
+    Db,
+    fn is_shared(&self) -> bool {
+        true
+    }
+);
