@@ -68,6 +68,7 @@ pub(crate) fn command() -> Command {
         .subcommand(prune())
         .subcommand(gc())
         .subcommand(migrate_values())
+        .subcommand(tier())
         .subcommand(
             Command::new("doctor")
                 .about("Show what is loaded and from where, and prove that it works")
@@ -163,13 +164,7 @@ fn migrate_values() -> Command {
         .arg(flag("dry-run", "Tell how many values would move, and change nothing"))
         .arg(flag("reseal", "Seal what an older key sealed with the current one, where it is, instead of moving"))
         .arg(id("dag-id", "DAG", true))
-        .arg(
-            Arg::new("rate")
-                .long("rate")
-                .value_name("BYTES")
-                .value_parser(value_parser!(Size))
-                .help("Move at most so many bytes in a second, such as 10MiB"),
-        )
+        .arg(bytes_rate())
         .after_help(
             "For after [core] xcom_backend, its store or [xcom] inline_limit was changed. Earlier versions move too,\n\
              while their bytes are kept. Versions stay what they are, and each value is verified on its way.\n\
@@ -178,6 +173,32 @@ fn migrate_values() -> Command {
              Interrupted, it is run again; a value whose move was interrupted follows after [xcom] abandoned_after.\n\
              A value that cannot be moved is told, stays where it is, and makes the command fail at its end.",
         )
+}
+
+fn tier() -> Command {
+    Command::new("tier")
+        .about("Move large values out of Airflow's own database, also those that Airflow wrote itself")
+        .arg(flag("dry-run", "Tell how many values would move, and change nothing"))
+        .arg(id("dag-id", "DAG", true))
+        .arg(bytes_rate())
+        .after_help(
+            "It is `excom migrate-values` with what Airflow wrote (PostgreSQL, with Excom's schema): each value that\n\
+             takes more than [xcom] inline_limit in the database becomes Excom's own, as the version that it is, and\n\
+             goes to the selected backend's store. Excom pulls it as before. In its place Airflow's own readers,\n\
+             which are tasks without Excom, its pages and its REST API, find a reference, {\"$excom\": \"reference-1\", …}:\n\
+             the same as for what is offloaded by a push. From then on [xcom] retention applies to it; what goes by\n\
+             `airflow db clean` takes its object along.\n\n\
+             It may run while tasks push and pull: a row that is written anew meanwhile is left alone. Interrupted,\n\
+             it is run again. What it frees, PostgreSQL uses again after its next vacuum.",
+        )
+}
+
+fn bytes_rate() -> Arg {
+    Arg::new("rate")
+        .long("rate")
+        .value_name("BYTES")
+        .value_parser(value_parser!(Size))
+        .help("Move at most so many bytes in a second, such as 10MiB")
 }
 
 fn push() -> Command {

@@ -107,6 +107,7 @@ fn start(
             Some(("prune", matches)) => prune::run(&context, matches, output).await,
             Some(("gc", matches)) => gc::run(&context, matches, output).await,
             Some(("migrate-values", matches)) => migrate::run(&context, matches, output).await,
+            Some(("tier", matches)) => migrate::tier(&context, matches, output).await,
             Some(("doctor", matches)) => doctor::run(&context, matches, output).await,
             Some(("completions", matches)) => pages::completions(matches, output),
             Some(("man", matches)) => pages::man(matches, output),

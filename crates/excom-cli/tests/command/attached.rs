@@ -133,8 +133,24 @@ fn the_command_works_in_airflows_own_database() {
     let told = own.run(&["doctor", "--database"]);
     assert!(told.code == 1 && told.out.contains("no table `excom.entry`"), "{told:?}");
 
+    // What Airflow wrote moves out when that is asked for.
+    sql(
+        "UPDATE xcom SET value = (SELECT jsonb_agg(md5(i::text)) FROM generate_series(1, 5000) i), timestamp = now()",
+    );
+    let was = user.count("pull", &[]).out;
+    let tier = |arguments: &[&str]| user.run(&[&["tier"], arguments].concat());
+    let dry = tier(&["--dry-run"]);
+    assert!(dry.out.starts_with("looked at 2 versions: 1 value, ") && dry.err.is_empty(), "{dry:?}");
+    let told = tier(&["--rate", "1GiB"]);
+    assert!(told.code == 0 && told.out.ends_with(", moved\n"), "{told:?}");
+    assert!(told.err.contains("tasks without Excom") && told.err.contains("reference-1"), "{told:?}");
+    assert!(sql("SELECT value FROM xcom").contains("reference-1"));
+    assert_eq!(user.count("pull", &[]).out, was);
+    let told = tier(&["--dry-run", "--json"]).json();
+    assert!(told["airflow"] == true && told["found"] == 0 && told["moved_bytes"] == 0, "{told}");
+
     // What Airflow wrote expires when that is asked for.
-    sql("UPDATE xcom SET timestamp = now() - interval '9 days'");
+    sql("UPDATE xcom SET value = '1', timestamp = now() - interval '9 days'");
     let prune = |arguments: &[&str]| user.run(&[&["prune"], arguments].concat());
     assert_eq!(prune(&["--airflow"]).code, 2);
     prune(&["--older-than", "5d"]);
@@ -156,6 +172,7 @@ fn the_command_works_in_airflows_own_database() {
     assert_eq!(own.count("pull", &[]), Told::out("1\n"));
     let told = own.run(&["prune", "--keep-last", "1", "--airflow"]);
     told.contains(1, &["no XComs that something else wrote", "docs/attached.md"]);
+    own.run(&["tier"]).contains(1, &["no XComs that something else wrote", "docs/attached.md"]);
     for told in
         [attached.run(&["db", "attach"]), attached.count("pull", &[]), attached.run(&["db", "status"])]
     {

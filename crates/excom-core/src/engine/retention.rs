@@ -165,8 +165,11 @@ impl Engine {
         if pruning.rules.iter().any(|rule| rule.outside) { self.shared() } else { Ok(()) }
     }
 
-    /// Refuses where nothing else writes in the same tables.
-    pub(super) fn shared(&self) -> Result<()> {
+    /// Refuses where nothing else writes in the same tables, or what it wrote is not Excom's to touch.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRequest`].
+    pub fn shared(&self) -> Result<()> {
         if self.0.db.is_shared() {
             return Ok(());
         }

@@ -1,10 +1,12 @@
-//! Rows that Airflow itself wrote, where Excom is asked to let them expire.
+//! Rows that Airflow itself wrote, where Excom is asked to let them expire, or to move them out.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use excom_core::db::{Due, Expires, Rule};
-use excom_core::engine::Pruning;
+use excom_core::engine::{Builder, Pruning};
+use excom_core::entry::Writer;
+use excom_core::seal::SealKeys;
 use excom_core::{
     Answer, Caller, Clock as _, Engine, ErrorKind, PullOptions, TaskInstanceKey, XComKey, memory,
 };
@@ -25,10 +27,20 @@ struct Theirs {
 
 impl Theirs {
     fn new() -> Option<Self> {
+        Self::made(|engine| engine)
+    }
+
+    /// With a store for what is over 10,000 bytes.
+    fn offloading() -> Option<Self> {
+        let backend = memory::Backend::new(Arc::new(memory::Store::new()), 10_000).sealing();
+        Self::made(|engine| engine.backend(Arc::new(backend)).keys(SealKeys::new("k1", [7; 32])))
+    }
+
+    fn made(complete: impl FnOnce(Builder) -> Builder) -> Option<Self> {
         let database = Database::attached()?;
         let (airflow, clock) = (Airflow::connect(&database.url()), Arc::new(memory::Clock::new()));
         let now = clock.now();
-        let engine = Engine::builder(Arc::new(database.open()), clock).build();
+        let engine = complete(Engine::builder(Arc::new(database.open()), clock)).build();
         Some(Self { database, airflow, engine, now })
     }
 
@@ -161,4 +173,76 @@ fn where_nothing_else_writes_it_is_refused() {
     let error = block_on(engine.prune_by(&pruning, |_| ())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
     assert_eq!(block_on(engine.due(&pruning, None)).unwrap_err().kind(), ErrorKind::InvalidRequest);
+}
+
+/// A JSON list that no compression makes much shorter.
+fn noise(seed: u64) -> String {
+    let words = (0..4_000).map(|i| format!("\"{:08x}\"", (i * 2_654_435_761_u64 + seed) as u32));
+    format!("[{}]", words.collect::<Vec<_>>().join(","))
+}
+
+#[test]
+fn what_airflow_wrote_moves_out_and_is_read_as_before() {
+    let Some(it) = Theirs::offloading() else { return };
+    let plain = it.write("r1", "plain", &noise(1), it.now);
+    let text = serde_json::to_string(&noise(2)).unwrap();
+    let in_a_string = it.write("r1", "text", &text, it.now);
+    it.write("r1", "small", "[1]", it.now);
+    // What Excom offloaded once, and Airflow has written anew.
+    let over = TaskInstanceKey::new("d", "r1", "over", -1).unwrap().return_value();
+    it.airflow.task_instance(&over.ti, it.now).unwrap();
+    let value = excom_core::Value::parse(noise(5)).unwrap();
+    block_on(it.engine.push(&ME, &over, value.into())).unwrap();
+    it.write("r1", "over", &noise(6), it.now + SignedDuration::from_secs(1));
+    let again = it.write("r2", "again", &noise(3), it.now);
+    let left = it.write("r2", "left", &noise(4), it.now);
+    let before = |key: &XComKey| it.pull(key).found().unwrap().clone();
+    let (first, second, third) = (before(&plain), before(&in_a_string), before(&over));
+    let times = it.database.sql("SELECT string_agg(timestamp::text, ',' ORDER BY task_id) FROM xcom");
+
+    let page = block_on(it.engine.outside(None, None)).unwrap();
+    assert_eq!((page.looked_at, page.found.len(), page.next), (6, 5, None));
+    assert!(page.found.iter().all(|found| found.size > 10_000), "{:?}", page.found);
+    assert!(block_on(it.engine.outside(Some("other"), None)).unwrap().found.is_empty());
+    let found = |key: &XComKey| page.found.iter().find(|found| found.key == *key).unwrap();
+    for key in [&plain, &in_a_string, &over] {
+        assert!(block_on(it.engine.migrate_outside(found(key))).unwrap());
+        assert!(!block_on(it.engine.migrate_outside(found(key))).unwrap(), "it is Excom's own by now");
+    }
+    let told = it.database.sql("SELECT count(*) FROM xcom WHERE value ->> '$excom' = 'reference-1'");
+    assert_eq!(told, "3", "what Airflow's own readers find");
+    for (key, was) in [(&plain, &first), (&in_a_string, &second), (&over, &third)] {
+        let now = before(key);
+        assert_eq!((now.value.as_str(), &now.version), (was.value.as_str(), &was.version));
+        assert_eq!(now.writer, Writer::Outside);
+    }
+    assert_eq!(
+        it.database.sql("SELECT string_agg(timestamp::text, ',' ORDER BY task_id) FROM xcom"),
+        times,
+        "each is the version that it was"
+    );
+
+    // One is written anew since it was found; another is taken over, and then nothing more.
+    it.write("r2", "again", "[2]", it.now + SignedDuration::from_secs(1));
+    assert!(!block_on(it.engine.migrate_outside(found(&again))).unwrap());
+    assert_eq!(it.pull(&again).found().unwrap().value.as_str(), "[2]");
+    let kept = block_on(it.engine.db().adopt(found(&left), it.now)).unwrap().unwrap();
+    assert_eq!(it.pull(&left).found().unwrap().value.as_str(), noise(4));
+    assert!(block_on(it.engine.outside(None, None)).unwrap().found.is_empty());
+    assert_eq!(block_on(it.engine.misplaced(None, None)).unwrap().found, std::slice::from_ref(&kept));
+    assert!(block_on(it.engine.migrate(&kept)).unwrap());
+    assert_eq!(it.pull(&left).found().unwrap().value.as_str(), noise(4));
+
+    // What Airflow removes afterwards takes its object along.
+    it.database.sql("DELETE FROM xcom");
+    block_on(it.engine.prune()).unwrap();
+    let left = it
+        .database
+        .sql("SELECT (SELECT count(*) FROM excom.extra), (SELECT count(*) FROM excom.loose_object)");
+    assert_eq!(left, "0|0");
+    let stores: Vec<String> = it.engine.stores().into_iter().map(str::to_owned).collect();
+    for store in stores {
+        let page = block_on(it.engine.orphans(&store, None, std::time::Duration::ZERO)).unwrap();
+        assert_eq!(page.looked_at, 0, "{store}");
+    }
 }

@@ -1,4 +1,4 @@
--- Rows that something else wrote, where they are to expire too.
+-- Rows that something else wrote, where they are to expire too, or to be Excom's own.
 
 -- The first rule that catches each of some rows, whoever wrote them; without an id where something else did. Kinds of
 -- rules are those of `excom.caught`.
@@ -100,4 +100,43 @@ BEGIN
         SELECT version, the_time, dag_run_id, map_index, -1, 2, false, task_id, key, dag_id, run_id, '', cause, ''
         FROM held)
     SELECT count(*), coalesce(sum(size), 0)::int8 INTO entries, bytes FROM held;
+END $$;
+
+-- Makes Excom's own what something else wrote, while it is the version that was found; false otherwise. It stays the
+-- version that it is, and Airflow's row as it is.
+CREATE FUNCTION excom.adopt(
+    the_dag text, the_run_id text, the_task text, the_map int4, the_key text, the_version int8, the_writer text,
+    the_size int8, the_hash int8, the_shape int8, the_head text, the_codec int2, the_body bytea, the_time int8
+) RETURNS bool LANGUAGE plpgsql AS $$
+DECLARE
+    the_run int4 := excom.known_run(the_dag, the_run_id);
+    held record;
+BEGIN
+    PERFORM excom.fence(NULL, NULL, NULL, NULL, NULL);
+    PERFORM pg_advisory_xact_lock_shared(excom.lock_of(the_dag, the_run_id, the_task, the_map, NULL));
+    PERFORM pg_advisory_xact_lock(excom.lock_of(the_dag, the_run_id, the_task, the_map, the_key));
+    SELECT x.timestamp, x.value INTO held FROM xcom x
+    WHERE x.dag_run_id = the_run AND x.task_id = the_task AND x.map_index = the_map AND x.key = the_key
+    AND excom.version_of(x.timestamp) = the_version
+    FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    -- What is still noted of a version of Excom's that this one replaced goes, with its object.
+    WITH stale AS (
+        DELETE FROM excom.extra m
+        WHERE m.dag_run_id = the_run AND m.task_id = the_task AND m.map_index = the_map AND m.key = the_key
+        AND m.pushed <> held.timestamp AND NOT excom.is_reference(held.value, m.version, m.codec, m.body)
+        RETURNING m.version, m.codec, m.body)
+    INSERT INTO excom.loose_object (version, dag_id, run_id, task_id, map_index, key, store, since, purge)
+    SELECT version, the_dag, the_run_id, the_task, the_map, the_key, excom.reference(codec, body, 'store'), the_time, true
+    FROM stale WHERE codec = 2
+    ON CONFLICT (version, dag_id, run_id, task_id, map_index, key) DO UPDATE
+        SET store = excluded.store, since = excluded.since, purge = true;
+    INSERT INTO excom.extra (version, size, hash, shape, pushed, dag_run_id, map_index, number, codec, task_id, key,
+                             dag_id, run_id, writer, head, body)
+    VALUES (the_version, the_size, the_hash, the_shape, held.timestamp, the_run, the_map, 0, the_codec, the_task, the_key,
+            the_dag, the_run_id, the_writer, the_head, the_body)
+    ON CONFLICT DO NOTHING;
+    RETURN FOUND;
 END $$;
