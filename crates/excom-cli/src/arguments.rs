@@ -1,9 +1,10 @@
 //! What can be typed: commands, arguments and their help.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
 use clap_complete::Shell;
 use excom::RETURN_VALUE;
 use excom::config::{Age, Size};
@@ -67,11 +68,19 @@ pub(crate) fn command() -> Command {
         .subcommand(prune())
         .subcommand(gc())
         .subcommand(migrate_values())
+        .subcommand(tier())
         .subcommands(crate::serve::commands())
         .subcommand(
             Command::new("doctor")
                 .about("Show what is loaded and from where, and prove that it works")
-                .after_help("It pushes, pulls and deletes XComs of the DAG id `excom__doctor`."),
+                .arg(flag("database", "Look at what fills the database instead, and write nothing"))
+                .after_help(
+                    "It pushes, pulls and deletes XComs of the DAG id `excom__doctor`.\n\n\
+                     With --database, on PostgreSQL: the largest tables, DAGs and keys, and what would be offloaded;\n\
+                     with [database] mode = \"attached\", whether Excom is attached yet or not, also what an upgrade of\n\
+                     Airflow trips over and what is left of rows that are gone. Large tables are looked at in part,\n\
+                     and the server ends a question after 30 s.",
+                ),
         )
         .subcommand(
             Command::new("completions")
@@ -109,6 +118,18 @@ fn prune() -> Command {
                 .help("Expire what is of none of a task's newest N runs, instead of by the settings"),
         )
         .arg(id("dag-id", "DAG", true).help("Expire XComs of this DAG, and remove nothing else"))
+        .arg(
+            flag("airflow", "In Airflow's own database: expire what Airflow wrote itself too")
+                .requires("rule"),
+        )
+        .group(ArgGroup::new("rule").args(["older-than", "keep-last"]).multiple(true))
+        .arg(
+            Arg::new("rate")
+                .long("rate")
+                .value_name("N")
+                .value_parser(value_parser!(NonZeroU32))
+                .help("Expire at most so many XComs in a second, so that others who write are not held up"),
+        )
         .after_long_help(
             "How long things are kept is set under [xcom]: retention, retention_count, retention_unread,\n\
              retention_done for XComs, each one that is set for itself; history, history_bytes, ledger_retention\n\
@@ -116,7 +137,10 @@ fn prune() -> Command {
              By age, XComs expire whatever becomes of their runs. By the other rules, those of a run that goes on\n\
              stay. A pull of what has expired names the rule.\n\n\
              It may run while tasks push: it looks for what is due without holding them up, and writes in steps of\n\
-             at most 1000 XComs, which take some hundredths of a second each. Interrupted, it is run again.",
+             at most 1000 XComs, which take some hundredths of a second each. Interrupted, it is run again.\n\n\
+             In Airflow's own database it concerns what Excom wrote. With --airflow (PostgreSQL), and then only by\n\
+             --older-than or --keep-last, rows of Airflow's expire too, in steps by their primary key: a row that is\n\
+             just being written stays, and so does one that was written anew. Their bytes are told as stored.",
         )
 }
 
@@ -141,13 +165,7 @@ fn migrate_values() -> Command {
         .arg(flag("dry-run", "Tell how many values would move, and change nothing"))
         .arg(flag("reseal", "Seal what an older key sealed with the current one, where it is, instead of moving"))
         .arg(id("dag-id", "DAG", true))
-        .arg(
-            Arg::new("rate")
-                .long("rate")
-                .value_name("BYTES")
-                .value_parser(value_parser!(Size))
-                .help("Move at most so many bytes in a second, such as 10MiB"),
-        )
+        .arg(bytes_rate())
         .after_help(
             "For after [core] xcom_backend, its store or [xcom] inline_limit was changed. Earlier versions move too,\n\
              while their bytes are kept. Versions stay what they are, and each value is verified on its way.\n\
@@ -156,6 +174,32 @@ fn migrate_values() -> Command {
              Interrupted, it is run again; a value whose move was interrupted follows after [xcom] abandoned_after.\n\
              A value that cannot be moved is told, stays where it is, and makes the command fail at its end.",
         )
+}
+
+fn tier() -> Command {
+    Command::new("tier")
+        .about("Move large values out of Airflow's own database, also those that Airflow wrote itself")
+        .arg(flag("dry-run", "Tell how many values would move, and change nothing"))
+        .arg(id("dag-id", "DAG", true))
+        .arg(bytes_rate())
+        .after_help(
+            "It is `excom migrate-values` with what Airflow wrote (PostgreSQL, with Excom's schema): each value that\n\
+             takes more than [xcom] inline_limit in the database becomes Excom's own, as the version that it is, and\n\
+             goes to the selected backend's store. Excom pulls it as before. In its place Airflow's own readers,\n\
+             which are tasks without Excom, its pages and its REST API, find a reference, {\"$excom\": \"reference-1\", …}:\n\
+             the same as for what is offloaded by a push. From then on [xcom] retention applies to it; what goes by\n\
+             `airflow db clean` takes its object along.\n\n\
+             It may run while tasks push and pull: a row that is written anew meanwhile is left alone. Interrupted,\n\
+             it is run again. What it frees, PostgreSQL uses again after its next vacuum.",
+        )
+}
+
+fn bytes_rate() -> Arg {
+    Arg::new("rate")
+        .long("rate")
+        .value_name("BYTES")
+        .value_parser(value_parser!(Size))
+        .help("Move at most so many bytes in a second, such as 10MiB")
 }
 
 fn push() -> Command {

@@ -4,12 +4,14 @@
 //! never keeps the others from being told.
 
 mod access;
+mod database;
 mod orphans;
 mod round_trip;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use clap::ArgMatches;
 use excom::config::{Backend, DatabaseMode, Extras, Settings, Spec, find};
 use excom::core::db::Health;
 use excom::core::engine::Offload;
@@ -76,8 +78,9 @@ impl Check {
     }
 }
 
-pub(crate) async fn run(context: &Context, output: &mut Output) -> Result<(), Stop> {
+pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
     let checks = match context.settings() {
+        Ok(settings) if matches.get_flag("database") => database::look(&settings),
         Ok(settings) => look(context, &settings, output).await,
         Err(error) => vec![Check::failed("settings", "cannot be read", &error)],
     };

@@ -1,6 +1,7 @@
 //! `excom prune`: retention, for homes that no long-running program looks after, and once by other rules.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use clap::ArgMatches;
@@ -45,11 +46,12 @@ fn pruning(engine: &Engine, matches: &ArgMatches) -> Pruning {
     let count = matches
         .get_one::<u32>("keep-last")
         .map(|count| (format!("--keep-last {count}"), Expires::Behind(*count)));
-    let rule = |(text, expires)| Rule { text: format!("excom prune {text}").into(), expires };
+    let outside = matches.get_flag("airflow");
+    let rule = |(text, expires)| Rule { text: format!("excom prune {text}").into(), expires, outside };
     let own: Vec<Rule> = age.into_iter().chain(count).map(rule).collect();
     let rules = if own.is_empty() { engine.pruning().rules } else { own };
     let dag_id = matches.get_one::<String>("dag-id").map(|dag_id| dag_id.as_str().into());
-    Pruning { rules, dag_id }
+    Pruning { rules, dag_id, rate: matches.get_one::<NonZeroU32>("rate").copied() }
 }
 
 /// What is summed up: the rule's place, the DAG and the key.

@@ -25,7 +25,7 @@ pub use crate::run::{DagRun, DagVersion, RunFilter, RunInfo, RunState};
 use crate::seal::SealKeys;
 use crate::value::{ContentHash, Value};
 pub use crate::variable::Variable;
-pub use kept::{Kept, LooseObject, Place, Scan};
+pub use kept::{Kept, LooseObject, Outside, Place, Scan};
 pub use ledger::{LedgerRow, ReadTarget, Reads, RefusalCount};
 pub use refusals::{being_removed, intent_gone, key_gone, not_started, superseded, version_taken};
 pub use retention::{Cutoffs, Due, Expires, Removed, Rule};
@@ -496,6 +496,28 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
             due => self.expire(rules, due, at).await?,
         };
         Ok((removed, page.next))
+    }
+
+    /// Whether something else writes in the same tables, as Airflow does in its own database, and rules may catch that
+    /// ([`Rule::outside`]), and [`outside`](Self::outside) finds it.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// What something else wrote, among the next rows: so many, and some more where that is simpler.
+    async fn outside(
+        &self,
+        _dag_id: Option<&str>,
+        _after: Option<Place>,
+        _limit: u32,
+    ) -> Result<Scan<Outside>> {
+        Ok(Scan { items: Vec::new(), next: None })
+    }
+
+    /// Makes Excom's own what something else wrote, as the version that it is, where it is: from then on it is kept, moves
+    /// and expires as if Excom had written it. None when it is another version by now, or a reference.
+    async fn adopt(&self, _found: &Outside, _at: Timestamp) -> Result<Option<Kept>> {
+        Ok(None)
     }
 
     /// Whether so long has passed since the last turn of a name; then this is one. Of several processes one gets

@@ -108,10 +108,59 @@ fn the_command_works_in_airflows_own_database() {
     assert!(admin.run(&["run", "list"]).out.contains("r1"));
     let told = admin.run(&["doctor"]);
     assert!(
-        told.out.contains("attached to Airflow 3.3.0, schema 2") && told.out.contains("not made"),
+        told.out.contains("attached to Airflow 3.3.0, schema 3") && told.out.contains("not made"),
         "{told:?}"
     );
     assert_eq!(told.code, 0, "{told:?}");
+
+    let told = user.run(&["doctor", "--database"]);
+    assert_eq!((told.code, told.err.as_str()), (0, ""), "{told:?}");
+    for part in [
+        "xcoms       1 XCom, ",
+        "all of the table looked at",
+        "dag         weather   1 XCom, ",
+        "orphans     none   ok",
+        "key         weather/count/return_value   1 XCom, ",
+        "0 values, 0 bytes as stored over [xcom] inline_limit = 64KiB",
+        "values are jsonb already",
+    ] {
+        assert!(told.out.contains(part), "no {part} in {}", told.out);
+    }
+    let report = user.run(&["doctor", "--database", "--json"]).json();
+    assert_eq!(report["ok"], true, "{report}");
+    let told = Shell::new().run(&["doctor", "--database"]);
+    assert!(told.code == 1 && told.out.contains("on PostgreSQL alone"), "{told:?}");
+    let told = own.run(&["doctor", "--database"]);
+    assert!(told.code == 1 && told.out.contains("no table `excom.entry`"), "{told:?}");
+
+    // What Airflow wrote moves out when that is asked for.
+    sql(
+        "UPDATE xcom SET value = (SELECT jsonb_agg(md5(i::text)) FROM generate_series(1, 5000) i), timestamp = now()",
+    );
+    let was = user.count("pull", &[]).out;
+    let tier = |arguments: &[&str]| user.run(&[&["tier"], arguments].concat());
+    let dry = tier(&["--dry-run"]);
+    assert!(dry.out.starts_with("looked at 2 versions: 1 value, ") && dry.err.is_empty(), "{dry:?}");
+    let told = tier(&["--rate", "1GiB"]);
+    assert!(told.code == 0 && told.out.ends_with(", moved\n"), "{told:?}");
+    assert!(told.err.contains("tasks without Excom") && told.err.contains("reference-1"), "{told:?}");
+    assert!(sql("SELECT value FROM xcom").contains("reference-1"));
+    assert_eq!(user.count("pull", &[]).out, was);
+    let told = tier(&["--dry-run", "--json"]).json();
+    assert!(told["airflow"] == true && told["found"] == 0 && told["moved_bytes"] == 0, "{told}");
+
+    // What Airflow wrote expires when that is asked for.
+    sql("UPDATE xcom SET value = '1', timestamp = now() - interval '9 days'");
+    let prune = |arguments: &[&str]| user.run(&[&["prune"], arguments].concat());
+    assert_eq!(prune(&["--airflow"]).code, 2);
+    prune(&["--older-than", "5d"]);
+    let dry = prune(&["--older-than", "5d", "--airflow", "--dry-run"]);
+    assert!(dry.code == 0 && dry.out.contains("1 XCom would expire, "), "{dry:?}");
+    assert_eq!(sql("SELECT count(*) FROM xcom"), "1");
+    let told = prune(&["--older-than", "5d", "--airflow", "--rate", "100"]);
+    assert!(told.code == 0 && told.out.contains("removed 1 expired XCom; "), "{told:?}");
+    assert_eq!(sql("SELECT count(*) FROM xcom"), "0");
+    assert_eq!(user.count("pull", &[]).code, 4);
 
     // Neither mode takes the other's schema for its own.
     for told in [own.run(&["db", "status"]), own.count("push", &["1"]), own.count("pull", &[])] {
@@ -121,6 +170,9 @@ fn the_command_works_in_airflows_own_database() {
     let (own, attached) = (shell(&url, "own"), shell(&url, "attached"));
     assert_eq!(own.count("push", &["1"]), Told::nothing());
     assert_eq!(own.count("pull", &[]), Told::out("1\n"));
+    let told = own.run(&["prune", "--keep-last", "1", "--airflow"]);
+    told.contains(1, &["no XComs that something else wrote", "docs/attached.md"]);
+    own.run(&["tier"]).contains(1, &["no XComs that something else wrote", "docs/attached.md"]);
     for told in
         [attached.run(&["db", "attach"]), attached.count("pull", &[]), attached.run(&["db", "status"])]
     {

@@ -16,6 +16,7 @@ fn several_homes_share_a_server() {
     let shells = shared(&url, || {
         assert_eq!(server.sql("postgres", "SELECT to_regnamespace('excom') IS NULL").unwrap(), "t");
     });
+    what_fills_it_is_told(&shells[0]);
     drop(server);
     without_a_server(&shells);
 }
@@ -28,6 +29,8 @@ fn several_homes_share_mysql() {
     let server = Mysql::start().unwrap();
     let url = server.url("excom").replacen("mysql", "mysql+pymysql", 1);
     let shells = shared(&url, || assert_eq!(server.sql("excom", "SHOW TABLES").unwrap(), ""));
+    let told = shells[0].run(&["doctor", "--database"]);
+    assert!(told.code == 1 && told.out.contains("orphans were not looked at here"), "{told:?}");
     drop(server);
     without_a_server(&shells);
 }
@@ -66,6 +69,24 @@ fn shared(url: &str, nothing_is_made: impl Fn()) -> [Shell; 2] {
     );
     assert!(!format!("{told:?}").contains("se%20cret"), "{told:?}");
     [one, other]
+}
+
+fn what_fills_it_is_told(shell: &Shell) {
+    let over = shell.run(&["doctor", "--database", "--set", "xcom.inline_limit=2"]);
+    assert_eq!((over.code, over.err.as_str()), (0, ""), "{over:?}");
+    for part in [
+        "xcoms       1 XCom, 5 bytes as stored   all of the table looked at",
+        "table       entry   0 rows, ",
+        "dag         weather   1 XCom, ",
+        "key         weather/count/return_value   1 XCom, ",
+        "offload     1 value, 5 bytes as stored over [xcom] inline_limit = 2",
+    ] {
+        assert!(over.out.contains(part), "no {part} in {}", over.out);
+    }
+    let report = shell.run(&["doctor", "--database", "--json"]).json();
+    let offload =
+        report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "offload").unwrap();
+    assert_eq!(offload["data"]["count"], 0, "{report}");
 }
 
 fn without_a_server([_, other]: &[Shell; 2]) {

@@ -130,7 +130,7 @@ pub async fn rules_are_asked_before_anything_goes(h: &Harness) {
     h.push(&user(), &XComKey::new("other", "r", "t", -1, "k").unwrap(), "1").await;
     h.clock.advance(DAY);
     let now = h.clock.now();
-    let rule = |text: &str, expires| Rule { text: text.into(), expires };
+    let rule = |text: &str, expires| Rule { text: text.into(), expires, outside: false };
     let rules = vec![rule("first", Expires::Behind(2)), rule("second", Expires::Pushed(now))];
     let db = h.engine.db();
     let (mut after, mut told) = (None, Vec::new());
@@ -154,7 +154,7 @@ pub async fn rules_are_asked_before_anything_goes(h: &Harness) {
     h.engine.set_run_state("d", "r1", RunState::Success).await.unwrap();
     assert_eq!(db.expire(&rules[..1], &told[..2], now).await.unwrap().entries, 1);
 
-    let pruning = Pruning { rules, dag_id: Some("d".into()) };
+    let pruning = Pruning { rules, dag_id: Some("d".into()), rate: None };
     let mut steps = Vec::new();
     let removed = h.engine.prune_by(&pruning, |so_far| steps.push(so_far.entries)).await.unwrap();
     assert_eq!((removed.entries, steps.last()), (4, Some(&4)), "{removed:?}");

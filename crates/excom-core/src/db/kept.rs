@@ -41,6 +41,17 @@ pub struct Kept {
     pub reference: Option<Reference>,
 }
 
+/// A version that something else wrote in the same tables, as Airflow does in its own database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outside {
+    /// Which XCom.
+    pub key: XComKey,
+    /// Which version.
+    pub version: Version,
+    /// Its bytes, as they are stored.
+    pub size: u64,
+}
+
 impl Kept {
     /// The key that seals it; none when nothing does.
     pub fn key_id(&self) -> Option<&Arc<str>> {

@@ -17,6 +17,9 @@ pub struct Rule {
     pub text: Arc<str>,
     /// Which entries it catches.
     pub expires: Expires,
+    /// Whether also those that something else wrote in the same tables: where
+    /// [`MetadataDb::is_shared`](crate::db::MetadataDb::is_shared) alone.
+    pub outside: bool,
 }
 
 /// Which entries a rule catches. A run counts as going on while it is [`RunState::Running`], or one of its task
@@ -43,7 +46,7 @@ pub struct Due {
     pub key: XComKey,
     /// Which version.
     pub version: Version,
-    /// Size of the value's JSON text in bytes.
+    /// Size of the value's JSON text in bytes; of what something else wrote, as it is stored.
     pub size: u64,
     /// The first rule that catches it: its place among those asked about.
     pub rule: usize,
@@ -54,7 +57,8 @@ pub struct Due {
 pub struct Removed {
     /// Entries that became expired.
     pub entries: u64,
-    /// Bytes of the values that went with entries and earlier versions, as JSON text.
+    /// Bytes of the values that went with entries and earlier versions, as JSON text; of what something else wrote, as
+    /// they were stored.
     pub bytes: u64,
     /// Earlier versions whose bytes went.
     pub past_bytes: u64,

@@ -8,7 +8,7 @@ use super::Engine;
 use super::garbage::Looked;
 use super::offload::Sized;
 use crate::backend::{Object, Placement, XComBackend};
-use crate::db::{Kept, Place, retired_key};
+use crate::db::{Kept, Outside, Place, retired_key};
 use crate::entry::{Entry, Stored, Version};
 use crate::seal::{Reference, SealKeys, Sealed};
 use crate::store::Side;
@@ -80,6 +80,36 @@ impl Engine {
                 };
                 self.write_anew(found, &entry, self.backend(), store, payload).await
             }
+        }
+    }
+
+    /// What something else wrote in the same database, as Airflow does in its own, and is larger there than the selected
+    /// backend leaves values in the database: one page behind a place, of one DAG or of all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRequest`] where nothing else writes; when the database cannot be read.
+    pub async fn outside(
+        &self,
+        dag_id: Option<&str>,
+        after: Option<Place>,
+    ) -> Result<Looked<Outside, Place>> {
+        self.shared()?;
+        let mut page = self.0.db.outside(dag_id, after, PAGE).await?;
+        let looked_at = page.items.len() as u64;
+        page.items.retain(|found| self.store_by_size(&found.key, found.size).is_some());
+        Ok(Looked { found: page.items, looked_at, next: page.next })
+    }
+
+    /// Makes Excom's own what something else wrote, and moves it as [`Engine::migrate`] does. `false` when it is something
+    /// else by now, or its text is so short that it stays in the database. Interrupted in between, it is one of
+    /// [`Engine::misplaced`].
+    ///
+    /// # Errors
+    /// As [`Engine::migrate`].
+    pub async fn migrate_outside(&self, found: &Outside) -> Result<bool> {
+        match self.0.db.adopt(found, self.0.clock.now()).await? {
+            Some(kept) if self.store_by_size(&kept.key, kept.size).is_some() => self.migrate(&kept).await,
+            _ => Ok(false),
         }
     }
 

@@ -1,14 +1,15 @@
 //! Retention and the removal of bytes that nothing refers to.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Engine, ledger};
-use crate::Result;
 use crate::backend::Object;
 use crate::db::{Cutoffs, Due, Expires, Place, Removed, Rule, Scan};
+use crate::{Error, ErrorKind, Result};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -31,6 +32,8 @@ pub struct Pruning {
     pub rules: Vec<Rule>,
     /// Only of this DAG.
     pub dag_id: Option<Arc<str>>,
+    /// The most entries that expire in a second; none goes as fast as it can.
+    pub rate: Option<NonZeroU32>,
 }
 
 /// How long things are kept.
@@ -78,7 +81,7 @@ impl Retention {
             aged("retention_unread", self.unread, Expires::Unread),
             aged("retention_done", self.done, Expires::Done),
         ];
-        let rule = |(text, expires)| Rule { text: format!("[xcom] {text}").into(), expires };
+        let rule = |(text, expires)| Rule { text: format!("[xcom] {text}").into(), expires, outside: false };
         rules.into_iter().flatten().map(rule).collect()
     }
 }
@@ -94,7 +97,7 @@ impl Engine {
 
     /// The rules that the settings give, as of now.
     pub fn pruning(&self) -> Pruning {
-        Pruning { rules: self.0.settings.retention.rules(self.0.clock.now()), dag_id: None }
+        Pruning { rules: self.0.settings.retention.rules(self.0.clock.now()), dag_id: None, rate: None }
     }
 
     /// As [`Engine::prune`], by rules of the caller's own, and only of one DAG when it names one: then nothing but
@@ -104,17 +107,34 @@ impl Engine {
     /// looks at each again.
     ///
     /// # Errors
-    /// As [`Engine::prune`].
+    /// As [`Engine::prune`]; [`ErrorKind::InvalidRequest`] for rules about what something else wrote, where nothing else
+    /// writes.
     pub async fn prune_by(&self, pruning: &Pruning, mut progress: impl FnMut(&Removed)) -> Result<Removed> {
+        self.fits(pruning)?;
         // Reads that are not written yet count as reads.
         self.flush_reads().await?;
         let mut total = Removed::default();
         let mut after = None;
         while !pruning.rules.is_empty() {
-            let (removed, next) = self.expire_next(pruning, after).await?;
-            total.add(removed);
+            after = match pruning.rate {
+                None => {
+                    let (removed, next) = self.expire_next(pruning, after).await?;
+                    total.add(removed);
+                    next
+                }
+                Some(rate) => {
+                    let page = self.due(pruning, after).await?;
+                    for due in page.items.chunks(STEP.min(rate.get()) as usize) {
+                        let removed = self.0.db.expire(&pruning.rules, due, self.0.clock.now()).await?;
+                        total.add(removed);
+                        progress(&total);
+                        let pause = removed.entries as f64 / f64::from(rate.get());
+                        self.0.clock.sleep(Duration::from_secs_f64(pause)).await;
+                    }
+                    page.next
+                }
+            };
             progress(&total);
-            after = next;
             if after.is_none() {
                 break;
             }
@@ -135,14 +155,34 @@ impl Engine {
     /// Nothing changes.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the database cannot be read; as [`Engine::prune_by`].
     pub async fn due(&self, pruning: &Pruning, after: Option<Place>) -> Result<Scan<Due>> {
+        self.fits(pruning)?;
         self.0.db.due(&pruning.rules, pruning.dag_id.as_deref(), after, STEP).await
+    }
+
+    fn fits(&self, pruning: &Pruning) -> Result<()> {
+        if pruning.rules.iter().any(|rule| rule.outside) { self.shared() } else { Ok(()) }
+    }
+
+    /// Refuses where nothing else writes in the same tables, or what it wrote is not Excom's to touch.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRequest`].
+    pub fn shared(&self) -> Result<()> {
+        if self.0.db.is_shared() {
+            return Ok(());
+        }
+        let what = format!("{} has no XComs that something else wrote and that Excom may touch", self.0.db);
+        Err(Error::new(ErrorKind::InvalidRequest, what).hint(
+            "that is for the database of an Airflow on PostgreSQL to which Excom is attached, with its schema \
+             (docs/attached.md)",
+        ))
     }
 
     /// One step of it; and where the next begins.
     async fn expire_next(&self, pruning: &Pruning, after: Option<Place>) -> Result<(Removed, Option<Place>)> {
-        let Pruning { rules, dag_id } = pruning;
+        let Pruning { rules, dag_id, .. } = pruning;
         self.0.db.expire_next(rules, dag_id.as_deref(), after, STEP, self.0.clock.now()).await
     }
 
@@ -167,7 +207,7 @@ impl Engine {
         let pruning = self.pruning();
         let (ages, others): (Vec<Rule>, Vec<Rule>) =
             pruning.rules.into_iter().partition(|rule| matches!(rule.expires, Expires::Pushed(_)));
-        let ages = Pruning { rules: ages, dag_id: None };
+        let ages = Pruning { rules: ages, dag_id: None, rate: None };
         while !ages.rules.is_empty() {
             if self.expire_next(&ages, None).await?.0.entries == 0 {
                 break;
@@ -176,7 +216,7 @@ impl Engine {
         if others.is_empty() || !self.0.db.take_turn(SWEPT, self.0.clock.now(), SWEEP_EVERY).await? {
             return Ok(());
         }
-        let others = Pruning { rules: others, dag_id: None };
+        let others = Pruning { rules: others, dag_id: None, rate: None };
         let mut after = None;
         loop {
             after = self.expire_next(&others, after).await?.1;

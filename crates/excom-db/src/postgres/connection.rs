@@ -350,6 +350,28 @@ impl Connections {
         connection
     }
 
+    /// A statement that changes nothing and may take long: the server ends it after a time. It is not tried again.
+    pub(super) async fn look(
+        &self,
+        patience: Duration,
+        statement: &Statement<'_>,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Failure> {
+        let bounds =
+            format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {}", patience.as_millis().max(1));
+        self.reactor
+            .run(async {
+                let connection = self.connection().await?;
+                connection.batch_execute(&bounds).await?;
+                let rows = self.query(&connection, statement, parameters).await;
+                let ended = connection.batch_execute("ROLLBACK").await;
+                let rows = rows?;
+                ended?;
+                Ok(rows)
+            })
+            .await
+    }
+
     /// Runs several statements as they are, in one transaction.
     pub(super) async fn script(&self, sql: &str) -> Result<(), Failure> {
         self.reactor

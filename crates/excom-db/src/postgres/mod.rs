@@ -19,6 +19,7 @@ mod retain;
 mod row;
 mod runs;
 mod schema;
+mod survey;
 mod tls;
 mod together;
 mod variables;
@@ -33,6 +34,7 @@ use tokio_postgres::Row;
 use connection::Connections;
 pub use connection::Options;
 use failure::Failure;
+pub use survey::{Part, Survey, survey};
 use together::Together;
 
 use crate::server::metadata_db;

@@ -34,7 +34,7 @@ impl Airflow {
         Self(Mutex::new((runtime, client)))
     }
 
-    fn ask(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
+    pub(crate) fn ask(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
         let held = self.0.lock().unwrap();
         let (runtime, client) = &*held;
         runtime

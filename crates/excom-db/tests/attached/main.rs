@@ -6,10 +6,12 @@ mod airflow;
 mod bare;
 mod conformance;
 mod mapping;
+mod outside;
 mod played;
 mod real;
 mod schemas;
 mod support;
+mod survey;
 mod writers;
 
 use excom_db::postgres::attached::Db;

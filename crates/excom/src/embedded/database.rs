@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(feature = "postgres")]
+use std::time::Duration;
 
 use excom_core::{Error, ErrorKind, MetadataDb, Result};
 use excom_db::sqlite;
@@ -9,6 +11,9 @@ use serde::Serialize;
 
 use super::Home;
 use crate::config::{DatabaseMode, Extras, Settings, Url};
+
+#[cfg(feature = "postgres")]
+pub use excom_db::postgres::{Part, Survey};
 
 /// The schema of a metadata database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -80,6 +85,30 @@ pub fn attach_script(settings: &Settings) -> Result<String> {
         Some(file) => sqlite::attached::Db::script(file),
         None => server::script(url, settings),
     }
+}
+
+/// Looks at what fills the database that settings name, on PostgreSQL: Excom's own, or that of an Airflow, 2 or 3, whether
+/// Excom is attached to it or not. Each question may take so long, and nothing is written.
+///
+/// # Errors
+/// [`ErrorKind::Configuration`] when the database is not on PostgreSQL or has no XComs, or the user may not look; when it
+/// cannot be reached.
+#[cfg(feature = "postgres")]
+pub fn survey(settings: &Settings, patience: Duration) -> Result<Survey> {
+    let url = settings.database.url.as_ref().filter(|url| kind(url) == Some(Kind::Postgres));
+    let Some(url) = url else {
+        let what = format!(
+            "{}: on PostgreSQL alone it is looked at what fills a database; tables, DAGs, keys, values to offload, rows in \
+             the way of an upgrade and orphans were not looked at here",
+            name(settings)
+        );
+        return Err(Error::new(ErrorKind::Configuration, what).hint(
+            "`excom doctor` tells how many entries there are, and `excom xcom list` which, with their sizes",
+        ));
+    };
+    let is_airflows = *settings.database.mode == DatabaseMode::Attached;
+    let (options, threshold) = (postgres::options(settings), settings.xcom.inline_limit.0);
+    pollster::block_on(excom_db::postgres::survey(url.secret(), &options, is_airflows, threshold, patience))
 }
 
 /// The URL of Airflow's database.

@@ -31,7 +31,8 @@
 //! **Runs and states** are Airflow's. Starting an attempt is telling Excom of it: the first time, a fresh one clears. How
 //! an attempt ends is checked and left to Airflow; making a run, or setting states of one, is refused.
 //!
-//! **Retention** concerns what Excom wrote. Airflow's runs, and rows of others, are `airflow db clean`'s.
+//! **Retention** concerns what Excom wrote. Airflow's runs, and rows of others, are `airflow db clean`'s; only rules that
+//! say so catch rows of others (`excom prune --airflow`).
 //!
 //! **Migrations of Airflow.** Every write looks whether Airflow's schema is one that Excom was proven with, in the same
 //! statement, and is refused otherwise; reads go on as long as the columns are there.
@@ -53,6 +54,7 @@ mod write;
 use std::fmt;
 
 use excom_core::Result;
+use excom_core::db::Outside;
 
 use super::connection::{Connections, Options};
 use super::failure::Failure;
@@ -60,6 +62,7 @@ use super::known;
 use crate::server::metadata_db;
 pub use bare::Bare;
 pub use schema::Found;
+pub(super) use schema::told;
 
 /// The metadata database of an Airflow 3, with Excom's schema beside Airflow's tables.
 ///
@@ -177,4 +180,22 @@ impl fmt::Debug for Db {
     }
 }
 
-metadata_db!(Db);
+metadata_db! {
+    Db,
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn outside(
+        &self,
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Outside>> {
+        self.told(self.0.outside(dag_id, after, limit).await)
+    }
+
+    async fn adopt(&self, found: &Outside, at: Timestamp) -> Result<Option<Kept>> {
+        self.told(self.0.adopt(found, at).await)
+    }
+}

@@ -18,8 +18,11 @@ const AIRFLOW: [(&str, &str); 6] = [
 
 /// Each brings our schema from the version before to its own, counted from 1, with the oldest version whose programs go
 /// on working with it.
-const MIGRATIONS: [(&str, i32); 2] =
-    [(include_str!("schema/0001.sql"), 1), (include_str!("schema/0002.sql"), 1)];
+const MIGRATIONS: [(&str, i32); 3] = [
+    (include_str!("schema/0001.sql"), 1),
+    (include_str!("schema/0002.sql"), 1),
+    (include_str!("schema/0003.sql"), 1),
+];
 
 /// The version of our schema that this code reads and writes.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -97,7 +100,7 @@ pub(super) fn script(found: &Found) -> String {
 }
 
 /// A failure as its error; where what lies beside Airflow's tables is missing or older, with what makes it.
-pub(super) fn told(failure: Failure, place: &str) -> Error {
+pub(in super::super) fn told(failure: Failure, place: &str) -> Error {
     failure
         .told(place, "run `excom db check`; `excom db attach` makes what is missing beside Airflow's tables")
 }
