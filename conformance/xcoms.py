@@ -13,7 +13,8 @@ def main():
     rows = sqlite3.connect(database).execute("SELECT dag_id, task_id, map_index, key, value FROM xcom ORDER BY 1, 2, 3, 4")
     with open(output, "w") as file:
         for *names, value in rows:
-            file.write(json.dumps([*names, json.loads(value)]) + "\n")
+            # SQLite keeps a text that is a number as one.
+            file.write(json.dumps([*names, json.loads(value) if isinstance(value, str) else value]) + "\n")
 
 
 if __name__ == "__main__":

@@ -42,12 +42,12 @@ impl App {
 
     /// All routes.
     pub fn router(&self) -> Router {
-        let limit = usize::try_from(self.options.body_limit).unwrap_or(usize::MAX);
         Router::new()
             .nest("/execution", execution::router(self))
-            .nest("/api/excom/v1", own::router())
+            .nest("/api/excom/v1", own::router(self))
             .merge(health::router())
-            .layer(DefaultBodyLimit::max(limit))
+            // Bodies are bounded by who reads them.
+            .layer(DefaultBodyLimit::disable())
             .with_state(self.clone())
     }
 }

@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::auth::{Issued, Scope, Task};
 use crate::refusal::{Refusal, document};
+use crate::request::whole;
 
 /// A newer token for the calls to come.
 const REFRESHED: HeaderName = HeaderName::from_static("refreshed-api-token");
@@ -31,6 +32,7 @@ pub(crate) fn router(app: &App) -> Router<App> {
         .nest("/variables", variables::router())
         .nest("/dag-runs", dag_runs::router())
         .route("/connections/{*id}", get(connection))
+        .route_layer(from_fn_with_state(app.clone(), whole))
         .route_layer(from_fn_with_state(app.clone(), guard));
     Router::new()
         .route("/health", get(healthy))

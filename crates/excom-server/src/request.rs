@@ -1,13 +1,22 @@
 //! The parts of requests, read as Airflow's server reads them: what cannot be understood is 422 and says where.
 
+use std::error::Error as _;
 use std::str::FromStr;
+use std::time::Duration;
 
-use axum::extract::FromRequestParts;
+use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::Response;
 use bytes::Bytes;
+use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
+use tokio::time::timeout;
 
+use crate::app::App;
 use crate::refusal::Refusal;
 
 /// The parameters behind a path. Those that nobody asks for are ignored.
@@ -67,6 +76,36 @@ impl Params {
             )),
         }
     }
+}
+
+/// How long a client may take to send a body that is read whole.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Reads a request's body, so that whoever answers has it whole: neither one over the limit, nor one that never ends.
+pub(crate) async fn whole(State(app): State<App>, request: Request, next: Next) -> Result<Response, Refusal> {
+    let limit = app.options.body_limit;
+    let too_large = || {
+        let message = format!("the body of the request is over {limit} bytes");
+        Refusal::because(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    };
+    let (head, body) = request.into_parts();
+    if body.size_hint().lower() > limit {
+        return Err(too_large());
+    }
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let body = match timeout(BODY_TIMEOUT, to_bytes(body, most)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => {
+            return Err(too_large());
+        }
+        Ok(Err(_)) => {
+            return Err(Refusal::plain(StatusCode::BAD_REQUEST, "the body of the request was cut off"));
+        }
+        Err(_) => {
+            return Err(Refusal::plain(StatusCode::REQUEST_TIMEOUT, "the body of the request took too long"));
+        }
+    };
+    Ok(next.run(Request::from_parts(head, Body::from(body))).await)
 }
 
 /// A whole number as Python reads one.

@@ -59,7 +59,8 @@ impl Server {
     }
 
     pub(crate) fn send(&self, request: Request<Body>) -> Answer {
-        pollster::block_on(async {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
             let answer = self.app.router().oneshot(request).await.unwrap();
             let (status, head) = (answer.status(), answer.headers().clone());
             let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
