@@ -4,3 +4,4 @@ pub mod execution;
 pub mod objects;
 pub mod process;
 pub mod python;
+pub mod rest;

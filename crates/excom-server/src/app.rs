@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use excom_core::Engine;
 
 use crate::auth::{Keys, Tokens};
-use crate::{execution, health, own};
+use crate::metrics::Metrics;
+use crate::{execution, health, metrics, own, rest};
 
 /// What routes are set to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,21 +33,25 @@ pub struct App {
     pub(crate) engine: Engine,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) options: Arc<Options>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl App {
     /// An engine behind tokens that keys sign.
     pub fn new(engine: Engine, keys: Keys, options: Options) -> Self {
         let tokens = Arc::new(Tokens::new(keys, Arc::clone(engine.clock())));
-        Self { engine, tokens, options: Arc::new(options) }
+        Self { engine, tokens, options: Arc::new(options), metrics: Arc::new(Metrics::new()) }
     }
 
     /// All routes.
     pub fn router(&self) -> Router {
         Router::new()
             .nest("/execution", execution::router(self))
+            .nest("/api/v2", rest::router(self))
             .nest("/api/excom/v1", own::router(self))
             .merge(health::router())
+            .merge(metrics::router())
+            .layer(from_fn_with_state(Arc::clone(&self.metrics), metrics::observe))
             // Bodies are bounded by who reads them.
             .layer(DefaultBodyLimit::disable())
             .with_state(self.clone())

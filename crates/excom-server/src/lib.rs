@@ -1,11 +1,13 @@
 //! Excom over HTTP: one engine for tasks in any language on any machine.
 //!
-//! Three doors, which only translate; every rule is the engine's:
+//! Its doors only translate; every rule is the engine's:
 //!
 //! | below | for whom |
 //! | --- | --- |
 //! | `/execution` | Airflow's workers: the Task Execution API as Airflow 3 has it |
+//! | `/api/v2` | people and programs: XComs as Airflow's REST API has them |
 //! | `/api/excom/v1` | people and programs: what those lack |
+//! | `/metrics` | Prometheus |
 //! | `/health` | whoever watches the process |
 //!
 //! Nothing but the health is reachable without a token. A task's token acts as its task instance: pushes are fenced by
@@ -15,10 +17,12 @@ mod app;
 mod auth;
 mod execution;
 mod health;
+mod metrics;
 mod own;
 mod readiness;
 mod refusal;
 mod request;
+mod rest;
 mod service;
 
 pub use app::{App, Options};

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// The short names of folders that the page uses.
-const PLACES: [(&str, &str); 15] = [
+const PLACES: [(&str, &str); 18] = [
     ("flow/", "crates/excom-flow/tests/flow/"),
     ("contract/", "crates/excom-flow/tests/contract/"),
     ("corpus/", "crates/excom-flow/tests/corpus/"),
@@ -20,6 +20,9 @@ const PLACES: [(&str, &str); 15] = [
     ("contracts/", "crates/excom-flow/tests/contracts/"),
     ("settings/", "crates/excom/src/config/"),
     ("program/", "crates/excom-testkit/tests/program/"),
+    ("http/", "crates/excom-server/tests/http/"),
+    ("server-src/", "crates/excom-server/src/"),
+    ("serve/", "crates/excom-cli/tests/serve/"),
 ];
 
 fn root() -> PathBuf {

@@ -126,10 +126,11 @@ fn entry(key: &str, value: &Value) -> Bytes {
 
 async fn single(app: &App, caller: &Caller, key: XComKey, options: PullOptions) -> Result<Value, Refusal> {
     let answer = app.engine.pull(caller, std::slice::from_ref(&key), options).await?.pop();
-    value_of(answer.unwrap_or(Answer::Absent(Box::new(key))))
+    value_of(app, answer.unwrap_or(Answer::Absent(Box::new(key))))
 }
 
-fn value_of(answer: Answer) -> Result<Value, Refusal> {
+fn value_of(app: &App, answer: Answer) -> Result<Value, Refusal> {
+    app.metrics.answered(&answer);
     if answer.found().is_none() {
         return Err(Refusal::of_answer(&answer));
     }
@@ -139,7 +140,7 @@ fn value_of(answer: Answer) -> Result<Value, Refusal> {
 /// The element at a position; of a task that is not mapped its only value is the first, and the last.
 async fn item(app: &App, caller: &Caller, key: &SequenceKey, position: i64) -> Result<Value, Refusal> {
     if let Some((_, answer)) = app.engine.item(caller, key, position).await? {
-        return value_of(answer);
+        return value_of(app, answer);
     }
     let none = || Refusal::not_found(format!("{key} has no element at position {position}"));
     if !matches!(position, 0 | -1) {
@@ -161,7 +162,7 @@ async fn elements(
     if slice != Slice::ALL && !options.include_prior_dates {
         let found = app.engine.slice(caller, key, slice).await?;
         if !found.is_empty() {
-            return array(found.into_iter().map(|(_, answer)| value_of(answer)));
+            return array(found.into_iter().map(|(_, answer)| value_of(app, answer)));
         }
     }
     let produced = app.engine.pull_tasks(caller, std::slice::from_ref(key), options).await?.pop();
@@ -172,7 +173,7 @@ async fn elements(
     };
     let all: Vec<Value> = all
         .into_iter()
-        .map(value_of)
+        .map(|answer| value_of(app, answer))
         .filter(|found| !found.as_ref().is_err_and(Refusal::is_none))
         .collect::<Result<_, _>>()?;
     array(slice.positions(all.len() as u64)?.map(|place| Ok(all[place as usize].clone())))

@@ -69,3 +69,12 @@ impl From<TaskAnswer> for Body {
         }
     }
 }
+
+/// The answers of which a task's is made.
+pub(super) fn elements(answer: &TaskAnswer) -> Box<dyn Iterator<Item = &Answer> + '_> {
+    match answer {
+        TaskAnswer::Single(answer) => Box::new(std::iter::once(answer)),
+        TaskAnswer::Mapped { items, .. } => Box::new(items.iter().map(|(_, answer)| answer)),
+        _ => Box::new(std::iter::empty()),
+    }
+}

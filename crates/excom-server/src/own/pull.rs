@@ -10,7 +10,7 @@ use excom_core::{PullOptions, RETURN_VALUE, UNMAPPED, XComKey};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::answers::Body;
+use super::answers::{Body, elements};
 use crate::app::App;
 use crate::auth::Asking;
 use crate::refusal::{Refusal, document};
@@ -63,8 +63,10 @@ pub(super) async fn pull(
         if one.map_index.is_none() { tasks.push(key.sequence()) } else { singles.push(key) }
     }
     let options = PullOptions { include_prior_dates };
-    let mut singles = app.engine.pull(&asking.caller, &singles, options).await?.into_iter().map(Body::from);
-    let mut tasks = app.engine.pull_tasks(&asking.caller, &tasks, options).await?.into_iter().map(Body::from);
+    let singles = app.engine.pull(&asking.caller, &singles, options).await?;
+    let tasks = app.engine.pull_tasks(&asking.caller, &tasks, options).await?;
+    singles.iter().chain(tasks.iter().flat_map(elements)).for_each(|answer| app.metrics.answered(answer));
+    let (mut singles, mut tasks) = (singles.into_iter().map(Body::from), tasks.into_iter().map(Body::from));
     let answers: Vec<Body> =
         is_task.into_iter().filter_map(|task| if task { tasks.next() } else { singles.next() }).collect();
     Ok(document(StatusCode::OK, &json!({"answers": answers})))

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use excom_core::db::Scope;
-use excom_core::{ByteStream, Error, ErrorKind, Payload, Version, XComKey};
+use excom_core::{Answer, ByteStream, Error, ErrorKind, Payload, Version, XComKey};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 
@@ -31,8 +31,11 @@ pub(super) async fn read(
     Path(names): Names,
 ) -> Result<Response, Refusal> {
     let key = xcom(names)?;
-    let payload =
-        app.engine.open(&asking.caller, &key).await?.map_err(|answer| Refusal::of_answer(&answer))?;
+    let refused = |answer: Answer| {
+        app.metrics.answered(&answer);
+        Refusal::of_answer(&answer)
+    };
+    let payload = app.engine.open(&asking.caller, &key).await?.map_err(refused)?;
     let body = match payload {
         Payload::Value(value) => Body::from(value.bytes().clone()),
         other => Body::from_stream(other.into_stream()),

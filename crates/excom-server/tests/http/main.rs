@@ -6,5 +6,6 @@ mod auth;
 mod client;
 mod instances;
 mod own;
+mod rest;
 mod variables;
 mod xcoms;

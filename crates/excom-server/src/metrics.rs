@@ -1,0 +1,95 @@
+//! What Prometheus is told: requests by route, how long they took, and what pulls were answered.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use excom_core::Answer;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::auth::{Asking, Role};
+use crate::refusal::Refusal;
+
+/// The content type of OpenMetrics' text.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Requests to what is no route.
+const NO_ROUTE: &str = "none";
+
+type Labels<const N: usize> = [(&'static str, String); N];
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<Labels<3>, Counter>,
+    seconds: Family<Labels<2>, Histogram, fn() -> Histogram>,
+    answers: Family<Labels<1>, Counter>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("excom");
+        let requests = Family::<Labels<3>, Counter>::default();
+        // From a tenth of a millisecond to somewhat more than a minute.
+        let seconds: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0001, 3.0, 13)));
+        let answers = Family::<Labels<1>, Counter>::default();
+        registry.register("requests", "Requests, by route, method and status", requests.clone());
+        registry.register_with_unit(
+            "request_duration",
+            "Time from a request's head to the head of its answer, by route and method",
+            Unit::Seconds,
+            seconds.clone(),
+        );
+        registry.register("answers", "Pulls of single XComs, by what they were answered", answers.clone());
+        Self { registry, requests, seconds, answers }
+    }
+
+    fn observe(&self, route: String, method: String, begun: Instant, response: &Response) {
+        let status = response.status().as_str().to_owned();
+        let seconds = [("route", route.clone()), ("method", method.clone())];
+        self.seconds.get_or_create(&seconds).observe(begun.elapsed().as_secs_f64());
+        self.requests.get_or_create(&[("route", route), ("method", method), ("status", status)]).inc();
+    }
+
+    /// Counts what a pull of one XCom was answered.
+    pub(crate) fn answered(&self, answer: &Answer) {
+        self.answers.get_or_create(&[("answer", answer.code().to_owned())]).inc();
+    }
+}
+
+/// Counts a request.
+pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
+    let (method, begun) = (request.method().as_str().to_owned(), Instant::now());
+    let response = next.run(request).await;
+    metrics.observe(route, method, begun, &response);
+    response
+}
+
+pub(crate) fn router() -> Router<App> {
+    Router::new().route("/metrics", get(tell))
+}
+
+/// All counts, for whoever may look.
+async fn tell(State(app): State<App>, asking: Asking) -> Result<Response, Refusal> {
+    asking.at_least(Role::Read)?;
+    let mut text = String::new();
+    match encode(&mut text, &app.metrics.registry) {
+        Ok(()) => {
+            Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS))], text).into_response())
+        }
+        Err(_) => Err(Refusal::plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written")),
+    }
+}

@@ -1,0 +1,39 @@
+//! `/api/v2`: XComs as Airflow's REST API has them, for people and programs.
+
+mod list;
+mod one;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use excom_airflow::rest::XComEntry;
+use excom_core::{DagRun, Version, XComKey};
+
+use crate::app::App;
+use crate::request::whole;
+
+pub(crate) fn router(app: &App) -> Router<App> {
+    let entries = "/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries";
+    Router::new()
+        .route(entries, get(list::list).post(one::create))
+        .route(&format!("{entries}/{{*xcom_key}}"), get(one::read).patch(one::update).delete(one::delete))
+        .route_layer(from_fn_with_state(app.clone(), whole))
+}
+
+/// An XCom as the API shows it, without its value.
+fn entry(key: &XComKey, version: Version, run: Option<&DagRun>) -> XComEntry {
+    let ti = &key.ti;
+    XComEntry {
+        key: key.key.clone(),
+        timestamp: version.time(),
+        logical_date: run.and_then(|run| run.logical_date),
+        map_index: ti.map_index,
+        task_id: ti.task_id.clone(),
+        dag_id: ti.dag_id.clone(),
+        run_id: ti.run_id.clone(),
+        dag_display_name: ti.dag_id.clone(),
+        task_display_name: ti.task_id.clone(),
+        run_after: run.map(|run| run.run_after),
+        value: None,
+    }
+}

@@ -1,0 +1,168 @@
+//! One XCom: look, make, change, delete.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use bytes::Bytes;
+use excom_airflow::rest::{ChangedXCom, NewXCom, XComEntry, reserved};
+use excom_core::answer::Found;
+use excom_core::db::{RunFilter, Scope};
+use excom_core::{Answer, PullOptions, UNMAPPED, Value, XComKey};
+use serde_json::value::RawValue;
+
+use super::entry;
+use crate::app::App;
+use crate::auth::{Asking, Role};
+use crate::refusal::{Refusal, document};
+use crate::request::{Params, body};
+
+/// DAG, run, task and key of a path.
+type Names = Path<(String, String, String, String)>;
+
+/// What is there under a key.
+async fn found(app: &App, asking: &Asking, key: &XComKey) -> Result<Option<Found>, Refusal> {
+    let answer =
+        app.engine.pull(&asking.caller, std::slice::from_ref(key), PullOptions::default()).await?.pop();
+    let Some(answer) = answer else { return Ok(None) };
+    app.metrics.answered(&answer);
+    match answer {
+        Answer::Found(found) | Answer::Null(found) => Ok(Some(found)),
+        answer => {
+            let refusal = Refusal::of_answer(&answer);
+            if refusal.is_none() { Ok(None) } else { Err(refusal) }
+        }
+    }
+}
+
+/// An XCom with its value, as it is answered.
+async fn shown(app: &App, key: &XComKey, found: &Found) -> Result<XComEntry, Refusal> {
+    let run = app.engine.db().run_info(&key.ti.dag_id, &key.ti.run_id).await?;
+    let mut entry = entry(key, found.version, run.as_ref().map(|info| &info.run));
+    entry.value = RawValue::from_string(found.value.as_str().to_owned()).ok();
+    Ok(entry)
+}
+
+pub(super) async fn read(
+    State(app): State<App>,
+    asking: Asking,
+    Path((dag, run, task, key)): Names,
+    params: Params,
+) -> Result<Response, Refusal> {
+    asking.at_least(Role::Read)?;
+    for name in ["deserialize", "stringify"] {
+        if params.flag(name)? {
+            let message = format!("`{name}` is not there yet: values are told as they are stored");
+            return Err(Refusal::plain(StatusCode::BAD_REQUEST, message));
+        }
+    }
+    let key = XComKey::new(dag, run, task, params.integer("map_index")?.unwrap_or(UNMAPPED), key)?;
+    match found(&app, &asking, &key).await? {
+        Some(found) => Ok(document(StatusCode::OK, &shown(&app, &key, &found).await?)),
+        None => Err(absent(format!("XCom entry with key: `{}` not found", key.key))),
+    }
+}
+
+fn absent(message: String) -> Refusal {
+    Refusal::plain(StatusCode::NOT_FOUND, message)
+}
+
+fn not_there(key: &XComKey) -> Refusal {
+    absent(format!("The XCom with key: `{}` with mentioned task instance doesn't exist.", key.key))
+}
+
+/// A value that may be written by hand.
+fn writable(value: &RawValue) -> Result<Value, Refusal> {
+    let parsed = serde_json::from_str(value.get()).unwrap_or_default();
+    if let Some((place, key)) = reserved(&parsed) {
+        let message = format!(
+            "Value error, XCom {place} contains reserved serialization keys: {key}. These keys are reserved for \
+             internal use."
+        );
+        return Err(Refusal::unprocessable("value_error", &["body", "value"], message, parsed));
+    }
+    Ok(Value::parse(value.get().to_owned())?)
+}
+
+/// Makes an XCom of a task instance that is known.
+pub(super) async fn create(
+    State(app): State<App>,
+    asking: Asking,
+    Path((dag, run, task)): Path<(String, String, String)>,
+    request: Bytes,
+) -> Result<Response, Refusal> {
+    asking.at_least(Role::Write)?;
+    let NewXCom { key, value, map_index } = body(&request)?;
+    let value = writable(&value)?;
+    let key = XComKey::new(dag, run, task, map_index, key)?;
+    known(&app, &key).await?;
+    if found(&app, &asking, &key).await?.is_some() {
+        let message =
+            format!("The XCom with key: `{}` with mentioned task instance already exists.", key.key);
+        return Err(Refusal::plain(StatusCode::CONFLICT, message));
+    }
+    push(&app, &asking, &key, value, StatusCode::CREATED).await
+}
+
+/// Whether the task instance of an XCom is known; otherwise what of it is not.
+async fn known(app: &App, key: &XComKey) -> Result<(), Refusal> {
+    let ti = &key.ti;
+    if app.engine.task_instance(ti).await?.is_some() {
+        return Ok(());
+    }
+    let db = app.engine.db();
+    let of_dag = RunFilter { dag_id: Some(ti.dag_id.clone()), state: None };
+    Err(absent(if db.runs(&of_dag, None, 1).await?.is_empty() {
+        format!("The Dag with ID: `{}` was not found", ti.dag_id)
+    } else if db.run_info(&ti.dag_id, &ti.run_id).await?.is_none() {
+        format!("Dag Run with ID: `{}` not found for dag: `{}`", ti.run_id, ti.dag_id)
+    } else {
+        format!("Task with ID: `{}` not found in dag: `{}`", ti.task_id, ti.dag_id)
+    }))
+}
+
+/// Replaces the value of an XCom that is there.
+pub(super) async fn update(
+    State(app): State<App>,
+    asking: Asking,
+    Path((dag, run, task, key)): Names,
+    request: Bytes,
+) -> Result<Response, Refusal> {
+    asking.at_least(Role::Write)?;
+    let ChangedXCom { value, map_index } = body(&request)?;
+    let value = writable(&value)?;
+    let key = XComKey::new(dag, run, task, map_index, key)?;
+    if found(&app, &asking, &key).await?.is_none() {
+        return Err(not_there(&key));
+    }
+    push(&app, &asking, &key, value, StatusCode::OK).await
+}
+
+async fn push(
+    app: &App,
+    asking: &Asking,
+    key: &XComKey,
+    value: Value,
+    status: StatusCode,
+) -> Result<Response, Refusal> {
+    app.engine.push(&asking.caller, key, value.into()).await?;
+    match found(app, asking, key).await? {
+        Some(found) => Ok(document(status, &shown(app, key, &found).await?)),
+        // Somebody was faster.
+        None => Err(not_there(key)),
+    }
+}
+
+/// Deletes an XCom with its history and bytes.
+pub(super) async fn delete(
+    State(app): State<App>,
+    asking: Asking,
+    Path((dag, run, task, key)): Names,
+    params: Params,
+) -> Result<StatusCode, Refusal> {
+    asking.at_least(Role::Admin)?;
+    let key = XComKey::new(dag, run, task, params.integer("map_index")?.unwrap_or(UNMAPPED), key)?;
+    match app.engine.delete(&asking.caller, &Scope::Key(key.clone())).await? {
+        0 => Err(not_there(&key)),
+        _ => Ok(StatusCode::NO_CONTENT),
+    }
+}
