@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use excom_core::Engine;
 
 use crate::auth::{Keys, Tokens};
 use crate::metrics::Metrics;
+use crate::refusal::Refusal;
 use crate::{execution, health, metrics, own, rest};
 
 /// What routes are set to.
@@ -25,6 +27,14 @@ impl Default for Options {
     fn default() -> Self {
         Self { max_map_length: 1024, body_limit: 64 << 20 }
     }
+}
+
+async fn nowhere() -> Refusal {
+    Refusal::plain(StatusCode::NOT_FOUND, "Not Found")
+}
+
+async fn not_so() -> Refusal {
+    Refusal::plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
 }
 
 /// The engine with everything that routes need beside it. Cheap to clone.
@@ -50,7 +60,9 @@ impl App {
             .nest("/api/v2", rest::router(self))
             .nest("/api/excom/v1", own::router(self))
             .merge(health::router())
-            .merge(metrics::router())
+            .merge(metrics::router(self))
+            .fallback(nowhere)
+            .method_not_allowed_fallback(not_so)
             .layer(from_fn_with_state(Arc::clone(&self.metrics), metrics::observe))
             // Bodies are bounded by who reads them.
             .layer(DefaultBodyLimit::disable())

@@ -3,9 +3,11 @@
 mod keys;
 mod token;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use excom_core::{Attempt, AttemptId, Caller};
 use uuid::Uuid;
 
@@ -15,6 +17,9 @@ pub use token::{Issued, Role, TaskClaim, person_token};
 
 use crate::app::App;
 use crate::refusal::Refusal;
+
+/// A newer token for the calls to come.
+const REFRESHED: HeaderName = HeaderName::from_static("refreshed-api-token");
 
 /// What a token lets a task do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,9 +68,7 @@ impl Task {
     pub(crate) fn caller(&self) -> Result<Caller, Refusal> {
         self.attempt().map(Caller::Attempt)
     }
-}
 
-impl Task {
     /// The task whose token a request's head has.
     ///
     /// # Errors
@@ -127,7 +130,7 @@ pub(crate) fn bearer(head: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// Who asks with a token of either kind: a person by name, or a task that runs.
+/// Who asks with a token of either kind: a person by name, or a task that runs. The router found out.
 #[derive(Debug, Clone)]
 pub(crate) struct Asking {
     pub(crate) caller: Caller,
@@ -156,17 +159,57 @@ impl Asking {
     }
 }
 
-impl FromRequestParts<App> for Asking {
+/// Lets through whoever has a good token of either kind, before anything else of a request is read.
+pub(crate) async fn enter(
+    State(app): State<App>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    let person = bearer(request.headers()).and_then(|token| app.tokens.verify(Audience::Api, token).ok());
+    if let Some(claims) = person {
+        let asking = Asking { caller: Caller::user(claims.sub), role: claims.role };
+        request.extensions_mut().insert(asking);
+        return Ok(next.run(request).await);
+    }
+    let task = Task::of(&app, request.headers())?;
+    task.running()?;
+    request.extensions_mut().insert(Asking { caller: task.caller()?, role: None });
+    refreshing(&app, &task, next.run(request).await)
+}
+
+/// Lets through whoever has the good token of a task.
+pub(crate) async fn enter_task(
+    State(app): State<App>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    let task = Task::of(&app, request.headers())?;
+    request.extensions_mut().insert(task.clone());
+    refreshing(&app, &task, next.run(request).await)
+}
+
+/// An answer with a newer token for a task that runs, when it is time for one.
+fn refreshing(app: &App, task: &Task, mut answer: Response) -> Result<Response, Refusal> {
+    if task.scope == Scope::Execution && !answer.headers().contains_key(REFRESHED) {
+        let newer = app.tokens.refreshed(&task.claims)?;
+        newer.into_iter().for_each(|newer| refresh(&mut answer, &newer));
+    }
+    Ok(answer)
+}
+
+/// Gives a newer token with an answer.
+pub(crate) fn refresh(answer: &mut Response, token: &Issued) {
+    if let Ok(mut value) = HeaderValue::try_from(token.secret()) {
+        value.set_sensitive(true);
+        answer.headers_mut().insert(REFRESHED, value);
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Asking {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
-        if let Some(token) = bearer(&parts.headers)
-            && let Ok(claims) = app.tokens.verify(Audience::Api, token)
-        {
-            return Ok(Self { caller: Caller::user(claims.sub), role: claims.role });
-        }
-        let task = Task::of(app, &parts.headers)?;
-        task.running()?;
-        Ok(Self { caller: task.caller()?, role: None })
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let found = parts.extensions.get::<Self>().cloned();
+        found.ok_or_else(|| Refusal::plain(StatusCode::UNAUTHORIZED, "Missing auth token"))
     }
 }

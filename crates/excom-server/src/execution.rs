@@ -7,20 +7,17 @@ mod version;
 mod xcoms;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::extract::Request;
+use axum::http::{HeaderName, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use serde_json::json;
 
 use crate::app::App;
-use crate::auth::{Issued, Scope, Task};
+use crate::auth::enter_task;
 use crate::refusal::{Refusal, document};
-use crate::request::whole;
-
-/// A newer token for the calls to come.
-const REFRESHED: HeaderName = HeaderName::from_static("refreshed-api-token");
+use crate::request::{Path, whole};
 
 /// What ties a request to its answer in both logs.
 const CORRELATION: HeaderName = HeaderName::from_static("correlation-id");
@@ -33,35 +30,13 @@ pub(crate) fn router(app: &App) -> Router<App> {
         .nest("/dag-runs", dag_runs::router())
         .route("/connections/{*id}", get(connection))
         .route_layer(from_fn_with_state(app.clone(), whole))
-        .route_layer(from_fn_with_state(app.clone(), guard));
+        .route_layer(from_fn_with_state(app.clone(), enter_task));
     Router::new()
         .route("/health", get(healthy))
         .route("/health/ping", get(ping))
         .merge(guarded)
-        .fallback(nowhere)
-        .method_not_allowed_fallback(not_so)
         .layer(from_fn(version::check))
         .layer(from_fn(correlate))
-}
-
-/// Lets through whoever has the good token of a task, and gives a newer one for it in time.
-async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Result<Response, Refusal> {
-    let task = Task::of(&app, request.headers())?;
-    request.extensions_mut().insert(task.clone());
-    let mut answer = next.run(request).await;
-    if task.scope == Scope::Execution && !answer.headers().contains_key(REFRESHED) {
-        let newer = app.tokens.refreshed(&task.claims)?;
-        newer.into_iter().for_each(|newer| refresh(&mut answer, &newer));
-    }
-    Ok(answer)
-}
-
-/// Gives a newer token with an answer.
-fn refresh(answer: &mut Response, token: &Issued) {
-    if let Ok(mut value) = HeaderValue::try_from(token.secret()) {
-        value.set_sensitive(true);
-        answer.headers_mut().insert(REFRESHED, value);
-    }
 }
 
 async fn correlate(request: Request, next: Next) -> Response {
@@ -80,14 +55,6 @@ async fn ping() -> Response {
 }
 
 /// Connections are the workers' own: in their environment, or a secrets backend.
-async fn connection(axum::extract::Path(id): axum::extract::Path<String>) -> Refusal {
+async fn connection(Path(id): Path<String>) -> Refusal {
     Refusal::not_found(format!("Connection with ID {id} not found"))
-}
-
-async fn nowhere() -> Refusal {
-    Refusal::plain(StatusCode::NOT_FOUND, "Not Found")
-}
-
-async fn not_so() -> Response {
-    Refusal::plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed").into_response()
 }

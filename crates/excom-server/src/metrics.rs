@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use excom_core::Answer;
@@ -17,7 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::auth::{Asking, Role};
+use crate::auth::{Asking, Role, enter};
 use crate::refusal::Refusal;
 
 /// The content type of OpenMetrics' text.
@@ -78,8 +78,8 @@ pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, request: Reques
     response
 }
 
-pub(crate) fn router() -> Router<App> {
-    Router::new().route("/metrics", get(tell))
+pub(crate) fn router(app: &App) -> Router<App> {
+    Router::new().route("/metrics", get(tell)).route_layer(from_fn_with_state(app.clone(), enter))
 }
 
 /// All counts, for whoever may look.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -18,6 +19,22 @@ use tokio::time::timeout;
 
 use crate::app::App;
 use crate::refusal::Refusal;
+
+/// The parts of a path.
+#[derive(Debug, Clone)]
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let found = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        let wrong = |error: PathRejection| {
+            Refusal::unprocessable("value_error", &["path"], error.body_text(), parts.uri.path())
+        };
+        found.map(|axum::extract::Path(found)| Self(found)).map_err(wrong)
+    }
+}
 
 /// The parameters behind a path. Those that nobody asks for are ignored.
 #[derive(Debug, Clone, Default)]
@@ -110,8 +127,7 @@ pub(crate) async fn whole(State(app): State<App>, request: Request, next: Next) 
 
 /// A whole number as Python reads one.
 pub(crate) fn integer<N: FromStr>(text: &str) -> Option<N> {
-    let text = text.trim();
-    text.strip_prefix('+').unwrap_or(text).parse().ok()
+    text.trim().parse().ok()
 }
 
 /// A body that is a document of a type.

@@ -10,6 +10,7 @@ use excom_airflow::rest::XComEntry;
 use excom_core::{DagRun, Version, XComKey};
 
 use crate::app::App;
+use crate::auth::enter;
 use crate::request::whole;
 
 pub(crate) fn router(app: &App) -> Router<App> {
@@ -18,6 +19,7 @@ pub(crate) fn router(app: &App) -> Router<App> {
         .route(entries, get(list::list).post(one::create))
         .route(&format!("{entries}/{{*xcom_key}}"), get(one::read).patch(one::update).delete(one::delete))
         .route_layer(from_fn_with_state(app.clone(), whole))
+        .route_layer(from_fn_with_state(app.clone(), enter))
 }
 
 /// An XCom as the API shows it, without its value.

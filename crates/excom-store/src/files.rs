@@ -270,11 +270,17 @@ impl ValueStore for Files {
     }
 
     async fn check(&self) -> Result<()> {
-        let probe = self.folder.join(format!(".probe-{}", std::process::id()));
+        // Several may look at once, also from machines that share the folder.
+        static PROBES: AtomicU64 = AtomicU64::new(0);
+        let number = PROBES.fetch_add(1, Ordering::Relaxed);
+        let probe = self.folder.join(format!(".probe-{}-{number}", std::process::id()));
         unblock(move || {
             let tried = (|| {
                 File::create(&probe)?.write_all(b"x")?;
-                fs::remove_file(&probe)
+                match fs::remove_file(&probe) {
+                    Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(()),
+                    removed => removed,
+                }
             })();
             tried.map_err(|e| told(&e, "write", &probe))
         })

@@ -5,14 +5,14 @@ use std::fmt;
 use excom_core::{Error, ErrorKind, Result};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 
-/// The fewest bytes of a secret: as many as HS512 mixes in.
+/// The fewest bytes of a secret, so that it cannot be guessed.
 const SECRET_BYTES: usize = 16;
 
 /// Keys for tokens. They are never shown.
 #[derive(Clone)]
 pub struct Keys {
     pub(super) algorithm: Algorithm,
-    pub(super) signs: Option<EncodingKey>,
+    pub(super) signs: EncodingKey,
     pub(super) checks: DecodingKey,
 }
 
@@ -34,7 +34,7 @@ impl Keys {
         }
         Ok(Self {
             algorithm: Algorithm::HS512,
-            signs: Some(EncodingKey::from_secret(secret)),
+            signs: EncodingKey::from_secret(secret),
             checks: DecodingKey::from_secret(secret),
         })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use excom_airflow::execution::AUDIENCE;
-use excom_core::{Clock, Error, ErrorKind, Result, TaskInstanceKey};
+use excom_core::{AttemptId, Clock, Error, ErrorKind, Result, TaskInstanceKey};
 use jsonwebtoken::{Header, TokenData, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -77,6 +77,10 @@ pub struct TaskClaim {
     pub try_number: u32,
     /// The last try number that is not the end; 0 when there is no second try.
     pub max_tries: u32,
+    /// The attempt that it follows, which was the last one when it was put into a queue. When another one has started
+    /// since, it comes too late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<AttemptId>,
 }
 
 impl TaskClaim {
@@ -153,7 +157,7 @@ pub(crate) struct Invalid;
 /// A token for a person, or a program that acts for one, without a server.
 ///
 /// # Errors
-/// [`ErrorKind::Configuration`] when there is no key that signs.
+/// [`ErrorKind::Other`] when it cannot be signed.
 pub fn person_token(
     keys: Keys,
     clock: Arc<dyn Clock>,
@@ -203,7 +207,7 @@ impl Tokens {
     /// A token with which a worker may start a task instance's attempt.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] when there is no key that signs.
+    /// [`ErrorKind::Other`] when it cannot be signed.
     pub(crate) fn workload(&self, id: uuid::Uuid, ti: TaskClaim, lifetime: Duration) -> Result<Issued> {
         let claims =
             Claims { scope: Some("workload".to_owned()), ti: Some(ti), ..self.claims(id.to_string()) };
@@ -233,7 +237,7 @@ impl Tokens {
     /// As [`Tokens::workload`].
     pub(crate) fn refreshed(&self, claims: &Claims) -> Result<Option<Issued>> {
         let (left, life) = (claims.exp.0 - self.now(), claims.exp.0 - claims.iat.0);
-        if left > (life / 5).max(30) || self.keys.signs.is_none() {
+        if left > (life / 5).max(30) {
             return Ok(None);
         }
         self.execution(claims.clone()).map(Some)
@@ -254,15 +258,12 @@ impl Tokens {
     }
 
     fn sign(&self, audience: Audience, mut claims: Claims, lifetime: Duration) -> Result<Issued> {
-        let Some(key) = &self.keys.signs else {
-            return Err(Error::new(ErrorKind::Configuration, "this server has no key that signs tokens"));
-        };
         let now = self.now();
         (claims.iat, claims.nbf) = (NumericDate(now), Some(NumericDate(now)));
         claims.exp = NumericDate(now.saturating_add_unsigned(lifetime.as_secs()));
         claims.others.insert("aud".to_owned(), audience.name().into());
         claims.others.insert("jti".to_owned(), self.clock.attempt_id().to_string().into());
-        let token = jsonwebtoken::encode(&Header::new(self.keys.algorithm), &claims, key)
+        let token = jsonwebtoken::encode(&Header::new(self.keys.algorithm), &claims, &self.keys.signs)
             .map_err(|cause| Error::new(ErrorKind::Other, "a token cannot be signed").because(cause))?;
         Ok(Issued(token))
     }

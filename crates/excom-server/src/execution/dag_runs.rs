@@ -1,19 +1,20 @@
 //! `/execution/dag-runs`: what a task may know of runs.
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use excom_airflow::execution::{DagRun, run_type};
-use excom_core::db::{RunFilter, RunInfo};
+use excom_core::db::{RunFilter, RunInfo, RunState};
+use jiff::Timestamp;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::app::App;
 use crate::auth::Running;
 use crate::refusal::{Refusal, document};
-use crate::request::Params;
+use crate::request::{Params, Path};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -43,7 +44,7 @@ pub(super) async fn seen_by_workers(app: &App, dag_id: &str, run_id: &str) -> Re
         start_date: started_at,
         end_date: ended_at,
         clear_number: 0,
-        state: state.map_or("running", |state| state.name()),
+        state: name(state),
         conf: conf.or_else(|| RawValue::from_string("{}".to_owned()).ok()),
         triggering_user_name: None,
         consumed_asset_events: [],
@@ -71,24 +72,54 @@ async fn state(
     Ok(document(StatusCode::OK, &json!({"state": run.state})))
 }
 
-/// How many runs of a DAG are in some states.
-async fn count(State(app): State<App>, _: Running, params: Params) -> Result<Response, Refusal> {
+/// A run's state in Airflow's words.
+fn name(state: Option<RunState>) -> &'static str {
+    match state {
+        // One that is known only because something was pushed into it.
+        None | Some(RunState::Running) => "running",
+        Some(RunState::Success) => "success",
+        Some(RunState::Failed | RunState::Cancelled) => "failed",
+    }
+}
+
+/// The runs of a DAG that `run_ids`, `run_id` and `logical_dates` choose; all, when none of them is there.
+///
+/// # Errors
+/// 422 without a DAG, or with a date that is none.
+pub(super) async fn runs(app: &App, params: &Params) -> Result<Vec<RunInfo>, Refusal> {
     const PAGE: u32 = 1000;
-    let (states, runs): (Vec<&str>, Vec<&str>) =
-        (params.all("states").collect(), params.all("run_ids").collect());
-    let filter = RunFilter { dag_id: params.text("dag_id").map(Into::into), state: None };
-    let (mut count, mut before) = (0_u64, None);
+    let Some(dag_id) = params.text("dag_id") else {
+        return Err(Refusal::unprocessable("missing", &["query", "dag_id"], "Field required", ()));
+    };
+    let named: Vec<&str> = params.all("run_ids").chain(params.all("run_id")).collect();
+    let date = |text: &str| {
+        text.parse::<Timestamp>().map_err(|_| {
+            let message = "Input should be a valid datetime";
+            Refusal::unprocessable("datetime_parsing", &["query", "logical_dates"], message, text)
+        })
+    };
+    let dates: Vec<Timestamp> = params.all("logical_dates").map(date).collect::<Result<_, _>>()?;
+    let fits = |info: &RunInfo| {
+        (named.is_empty() || named.contains(&&*info.run.run_id))
+            && (dates.is_empty() || info.run.logical_date.is_some_and(|date| dates.contains(&date)))
+    };
+    let filter = RunFilter { dag_id: Some(dag_id.into()), state: None };
+    let (mut found, mut before) = (Vec::new(), None);
     loop {
         let page = app.engine.db().runs(&filter, before.as_ref(), PAGE).await?;
-        let counted = page.iter().filter(|info| {
-            let state = info.state.map_or("queued", |state| state.name());
-            (states.is_empty() || states.contains(&state))
-                && (runs.is_empty() || runs.contains(&&*info.run.run_id))
-        });
-        count += counted.count() as u64;
-        match page.last() {
-            Some(last) if page.len() == PAGE as usize => before = Some(last.run.clone()),
-            _ => return Ok(document(StatusCode::OK, &count)),
+        let last = page.last().map(|last| last.run.clone()).filter(|_| page.len() == PAGE as usize);
+        found.extend(page.into_iter().filter(&fits));
+        match last {
+            Some(last) => before = Some(last),
+            None => return Ok(found),
         }
     }
+}
+
+/// How many runs of a DAG are in some states.
+async fn count(State(app): State<App>, _: Running, params: Params) -> Result<Response, Refusal> {
+    let states: Vec<&str> = params.all("states").collect();
+    let found = runs(&app, &params).await?;
+    let counted = found.iter().filter(|info| states.is_empty() || states.contains(&name(info.state)));
+    Ok(document(StatusCode::OK, &counted.count()))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, patch, put};
@@ -16,11 +16,11 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::dag_runs::seen_by_workers;
+use super::dag_runs::{runs, seen_by_workers};
 use crate::app::App;
-use crate::auth::{Running, Task};
+use crate::auth::{Running, Task, refresh};
 use crate::refusal::{Refusal, document};
-use crate::request::{Params, body};
+use crate::request::{Params, Path, body};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -80,10 +80,15 @@ async fn run(
     let attempt = own(&task, &id)?;
     body::<Run>(&request)?;
     let claim = task.claim()?;
-    let before = app.engine.task_instance(&attempt.ti).await?.and_then(|info| info.attempt);
-    let before = before.filter(|before| before.id == attempt.id);
+    let info = app.engine.task_instance(&attempt.ti).await?;
+    let state = info.as_ref().map(|info| info.state);
+    let last = info.and_then(|info| info.attempt);
+    let before = last.clone().filter(|last| last.id == attempt.id);
     let mode = match before.as_ref().map(|before| before.state) {
-        None => StartMode::Fresh,
+        None => {
+            may_start(&attempt, claim.after == last.map(|last| last.id), state)?;
+            StartMode::Fresh
+        }
         // A call whose answer was lost comes again.
         Some(TaskState::Running | TaskState::Deferred | TaskState::UpForReschedule) => StartMode::Resume,
         Some(state) => {
@@ -106,8 +111,19 @@ async fn run(
         start_date: before.map(|before| before.started_at),
     };
     let mut answer = document(StatusCode::OK, &context);
-    super::refresh(&mut answer, &app.tokens.execution(task.claims.clone())?);
+    refresh(&mut answer, &app.tokens.execution(task.claims.clone())?);
     Ok(answer)
+}
+
+/// Whether a new attempt may start: nobody else has since it was put into a queue, and nobody has left it out.
+fn may_start(attempt: &Attempt, is_next: bool, state: Option<TaskState>) -> Result<(), Refusal> {
+    let left_out = [TaskState::Skipped, TaskState::UpstreamFailed, TaskState::Removed];
+    let state = state.unwrap_or(TaskState::Queued);
+    if is_next && !left_out.contains(&state) {
+        return Ok(());
+    }
+    let message = format!("attempt {} of {} comes too late: it is {state}", attempt.id, attempt.ti);
+    Err(Refusal::because(StatusCode::CONFLICT, "invalid_state", message).with("previous_state", state.name()))
 }
 
 async fn set_state(
@@ -241,12 +257,15 @@ async fn inactive_assets(Running(task): Running, Path(id): Path<String>) -> Resu
 
 /// The task instances of runs that parameters choose.
 async fn chosen(app: &App, params: &Params) -> Result<Vec<TaskInstanceInfo>, Refusal> {
-    let Some(dag_id) = params.text("dag_id") else { return Err(missing("dag_id")) };
+    if params.text("task_group_id").is_some() {
+        let message = "groups of tasks are not known here: name the tasks with task_ids";
+        return Err(Refusal::unprocessable("value_error", &["query", "task_group_id"], message, ()));
+    }
     let tasks: Vec<&str> = params.all("task_ids").collect();
     let map_index: Option<i32> = params.integer("map_index")?;
     let mut found = Vec::new();
-    for run_id in params.all("run_ids").chain(params.text("run_id")) {
-        let mut instances = app.engine.task_instances(dag_id, run_id);
+    for info in runs(app, params).await? {
+        let mut instances = app.engine.task_instances(&info.run.dag_id, &info.run.run_id);
         while let Some(info) = instances.next().await? {
             let named = tasks.is_empty() || tasks.contains(&&*info.key.task_id);
             if named && map_index.is_none_or(|index| index == info.key.map_index) {
@@ -255,10 +274,6 @@ async fn chosen(app: &App, params: &Params) -> Result<Vec<TaskInstanceInfo>, Ref
         }
     }
     Ok(found)
-}
-
-fn missing(name: &str) -> Refusal {
-    Refusal::unprocessable("missing", &["query", name], "Field required", serde_json::Value::Null)
 }
 
 async fn count(State(app): State<App>, _: Running, params: Params) -> Result<Response, Refusal> {

@@ -1,7 +1,7 @@
 //! `/execution/variables`: text that all DAGs share.
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::auth::Running;
 use crate::refusal::{Refusal, document};
-use crate::request::{Params, body};
+use crate::request::{Params, Path, body};
 
 pub(super) fn router() -> Router<App> {
     Router::new().route("/keys", get(keys)).route("/{*key}", get(read).put(set).delete(delete))

@@ -3,7 +3,7 @@
 //! A key may hold slashes. On GET, one that ends in `/item/<n>` or `/slice` is part of a sequence, as in Airflow.
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 use crate::app::App;
 use crate::auth::Running;
 use crate::refusal::{Refusal, document, text_of};
-use crate::request::{Params, integer, is_json, not_json};
+use crate::request::{Params, Path, integer, is_json, not_json};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -53,15 +53,15 @@ impl<'a> Asked<'a> {
 }
 
 /// DAG, run and task.
-type Task = (String, String, String);
+type Place = (String, String, String);
 
 /// A task instance's XCom under a key.
-fn xcom((dag, run, task): Task, map_index: Option<i32>, key: &str) -> Result<XComKey, Refusal> {
+fn xcom((dag, run, task): Place, map_index: Option<i32>, key: &str) -> Result<XComKey, Refusal> {
     Ok(XComKey::new(dag, run, task, map_index.unwrap_or(UNMAPPED), key)?)
 }
 
 /// A task's sequence under a key.
-fn sequence(task: Task, key: &str) -> Result<SequenceKey, Refusal> {
+fn sequence(task: Place, key: &str) -> Result<SequenceKey, Refusal> {
     xcom(task, None, key).map(|key| key.sequence())
 }
 
@@ -161,7 +161,7 @@ async fn elements(
 ) -> Result<Response, Refusal> {
     if slice != Slice::ALL && !options.include_prior_dates {
         let found = app.engine.slice(caller, key, slice).await?;
-        if !found.is_empty() {
+        if !found.is_empty() || app.engine.count(caller, key).await? > 0 {
             return array(found.into_iter().map(|(_, answer)| value_of(app, answer)));
         }
     }
@@ -205,8 +205,8 @@ async fn count(
     let (caller, key) = (task.caller()?, sequence((dag, run, task_id), &key)?);
     let mut count = app.engine.count(&caller, &key).await?;
     if count == 0 {
-        let only = single(&app, &caller, key.at(UNMAPPED), PullOptions::default()).await;
-        count = u64::from(only.is_ok());
+        let only = app.engine.db().entries(&[key.at(UNMAPPED)]).await?;
+        count = only.iter().flatten().count() as u64;
     }
     Ok([(header::CONTENT_RANGE, format!("map_indexes {count}"))].into_response())
 }

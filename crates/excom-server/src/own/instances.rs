@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
-use excom_core::{DagRun, TaskInstanceKey, TaskState, UNMAPPED, Value};
+use excom_core::{AttemptId, DagRun, RunState, TaskInstanceKey, TaskState, UNMAPPED, Value};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
@@ -48,6 +48,18 @@ struct NewTry {
     try_number: u32,
     #[serde(default)]
     max_tries: u32,
+    /// The attempt that goes on, when it waited; a new one without.
+    #[serde(default)]
+    id: Option<AttemptId>,
+}
+
+/// How a run ended.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RunEnd {
+    dag_id: Arc<str>,
+    run_id: Arc<str>,
+    state: RunState,
 }
 
 fn unmapped() -> i32 {
@@ -77,6 +89,21 @@ pub(super) async fn start_run(
     Ok(document(StatusCode::CREATED, &json!({"dag_id": run.dag_id, "run_id": run.run_id})))
 }
 
+/// Tells how a run ended.
+pub(super) async fn end_run(
+    State(app): State<App>,
+    asking: Asking,
+    request: Bytes,
+) -> Result<Response, Refusal> {
+    asking.at_least(Role::Admin)?;
+    let RunEnd { dag_id, run_id, state } = body(&request)?;
+    if app.engine.db().run_info(&dag_id, &run_id).await?.is_none() {
+        return Err(Refusal::not_found(format!("run {run_id} of {dag_id} is not known")));
+    }
+    app.engine.set_run_state(&dag_id, &run_id, state).await?;
+    Ok(document(StatusCode::OK, &json!({"dag_id": dag_id, "run_id": run_id, "state": state})))
+}
+
 /// Makes a try of a task instance known, with the token by which a worker starts it.
 pub(super) async fn queue(
     State(app): State<App>,
@@ -84,14 +111,31 @@ pub(super) async fn queue(
     request: Bytes,
 ) -> Result<Response, Refusal> {
     asking.at_least(Role::Admin)?;
-    let NewTry { dag_id, run_id, task_id, map_index, try_number, max_tries } = body(&request)?;
+    let NewTry { dag_id, run_id, task_id, map_index, try_number, max_tries, id } = body(&request)?;
     let ti = TaskInstanceKey::new(dag_id.clone(), run_id.clone(), task_id.clone(), map_index)?;
     if app.engine.db().run_info(&dag_id, &run_id).await?.is_none() {
         return Err(Refusal::not_found(format!("run {run_id} of {dag_id} has not been started")));
     }
-    app.engine.set_states(&[(ti, TaskState::Queued)]).await?;
-    let id = app.engine.clock().attempt_id();
-    let claim = TaskClaim { dag_id, run_id, task_id, map_index, try_number, max_tries };
+    let info = app.engine.task_instance(&ti).await?;
+    let (state, last) =
+        info.map_or((None, None), |info| (Some(info.state), info.attempt.map(|last| last.id)));
+    let waits = matches!(state, Some(TaskState::Deferred | TaskState::UpForReschedule));
+    let id = match id {
+        Some(id) if waits && last == Some(id) => id,
+        Some(id) => {
+            let message = format!("attempt {id} of {ti} does not wait to go on");
+            return Err(Refusal::because(StatusCode::CONFLICT, "invalid_state", message));
+        }
+        None => {
+            // One that goes on is superseded by the start of the next, and not by its place in a queue.
+            if !waits && state != Some(TaskState::Running) {
+                app.engine.set_states(&[(ti, TaskState::Queued)]).await?;
+            }
+            app.engine.clock().attempt_id()
+        }
+    };
+    let after = last.filter(|last| *last != id);
+    let claim = TaskClaim { dag_id, run_id, task_id, map_index, try_number, max_tries, after };
     let token = app.tokens.workload(id.0, claim, QUEUED)?;
     Ok(document(StatusCode::CREATED, &json!({"id": id, "token": token.secret()})))
 }

@@ -7,8 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 use excom_core::{PullOptions, RETURN_VALUE, UNMAPPED, XComKey};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 use super::answers::{Body, elements};
 use crate::app::App;
@@ -28,6 +27,12 @@ struct Asked {
     xcoms: Vec<One>,
     #[serde(default)]
     include_prior_dates: bool,
+}
+
+/// What is answered. Values are passed on as they are.
+#[derive(Serialize)]
+struct Answers {
+    answers: Vec<Body>,
 }
 
 /// One XCom; without a map index everything that the task produced under the key.
@@ -69,5 +74,5 @@ pub(super) async fn pull(
     let (mut singles, mut tasks) = (singles.into_iter().map(Body::from), tasks.into_iter().map(Body::from));
     let answers: Vec<Body> =
         is_task.into_iter().filter_map(|task| if task { tasks.next() } else { singles.next() }).collect();
-    Ok(document(StatusCode::OK, &json!({"answers": answers})))
+    Ok(document(StatusCode::OK, &Answers { answers }))
 }

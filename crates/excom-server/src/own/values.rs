@@ -1,7 +1,7 @@
 //! One XCom's value as a stream, and what it was before.
 
 use axum::body::{Body, BodyDataStream};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use excom_core::db::Scope;
@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::auth::{Asking, Role};
 use crate::refusal::{Refusal, document};
-use crate::request::Params;
+use crate::request::{Params, Path};
 
 /// The version of a value: the idempotency token of a push, which may then be repeated.
 const VERSION: HeaderName = HeaderName::from_static("excom-version");

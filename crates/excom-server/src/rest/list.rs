@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use excom_airflow::rest::{XComEntries, XComEntry};
@@ -16,7 +16,7 @@ use super::entry;
 use crate::app::App;
 use crate::auth::{Asking, Role};
 use crate::refusal::{Refusal, document};
-use crate::request::Params;
+use crate::request::{Params, Path};
 
 /// How many entries are read together.
 const STEP: u32 = 1000;
@@ -27,8 +27,11 @@ const MOST: usize = 100_000;
 /// The most entries of a page.
 const LARGEST_PAGE: usize = 100;
 
-/// Parts of an XCom that patterns look at, by the names of their parameters.
-const PARTS: [(&str, &str, fn(&XComEntry) -> &str); 4] = [
+/// A part of an XCom.
+type Part = fn(&XComEntry) -> &str;
+
+/// Parts that patterns look at, by the names of their parameters.
+const PARTS: [(&str, &str, Part); 4] = [
     ("xcom_key_pattern", "xcom_key_prefix_pattern", |entry| &entry.key),
     ("dag_display_name_pattern", "dag_display_name_prefix_pattern", |entry| &entry.dag_display_name),
     ("run_id_pattern", "run_id_prefix_pattern", |entry| &entry.run_id),

@@ -1,6 +1,6 @@
 //! One XCom: look, make, change, delete.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use super::entry;
 use crate::app::App;
 use crate::auth::{Asking, Role};
 use crate::refusal::{Refusal, document};
-use crate::request::{Params, body};
+use crate::request::{Params, Path, body};
 
 /// DAG, run, task and key of a path.
 type Names = Path<(String, String, String, String)>;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use excom_core::{Engine, memory};
+use excom_db::sqlite;
 use excom_server::{App, Keys, Options, Role, person_token};
 use serde_json::{Value as Json, json};
+use tempfile::TempDir;
 use tower::ServiceExt;
 
 pub(crate) const SECRET: &[u8] = b"a secret of the tests, long enough";
@@ -39,6 +41,7 @@ impl Answer {
 /// A server in memory.
 pub(crate) struct Server {
     pub(crate) app: App,
+    _folder: TempDir,
     pub(crate) clock: Arc<memory::Clock>,
 }
 
@@ -51,11 +54,13 @@ impl Server {
         settings: impl FnOnce(excom_core::engine::Settings) -> excom_core::engine::Settings,
     ) -> Self {
         let clock = Arc::new(memory::Clock::new());
-        let engine = Engine::builder(Arc::new(memory::Db::new()), clock.clone())
+        let folder = tempfile::tempdir().unwrap();
+        let db = sqlite::Db::open(&folder.path().join("excom.db"), sqlite::Options::default()).unwrap();
+        let engine = Engine::builder(Arc::new(db), clock.clone())
             .settings(settings(excom_core::engine::Settings::default()))
             .build();
         let app = App::new(engine, Keys::secret(SECRET).unwrap(), Options::default());
-        Self { app, clock }
+        Self { app, _folder: folder, clock }
     }
 
     pub(crate) fn send(&self, request: Request<Body>) -> Answer {

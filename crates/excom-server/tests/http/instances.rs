@@ -1,6 +1,7 @@
 //! A task instance starts, lives, and ends.
 
 use axum::http::Method;
+use excom_server::Role;
 use serde_json::json;
 
 use crate::client::{Server, begin};
@@ -108,4 +109,79 @@ fn versions_are_dates() {
     call("").is(200);
     call("2025-04-10").is(404);
     call("soon").is(422);
+}
+
+#[test]
+fn what_comes_too_late_from_a_queue_does_not_start() {
+    let server = Server::new();
+    server.run("r1");
+    let start = |(id, token): &(String, String)| {
+        server.call(token, Method::PATCH, &format!("/execution/task-instances/{id}/run"), Some(&begin()))
+    };
+    let (late, first) = (server.queued("extract", -1, 1), server.queued("extract", -1, 1));
+    let task = server.started(first);
+    task.push("extract/return_value", &json!(1)).is(201);
+    task.ends("success").is(204);
+    assert_eq!(start(&late).is(409).json()["detail"]["previous_state"], "success");
+    task.get("/xcoms/weather/r1/extract/return_value").is(200);
+    // One that a branch left out meanwhile.
+    let left_out = server.queued("left", -1, 1);
+    let branch = server.running("branch", -1);
+    branch.own(Method::PATCH, "skip-downstream", &json!({"tasks": ["left"]})).is(204);
+    assert_eq!(start(&left_out).is(409).json()["detail"]["previous_state"], "skipped");
+}
+
+#[test]
+fn a_queue_ends_no_attempt_and_a_start_does() {
+    let server = Server::new();
+    server.run("r1");
+    let task = server.running("extract", -1);
+    let next = server.queued("extract", -1, 2);
+    let alive = json!({"hostname": "vm", "pid": 12});
+    task.own(Method::PUT, "heartbeat", &alive).is(204);
+    let next = server.started(next);
+    task.own(Method::PUT, "heartbeat", &alive).is(410);
+    next.own(Method::PUT, "heartbeat", &alive).is(204);
+}
+
+#[test]
+fn what_waited_goes_on_as_the_same_attempt() {
+    let server = Server::new();
+    server.run("r1");
+    let task = server.running("sense", -1);
+    task.push("sense/poke", &json!(1)).is(201);
+    let queue = |id: &str| {
+        let again = json!({"dag_id": "weather", "run_id": "r1", "task_id": "sense", "id": id});
+        server.call(&server.person(Role::Admin), Method::POST, "/api/excom/v1/task-instances", Some(&again))
+    };
+    queue(&task.id).is(409);
+    let later =
+        json!({"state": "up_for_reschedule", "end_date": null, "reschedule_date": "2026-11-21T10:01:00Z"});
+    task.own(Method::PATCH, "state", &later).is(204);
+    queue("019aa2b4-5c3e-7a10-8d6f-2f6b1c0a9e11").is(409);
+    let queued = queue(&task.id).is(201).json();
+    assert_eq!(queued["id"], task.id);
+    let again = server.started((task.id.clone(), queued["token"].as_str().unwrap().to_owned()));
+    again.get("/xcoms/weather/r1/sense/poke").is(200);
+}
+
+#[test]
+fn runs_are_counted_by_date_and_end() {
+    let server = Server::new();
+    server.run("r1");
+    let task = server.running("extract", -1);
+    let count = |query: &str| task.get(&format!("/dag-runs/count?{query}")).is(200).text;
+    assert_eq!(count("dag_id=weather&logical_dates=2026-11-21T10:00:00Z"), "1");
+    assert_eq!(count("dag_id=weather&logical_dates=2026-11-22T10:00:00Z"), "0");
+    assert_eq!(count("dag_id=weather&states=success"), "0");
+    task.get("/dag-runs/count").is(422);
+    let instances = |query: &str| task.get(&format!("/task-instances/count?{query}"));
+    assert_eq!(instances("dag_id=weather&logical_dates=2026-11-21T10:00:00Z").is(200).text, "1");
+    instances("dag_id=weather&task_group_id=g").is(422);
+    let end = json!({"dag_id": "weather", "run_id": "r1", "state": "success"});
+    let patch = |role| server.call(&server.person(role), Method::PATCH, "/api/excom/v1/runs", Some(&end));
+    patch(Role::Write).is(403);
+    patch(Role::Admin).is(200);
+    assert_eq!(count("dag_id=weather&states=success"), "1");
+    assert_eq!(task.get("/dag-runs/weather/r1/state").json(), json!({"state": "success"}));
 }

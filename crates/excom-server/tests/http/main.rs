@@ -1,4 +1,4 @@
-//! The routes as clients meet them, over an engine in memory.
+//! The routes as clients meet them, over an engine with SQLite.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 

@@ -145,3 +145,51 @@ fn metrics_count_requests_by_route_and_answers_by_kind() {
         assert!(told.contains(line), "{line} is not in {told}");
     }
 }
+
+#[test]
+fn values_are_told_to_the_digit() {
+    let server = Server::new();
+    server.run("r1");
+    let task = server.running("extract", -1);
+    let deep = format!("{}1{}", "[".repeat(128), "]".repeat(128));
+    for (key, value) in [("big", "123456789012345678901234567890.10"), ("huge", "1e400"), ("deep", &deep)] {
+        let request = Request::post(format!("/execution/xcoms/weather/r1/extract/{key}"))
+            .header("authorization", format!("Bearer {}", task.token));
+        server.send(request.body(value.to_owned().into()).unwrap()).is(201);
+        let asked =
+            json!({"dag_id": "weather", "run_id": "r1", "xcoms": [{"task_id": "extract", "key": key}]});
+        let answer = api(&server, Role::Read, Method::POST, "pull", Some(&asked)).is(200).text;
+        assert!(answer.contains(&format!("\"value\":{value},")), "{answer}");
+    }
+}
+
+#[test]
+fn nothing_is_read_of_who_may_not_ask() {
+    let server = Server::new();
+    let large = Request::post("/api/excom/v1/pull").header("content-length", "999999999999");
+    server.send(large.body(axum::body::Body::empty()).unwrap()).is(401);
+    for path in ["/api/excom/v1/values/d/r/t/first/k", "/api/excom/v1/values/d/r/t/-1/%FF"] {
+        assert_eq!(
+            api(&server, Role::Read, Method::GET, path.trim_start_matches("/api/excom/v1/"), None)
+                .is(422)
+                .json()["detail"][0]["loc"],
+            json!(["path"])
+        );
+    }
+    assert_eq!(
+        api(&server, Role::Read, Method::GET, "nothing", None).is(404).json(),
+        json!({"detail": "Not Found"})
+    );
+}
+
+#[test]
+fn a_tasks_token_is_renewed_here_too() {
+    let server = Server::new();
+    server.run("r1");
+    let mut task = server.running("extract", -1);
+    server.clock.advance(std::time::Duration::from_secs(500));
+    let path = "/api/excom/v1/history/weather/r1/extract/-1/k";
+    task.token = server.call(&task.token, Method::GET, path, None).is(200).refreshed().unwrap();
+    server.clock.advance(std::time::Duration::from_secs(300));
+    server.call(&task.token, Method::GET, path, None).is(200);
+}
