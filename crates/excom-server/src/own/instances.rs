@@ -127,8 +127,8 @@ pub(super) async fn queue(
             return Err(Refusal::because(StatusCode::CONFLICT, "invalid_state", message));
         }
         None => {
-            // One that goes on is superseded by the start of the next, and not by its place in a queue.
-            if !waits && state != Some(TaskState::Running) {
+            // After an attempt the state tells how that one stands, until the next starts.
+            if last.is_none() {
                 app.engine.set_states(&[(ti, TaskState::Queued)]).await?;
             }
             app.engine.clock().attempt_id()

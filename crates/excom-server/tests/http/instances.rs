@@ -65,6 +65,9 @@ fn a_new_try_clears_and_fences_the_one_before() {
     first.push("extract/partial", &json!(1)).is(201);
     first.ends("up_for_retry").is(204);
     let queued = server.queued("extract", -1, 2);
+    let states =
+        || first.get("/task-instances/states?dag_id=weather&run_ids=r1").json()["task_states"]["r1"].clone();
+    assert_eq!(states(), json!({"extract": "up_for_retry"}));
     // The failed one still may write until the next has started.
     first.push("extract/late", &json!(1)).is(201);
     let second = server.started(queued);
@@ -161,7 +164,7 @@ fn what_waited_goes_on_as_the_same_attempt() {
     queue("019aa2b4-5c3e-7a10-8d6f-2f6b1c0a9e11").is(409);
     let queued = queue(&task.id).is(201).json();
     assert_eq!(queued["id"], task.id);
-    let again = server.started((task.id.clone(), queued["token"].as_str().unwrap().to_owned()));
+    let again = server.started((task.id, queued["token"].as_str().unwrap().to_owned()));
     again.get("/xcoms/weather/r1/sense/poke").is(200);
 }
 
