@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware::Next;
@@ -131,10 +131,21 @@ pub(crate) fn integer<N: FromStr>(text: &str) -> Option<N> {
 }
 
 /// A body that is a document of a type.
-///
-/// # Errors
-/// 422 that says what is wrong, and where.
-pub(crate) fn body<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
+#[derive(Debug)]
+pub(crate) struct Document<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Document<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let body = Bytes::from_request(request, state).await;
+        let body = body.map_err(|error| Refusal::plain(StatusCode::BAD_REQUEST, error.body_text()))?;
+        parsed(&body).map(Self)
+    }
+}
+
+/// A document of a type.
+fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let parsed = serde_path_to_error::deserialize(&mut reader);
     let wrong =

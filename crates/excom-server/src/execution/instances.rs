@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{get, patch, put};
-use bytes::Bytes;
 use excom_airflow::execution::{Heartbeat, Left, Run, RunContext, SkipDownstream, StateUpdate};
 use excom_core::attempt::{AttemptInfo, TaskInstanceInfo};
 use excom_core::db::StartMode;
 use excom_core::{Attempt, TaskInstanceKey, TaskState, Value};
+use indexmap::IndexMap;
 use serde_json::json;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -20,7 +21,7 @@ use super::dag_runs::{runs, seen_by_workers};
 use crate::app::App;
 use crate::auth::{Running, Task, refresh};
 use crate::refusal::{Refusal, document};
-use crate::request::{Params, Path, body};
+use crate::request::{Document, Params, Path};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -35,6 +36,19 @@ pub(super) fn router() -> Router<App> {
         .route("/{id}/skip-downstream", patch(skip_downstream))
         .route("/{id}/previous-successful-dagrun", get(previous_success))
         .route("/{id}/validate-inlets-and-outlets", get(inactive_assets))
+}
+
+/// The attempt that a path names, when it is the one that asks; it runs.
+struct Own(Attempt);
+
+impl<S: Send + Sync> FromRequestParts<S> for Own {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Running(task) = Running::from_request_parts(parts, state).await?;
+        let Path(id) = Path::<String>::from_request_parts(parts, state).await?;
+        own(&task, &id).map(Self)
+    }
 }
 
 /// A token is for one task instance.
@@ -75,10 +89,9 @@ async fn run(
     State(app): State<App>,
     task: Task,
     Path(id): Path<String>,
-    request: Bytes,
+    _: Document<Run>,
 ) -> Result<Response, Refusal> {
     let attempt = own(&task, &id)?;
-    body::<Run>(&request)?;
     let claim = task.claim()?;
     let info = app.engine.task_instance(&attempt.ti).await?;
     let state = info.as_ref().map(|info| info.state);
@@ -128,12 +141,9 @@ fn may_start(attempt: &Attempt, is_next: bool, state: Option<TaskState>) -> Resu
 
 async fn set_state(
     State(app): State<App>,
-    Running(task): Running,
-    Path(id): Path<String>,
-    request: Bytes,
+    Own(attempt): Own,
+    Document(StateUpdate { state }): Document<StateUpdate>,
 ) -> Result<StatusCode, Refusal> {
-    let attempt = own(&task, &id)?;
-    let StateUpdate { state } = body(&request)?;
     if matches!(state, TaskState::Running | TaskState::Queued | TaskState::Scheduled) {
         let message = format!("a task instance does not end as {state}");
         return Err(Refusal::unprocessable("enum", &["body", "state"], message, state.name()));
@@ -153,12 +163,9 @@ async fn set_state(
 
 async fn heartbeat(
     State(app): State<App>,
-    Running(task): Running,
-    Path(id): Path<String>,
-    request: Bytes,
+    Own(attempt): Own,
+    _: Document<Heartbeat>,
 ) -> Result<StatusCode, Refusal> {
-    let attempt = own(&task, &id)?;
-    body::<Heartbeat>(&request)?;
     let (info, found) = current(&app, &attempt).await?;
     if found.state != TaskState::Running {
         let message = format!("{} is no longer running, and should stop", info.key);
@@ -170,12 +177,9 @@ async fn heartbeat(
 
 async fn rendered(
     State(app): State<App>,
-    Running(task): Running,
-    Path(id): Path<String>,
-    request: Bytes,
+    Own(attempt): Own,
+    Document(fields): Document<IndexMap<String, Box<RawValue>>>,
 ) -> Result<Response, Refusal> {
-    let attempt = own(&task, &id)?;
-    let fields: indexmap::IndexMap<String, Box<RawValue>> = body(&request)?;
     let fields: Vec<(String, Value)> = fields
         .into_iter()
         .map(|(name, text)| Ok((name, Value::parse(text.get().to_owned())?)))
@@ -188,12 +192,9 @@ async fn rendered(
 /// How people see a map index, which nothing here shows yet.
 async fn rendered_map_index(
     State(app): State<App>,
-    Running(task): Running,
-    Path(id): Path<String>,
-    request: Bytes,
+    Own(attempt): Own,
+    _: Document<String>,
 ) -> Result<StatusCode, Refusal> {
-    let attempt = own(&task, &id)?;
-    body::<String>(&request)?;
     current(&app, &attempt).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -201,12 +202,9 @@ async fn rendered_map_index(
 /// Leaves out what a branch did not take, unless it has begun.
 async fn skip_downstream(
     State(app): State<App>,
-    Running(task): Running,
-    Path(id): Path<String>,
-    request: Bytes,
+    Own(attempt): Own,
+    Document(SkipDownstream { tasks }): Document<SkipDownstream>,
 ) -> Result<StatusCode, Refusal> {
-    let attempt = own(&task, &id)?;
-    let SkipDownstream { tasks } = body(&request)?;
     current(&app, &attempt).await?;
     let TaskInstanceKey { dag_id, run_id, .. } = &attempt.ti;
     let mut skipped = Vec::new();
@@ -226,12 +224,7 @@ async fn skip_downstream(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn previous_success(
-    State(app): State<App>,
-    Running(task): Running,
-    Path(id): Path<String>,
-) -> Result<Response, Refusal> {
-    let attempt = own(&task, &id)?;
+async fn previous_success(State(app): State<App>, Own(attempt): Own) -> Result<Response, Refusal> {
     let run = app.engine.db().run_info(&attempt.ti.dag_id, &attempt.ti.run_id).await?;
     let last = match run {
         Some(info) => app.engine.db().last_success(&info.run).await?,
@@ -250,9 +243,8 @@ async fn previous_success(
 }
 
 /// Assets are Airflow's scheduler's; none is inactive.
-async fn inactive_assets(Running(task): Running, Path(id): Path<String>) -> Result<Response, Refusal> {
-    own(&task, &id)?;
-    Ok(document(StatusCode::OK, &json!({"inactive_assets": []})))
+async fn inactive_assets(_: Own) -> Response {
+    document(StatusCode::OK, &json!({"inactive_assets": []}))
 }
 
 /// The task instances of runs that parameters choose.

@@ -5,14 +5,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use bytes::Bytes;
 use excom_airflow::execution::SetVariable;
 use serde_json::json;
 
 use crate::app::App;
 use crate::auth::Running;
 use crate::refusal::{Refusal, document};
-use crate::request::{Params, Path, body};
+use crate::request::{Document, Params, Path};
 
 pub(super) fn router() -> Router<App> {
     Router::new().route("/keys", get(keys)).route("/{*key}", get(read).put(set).delete(delete))
@@ -33,9 +32,8 @@ async fn set(
     State(app): State<App>,
     Running(task): Running,
     Path(key): Path<String>,
-    request: Bytes,
+    Document(SetVariable { val, description }): Document<SetVariable>,
 ) -> Result<Response, Refusal> {
-    let SetVariable { val, description } = body(&request)?;
     // What Airflow stores of nothing.
     let text = val.as_deref().unwrap_or("None");
     app.engine.set_variable(&task.caller()?, &key, text, description.as_deref()).await?;

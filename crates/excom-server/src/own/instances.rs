@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use bytes::Bytes;
 use excom_core::{AttemptId, DagRun, RunState, TaskInstanceKey, TaskState, UNMAPPED, Value};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -16,7 +15,7 @@ use serde_json::value::RawValue;
 use crate::app::App;
 use crate::auth::{Asking, Role, TaskClaim};
 use crate::refusal::{Refusal, document};
-use crate::request::body;
+use crate::request::Document;
 
 /// How long a task instance may wait for a worker.
 const QUEUED: Duration = Duration::from_secs(600);
@@ -24,7 +23,7 @@ const QUEUED: Duration = Duration::from_secs(600);
 /// A run that starts.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NewRun {
+pub(super) struct NewRun {
     dag_id: Arc<str>,
     run_id: Arc<str>,
     #[serde(default)]
@@ -38,7 +37,7 @@ struct NewRun {
 /// A try of a task instance that is to be executed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NewTry {
+pub(super) struct NewTry {
     dag_id: Arc<str>,
     run_id: Arc<str>,
     task_id: Arc<str>,
@@ -56,7 +55,7 @@ struct NewTry {
 /// How a run ended.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RunEnd {
+pub(super) struct RunEnd {
     dag_id: Arc<str>,
     run_id: Arc<str>,
     state: RunState,
@@ -74,10 +73,10 @@ fn first() -> u32 {
 pub(super) async fn start_run(
     State(app): State<App>,
     asking: Asking,
-    request: Bytes,
+    Document(asked): Document<NewRun>,
 ) -> Result<Response, Refusal> {
     asking.at_least(Role::Admin)?;
-    let NewRun { dag_id, run_id, logical_date, run_after, conf } = body(&request)?;
+    let NewRun { dag_id, run_id, logical_date, run_after, conf } = asked;
     TaskInstanceKey::new(dag_id.clone(), run_id.clone(), "_", UNMAPPED)?;
     let now = app.engine.clock().now();
     let run = DagRun {
@@ -93,10 +92,10 @@ pub(super) async fn start_run(
 pub(super) async fn end_run(
     State(app): State<App>,
     asking: Asking,
-    request: Bytes,
+    Document(asked): Document<RunEnd>,
 ) -> Result<Response, Refusal> {
     asking.at_least(Role::Admin)?;
-    let RunEnd { dag_id, run_id, state } = body(&request)?;
+    let RunEnd { dag_id, run_id, state } = asked;
     if app.engine.db().run_info(&dag_id, &run_id).await?.is_none() {
         return Err(Refusal::not_found(format!("run {run_id} of {dag_id} is not known")));
     }
@@ -108,10 +107,10 @@ pub(super) async fn end_run(
 pub(super) async fn queue(
     State(app): State<App>,
     asking: Asking,
-    request: Bytes,
+    Document(asked): Document<NewTry>,
 ) -> Result<Response, Refusal> {
     asking.at_least(Role::Admin)?;
-    let NewTry { dag_id, run_id, task_id, map_index, try_number, max_tries, id } = body(&request)?;
+    let NewTry { dag_id, run_id, task_id, map_index, try_number, max_tries, id } = asked;
     let ti = TaskInstanceKey::new(dag_id.clone(), run_id.clone(), task_id.clone(), map_index)?;
     if app.engine.db().run_info(&dag_id, &run_id).await?.is_none() {
         return Err(Refusal::not_found(format!("run {run_id} of {dag_id} has not been started")));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use bytes::Bytes;
 use excom_core::{PullOptions, RETURN_VALUE, UNMAPPED, XComKey};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +12,7 @@ use super::answers::{Body, elements};
 use crate::app::App;
 use crate::auth::Asking;
 use crate::refusal::{Refusal, document};
-use crate::request::body;
+use crate::request::Document;
 
 /// The most XComs of one request.
 const MOST: usize = 10_000;
@@ -21,7 +20,7 @@ const MOST: usize = 10_000;
 /// What is pulled. DAG and run may be said once for all.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+pub(super) struct Asked {
     dag_id: Option<Arc<str>>,
     run_id: Option<Arc<str>>,
     xcoms: Vec<One>,
@@ -50,9 +49,9 @@ struct One {
 pub(super) async fn pull(
     State(app): State<App>,
     asking: Asking,
-    request: Bytes,
+    Document(asked): Document<Asked>,
 ) -> Result<Response, Refusal> {
-    let Asked { dag_id, run_id, xcoms, include_prior_dates } = body(&request)?;
+    let Asked { dag_id, run_id, xcoms, include_prior_dates } = asked;
     if xcoms.len() > MOST {
         let message = format!("{} XComs in one request, the most are {MOST}", xcoms.len());
         return Err(Refusal::because(StatusCode::PAYLOAD_TOO_LARGE, "too_many", message));

@@ -3,7 +3,6 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use bytes::Bytes;
 use excom_airflow::rest::{ChangedXCom, NewXCom, XComEntry, reserved};
 use excom_core::answer::Found;
 use excom_core::db::{RunFilter, Scope};
@@ -14,7 +13,7 @@ use super::entry;
 use crate::app::App;
 use crate::auth::{Asking, Role};
 use crate::refusal::{Refusal, document};
-use crate::request::{Params, Path, body};
+use crate::request::{Document, Params, Path};
 
 /// DAG, run, task and key of a path.
 type Names = Path<(String, String, String, String)>;
@@ -88,10 +87,9 @@ pub(super) async fn create(
     State(app): State<App>,
     asking: Asking,
     Path((dag, run, task)): Path<(String, String, String)>,
-    request: Bytes,
+    Document(NewXCom { key, value, map_index }): Document<NewXCom>,
 ) -> Result<Response, Refusal> {
     asking.at_least(Role::Write)?;
-    let NewXCom { key, value, map_index } = body(&request)?;
     let value = writable(&value)?;
     let key = XComKey::new(dag, run, task, map_index, key)?;
     known(&app, &key).await?;
@@ -125,10 +123,9 @@ pub(super) async fn update(
     State(app): State<App>,
     asking: Asking,
     Path((dag, run, task, key)): Names,
-    request: Bytes,
+    Document(ChangedXCom { value, map_index }): Document<ChangedXCom>,
 ) -> Result<Response, Refusal> {
     asking.at_least(Role::Write)?;
-    let ChangedXCom { value, map_index } = body(&request)?;
     let value = writable(&value)?;
     let key = XComKey::new(dag, run, task, map_index, key)?;
     if found(&app, &asking, &key).await?.is_none() {
