@@ -88,7 +88,7 @@ impl Task {
     }
 
     /// Nothing more than to start, for a token that waited in a queue.
-    fn running(&self) -> Result<(), Refusal> {
+    pub(crate) fn running(&self) -> Result<(), Refusal> {
         match self.scope {
             Scope::Execution => Ok(()),
             Scope::Workload => Err(Refusal::plain(
@@ -109,9 +109,9 @@ impl<S: Sync> FromRequestParts<S> for Task {
     }
 }
 
-/// The task that asks, once it runs.
+/// The attempt that asks, as a caller of the engine; it runs.
 #[derive(Debug, Clone)]
-pub(crate) struct Running(pub(crate) Task);
+pub(crate) struct Running(pub(crate) Caller);
 
 impl<S: Sync> FromRequestParts<S> for Running {
     type Rejection = Refusal;
@@ -119,7 +119,7 @@ impl<S: Sync> FromRequestParts<S> for Running {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let task = Task::from_request_parts(parts, state).await?;
         task.running()?;
-        Ok(Self(task))
+        task.caller().map(Self)
     }
 }
 

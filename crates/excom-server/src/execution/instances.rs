@@ -45,7 +45,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Own {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let Running(task) = Running::from_request_parts(parts, state).await?;
+        let task = Task::from_request_parts(parts, state).await?;
+        task.running()?;
         let Path(id) = Path::<String>::from_request_parts(parts, state).await?;
         own(&task, &id).map(Self)
     }

@@ -19,10 +19,10 @@ pub(super) fn router() -> Router<App> {
 
 async fn read(
     State(app): State<App>,
-    Running(task): Running,
+    Running(caller): Running,
     Path(key): Path<String>,
 ) -> Result<Response, Refusal> {
-    match app.engine.variable(&task.caller()?, &key).await? {
+    match app.engine.variable(&caller, &key).await? {
         Some(found) => Ok(document(StatusCode::OK, &json!({"key": key, "value": found.text}))),
         None => Err(Refusal::not_found(format!("Variable with key '{key}' not found"))),
     }
@@ -30,27 +30,27 @@ async fn read(
 
 async fn set(
     State(app): State<App>,
-    Running(task): Running,
+    Running(caller): Running,
     Path(key): Path<String>,
     Document(SetVariable { val, description }): Document<SetVariable>,
 ) -> Result<Response, Refusal> {
     // What Airflow stores of nothing.
     let text = val.as_deref().unwrap_or("None");
-    app.engine.set_variable(&task.caller()?, &key, text, description.as_deref()).await?;
+    app.engine.set_variable(&caller, &key, text, description.as_deref()).await?;
     Ok(document(StatusCode::CREATED, &json!({"message": "Variable successfully set"})))
 }
 
 async fn delete(
     State(app): State<App>,
-    Running(task): Running,
+    Running(caller): Running,
     Path(key): Path<String>,
 ) -> Result<StatusCode, Refusal> {
-    app.engine.delete_variable(&task.caller()?, &key).await?;
+    app.engine.delete_variable(&caller, &key).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Keys that begin with a text, in their order.
-async fn keys(State(app): State<App>, Running(task): Running, params: Params) -> Result<Response, Refusal> {
+async fn keys(State(app): State<App>, Running(caller): Running, params: Params) -> Result<Response, Refusal> {
     const PAGE: u32 = 1000;
     let prefix = params.text("prefix").unwrap_or_default();
     let (limit, offset) =
@@ -59,7 +59,6 @@ async fn keys(State(app): State<App>, Running(task): Running, params: Params) ->
         let message = "Input should be from 1 to 10000";
         return Err(Refusal::unprocessable("value_error", &["query", "limit"], message, limit));
     }
-    let caller = task.caller()?;
     let (mut found, mut total, mut after) = (Vec::new(), 0, None::<String>);
     loop {
         let page = app.engine.variables(&caller, prefix, after.as_deref(), PAGE).await?;

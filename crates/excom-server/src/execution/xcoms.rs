@@ -75,11 +75,11 @@ async fn no_key() -> Refusal {
 
 async fn pull(
     State(app): State<App>,
-    Running(task): Running,
+    Running(caller): Running,
     Path((dag, run, task_id, tail)): Names,
     params: Params,
 ) -> Result<Response, Refusal> {
-    let (caller, names) = (task.caller()?, (dag, run, task_id));
+    let names = (dag, run, task_id);
     let options = PullOptions { include_prior_dates: params.flag("include_prior_dates")? };
     match Asked::of(&tail) {
         Asked::Item(key, position) => {
@@ -194,7 +194,7 @@ fn array(values: impl Iterator<Item = Result<Value, Refusal>>) -> Result<Respons
 
 async fn count(
     State(app): State<App>,
-    Running(task): Running,
+    Running(caller): Running,
     Path((dag, run, task_id, key)): Names,
     params: Params,
 ) -> Result<Response, Refusal> {
@@ -202,7 +202,7 @@ async fn count(
         let message = "Cannot specify map_index in a HEAD request";
         return Err(Refusal::because(StatusCode::BAD_REQUEST, "invalid_request", message));
     }
-    let (caller, key) = (task.caller()?, sequence((dag, run, task_id), &key)?);
+    let key = sequence((dag, run, task_id), &key)?;
     let mut count = app.engine.count(&caller, &key).await?;
     if count == 0 {
         let only = app.engine.db().entries(&[key.at(UNMAPPED)]).await?;
@@ -228,13 +228,12 @@ async fn known(app: &App, caller: &Caller, ti: &TaskInstanceKey) -> Result<(), R
 
 async fn push(
     State(app): State<App>,
-    Running(task): Running,
+    Running(caller): Running,
     Path((dag, run, task_id, key)): Names,
     params: Params,
     head: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let caller = task.caller()?;
     let key = xcom((dag, run, task_id), params.integer("map_index")?, &key)?;
     params.flag("dag_result")?;
     let mapped_length: Option<i64> = params.integer("mapped_length")?;
@@ -270,11 +269,10 @@ async fn push(
 
 async fn clear(
     State(app): State<App>,
-    Running(task): Running,
+    Running(caller): Running,
     Path((dag, run, task_id, key)): Names,
     params: Params,
 ) -> Result<Response, Refusal> {
-    let caller = task.caller()?;
     let key = xcom((dag, run, task_id), params.integer("map_index")?, &key)?;
     let message = format!("XCom with key: {} successfully deleted.", key.key);
     app.engine.clear(&caller, &Scope::Key(key)).await?;
