@@ -3,7 +3,7 @@
 mod many;
 mod prune;
 mod size;
-mod traffic;
+pub(crate) mod traffic;
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::report::{Beside, Row};
 use crate::system::SystemClock;
 
 /// The database of a server that has only one.
-const DATABASE: &str = "postgres";
+pub(crate) const DATABASE: &str = "postgres";
 
 /// The figures of a row, and what stands beside it.
 type Figures = (Rounds, Vec<(String, Beside)>);
@@ -49,7 +49,7 @@ fn ratio(ours: f64, reference: Option<f64>) -> f64 {
 }
 
 /// An engine on the server, as it comes.
-fn open(server: &Postgres) -> Result<Engine> {
+pub(crate) fn open(server: &Postgres) -> Result<Engine> {
     engine_on(server, DATABASE)
 }
 

@@ -11,6 +11,7 @@ mod flow;
 mod goals;
 mod payload;
 mod report;
+mod server;
 mod system;
 
 use std::path::PathBuf;
@@ -74,6 +75,7 @@ fn run(groups: &[String], json: bool, quick: bool) -> Result<bool, Box<dyn std::
             (None, "flow") => flow::measure(goal)?,
             (None, "backends") => backends::measure(goal)?,
             (None, "databases") => databases::measure(goal, quick)?,
+            (None, "server") => server::measure(goal, quick)?,
             (measured, _) => measured,
         };
         match measured {

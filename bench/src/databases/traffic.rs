@@ -11,19 +11,19 @@ use crate::engine::{ROUNDS, Result, Rounds, THREADS, fill, key, order, run_id, w
 use crate::payload::{Kind, kilobytes};
 
 /// How long a round lasts on each side.
-fn round(quick: bool) -> Duration {
+pub(crate) fn round(quick: bool) -> Duration {
     Duration::from_secs(if quick { 1 } else { 3 })
 }
 
 /// Entries that are pulled: each caller is a task of a run and reads the hundred values of that.
-const ENTRIES: usize = 100 * THREADS;
+pub(crate) const ENTRIES: usize = 100 * THREADS;
 
 /// How many keys a task pushes, before it pushes to the first again. Their names are known, as those of tasks that have
 /// run before are.
 const KEYS: usize = 1000;
 
 /// The statement by which an engine reads one entry, with the names of [`key`].
-const PULL: &str = r"\set run random(0, 15)
+pub(crate) const PULL: &str = r"\set run random(0, 15)
 \set task random(0, 99)
 SELECT e.version, e.number, e.writer, e.size, e.hash, e.shape, e.head, e.codec, e.body FROM excom.entry e
 WHERE e.run = (SELECT r.id FROM excom.name d JOIN excom.dag_run r ON r.dag = d.id
@@ -45,7 +45,7 @@ ON CONFLICT (dag_id, run_id, task_id, map_index, key) DO UPDATE SET value = excl
 ";
 
 /// How often in a second sixteen callers do something one after the other; each has its number.
-fn rate(lasting: Duration, act: impl Fn(usize, usize) -> Result<()> + Sync) -> Result<f64> {
+pub(crate) fn rate(lasting: Duration, act: impl Fn(usize, usize) -> Result<()> + Sync) -> Result<f64> {
     let (over, done) = (AtomicBool::new(false), AtomicUsize::new(0));
     let begin = Instant::now();
     std::thread::scope(|scope| {
