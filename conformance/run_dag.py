@@ -86,7 +86,7 @@ def main():
             which = {"task_id": task.task_id, "map_index": map_index}
             queued = server.call("task-instances", **which, max_tries=task.retries)
             ti = server.run | which | {
-                "id": queued["id"], "try_number": 1, "dag_version_id": str(uuid.uuid4()), "queue": "default",
+                "id": queued["id"], "try_number": queued["try_number"], "dag_version_id": str(uuid.uuid4()), "queue": "default",
                 "pool_slots": 1, "priority_weight": 1,
             }
             workload = {

@@ -81,7 +81,7 @@ impl std::str::FromStr for Version {
             return Ok(Self(code));
         }
         Err(Error::new(ErrorKind::InvalidRequest, format!("`{text}` is not a version"))
-            .hint("a version is 16 hex digits, as `excom xcom history` shows them"))
+            .hint("a version is 16 hex digits, the first from 0 to 7, as `excom xcom history` shows them"))
     }
 }
 

@@ -50,6 +50,20 @@ impl<S: Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
+    /// Refuses names that nobody reads here: a misspelt one would be as if it were not there.
+    ///
+    /// # Errors
+    /// 422 that names it.
+    pub(crate) fn only(&self, names: &[&str]) -> Result<(), Refusal> {
+        match self.0.iter().find(|(name, _)| !names.contains(&name.as_str())) {
+            None => Ok(()),
+            Some((name, text)) => {
+                let message = format!("unknown parameter, expected one of: {}", names.join(", "));
+                Err(Refusal::unprocessable("extra_forbidden", &["query", name], message, text.as_str()))
+            }
+        }
+    }
+
     /// The last of a name.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().rev().find(|(found, _)| found == name).map(|(_, text)| &**text)

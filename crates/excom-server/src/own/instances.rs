@@ -1,5 +1,6 @@
 //! Runs and task instances, for whoever decides what is executed.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,8 +44,8 @@ pub(super) struct NewTry {
     task_id: Arc<str>,
     #[serde(default = "unmapped")]
     map_index: i32,
-    #[serde(default = "first")]
-    try_number: u32,
+    /// The one behind the last, when it is not said.
+    try_number: Option<NonZeroU32>,
     #[serde(default)]
     max_tries: u32,
     /// The attempt that goes on, when it waited; a new one without.
@@ -65,11 +66,7 @@ fn unmapped() -> i32 {
     UNMAPPED
 }
 
-fn first() -> u32 {
-    1
-}
-
-/// Starts a run, or goes on with it.
+/// Starts a run. Repeated, it changes nothing.
 pub(super) async fn start_run(
     State(app): State<App>,
     asking: Asking,
@@ -84,8 +81,22 @@ pub(super) async fn start_run(
         conf: conf.map(|conf| Value::parse(conf.get().to_owned())).transpose()?,
         ..DagRun::new(dag_id, run_id, run_after.or(logical_date).unwrap_or(now))
     };
+    let told = json!({"dag_id": run.dag_id, "run_id": run.run_id});
+    if let Some(known) = app.engine.db().run_info(&run.dag_id, &run.run_id).await?
+        && let Some(state) = known.state
+    {
+        let same = run.logical_date.is_none_or(|date| known.run.logical_date == Some(date))
+            && run.conf.as_ref().is_none_or(|conf| known.run.conf.as_ref() == Some(conf));
+        if same && !state.is_finished() {
+            return Ok(document(StatusCode::OK, &told));
+        }
+        let message =
+            format!("run {} of {} is {state}, or is for another date or conf", run.run_id, run.dag_id);
+        return Err(Refusal::because(StatusCode::CONFLICT, "exists", message)
+            .with("hints", vec!["PATCH it with the state `running` to go on with one that has ended"]));
+    }
     app.engine.start_run(&run).await?;
-    Ok(document(StatusCode::CREATED, &json!({"dag_id": run.dag_id, "run_id": run.run_id})))
+    Ok(document(StatusCode::CREATED, &told))
 }
 
 /// Tells how a run ended.
@@ -116,8 +127,8 @@ pub(super) async fn queue(
         return Err(Refusal::not_found(format!("run {run_id} of {dag_id} has not been started")));
     }
     let info = app.engine.task_instance(&ti).await?;
-    let (state, last) =
-        info.map_or((None, None), |info| (Some(info.state), info.attempt.map(|last| last.id)));
+    let (state, attempt) = info.map_or((None, None), |info| (Some(info.state), info.attempt));
+    let last = attempt.as_ref().map(|last| last.id);
     let waits = matches!(state, Some(TaskState::Deferred | TaskState::UpForReschedule));
     let id = match id {
         Some(id) if waits && last == Some(id) => id,
@@ -133,8 +144,11 @@ pub(super) async fn queue(
             app.engine.clock().attempt_id()
         }
     };
+    let tried = attempt.map_or(0, |last| last.try_number);
+    let next = if last == Some(id) { tried } else { tried + 1 };
+    let try_number = try_number.map_or(next, NonZeroU32::get);
     let after = last.filter(|last| *last != id);
     let claim = TaskClaim { dag_id, run_id, task_id, map_index, try_number, max_tries, after };
     let token = app.tokens.workload(id.0, claim, QUEUED)?;
-    Ok(document(StatusCode::CREATED, &json!({"id": id, "token": token.secret()})))
+    Ok(document(StatusCode::CREATED, &json!({"id": id, "try_number": try_number, "token": token.secret()})))
 }

@@ -79,13 +79,15 @@ pub(super) async fn clear(
 ) -> Result<Response, Refusal> {
     asking.may_write()?;
     let scope = Scope::Key(xcom(names)?);
-    let removed = if params.flag("forever")? {
+    params.only(&["forever"])?;
+    Ok(if params.flag("forever")? {
         asking.at_least(Role::Admin)?;
-        app.engine.delete(&asking.caller, &scope).await?
+        let deleted = app.engine.delete(&asking.caller, &scope).await?;
+        document(StatusCode::OK, &json!({"deleted": deleted}))
     } else {
-        app.engine.clear(&asking.caller, &scope).await?
-    };
-    Ok(document(StatusCode::OK, &json!({"removed": removed})))
+        let cleared = app.engine.clear(&asking.caller, &scope).await?;
+        document(StatusCode::OK, &json!({"cleared": cleared}))
+    })
 }
 
 /// Earlier versions, newest first.
@@ -95,6 +97,7 @@ pub(super) async fn history(
     Path(names): Names,
     params: Params,
 ) -> Result<Response, Refusal> {
+    params.only(&["limit"])?;
     let limit = params.integer::<u32>("limit")?.unwrap_or(50).min(1000);
     let history = app.engine.history(&asking.caller, &xcom(names)?, limit).await?;
     Ok(document(StatusCode::OK, &json!({"history": history})))

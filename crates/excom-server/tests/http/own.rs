@@ -91,11 +91,12 @@ fn a_value_is_a_body_in_both_directions() {
     assert_eq!(read().head["content-type"], "application/json");
     put(&server, None, "4").is(201);
     api(&server, Role::Read, Method::DELETE, path, None).is(403);
-    assert_eq!(api(&server, Role::Write, Method::DELETE, path, None).is(200).json(), json!({"removed": 1}));
+    assert_eq!(api(&server, Role::Write, Method::DELETE, path, None).is(200).json(), json!({"cleared": 1}));
     assert_eq!(read().is(404).json()["detail"]["answer"], "cleared");
     let history =
         api(&server, Role::Read, Method::GET, "history/weather/r1/extract/-1/rows", None).is(200).json();
     assert_eq!(history["history"].as_array().unwrap().len(), 2);
+    api(&server, Role::Admin, Method::DELETE, &format!("{path}?forver=true"), None).is(422);
     let forever = format!("{path}?forever=true");
     api(&server, Role::Write, Method::DELETE, &forever, None).is(403);
     api(&server, Role::Admin, Method::DELETE, &forever, None).is(200);
@@ -192,4 +193,39 @@ fn a_tasks_token_is_renewed_here_too() {
     task.token = server.call(&task.token, Method::GET, path, None).is(200).refreshed().unwrap();
     server.clock.advance(std::time::Duration::from_secs(300));
     server.call(&task.token, Method::GET, path, None).is(200);
+}
+
+#[test]
+fn a_run_starts_once_and_stays_what_it_was() {
+    let server = Server::new();
+    let start = |body: &Json| api(&server, Role::Admin, Method::POST, "runs", Some(body));
+    let run = json!({"dag_id": "weather", "run_id": "r1", "logical_date": "2026-11-21T10:00:00Z"});
+    start(&run).is(201);
+    start(&run).is(200);
+    start(&json!({"dag_id": "weather", "run_id": "r1"})).is(200);
+    start(&json!({"dag_id": "weather", "run_id": "r1", "logical_date": "2020-01-01T00:00:00Z"})).is(409);
+    let end = |state: &str| {
+        let end = json!({"dag_id": "weather", "run_id": "r1", "state": state});
+        api(&server, Role::Admin, Method::PATCH, "runs", Some(&end)).is(200)
+    };
+    end("success");
+    start(&run).is(409);
+    end("running");
+    start(&run).is(200);
+}
+
+#[test]
+fn tries_are_counted_by_themselves() {
+    let server = Server::new();
+    server.run("r1");
+    let queue = |more: Json| {
+        let mut instance = json!({"dag_id": "weather", "run_id": "r1", "task_id": "extract"});
+        instance.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        api(&server, Role::Admin, Method::POST, "task-instances", Some(&instance))
+    };
+    queue(json!({"try_number": 0})).is(422);
+    assert_eq!(queue(json!({})).is(201).json()["try_number"], 1);
+    server.running("extract", -1);
+    assert_eq!(queue(json!({})).is(201).json()["try_number"], 2);
+    assert_eq!(queue(json!({"try_number": 7})).is(201).json()["try_number"], 7);
 }
