@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::thread;
 
 use excom_testkit::python::Python;
 use excom_testkit::skip::skipped;
@@ -103,8 +104,12 @@ fn airflows_examples_leave_the_same_xcoms() {
     fs::create_dir(&dags).unwrap();
     let files = EXAMPLES.map(|(file, _)| file);
     assert!(python.run(COPY).arg(&dags).args(files).status().unwrap().success());
-    let theirs = in_airflow(&python, folder.path()).unwrap();
-    let ours = in_excom(&python, &dags, &folder.path().join("home"));
+    // Both take a minute, and one processor each.
+    let (theirs, ours) = thread::scope(|scope| {
+        let theirs = scope.spawn(|| in_airflow(&python, folder.path()).unwrap());
+        let ours = in_excom(&python, &dags, &folder.path().join("home"));
+        (theirs.join().unwrap(), ours)
+    });
     assert!(theirs.len() >= 20, "{theirs:?}");
     assert_eq!(ours, theirs);
 }
