@@ -3,7 +3,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use excom_core::{Answer, Error, ErrorKind};
+use excom_core::{Answer, Error, ErrorKind, TaskState};
 use serde_json::{Value as Json, json};
 
 /// A request that is not done.
@@ -52,6 +52,11 @@ impl Refusal {
     ) -> Self {
         let (message, input): (String, Json) = (message.into(), input.into());
         Self::listed(vec![json!({"type": kind, "loc": place, "msg": message, "input": input})])
+    }
+
+    /// What is asked does not go together with the state that a task instance is in.
+    pub(crate) fn invalid_state(state: TaskState, message: impl Into<String>) -> Self {
+        Self::because(StatusCode::CONFLICT, "invalid_state", message).with("previous_state", state.name())
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {

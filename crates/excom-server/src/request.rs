@@ -13,6 +13,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::LengthLimitError;
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 use tokio::time::timeout;
@@ -79,15 +80,33 @@ impl Params {
     /// # Errors
     /// 422 for what is none, or too large.
     pub(crate) fn integer<N: FromStr>(&self, name: &str) -> Result<Option<N>, Refusal> {
-        let Some(text) = self.text(name) else { return Ok(None) };
-        integer(text).map(Some).ok_or_else(|| {
-            Refusal::unprocessable(
-                "int_parsing",
-                &["query", name],
-                "Input should be a valid integer, unable to parse string as an integer",
-                text,
-            )
+        self.text(name).map(|text| integer(text, &["query", name])).transpose()
+    }
+
+    /// A whole number that is not negative.
+    ///
+    /// # Errors
+    /// As [`Params::integer`]; 422 for a negative one.
+    pub(crate) fn count(&self, name: &str) -> Result<Option<u64>, Refusal> {
+        let number: Option<i64> = self.integer(name)?;
+        number.map(u64::try_from).transpose().map_err(|_| {
+            let message = "Input should be greater than or equal to 0";
+            Refusal::unprocessable("greater_than_equal", &["query", name], message, number)
         })
+    }
+
+    /// All dates of a name.
+    ///
+    /// # Errors
+    /// 422 for what is none.
+    pub(crate) fn dates(&self, name: &str) -> Result<Vec<Timestamp>, Refusal> {
+        let date = |text: &str| {
+            text.parse().map_err(|_| {
+                let message = "Input should be a valid datetime";
+                Refusal::unprocessable("datetime_parsing", &["query", name], message, text)
+            })
+        };
+        self.0.iter().filter(|(found, _)| found == name).map(|(_, text)| date(text)).collect()
     }
 
     /// A yes or no; no when it is not there.
@@ -139,9 +158,15 @@ pub(crate) async fn whole(State(app): State<App>, request: Request, next: Next) 
     Ok(next.run(Request::from_parts(head, Body::from(body))).await)
 }
 
-/// A whole number as Python reads one.
-pub(crate) fn integer<N: FromStr>(text: &str) -> Option<N> {
-    text.trim().parse().ok()
+/// A whole number as Python reads one, at a place in the request.
+///
+/// # Errors
+/// 422 for what is none, or too large.
+pub(crate) fn integer<N: FromStr>(text: &str, place: &[&str]) -> Result<N, Refusal> {
+    text.trim().parse().map_err(|_| {
+        let message = "Input should be a valid integer, unable to parse string as an integer";
+        Refusal::unprocessable("int_parsing", place, message, text)
+    })
 }
 
 /// A body that is a document of a type.

@@ -173,11 +173,23 @@ pub fn person_token(
 pub(crate) struct Tokens {
     keys: Keys,
     clock: Arc<dyn Clock>,
+    of_tasks: Validation,
+    of_people: Validation,
 }
 
 impl Tokens {
     pub(crate) fn new(keys: Keys, clock: Arc<dyn Clock>) -> Self {
-        Self { keys, clock }
+        let of = |audience: Audience| {
+            let mut validation = Validation::new(keys.algorithm);
+            validation.set_audience(&[audience.name()]);
+            validation.set_required_spec_claims(&["aud", "exp", "sub"]);
+            // Times are compared with the engine's clock.
+            validation.validate_exp = false;
+            validation.validate_nbf = false;
+            validation
+        };
+        let (of_tasks, of_people) = (of(Audience::Task), of(Audience::Api));
+        Self { keys, clock, of_tasks, of_people }
     }
 
     fn now(&self) -> i64 {
@@ -190,14 +202,12 @@ impl Tokens {
     /// [`Invalid`] for every other one: another key or algorithm, another audience, its time not come or over, or
     /// claims missing.
     pub(crate) fn verify(&self, audience: Audience, token: &str) -> std::result::Result<Claims, Invalid> {
-        let mut validation = Validation::new(self.keys.algorithm);
-        validation.set_audience(&[audience.name()]);
-        validation.set_required_spec_claims(&["aud", "exp", "sub"]);
-        // Times are compared with the engine's clock, below.
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
+        let validation = match audience {
+            Audience::Task => &self.of_tasks,
+            Audience::Api => &self.of_people,
+        };
         let TokenData { claims, .. } =
-            jsonwebtoken::decode::<Claims>(token, &self.keys.checks, &validation).map_err(|_| Invalid)?;
+            jsonwebtoken::decode::<Claims>(token, &self.keys.checks, validation).map_err(|_| Invalid)?;
         let now = self.now();
         let past = |date: NumericDate| date.0 <= now + LEEWAY;
         let begun = past(claims.iat) && claims.nbf.is_none_or(past);

@@ -7,7 +7,6 @@ use axum::response::Response;
 use axum::routing::get;
 use excom_airflow::execution::{DagRun, run_type};
 use excom_core::db::{RunFilter, RunInfo, RunState};
-use jiff::Timestamp;
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -92,13 +91,7 @@ pub(super) async fn runs(app: &App, params: &Params) -> Result<Vec<RunInfo>, Ref
         return Err(Refusal::unprocessable("missing", &["query", "dag_id"], "Field required", ()));
     };
     let named: Vec<&str> = params.all("run_ids").chain(params.all("run_id")).collect();
-    let date = |text: &str| {
-        text.parse::<Timestamp>().map_err(|_| {
-            let message = "Input should be a valid datetime";
-            Refusal::unprocessable("datetime_parsing", &["query", "logical_dates"], message, text)
-        })
-    };
-    let dates: Vec<Timestamp> = params.all("logical_dates").map(date).collect::<Result<_, _>>()?;
+    let dates = params.dates("logical_dates")?;
     let fits = |info: &RunInfo| {
         (named.is_empty() || named.contains(&&*info.run.run_id))
             && (dates.is_empty() || info.run.logical_date.is_some_and(|date| dates.contains(&date)))

@@ -11,7 +11,7 @@ use axum::routing::{get, patch, put};
 use excom_airflow::execution::{Heartbeat, Left, Run, RunContext, SkipDownstream, StateUpdate};
 use excom_core::attempt::{AttemptInfo, TaskInstanceInfo};
 use excom_core::db::StartMode;
-use excom_core::{Attempt, TaskInstanceKey, TaskState, Value};
+use excom_core::{Attempt, TaskInstanceKey, TaskState, UNMAPPED, Value};
 use indexmap::IndexMap;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -54,7 +54,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Own {
 
 /// A token is for one task instance.
 fn own(task: &Task, id: &str) -> Result<Attempt, Refusal> {
-    let wrong = || Refusal::plain(StatusCode::FORBIDDEN, "the token is of another task instance");
     let id = Uuid::try_parse(id).map_err(|_| {
         Refusal::unprocessable(
             "uuid_parsing",
@@ -64,7 +63,7 @@ fn own(task: &Task, id: &str) -> Result<Attempt, Refusal> {
         )
     })?;
     if id != task.id {
-        return Err(wrong());
+        return Err(Refusal::plain(StatusCode::FORBIDDEN, "the token is of another task instance"));
     }
     task.attempt()
 }
@@ -107,8 +106,7 @@ async fn run(
         Some(TaskState::Running | TaskState::Deferred | TaskState::UpForReschedule) => StartMode::Resume,
         Some(state) => {
             let message = format!("attempt {} of {} has ended: {state}", attempt.id, attempt.ti);
-            return Err(Refusal::because(StatusCode::CONFLICT, "invalid_state", message)
-                .with("previous_state", state.name()));
+            return Err(Refusal::invalid_state(state, message));
         }
     };
     app.engine.start_attempt(&attempt, claim.try_number, mode).await?;
@@ -137,7 +135,7 @@ fn may_start(attempt: &Attempt, is_next: bool, state: Option<TaskState>) -> Resu
         return Ok(());
     }
     let message = format!("attempt {} of {} comes too late: it is {state}", attempt.id, attempt.ti);
-    Err(Refusal::because(StatusCode::CONFLICT, "invalid_state", message).with("previous_state", state.name()))
+    Err(Refusal::invalid_state(state, message))
 }
 
 async fn set_state(
@@ -155,8 +153,7 @@ async fn set_state(
     }
     if found.state != TaskState::Running {
         let message = format!("{} is {}, and only one that runs can become {state}", info.key, found.state);
-        return Err(Refusal::because(StatusCode::CONFLICT, "invalid_state", message)
-            .with("previous_state", found.state.name()));
+        return Err(Refusal::invalid_state(found.state, message));
     }
     app.engine.set_attempt_state(&attempt, state).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -211,7 +208,7 @@ async fn skip_downstream(
     let mut skipped = Vec::new();
     for left in tasks {
         let (task_id, map_index) = match left {
-            Left::Task(task_id) => (task_id, -1),
+            Left::Task(task_id) => (task_id, UNMAPPED),
             Left::Instance(task_id, map_index) => (task_id, map_index),
         };
         let ti = TaskInstanceKey::new(dag_id.clone(), run_id.clone(), task_id, map_index)?;

@@ -83,14 +83,7 @@ async fn pull(
     let options = PullOptions { include_prior_dates: params.flag("include_prior_dates")? };
     match Asked::of(&tail) {
         Asked::Item(key, position) => {
-            let position = integer(position).ok_or_else(|| {
-                Refusal::unprocessable(
-                    "int_parsing",
-                    &["path", "offset"],
-                    "Input should be a valid integer, unable to parse string as an integer",
-                    position,
-                )
-            })?;
+            let position = integer(position, &["path", "offset"])?;
             let value = item(&app, &caller, &sequence(names, key)?, position).await?;
             Ok(text_of(StatusCode::OK, value.bytes().clone()))
         }
@@ -236,25 +229,12 @@ async fn push(
 ) -> Result<Response, Refusal> {
     let key = xcom((dag, run, task_id), params.integer("map_index")?, &key)?;
     params.flag("dag_result")?;
-    let mapped_length: Option<i64> = params.integer("mapped_length")?;
-    match mapped_length.map(u64::try_from) {
-        Some(Err(_)) => {
-            let message = "Input should be greater than or equal to 0";
-            return Err(Refusal::unprocessable(
-                "greater_than_equal",
-                &["query", "mapped_length"],
-                message,
-                mapped_length,
-            ));
-        }
-        Some(Ok(length)) if length > app.options.max_map_length => {
-            return Err(Refusal::because(
-                StatusCode::BAD_REQUEST,
-                "unmappable_return_value_length",
-                "pushed value is too large to map as a downstream's dependency",
-            ));
-        }
-        _ => {}
+    if params.count("mapped_length")?.is_some_and(|length| length > app.options.max_map_length) {
+        return Err(Refusal::because(
+            StatusCode::BAD_REQUEST,
+            "unmappable_return_value_length",
+            "pushed value is too large to map as a downstream's dependency",
+        ));
     }
     let content_type = head.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let value = match body.is_empty() {

@@ -47,7 +47,6 @@ impl From<Answer> for Body {
                 let (version, writer) = (found.version, found.writer.clone());
                 Self::Found { answer: code, value, version, pushed_at: version.time(), writer }
             }
-            // Unless its text is none, which no checked value is.
             _ => Self::None {
                 answer: code,
                 message: answer.to_string(),

@@ -45,7 +45,9 @@ pub(super) async fn list(
     params: Params,
 ) -> Result<Response, Refusal> {
     asking.at_least(Role::Read)?;
-    let (limit, offset) = (size(&params, "limit")?.unwrap_or(50).min(LARGEST_PAGE), size(&params, "offset")?);
+    let size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+    let limit = params.count("limit")?.map_or(50, size).min(LARGEST_PAGE);
+    let offset = params.count("offset")?.map_or(0, size);
     let orders = orders(&params)?;
     let chosen = |part: String| (part != "~").then(|| Arc::<str>::from(part));
     let index = match params.integer("map_index")? {
@@ -64,7 +66,7 @@ pub(super) async fn list(
         orders.iter().map(|order| order.compare(a, b)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
     });
     let total_entries = found.len();
-    let xcom_entries = found.into_iter().skip(offset.unwrap_or(0)).take(limit).collect();
+    let xcom_entries = found.into_iter().skip(offset).take(limit).collect();
     Ok(document(StatusCode::OK, &XComEntries { xcom_entries, total_entries }))
 }
 
@@ -106,15 +108,6 @@ async fn matching(
     }
 }
 
-/// A count that a parameter gives.
-fn size(params: &Params, name: &str) -> Result<Option<usize>, Refusal> {
-    let number: Option<i64> = params.integer(name)?;
-    number.map(usize::try_from).transpose().map_err(|_| {
-        let message = "Input should be greater than or equal to 0";
-        Refusal::unprocessable("greater_than_equal", &["query", name], message, number)
-    })
-}
-
 /// Dates between bounds; without bounds also none.
 struct Range([Option<Timestamp>; 4]);
 
@@ -122,12 +115,7 @@ impl Range {
     fn of(params: &Params, name: &str) -> Result<Self, Refusal> {
         let mut bounds = [None; 4];
         for (bound, end) in bounds.iter_mut().zip(["gte", "gt", "lte", "lt"]) {
-            let name = format!("{name}_{end}");
-            let Some(text) = params.text(&name) else { continue };
-            *bound = Some(text.parse().map_err(|_| {
-                let message = "Input should be a valid datetime";
-                Refusal::unprocessable("datetime_parsing", &["query", &name], message, text)
-            })?);
+            *bound = params.dates(&format!("{name}_{end}"))?.pop();
         }
         Ok(Self(bounds))
     }
