@@ -359,6 +359,46 @@ macro_rules! airflows_alone {
 }
 pub(crate) use airflows_alone;
 
+/// What has no place in Airflow's tables lies in ours as in a database of Excom's own, and is asked there.
+macro_rules! excoms_own {
+    ($tables:ident) => {
+        $crate::airflow::excoms_own! { $tables:
+            fn variable(key: &str) -> Option<Variable>;
+            fn variables(prefix: &str, after: Option<&str>, limit: u32) -> Vec<Variable>;
+            fn mark(name: &str) -> Option<String>;
+            fn set_mark(name: &str, value: &str) -> String;
+            fn marks(prefix: &str) -> Vec<(String, String)>;
+            fn take_turn(name: &str, at: Timestamp, every: Duration) -> bool;
+            fn note_refusals(refusals: &[RefusalCount]) -> ();
+            fn refusals(limit: u32) -> Vec<RefusalCount>;
+            fn note_intent(object: &LooseObject) -> Pushed;
+            fn claim_loose(before: Timestamp, at: Timestamp, limit: u32) -> Vec<LooseObject>;
+            fn intents() -> Vec<LooseObject>;
+            fn forget_loose(objects: &[LooseObject]) -> ();
+            fn release_loose(objects: &[LooseObject]) -> ();
+            fn knows_object(store: &str, object: &ObjectName, version: Version) -> bool;
+            fn claim_orphan(object: &LooseObject) -> bool;
+            fn history(key: &XComKey, limit: u32) -> Vec<PastEntry>;
+            fn past(key: &XComKey, version: Version) -> Option<Entry>;
+            fn readers(key: &XComKey) -> Vec<LedgerRow>;
+            fn reads_of(ti: &TaskInstanceKey) -> Vec<LedgerRow>;
+            fn pushed_by(ti: &TaskInstanceKey, number: u32) -> Vec<EntryInfo>;
+            fn rendered(ti: &TaskInstanceKey) -> Option<Rendered>;
+            fn note_dag_version(dag_id: &str, version: &str, document: &Value, at: Timestamp) -> ();
+            fn dag_versions(dag_id: &str, limit: u32) -> Vec<DagVersion>;
+            fn dag_version(dag_id: &str, version: &str) -> Option<DagVersion>;
+        }
+    };
+    ($tables:ident: $(fn $name:ident($($argument:ident: $type:ty),*) -> $made:ty;)*) => {
+        impl $tables {
+            $(pub(super) async fn $name(&self, $($argument: $type),*) -> Result<$made> {
+                self.own.$name($($argument),*).await
+            })*
+        }
+    };
+}
+pub(crate) use excoms_own;
+
 /// The refusal of what only Airflow may do.
 pub(crate) fn airflows(place: &str, what: &str) -> Error {
     let message = format!("the Airflow of {place} {what}; nothing was written");

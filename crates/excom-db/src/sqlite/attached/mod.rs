@@ -42,7 +42,7 @@ use super::failure::{Failure, told};
 use super::read::View;
 use super::writer::{Transaction, Writer};
 use super::{Options, ROW_BYTES, bytes_of, connection};
-use crate::airflow::{Row, airflows_alone};
+use crate::airflow::{Row, airflows_alone, excoms_own};
 use crate::packing::pack_fields;
 use crate::server::metadata_db;
 pub use schema::Found;
@@ -158,6 +158,7 @@ impl fmt::Debug for Db {
 
 metadata_db!(Db);
 airflows_alone!(Tables, Error);
+excoms_own!(Tables);
 
 impl Tables {
     /// Which file it is, for people.
@@ -261,6 +262,10 @@ impl Tables {
 
     // ---- stored bytes and retention
 
+    async fn note_move(&self, found: &Kept, store: &str, at: Timestamp) -> Result<bool> {
+        self.own.note_move(found, store, at).await
+    }
+
     async fn move_stored(&self, found: &Kept, to: &Stored, at: Timestamp) -> Result<bool> {
         let (found, to) = (found.clone(), to.clone());
         self.change(usize::MAX, move |w| w.move_stored(&found, &to, at)).await
@@ -327,43 +332,4 @@ look! {
     fn page(key: &SequenceKey, after: Option<i32>, limit: u32) -> Vec<Item>;
     fn list(filter: &Filter, after: Option<&XComKey>, limit: u32) -> Page<EntryInfo>;
     fn places() -> Vec<Occupied>;
-}
-
-/// Methods that are those of a file of Excom's own.
-macro_rules! own {
-    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $made:ty;)*) => {
-        impl Tables {
-            $(async fn $name(&self, $($argument: $type),*) -> Result<$made> {
-                self.own.$name($($argument),*).await
-            })*
-        }
-    };
-}
-
-own! {
-    fn variable(key: &str) -> Option<Variable>;
-    fn variables(prefix: &str, after: Option<&str>, limit: u32) -> Vec<Variable>;
-    fn mark(name: &str) -> Option<String>;
-    fn set_mark(name: &str, value: &str) -> String;
-    fn marks(prefix: &str) -> Vec<(String, String)>;
-    fn take_turn(name: &str, at: Timestamp, every: Duration) -> bool;
-    fn note_refusals(refusals: &[RefusalCount]) -> ();
-    fn refusals(limit: u32) -> Vec<RefusalCount>;
-    fn note_intent(object: &LooseObject) -> Pushed;
-    fn note_move(found: &Kept, store: &str, at: Timestamp) -> bool;
-    fn claim_loose(before: Timestamp, at: Timestamp, limit: u32) -> Vec<LooseObject>;
-    fn intents() -> Vec<LooseObject>;
-    fn forget_loose(objects: &[LooseObject]) -> ();
-    fn release_loose(objects: &[LooseObject]) -> ();
-    fn knows_object(store: &str, object: &ObjectName, version: Version) -> bool;
-    fn claim_orphan(object: &LooseObject) -> bool;
-    fn history(key: &XComKey, limit: u32) -> Vec<PastEntry>;
-    fn past(key: &XComKey, version: Version) -> Option<Entry>;
-    fn readers(key: &XComKey) -> Vec<LedgerRow>;
-    fn reads_of(ti: &TaskInstanceKey) -> Vec<LedgerRow>;
-    fn pushed_by(ti: &TaskInstanceKey, number: u32) -> Vec<EntryInfo>;
-    fn rendered(ti: &TaskInstanceKey) -> Option<Rendered>;
-    fn note_dag_version(dag_id: &str, version: &str, document: &Value, at: Timestamp) -> ();
-    fn dag_versions(dag_id: &str, limit: u32) -> Vec<DagVersion>;
-    fn dag_version(dag_id: &str, version: &str) -> Option<DagVersion>;
 }
