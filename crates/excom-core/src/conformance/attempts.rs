@@ -104,6 +104,12 @@ pub async fn starting_twice_is_starting_once(h: &Harness) {
     let again = h.engine.start_attempt(attempt(&me), 1, StartMode::Fresh).await.unwrap();
     assert_eq!((again.number, again.cleared), (1, 0));
     assert_eq!(text(&h.pull(&xcom("t", "k")).await), "1");
+    // Nor does one that comes so late that the try has failed, and retention has looked at it.
+    h.engine.set_attempt_state(attempt(&me), TaskState::UpForRetry).await.unwrap();
+    h.engine.prune().await.unwrap();
+    let late = h.engine.start_attempt(attempt(&me), 1, StartMode::Fresh).await.unwrap();
+    assert_eq!((late.number, late.cleared), (1, 0));
+    assert_eq!(text(&h.pull(&xcom("t", "k")).await), "1");
 }
 
 /// An attempt that nobody started cannot write, nor can one of another task instance.

@@ -124,11 +124,28 @@ const FORGET_GONE: [&str; 3] = [
     concat!("DELETE FROM excom_ledger", gone!("excom_ledger")),
 ];
 
-/// Starts of tries that Airflow has no more.
-const FORGET_STARTS: &str = "DELETE FROM excom_started WHERE NOT EXISTS (
-    SELECT 1 FROM airflow.task_instance i
-    WHERE i.id IN (LOWER(HEX(excom_started.attempt)), INSERT(INSERT(INSERT(INSERT(
-        LOWER(HEX(excom_started.attempt)), 21, 0, '-'), 17, 0, '-'), 13, 0, '-'), 9, 0, '-')))";
+/// Whether a table of Airflow's has the try of a start, in one spelling of its id or the other.
+macro_rules! has_try {
+    ($table:literal, $id:literal) => {
+        concat!(
+            "EXISTS (
+                 SELECT 1 FROM airflow.",
+            $table,
+            " i WHERE i.",
+            $id,
+            " IN (LOWER(HEX(excom_started.attempt)), INSERT(INSERT(INSERT(INSERT(
+                     LOWER(HEX(excom_started.attempt)), 21, 0, '-'), 17, 0, '-'), 13, 0, '-'), 9, 0, '-'))) "
+        )
+    };
+}
+
+/// Starts of tries that Airflow has no more: one that has ended may be told to have started once more.
+const FORGET_STARTS: &str = concat!(
+    "DELETE FROM excom_started WHERE NOT ",
+    has_try!("task_instance", "id"),
+    "AND NOT ",
+    has_try!("task_instance_history", "task_instance_id")
+);
 
 impl Airflow<'_> {
     async fn due(

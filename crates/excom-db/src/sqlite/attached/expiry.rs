@@ -91,16 +91,34 @@ const LOOSEN: [&str; 2] = [
     )),
 ];
 
-/// Starts are forgotten of tries that Airflow has no more.
+/// Whether a table of Airflow's has the try of a start `s`, in one spelling of its id or the other.
+macro_rules! has_try {
+    ($table:literal, $id:literal) => {
+        concat!(
+            "EXISTS (
+                 SELECT 1 FROM ",
+            $table,
+            " i, (SELECT lower(hex(s.attempt)) AS id) plain
+                 WHERE i.",
+            $id,
+            " IN (plain.id, substr(plain.id, 1, 8) || '-' || substr(plain.id, 9, 4) || '-'
+                     || substr(plain.id, 13, 4) || '-' || substr(plain.id, 17, 4) || '-' || substr(plain.id, 21))) "
+        )
+    };
+}
+
+/// Starts are forgotten of tries that Airflow has no more: one that has ended may be told to have started once more.
 const FORGET: [&str; 5] = [
     concat!("DELETE FROM excom_entry AS e WHERE ", stale!()),
     concat!("DELETE FROM excom_history AS g WHERE ", gone!()),
     concat!("DELETE FROM excom_rendered AS g WHERE ", gone!()),
     concat!("DELETE FROM excom_ledger AS g WHERE ", gone!()),
-    "DELETE FROM excom_started AS s WHERE NOT EXISTS (
-         SELECT 1 FROM task_instance i, (SELECT lower(hex(s.attempt)) AS id) plain
-         WHERE i.id IN (plain.id, substr(plain.id, 1, 8) || '-' || substr(plain.id, 9, 4) || '-'
-             || substr(plain.id, 13, 4) || '-' || substr(plain.id, 17, 4) || '-' || substr(plain.id, 21)))",
+    concat!(
+        "DELETE FROM excom_started AS s WHERE NOT ",
+        has_try!("task_instance", "id"),
+        "AND NOT ",
+        has_try!("task_instance_history", "task_instance_id")
+    ),
 ];
 
 impl Writing<'_> {
