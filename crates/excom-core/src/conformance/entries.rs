@@ -99,7 +99,9 @@ fn version(h: &Harness, random: u64) -> Version {
 
 /// The version is the idempotency token.
 pub async fn pushing_the_same_version_twice_is_one_entry(h: &Harness) {
-    for (key, json) in [(xcom("t", "small"), "1".to_owned()), (xcom("t", "large"), large(1))] {
+    for (key, json, other) in
+        [(xcom("t", "small"), "1".to_owned(), "2".to_owned()), (xcom("t", "large"), large(1), large(2))]
+    {
         let v = version(h, 1);
         let first = h.engine.push_version(&user(), &key, v, value(&json).into()).await.unwrap();
         let again = h.engine.push_version(&user(), &key, v, value(&json).into()).await.unwrap();
@@ -108,9 +110,20 @@ pub async fn pushing_the_same_version_twice_is_one_entry(h: &Harness) {
         assert_eq!(told(&first), told(&again));
         assert_eq!(text(&h.pull(&key).await), json);
         assert!(h.engine.history(&user(), &key, 10).await.unwrap().is_empty());
+        // Another value under the same version is no repetition, however it comes.
+        refused(h.engine.push_version(&user(), &key, v, value(&other).into()).await, ErrorKind::Exists);
+        refused(
+            h.engine.push_version(&user(), &key, v, memory::streamed(&value(&large(3)))).await,
+            ErrorKind::Exists,
+        );
+        h.engine.push_version(&user(), &key, v, memory::streamed(&value(&json))).await.unwrap();
+        h.push(&user(), &key, "3").await;
+        refused(h.engine.push_version(&user(), &key, v, value(&other).into()).await, ErrorKind::Exists);
+        assert!(h.engine.push_version(&user(), &key, v, value(&json).into()).await.unwrap().already);
+        assert_eq!(text(&h.pull(&key).await), "3");
     }
     h.engine.collect_abandoned(std::time::Duration::ZERO).await.unwrap();
-    assert_eq!(text(&h.pull(&xcom("t", "large")).await), large(1));
+    assert_eq!(text(&h.pull(&xcom("t", "large")).await), "3");
 }
 
 /// Two processes may draw the same version for the same key in the same millisecond: both pushes count.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
+use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::push::{Looks, too_large};
@@ -90,6 +91,8 @@ impl Engine {
             LooseObject { key: push.key.clone(), version: push.version, store: store.into(), since: push.at };
         while self.0.db.note_intent(&intent).await? == Pushed::Already {
             if given.is_some() {
+                // It is not stored again, but what it is tells whether it is the same.
+                (push.size, push.hash) = measured(sized, &push.key, self.0.settings.hard_limit).await?;
                 return Ok(Pushed::Already);
             }
             push.version = self.0.clock.version();
@@ -241,6 +244,18 @@ struct Seen {
     shape: Shape,
     /// The beginning, of at most [`disguise::HEAD`] bytes.
     head: Vec<u8>,
+}
+
+/// The size of a value, and its hash.
+async fn measured(sized: Sized, key: &XComKey, limit: u64) -> Result<(u64, ContentHash)> {
+    let stream = match sized {
+        Sized::Value(value) => return Ok((value.size(), ContentHash::of(value.bytes()))),
+        Sized::Long(stream) => stream,
+    };
+    let (mut stream, seen) = Watched::new(stream, key.clone(), limit);
+    while stream.try_next().await?.is_some() {}
+    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(seen.as_ref().map_or((0, ContentHash(0)), |seen| (seen.size, seen.hash)))
 }
 
 /// Validates, measures and hashes a stream on its way to the store.

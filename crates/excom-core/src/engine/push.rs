@@ -7,7 +7,7 @@ use super::{Engine, credential, disguise};
 use crate::attempt::{Attempt, Caller, TaskState};
 use crate::backend::Placement;
 use crate::db::{Push, Pushed, version_taken};
-use crate::entry::{Stored, Version};
+use crate::entry::{Stored, Version, Writer};
 use crate::json::Shape;
 use crate::value::{ContentHash, Payload, Value};
 use crate::{Error, ErrorKind, Result, XComKey};
@@ -97,7 +97,7 @@ impl Engine {
     /// also after a newer version was pushed.
     ///
     /// # Errors
-    /// As [`Engine::push`].
+    /// As [`Engine::push`]; [`ErrorKind::Exists`] for another value under a version that was pushed before.
     pub async fn push_version(
         &self,
         caller: &Caller,
@@ -246,10 +246,20 @@ impl Engine {
         Ok(inline)
     }
 
-    /// The receipt of a repeated push: what is stored under the version, as far as it is the entry.
+    /// The receipt of a repeated push: what is stored under the version, as far as that is known. Another value under the
+    /// same version is no repetition.
     async fn repeated(&self, mut push: Push, looks: Looks) -> Result<Receipt> {
         let entry = self.0.db.entries(std::slice::from_ref(&push.key)).await?.pop().flatten();
-        if let Some(entry) = entry.filter(|entry| entry.version == push.version) {
+        let entry = match entry.filter(|entry| entry.version == push.version) {
+            Some(entry) => Some(entry),
+            None => self.0.db.past(&push.key, push.version).await?,
+        };
+        if let Some(entry) = entry {
+            // Secrets are sealed anew each time; and what something else wrote over is not as it was pushed.
+            let comparable = !entry.secret && !push.secret && entry.writer != Writer::Outside;
+            if comparable && (entry.size, entry.hash) != (push.size, push.hash) {
+                return Err(another_value(&push.key, push.version, entry.size, push.size));
+            }
             push.size = entry.size;
             push.shape = entry.shape;
             push.secret = entry.secret;
@@ -337,4 +347,13 @@ fn bytes(size: u64) -> String {
         1024..0x10_0000 => format!("{:.1} KiB ({size} bytes)", size as f64 / 1024.0),
         _ => format!("{:.1} MiB ({size} bytes)", size as f64 / 1_048_576.0),
     }
+}
+
+fn another_value(key: &XComKey, version: Version, there: u64, pushed: u64) -> Error {
+    let (there, pushed) = (bytes(there), bytes(pushed));
+    let message = format!(
+        "version {version} of {key} was pushed before with another value: that has {there}, this one {pushed}; nothing \
+         was written"
+    );
+    Error::new(ErrorKind::Exists, message).hint("a version names one value: push another with a new version")
 }
