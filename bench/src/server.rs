@@ -1,7 +1,9 @@
 //! The group `server`: tasks that pull over HTTP, with the server and those who load it on the same processors.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+mod airflow;
+mod client;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,31 +13,137 @@ use excom_testkit::postgres::Postgres;
 use serde_json::{Value as Json, json};
 use tokio::runtime;
 
+use self::airflow::Airflow;
+use self::client::{call, connections, exchange, head, started};
 use crate::databases::traffic::{ENTRIES, PULL, rate, round};
 use crate::databases::{DATABASE, open};
 use crate::engine::{ROUNDS, Result, Rounds, THREADS, fill, key, order, run_id, with_upkeep};
 use crate::goals::Goal;
 use crate::payload::{Kind, kilobytes};
-use crate::report::Row;
+use crate::report::{Beside, Row};
 use crate::system::SystemClock;
 
-const SECRET: &[u8] = b"a secret for measuring, long enough";
+const SECRET: &[u8] = b"a secret for measuring, as long as HS512 wants one to be: 64 bytes";
+
+/// How many keys a task pushes, before it pushes to the first again.
+const KEYS: usize = 1000;
 
 /// Measures a row of this group; none when it is of another group.
 pub(crate) fn measure(goal: &Goal, quick: bool) -> Result<Option<Vec<Row>>> {
-    if goal.name != "http-pull-1k-16-limit" {
+    let known = ["http-pull-1k-16", "http-pull-1k-16-limit", "http-push-1k-16"];
+    if !known.contains(&goal.name.as_str()) {
         return Ok(None);
     }
     if let Err(why) = Postgres::available() {
         return Ok(Some(vec![Row::missing(goal, why)]));
     }
     let ratio = |ours: f64, reference: Option<f64>| ours / reference.unwrap_or(1.0);
-    let row = |kind: Kind| Ok(Some(Row::new(goal, kind.name(), "/s", pull(kind, quick)?, ratio)));
+    let row = |kind: Kind| {
+        let (rounds, beside) = match goal.name.as_str() {
+            "http-pull-1k-16-limit" => (limit(kind, quick)?, Vec::new()),
+            "http-pull-1k-16" => against_airflow(kind, quick, pulls)?,
+            _ => against_airflow(kind, quick, pushes)?,
+        };
+        Ok(Some(Row::new(goal, kind.name(), "/s", rounds, ratio).beside(beside)))
+    };
     Kind::BOTH.into_iter().map(row).collect()
 }
 
-/// Pulls in a second, each by a GET of the Task Execution API over a connection that stays open.
-fn pull(kind: Kind, quick: bool) -> Result<Rounds> {
+/// What sixteen clients do with a server: the requests of each, one after the other.
+type Requests = Vec<Vec<Vec<u8>>>;
+
+/// Requests in a second, over connections that stay open.
+fn requests(address: SocketAddr, requests: &Requests, quick: bool) -> Result<f64> {
+    let streams = connections(address)?;
+    rate(round(quick), |thread, count| {
+        let own = &requests[thread];
+        let answer = exchange(&streams[thread], &own[count % own.len()])?;
+        match answer.status {
+            200 | 201 => Ok(()),
+            status => Err(format!("{status}: {}", String::from_utf8_lossy(&answer.body)).into()),
+        }
+    })
+}
+
+/// Each task pulls the hundred values of its run.
+fn pulls(_: Kind, tokens: &[String]) -> Requests {
+    let order = order(100, 10_000);
+    let request = |thread: usize, entry: usize| {
+        let key = key(thread * 100 + entry);
+        let path = format!("/{}/{}/{}/{}", key.ti.dag_id, key.ti.run_id, key.ti.task_id, key.key);
+        head(&format!("GET /execution/xcoms{path}"), &tokens[thread], 0).into_bytes()
+    };
+    let of = |thread| {
+        (0..order.len()).map(|count| request(thread, order[(thread * 607 + count) % order.len()])).collect()
+    };
+    (0..THREADS).map(of).collect()
+}
+
+/// Each task pushes to a thousand keys of its own.
+fn pushes(kind: Kind, tokens: &[String]) -> Requests {
+    let values = kilobytes(kind, KEYS);
+    let request = |thread: usize, count: usize| {
+        let value = values[(thread * 61 + count) % values.len()].as_str();
+        push(&run_id(thread), "report", &format!("part_{count}"), &tokens[thread], value)
+    };
+    (0..THREADS).map(|thread| (0..KEYS).map(|count| request(thread, count)).collect()).collect()
+}
+
+fn push(run_id: &str, task_id: &str, key: &str, token: &str, value: &str) -> Vec<u8> {
+    let line = format!("POST /execution/xcoms/weather/{run_id}/{task_id}/{key}");
+    (head(&line, token, value.len()) + value).into_bytes()
+}
+
+/// Our server beside Airflow's, each on a PostgreSQL of its own with the same runs, tasks and values, asked the same.
+fn against_airflow(
+    kind: Kind,
+    quick: bool,
+    asked: impl Fn(Kind, &[String]) -> Requests,
+) -> Result<(Rounds, Vec<(String, Beside)>)> {
+    let server = Postgres::start_with(&[]).map_err(|error| error.to_string())?;
+    let engine = open(&server)?;
+    let (keys, values) = ((0..ENTRIES).map(key).collect::<Vec<XComKey>>(), kilobytes(kind, ENTRIES));
+    fill(&engine, &keys, &values)?;
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    let address = serve(&runtime, &engine)?;
+    let tokens = (0..THREADS).map(|thread| token(address, &run_id(thread))).collect::<Result<Vec<_>>>()?;
+    let ours = asked(kind, &tokens);
+
+    let airflow = Airflow::new()?;
+    let mut beside = Vec::new();
+    let mut best: Option<(f64, usize, Requests)> = None;
+    for workers in [1, 2] {
+        let theirs = airflow.serve(workers)?;
+        let tokens = airflow.tokens(&theirs)?;
+        if workers == 1 {
+            let stream = client::connect(theirs.address)?;
+            for (key, value) in keys.iter().zip(&values) {
+                let request = push(&key.ti.run_id, &key.ti.task_id, &key.key, &tokens[0], value.as_str());
+                exchange(&stream, &request)?;
+            }
+        }
+        let requests_of = asked(kind, &tokens);
+        requests(theirs.address, &requests_of, quick)?;
+        let found = requests(theirs.address, &requests_of, quick)?;
+        beside.push((format!("{}, once, /s", Airflow::name(workers)), Beside::Figure(found)));
+        if best.as_ref().is_none_or(|best| best.0 < found) {
+            best = Some((found, workers, requests_of));
+        }
+    }
+    let (_, workers, theirs) = best.ok_or("no API server")?;
+    let reference = airflow.serve(workers)?;
+    let rounds = with_upkeep(&engine, || {
+        requests(address, &ours, quick)?;
+        requests(reference.address, &theirs, quick)?;
+        let round =
+            |_| Ok((requests(address, &ours, quick)?, Some(requests(reference.address, &theirs, quick)?)));
+        (0..ROUNDS).map(round).collect()
+    })?;
+    Ok((rounds, beside))
+}
+
+/// Pulls in a second, each by a GET of the Task Execution API, beside pgbench with the bare statement.
+fn limit(kind: Kind, quick: bool) -> Result<Rounds> {
     let server = Postgres::start_with(&[]).map_err(|error| error.to_string())?;
     let engine = open(&server)?;
     let keys: Vec<XComKey> = (0..ENTRIES).map(key).collect();
@@ -43,25 +151,8 @@ fn pull(kind: Kind, quick: bool) -> Result<Rounds> {
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
     let address = serve(&runtime, &engine)?;
     let tokens = (0..THREADS).map(|thread| token(address, &run_id(thread))).collect::<Result<Vec<_>>>()?;
-    let requests: Vec<String> = (0..ENTRIES)
-        .map(|entry| {
-            let (ti, token) = (&keys[entry].ti, &tokens[entry / 100]);
-            let path =
-                format!("/execution/xcoms/{}/{}/{}/{}", ti.dag_id, ti.run_id, ti.task_id, keys[entry].key);
-            format!("GET {path} HTTP/1.1\r\nhost: excom\r\nauthorization: Bearer {token}\r\n\r\n")
-        })
-        .collect();
-    let order = order(100, 10_000);
-    let ours = || {
-        let connect = || TcpStream::connect(address).map(|stream| stream.set_nodelay(true).map(|()| stream));
-        let streams = (0..THREADS).map(|_| Ok(connect()??)).collect::<Result<Vec<TcpStream>>>()?;
-        rate(round(quick), |thread, count| {
-            let entry = thread * 100 + order[(thread * 607 + count) % order.len()];
-            let answer = exchange(&streams[thread], &requests[entry])?;
-            assert!(answer.status == 200 && answer.body.len() >= 1000);
-            Ok(())
-        })
-    };
+    let asked = pulls(kind, &tokens);
+    let ours = || requests(address, &asked, quick);
     let reference = || server.pgbench(DATABASE, PULL, &[], THREADS, round(quick).as_secs() as u32);
     with_upkeep(&engine, || {
         ours()?;
@@ -82,48 +173,9 @@ fn serve(runtime: &runtime::Runtime, engine: &Engine) -> Result<SocketAddr> {
 fn token(address: SocketAddr, run_id: &str) -> Result<String> {
     let hour = Duration::from_secs(3600);
     let admin = person_token(Keys::secret(SECRET)?, Arc::new(SystemClock), "bench", Role::Admin, hour)?;
-    let stream = TcpStream::connect(address)?;
-    let call = |token: &str, line: &str, body: &Json| {
-        let (body, head) =
-            (body.to_string(), format!("{line} HTTP/1.1\r\nhost: excom\r\nauthorization: Bearer {token}"));
-        exchange(&stream, &format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
-    };
     let queued = json!({"dag_id": "weather", "run_id": run_id, "task_id": "report"});
-    let queued: Json =
-        serde_json::from_slice(&call(admin.secret(), "POST /api/excom/v1/task-instances", &queued)?.body)?;
-    let (id, workload) =
-        (queued["id"].as_str().ok_or("no task instance")?, queued["token"].as_str().unwrap_or_default());
-    let begin =
-        json!({"hostname": "bench", "unixname": "bench", "pid": 1, "start_date": "2026-11-21T10:00:00Z"});
-    let started = call(workload, &format!("PATCH /execution/task-instances/{id}/run"), &begin)?;
-    let refreshed = started.head.lines().find_map(|line| line.strip_prefix("refreshed-api-token: "));
-    Ok(refreshed.ok_or("no token for a task that runs")?.to_owned())
-}
-
-/// What was answered.
-struct Answered {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-}
-
-/// Sends a request, and reads its answer.
-fn exchange(mut stream: &TcpStream, request: &str) -> Result<Answered> {
-    stream.write_all(request.as_bytes())?;
-    let (mut read, mut piece) = (Vec::new(), [0; 8 << 10]);
-    loop {
-        if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
-            let head = String::from_utf8(read[..end].to_vec())?;
-            let named = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
-            let length: usize = named("content-length: ").ok_or("an answer without its length")?.parse()?;
-            if read.len() >= end + 4 + length {
-                let status = head.split(' ').nth(1).unwrap_or_default().parse()?;
-                return Ok(Answered { status, body: read.split_off(end + 4), head });
-            }
-        }
-        match stream.read(&mut piece)? {
-            0 => return Err("the server closed the connection".into()),
-            count => read.extend_from_slice(&piece[..count]),
-        }
-    }
+    let queued = call(address, "POST /api/excom/v1/task-instances", admin.secret(), &queued)?;
+    let queued: Json = serde_json::from_slice(&queued.body)?;
+    let text = |name: &str| queued[name].as_str().unwrap_or_default().to_owned();
+    started(address, &text("id"), &text("token"))
 }
