@@ -3,16 +3,21 @@
 Usage: run_dag.py SERVER TOKEN FILE DAG_ID RUN_ID
 
 There is no scheduler: tasks start in an order that their dependencies allow, each with a token that the server gives,
-and a mapped task has as many instances as its lists have elements. What each ended as is printed as a JSON object. The
-file lies in the folder of [core] dags_folder.
+and a mapped task has as many instances as its lists have elements. One that is deferred goes on when its trigger has
+fired, which runs here; one that is put off when it is time; one that is to be retried at once. The file lies in the
+folder of [core] dags_folder.
 """
 
+import asyncio
 import json
 import math
 import os
 import sys
+import time
 import uuid
+from datetime import datetime, timezone
 from pathlib import Path
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 LOGICAL_DATE = "2026-11-21T10:00:00Z"
@@ -24,11 +29,19 @@ class Server:
     def __init__(self, address, token, dag_id, run_id):
         self.address, self.token, self.run = address, token, {"dag_id": dag_id, "run_id": run_id}
 
-    def call(self, path, **body):
+    def send(self, method, path, body=None):
         headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
-        data = json.dumps(self.run | body).encode()
-        with urlopen(Request(f"{self.address}/api/excom/v1/{path}", data, headers, method="POST")) as answer:
+        data = body and json.dumps(body).encode()
+        with urlopen(Request(f"{self.address}/api/excom/v1/{path}", data, headers, method=method)) as answer:
             return json.load(answer)
+
+    def call(self, path, **body):
+        return self.send("POST", path, self.run | body)
+
+    def stands(self, task_id, map_index):
+        """How a task instance stands, and what it waits for."""
+        place = "/".join(quote(part, safe="") for part in [*self.run.values(), task_id, str(map_index)])
+        return self.send("GET", f"task-instances/{place}")
 
     def produced(self, task_id, key):
         """The values that a task pushed under a key, by map index."""
@@ -65,6 +78,30 @@ def instances(server, task):
     return range(math.prod(length(server, source) for source in lists))
 
 
+async def event(deferral):
+    """What a trigger fires, as the task serialized it."""
+    from airflow.sdk._shared.module_loading import import_string
+    from airflow.sdk.serde import deserialize, serialize
+
+    arguments = {name: deserialize(value) for name, value in (deferral["trigger_kwargs"] or {}).items()}
+    async for fired in import_string(deferral["classpath"])(**arguments).run():
+        return serialize(fired.payload)
+
+
+def next_step(stands):
+    """What has to be said to execute a task instance once more; nothing when it is done."""
+    state, attempt = stands["state"], stands["attempt"]
+    if state == "deferred":
+        deferral = stands["deferral"]
+        given = (deferral["next_kwargs"] or {}) | {"event": asyncio.run(event(deferral))}
+        return {"id": attempt["id"], "next_kwargs": given}
+    if state == "up_for_reschedule":
+        wait = datetime.fromisoformat(stands["reschedule_date"]) - datetime.now(timezone.utc)
+        time.sleep(max(0, wait.total_seconds()))
+        return {"id": attempt["id"]}
+    return {} if state == "up_for_retry" else None
+
+
 def main():
     address, token, file, dag_id, run_id = sys.argv[1:]
     # Before Airflow is imported, which reads them.
@@ -84,16 +121,19 @@ def main():
     for task in dag.topological_sort():
         for map_index in instances(server, task):
             which = {"task_id": task.task_id, "map_index": map_index}
-            queued = server.call("task-instances", **which, max_tries=task.retries)
-            ti = server.run | which | {
-                "id": queued["id"], "try_number": queued["try_number"], "dag_version_id": str(uuid.uuid4()), "queue": "default",
-                "pool_slots": 1, "priority_weight": 1,
-            }
-            workload = {
-                "type": "ExecuteTask", "token": queued["token"], "ti": ti, "dag_rel_path": path.name,
-                "bundle_info": {"name": "dags-folder"}, "log_path": None,
-            }
-            execute_workload(ExecuteTask.model_validate(workload))
+            step = {}
+            while step is not None:
+                queued = server.call("task-instances", **which, **step, max_tries=task.retries)
+                ti = server.run | which | {
+                    "id": queued["id"], "try_number": queued["try_number"], "dag_version_id": str(uuid.uuid4()),
+                    "queue": "default", "pool_slots": 1, "priority_weight": 1,
+                }
+                workload = {
+                    "type": "ExecuteTask", "token": queued["token"], "ti": ti, "dag_rel_path": path.name,
+                    "bundle_info": {"name": "dags-folder"}, "log_path": None,
+                }
+                execute_workload(ExecuteTask.model_validate(workload))
+                step = next_step(server.stands(task.task_id, map_index))
 
 
 if __name__ == "__main__":

@@ -30,14 +30,22 @@ pub const AUDIENCE: &str = "urn:airflow.apache.org:task";
 /// What a supervisor tells when it starts a task instance.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Run {
+    /// Who executes it.
+    #[serde(flatten)]
+    pub runner: Runner,
+    /// When it started.
+    pub start_date: Timestamp,
+}
+
+/// Who executes a task instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runner {
     /// The host.
     pub hostname: String,
     /// The operating system's user.
     pub unixname: String,
     /// The process that executes the task.
     pub pid: i64,
-    /// When it started.
-    pub start_date: Timestamp,
 }
 
 /// What a supervisor needs to know of a task instance that it starts.
@@ -114,6 +122,67 @@ pub struct DagRun {
 pub struct StateUpdate {
     /// Its state.
     pub state: TaskState,
+    /// When one that was put off is to go on.
+    #[serde(default)]
+    pub reschedule_date: Option<Timestamp>,
+    /// How people see its map index.
+    #[serde(default)]
+    pub rendered_map_index: Option<String>,
+    // What one that is deferred waits for, and goes on with: a `Deferral`.
+    /// The trigger's class.
+    #[serde(default)]
+    pub classpath: Option<String>,
+    /// The trigger's arguments.
+    #[serde(default)]
+    pub trigger_kwargs: Option<Box<RawValue>>,
+    /// How long the trigger may take.
+    #[serde(default)]
+    pub trigger_timeout: Option<Box<RawValue>>,
+    /// The method to go on with.
+    #[serde(default)]
+    pub next_method: Option<String>,
+    /// Its arguments, but for the trigger's event.
+    #[serde(default)]
+    pub next_kwargs: Option<Box<RawValue>>,
+}
+
+/// What a deferred task instance waits for, and goes on with. Arguments are as the task serialized them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Deferral {
+    /// The trigger's class.
+    pub classpath: String,
+    /// The trigger's arguments.
+    pub trigger_kwargs: Option<Box<RawValue>>,
+    /// How long the trigger may take.
+    pub trigger_timeout: Option<Box<RawValue>>,
+    /// The method to go on with.
+    pub next_method: String,
+    /// Its arguments, with the trigger's event once it has come.
+    pub next_kwargs: Option<Box<RawValue>>,
+}
+
+impl StateUpdate {
+    /// The deferral that it tells, when all of it is there.
+    pub fn deferral(&self) -> Option<Deferral> {
+        Some(Deferral {
+            classpath: self.classpath.clone()?,
+            trigger_kwargs: self.trigger_kwargs.clone(),
+            trigger_timeout: self.trigger_timeout.clone(),
+            next_method: self.next_method.clone()?,
+            next_kwargs: self.next_kwargs.clone(),
+        })
+    }
+}
+
+/// A value that a task instance keeps for its next tries.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keep {
+    /// The value.
+    pub value: Box<RawValue>,
+    /// When it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A sign of life.

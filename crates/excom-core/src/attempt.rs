@@ -99,6 +99,11 @@ impl TaskState {
         matches!(self, Self::Success | Self::Failed | Self::Skipped | Self::UpstreamFailed | Self::Removed)
     }
 
+    /// Whether an attempt in this state does nothing more: it is finished, or another one is to follow.
+    pub fn has_ended(self) -> bool {
+        self.is_finished() || self == Self::UpForRetry
+    }
+
     /// Airflow's name of it.
     pub fn name(self) -> &'static str {
         match self {

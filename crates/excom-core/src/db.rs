@@ -95,14 +95,20 @@ pub struct Started {
     pub cleared: u64,
 }
 
-/// What the fields of an attempt's operator were rendered to.
+/// What is kept about a task instance beside its XComs and its states, under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rendered {
-    /// The attempt's place among the task instance's attempts, from 1.
+pub struct Note {
+    /// Its name, one for a task instance.
+    pub name: Arc<str>,
+    /// The place of the attempt that wrote it among the task instance's attempts, from 1.
     pub number: u32,
-    /// Names and values, in the order of the fields.
-    pub fields: Vec<(String, Value)>,
+    /// What was written.
+    pub value: Value,
 }
+
+/// The name of the note of what the fields of a task's operator were rendered to. It may hold what was pulled, so a
+/// delete of the task instance's XComs takes it away too.
+pub const RENDERED: &str = "rendered";
 
 /// What is removed or cleared together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -266,7 +272,7 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
 
     /// Starts an attempt. It supersedes the one before, from now on and for good; a fresh one clears
     /// the task instance's XComs in the same step. Starting the current attempt again changes nothing
-    /// but the state.
+    /// but the state, and not even that when it has ended: the call may be a repetition that comes late.
     ///
     /// # Errors
     /// [`ErrorKind::Superseded`] when a later attempt has started; [`ErrorKind::NotStarted`] when an
@@ -299,16 +305,21 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
         at: Timestamp,
     ) -> Result<()>;
 
-    /// Keeps what the fields of an attempt's operator were rendered to, in place of what was kept for the
-    /// attempt before.
+    /// Writes an attempt's note in place of the one of that name, whichever attempt wrote that; or removes it.
     ///
     /// # Errors
     /// [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`].
-    async fn note_rendered(&self, attempt: &Attempt, fields: &[(String, Value)], at: Timestamp)
-    -> Result<()>;
+    async fn note(&self, attempt: &Attempt, name: &str, value: Option<&Value>, at: Timestamp) -> Result<()>;
 
-    /// The rendered fields of the newest attempt for which some were kept.
-    async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>>;
+    /// Writes an attempt's note unless this very attempt has one of that name, and returns the one that is there then:
+    /// of several that do so at once one is the first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`].
+    async fn note_once(&self, attempt: &Attempt, name: &str, value: &Value, at: Timestamp) -> Result<Value>;
+
+    /// The notes of a task instance whose names begin with a prefix, in order of their names.
+    async fn notes(&self, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>>;
 
     // ---- entries
 
@@ -360,7 +371,7 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`].
     async fn clear(&self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64>;
 
-    /// Removes entries, their history and their reads; of a whole task instance its rendered fields too.
+    /// Removes entries, their history and their reads; of a whole task instance the [`RENDERED`] note too.
     /// Offloaded bytes become loose objects that may go at once. Returns how many entries and versions
     /// there were.
     async fn delete(&self, scope: &Scope, at: Timestamp) -> Result<u64>;

@@ -12,7 +12,7 @@ use excom_core::entry::Stored;
 use excom_core::seal::Reference;
 use excom_core::value::head;
 use excom_core::value::secret::REDACTED;
-use excom_core::{Error, ErrorKind, Result, Value};
+use excom_core::{Error, ErrorKind, Result};
 use zstd::dict::{DecoderDictionary, EncoderDictionary};
 use zstd::zstd_safe::{CCtx, DCtx, get_dict_id_from_frame};
 
@@ -77,15 +77,6 @@ impl Packed {
         let body = serde_json::to_vec(reference).unwrap_or_default().into();
         Self { head, codec: Codec::Reference, body }
     }
-}
-
-/// Rendered fields as their column holds them: a JSON list of names and values, in their order.
-pub(crate) fn pack_fields(fields: &[(String, Value)]) -> String {
-    let pairs = fields.iter().map(|(name, value)| {
-        let name = serde_json::Value::from(name.as_str());
-        format!("[{name},{}]", value.as_str())
-    });
-    format!("[{}]", pairs.collect::<Vec<_>>().join(","))
 }
 
 /// What lists show of a value of a size that begins so.

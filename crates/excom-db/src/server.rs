@@ -14,8 +14,8 @@ macro_rules! metadata_db {
             use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
             use excom_core::db::{
                 Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject,
-                MetadataDb, Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed,
-                Rendered, Rule, RunFilter, RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings,
+                MetadataDb, Note, Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed,
+                Rule, RunFilter, RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings,
                 Variable,
             };
             use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
@@ -110,17 +110,28 @@ macro_rules! metadata_db {
                     self.told(self.0.finish_attempt(attempt, state, pushes, at).await)
                 }
 
-                async fn note_rendered(
+                async fn note(
                     &self,
                     attempt: &Attempt,
-                    fields: &[(String, Value)],
+                    name: &str,
+                    value: Option<&Value>,
                     at: Timestamp,
                 ) -> Result<()> {
-                    self.told(self.0.note_rendered(attempt, fields, at).await)
+                    self.told(self.0.note(attempt, name, value, at).await)
                 }
 
-                async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
-                    self.told(self.0.rendered(ti).await)
+                async fn note_once(
+                    &self,
+                    attempt: &Attempt,
+                    name: &str,
+                    value: &Value,
+                    at: Timestamp,
+                ) -> Result<Value> {
+                    self.told(self.0.note_once(attempt, name, value, at).await)
+                }
+
+                async fn notes(&self, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>> {
+                    self.told(self.0.notes(ti, prefix).await)
                 }
 
                 async fn push(&self, push: &Push) -> Result<Pushed> {

@@ -2,6 +2,7 @@
 
 mod dag_runs;
 mod instances;
+pub(crate) mod notes;
 mod variables;
 mod version;
 mod xcoms;
@@ -28,6 +29,8 @@ pub(crate) fn router(app: &App) -> Router<App> {
         .nest("/task-instances", instances::router())
         .nest("/variables", variables::router())
         .nest("/dag-runs", dag_runs::router())
+        .nest("/task-reschedules", notes::reschedules())
+        .nest("/store/ti", notes::store())
         .route("/connections/{*id}", get(connection))
         .route_layer(from_fn_with_state(app.clone(), whole))
         .route_layer(from_fn_with_state(app.clone(), enter_task));

@@ -19,6 +19,7 @@ pub(crate) fn router(app: &App) -> Router<App> {
     Router::new()
         .route("/runs", post(instances::start_run).patch(instances::end_run))
         .route("/task-instances", post(instances::queue))
+        .route("/task-instances/{dag_id}/{run_id}/{task_id}/{map_index}", get(instances::show))
         .route("/pull", post(pull::pull))
         .route("/history/{dag_id}/{run_id}/{task_id}/{map_index}/{*key}", get(values::history))
         .route_layer(from_fn_with_state(app.clone(), whole))

@@ -109,6 +109,8 @@ pub async fn starting_twice_is_starting_once(h: &Harness) {
     h.engine.prune().await.unwrap();
     let late = h.engine.start_attempt(attempt(&me), 1, StartMode::Fresh).await.unwrap();
     assert_eq!((late.number, late.cleared), (1, 0));
+    let info = h.engine.task_instance(&ti("t", -1)).await.unwrap().unwrap();
+    assert_eq!(info.state, TaskState::UpForRetry);
     assert_eq!(text(&h.pull(&xcom("t", "k")).await), "1");
 }
 
@@ -152,6 +154,19 @@ pub async fn states_explain_absence(h: &Harness) {
         assert_eq!(answer.exit_code(), 3);
         assert_eq!(answer.or_none().unwrap(), None);
     }
+}
+
+/// A state that somebody sets is that of the attempt under way; one that ended keeps what it had.
+pub async fn a_state_from_outside_is_the_attempts_too(h: &Harness) {
+    let first = h.start("t", -1).await;
+    h.engine.set_attempt_state(attempt(&first), TaskState::UpForRetry).await.unwrap();
+    let second = h.start("t", -1).await;
+    h.engine.set_states(&[(ti("t", -1), TaskState::Failed)]).await.unwrap();
+    let known = h.engine.task_instance(&ti("t", -1)).await.unwrap().unwrap();
+    assert_eq!((known.state, known.attempt.unwrap().state), (TaskState::Failed, TaskState::Failed));
+    let states = h.engine.attempts(&ti("t", -1)).await.unwrap().into_iter().map(|attempt| attempt.state);
+    assert_eq!(states.collect::<Vec<_>>(), [TaskState::UpForRetry, TaskState::Failed]);
+    h.push(&second, &xcom("t", "k"), "1").await;
 }
 
 /// Every attempt of a task instance stays known, with its try number as a label only.

@@ -2,7 +2,8 @@
 
 use super::{Harness, attempt, large, refused, text, ti, user, value, xcom};
 use crate::attempt::{Attempt, TaskState};
-use crate::db::{LooseObject, Push, Rendered};
+use crate::db::{LooseObject, Note, Push};
+use crate::engine::Rendered;
 use crate::{Caller, Engine, ErrorKind, Payload, Stored, XComKey, memory};
 
 fn push(h: &Harness, who: &Caller, key: &XComKey, json: &str) -> Push {
@@ -151,6 +152,55 @@ pub async fn versions_drawn_twice_are_drawn_again_at_the_end(h: &Harness) {
     assert_eq!(text(&h.pull(&xcom("t", "small")).await), "22");
     assert_eq!(text(&h.pull(&xcom("t", "large")).await), large(2));
     assert_eq!(h.engine.history(&user(), &xcom("t", "small"), 10).await.unwrap().len(), 1);
+}
+
+/// Notes are kept under names, whatever these are, until another takes their place; a superseded attempt writes none.
+pub async fn notes_are_of_the_task_instance(h: &Harness) {
+    let me = h.start("t", 3).await;
+    let of = |name: &str, number: u32, json: &str| Note { name: name.into(), number, value: value(json) };
+    let note = async |who: &Caller, name: &str, json: &str| {
+        h.engine.note(attempt(who), name, Some(&value(json))).await
+    };
+    let notes = async |prefix: &str| h.engine.notes(&user(), &ti("t", 3), prefix).await.unwrap();
+    let holding = |name: &str| format!("[{}, 1.0, null, \"\\u0000\"]", serde_json::Value::from(name));
+    assert_eq!(notes("").await, []);
+    for name in ["s/b", "s/A", "s/a", "s/a ", "s/\u{e9}", "s/e\u{301}", "t", "s%"] {
+        note(&me, name, "\"first\"").await.unwrap();
+        note(&me, name, &holding(name)).await.unwrap();
+    }
+    let expected = ["s/A", "s/a", "s/a ", "s/b", "s/e\u{301}", "s/\u{e9}"];
+    let expected = expected.map(|name| of(name, 1, &holding(name)));
+    assert_eq!(notes("s/").await, expected);
+    assert_eq!(notes("").await.len(), 8);
+    assert_eq!(h.engine.notes(&user(), &ti("t", 4), "").await.unwrap(), []);
+    h.engine.note(attempt(&me), "s/b", None).await.unwrap();
+    h.engine.note(attempt(&me), "s/never", None).await.unwrap();
+    assert_eq!(notes("s/b").await, []);
+
+    // The first of an attempt stays; another attempt has its own first.
+    let once = async |who: &Caller, json: &str| h.engine.note_once(attempt(who), "who", &value(json)).await;
+    assert_eq!(once(&me, "1").await.unwrap(), value("1"));
+    assert_eq!(once(&me, "2").await.unwrap(), value("1"));
+    let second = h.start("t", 3).await;
+    assert_eq!(notes("who").await, [of("who", 1, "1")], "a new try changes none");
+    assert_eq!(once(&second, "3").await.unwrap(), value("3"));
+    assert_eq!(once(&second, "4").await.unwrap(), value("3"));
+    assert_eq!(notes("who").await, [of("who", 2, "3")]);
+
+    refused(note(&me, "t", "0").await, ErrorKind::Superseded);
+    refused(once(&me, "0").await, ErrorKind::Superseded);
+    refused(h.engine.note(attempt(&me), "t", None).await, ErrorKind::Superseded);
+    let stranger = Attempt { ti: ti("t", 4), id: h.engine.clock().attempt_id() };
+    refused(h.engine.note(&stranger, "t", Some(&value("0"))).await, ErrorKind::NotStarted);
+    refused(note(&second, "", "0").await, ErrorKind::InvalidName);
+    refused(note(&second, &"n".repeat(513), "0").await, ErrorKind::InvalidName);
+    note(&second, &"n".repeat(512), "0").await.unwrap();
+    refused(note(&second, "t", &format!("\"{}\"", "x".repeat(1 << 20))).await, ErrorKind::TooLarge);
+    let secret = value("\"hunter2\"").into_secret();
+    refused(h.engine.note(attempt(&second), "t", Some(&secret)).await, ErrorKind::InvalidValue);
+    // What is not about XComs outlives them.
+    h.engine.delete(&user(), &crate::db::Scope::TaskInstance(ti("t", 3))).await.unwrap();
+    assert_eq!(notes("t").await.len(), 1);
 }
 
 /// Rendered fields are kept of the newest attempt, in their order, bounded; a superseded one writes none.

@@ -339,6 +339,7 @@ macro_rules! conformance_scenarios {
                 starting_twice_is_starting_once
                 an_unknown_attempt_writes_nothing
                 states_explain_absence
+                a_state_from_outside_is_the_attempts_too
                 attempts_are_remembered
                 slices_are_pythons
                 removed_instances_leave_the_sequence
@@ -355,6 +356,7 @@ macro_rules! conformance_scenarios {
                 what_is_kept_is_looked_through_in_pages
                 what_is_removed_is_not_in_use
                 a_removal_that_stopped_is_taken_over
+                notes_are_of_the_task_instance
                 rendered_fields_are_of_the_newest_try
                 runs_have_states_and_times
                 runs_are_listed_newest_first

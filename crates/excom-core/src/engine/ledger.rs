@@ -134,7 +134,7 @@ impl<'a> From<&'a ReadTarget> for TargetRef<'a> {
 
 impl Engine {
     /// Notes reads: gathered, or written before this returns.
-    pub(super) async fn note<'a>(
+    pub(super) async fn note_reads<'a>(
         &self,
         reader: &Caller,
         targets: impl Iterator<Item = TargetRef<'a>>,
@@ -180,7 +180,7 @@ impl Engine {
         key: &crate::XComKey,
         version: crate::Version,
     ) -> Result<()> {
-        self.note(reader, std::iter::once(TargetRef::Entry(key, version))).await
+        self.note_reads(reader, std::iter::once(TargetRef::Entry(key, version))).await
     }
 
     /// Writes the gathered reads.

@@ -1,36 +1,126 @@
-//! Rendered fields: what the fields of a task's operator were rendered to, kept to be looked at.
+//! Notes of task instances: what is kept about them beside their XComs and states, under names. One of them is what the
+//! fields of a task's operator were rendered to.
+
+use serde_json::value::RawValue;
 
 use super::Engine;
 use crate::attempt::{Attempt, Caller};
-use crate::db::Rendered;
+use crate::db::{Note, RENDERED};
 use crate::value::secret::REDACTED;
-use crate::{Result, TaskInstanceKey, Value};
+use crate::{Error, ErrorKind, Result, TaskInstanceKey, Value};
 
 /// The most bytes of a field that are kept.
 const FIELD_LIMIT: usize = 4 << 10;
 
+/// The most bytes of a note.
+const NOTE_LIMIT: usize = 1 << 20;
+
+/// The most characters of a note's name.
+const NAME_LIMIT: usize = 512;
+
+/// What the fields of an attempt's operator were rendered to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The attempt's place among the task instance's attempts, from 1.
+    pub number: u32,
+    /// Names and values, in the order of the fields.
+    pub fields: Vec<(String, Value)>,
+}
+
 impl Engine {
+    /// Writes an attempt's note in place of the one of that name, or removes it. Notes are of the task instance: they
+    /// outlive the attempt.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidName`] for a name that is empty or longer than 512 characters, [`ErrorKind::TooLarge`] over
+    /// 1 MiB, [`ErrorKind::InvalidValue`] for a secret; [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`]; when the
+    /// database cannot be written.
+    pub async fn note(&self, attempt: &Attempt, name: &str, value: Option<&Value>) -> Result<()> {
+        may_note(name, value)?;
+        self.0.db.note(attempt, name, value, self.0.clock.now()).await
+    }
+
+    /// The same, unless this very attempt has a note of that name. Returns the one that is there then.
+    ///
+    /// # Errors
+    /// As [`Engine::note`].
+    pub async fn note_once(&self, attempt: &Attempt, name: &str, value: &Value) -> Result<Value> {
+        may_note(name, Some(value))?;
+        self.0.db.note_once(attempt, name, value, self.0.clock.now()).await
+    }
+
+    /// The notes of a task instance whose names begin with a prefix, in order of their names.
+    ///
+    /// # Errors
+    /// When the database cannot be read; [`ErrorKind::Forbidden`] when the caller may not read what the task pushed.
+    pub async fn notes(&self, caller: &Caller, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>> {
+        self.may_look(caller, &ti.return_value()).await?;
+        self.0.db.notes(ti, prefix).await
+    }
+
     /// Keeps what the fields of an attempt's operator were rendered to. Of a field over 4 KiB the
     /// beginning is kept, as text that ends with the size of the whole; of a secret, `***`.
     ///
     /// # Errors
-    /// [`ErrorKind::Superseded`](crate::ErrorKind::Superseded),
-    /// [`ErrorKind::NotStarted`](crate::ErrorKind::NotStarted); when the database cannot be written.
+    /// As [`Engine::note`].
     pub async fn note_rendered(&self, attempt: &Attempt, fields: &[(String, Value)]) -> Result<()> {
         let bounded = fields.iter().map(|(name, value)| Ok((name.clone(), bounded(value)?)));
         let bounded: Vec<(String, Value)> = bounded.collect::<Result<_>>()?;
-        self.0.db.note_rendered(attempt, &bounded, self.0.clock.now()).await
+        self.note(attempt, RENDERED, Some(&packed(&bounded)?)).await
     }
 
     /// The rendered fields of the newest attempt for which some were kept.
     ///
     /// # Errors
-    /// When the database cannot be read; [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden) when the
-    /// caller may not read what the task pushed.
+    /// As [`Engine::notes`].
     pub async fn rendered(&self, caller: &Caller, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
-        self.may_look(caller, &ti.return_value()).await?;
-        self.0.db.rendered(ti).await
+        let found = self.notes(caller, ti, RENDERED).await?;
+        found.iter().find(|note| &*note.name == RENDERED).map(unpacked).transpose()
     }
+}
+
+fn may_note(name: &str, value: Option<&Value>) -> Result<()> {
+    if name.is_empty() || name.contains('\0') || name.chars().count() > NAME_LIMIT {
+        let message = format!("a note cannot have the name {name:?}; nothing was written");
+        let hint = format!("take 1 to {NAME_LIMIT} characters without NUL");
+        return Err(Error::new(ErrorKind::InvalidName, message).hint(hint));
+    }
+    let Some(value) = value else { return Ok(()) };
+    if value.is_secret() {
+        let message =
+            format!("the note `{name}` is a secret, and notes are not encrypted; nothing was written");
+        return Err(Error::new(ErrorKind::InvalidValue, message).hint("push it as a secret XCom"));
+    }
+    let size = value.bytes().len();
+    if size > NOTE_LIMIT {
+        let message = format!(
+            "the note `{name}` has {size} bytes, and one has at most {NOTE_LIMIT}; nothing was written"
+        );
+        return Err(
+            Error::new(ErrorKind::TooLarge, message).hint("push it as an XCom, and keep its key in the note")
+        );
+    }
+    Ok(())
+}
+
+/// Fields as their note: a list of names and values, in their order.
+fn packed(fields: &[(String, Value)]) -> Result<Value> {
+    let pairs = fields.iter().map(|(name, value)| {
+        let name = serde_json::Value::from(name.as_str());
+        format!("[{name},{}]", value.as_str())
+    });
+    Value::parse(format!("[{}]", pairs.collect::<Vec<_>>().join(",")))
+}
+
+fn unpacked(note: &Note) -> Result<Rendered> {
+    let fields: Vec<(String, Box<RawValue>)> =
+        serde_json::from_str(note.value.as_str()).map_err(|cause| {
+            Error::new(ErrorKind::Corrupt, "the note of rendered fields is no list of names and values")
+                .because(cause)
+        })?;
+    let fields =
+        fields.into_iter().map(|(name, raw)| Ok((name, Value::parse(String::from(Box::<str>::from(raw)))?)));
+    Ok(Rendered { number: note.number, fields: fields.collect::<Result<_>>()? })
 }
 
 fn bounded(value: &Value) -> Result<Value> {

@@ -74,7 +74,7 @@ impl Engine {
         let answers = self.answers(asked).await?;
         let read = keys.iter().zip(&answers);
         let read = read.filter_map(|(key, answer)| Some(TargetRef::Entry(key, answer.found()?.version)));
-        self.note(caller, read).await?;
+        self.note_reads(caller, read).await?;
         Ok(answers)
     }
 
@@ -85,14 +85,14 @@ impl Engine {
         let ahead: Vec<_> = asked.iter().map(|(key, entry)| (*key, version(entry))).collect();
         let known = ahead.iter().filter_map(|(key, version)| Some(TargetRef::Entry(key, (*version)?)));
         // Loading first: what it asks for is on its way while the ledger is written.
-        let (answers, noted) = join(self.answers(asked), self.note(caller, known)).await;
+        let (answers, noted) = join(self.answers(asked), self.note_reads(caller, known)).await;
         let answers = answers?;
         noted?;
         let read = ahead.iter().zip(&answers).filter_map(|((key, ahead), answer)| {
             let version = answer.found()?.version;
             (*ahead != Some(version)).then_some(TargetRef::Entry(key, version))
         });
-        self.note(caller, read).await?;
+        self.note_reads(caller, read).await?;
         Ok(answers)
     }
 
@@ -154,7 +154,7 @@ impl Engine {
             });
         }
         let read = read.iter().map(|(key, version)| TargetRef::Entry(key, *version));
-        self.note(caller, read.chain(sequences.into_iter().map(TargetRef::Sequence))).await?;
+        self.note_reads(caller, read.chain(sequences.into_iter().map(TargetRef::Sequence))).await?;
         Ok(answers)
     }
 
@@ -186,7 +186,7 @@ impl Engine {
             }
         };
         let version = entry.version;
-        self.note(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
+        self.note_reads(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
         Ok(Ok(payload))
     }
 
@@ -213,7 +213,7 @@ impl Engine {
                 Some(_) => return Err(error),
             }
         };
-        self.note(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
+        self.note_reads(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
         Ok(Some(value))
     }
 

@@ -79,7 +79,7 @@ impl Engine {
     ) -> Result<Vec<(i32, Answer)>> {
         let answers = self.items(key, items).await?;
         if !answers.is_empty() {
-            self.note(caller, std::iter::once(TargetRef::Sequence(key))).await?;
+            self.note_reads(caller, std::iter::once(TargetRef::Sequence(key))).await?;
         }
         Ok(answers)
     }

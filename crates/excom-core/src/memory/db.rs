@@ -16,8 +16,8 @@ use jiff::Timestamp;
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
-    Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb,
-    Occupied, Page, Place, Produced, Push, Pushed, ReadTarget, Reads, RefusalCount, Removed, Rendered, Rule,
+    Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Note,
+    Occupied, Page, Place, Produced, Push, Pushed, RENDERED, ReadTarget, Reads, RefusalCount, Removed, Rule,
     RunFilter, RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, cleared_by,
     version_taken,
 };
@@ -95,6 +95,9 @@ impl MetadataDb for Db {
             tables.ensure_run(&ti.dag_id, &ti.run_id, at);
             let instance = tables.instances.entry(ti.clone()).or_insert_with(|| Instance::new(*state));
             instance.state = *state;
+            if let Some(current) = instance.attempts.last_mut() {
+                current.state = *state;
+            }
         }
         Ok(())
     }
@@ -123,14 +126,15 @@ impl MetadataDb for Db {
         tables.ensure_run(&attempt.ti.dag_id, &attempt.ti.run_id, at);
         let instance =
             tables.instances.entry(attempt.ti.clone()).or_insert_with(|| Instance::new(TaskState::Running));
-        instance.state = TaskState::Running;
         if let Some(number) = known {
-            if let Some(current) = instance.attempts.last_mut() {
+            if let Some(current) = instance.attempts.last_mut().filter(|current| !current.state.has_ended()) {
+                instance.state = TaskState::Running;
                 current.state = TaskState::Running;
                 current.ended_at = None;
             }
             return Ok(Started { number, cleared: 0 });
         }
+        instance.state = TaskState::Running;
         let number = instance.attempts.len() as u32 + 1;
         instance.attempts.push(AttemptInfo {
             number,
@@ -172,22 +176,24 @@ impl MetadataDb for Db {
         tables.set_attempt_state(attempt, state, at)
     }
 
-    async fn note_rendered(
-        &self,
-        attempt: &Attempt,
-        fields: &[(String, Value)],
-        _at: Timestamp,
-    ) -> Result<()> {
-        let mut tables = self.lock();
-        let number = tables.fence_attempt(attempt)?.number;
-        if let Some(instance) = tables.instances.get_mut(&attempt.ti) {
-            instance.rendered = Some(Rendered { number, fields: fields.to_vec() });
-        }
-        Ok(())
+    async fn note(&self, attempt: &Attempt, name: &str, value: Option<&Value>, _at: Timestamp) -> Result<()> {
+        self.lock().note(attempt, name, value).map(drop)
     }
 
-    async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
-        Ok(self.lock().instances.get(ti).and_then(|instance| instance.rendered.clone()))
+    async fn note_once(&self, attempt: &Attempt, name: &str, value: &Value, _at: Timestamp) -> Result<Value> {
+        let mut tables = self.lock();
+        let number = tables.fence_attempt(attempt)?.number;
+        let found = tables.instances.get(&attempt.ti).and_then(|instance| instance.notes.get(name));
+        match found.filter(|note| note.number == number) {
+            Some(note) => Ok(note.value.clone()),
+            None => tables.note(attempt, name, Some(value)).map(|()| value.clone()),
+        }
+    }
+
+    async fn notes(&self, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>> {
+        let tables = self.lock();
+        let notes = tables.instances.get(ti).into_iter().flat_map(|instance| instance.notes.values());
+        Ok(notes.filter(|note| note.name.starts_with(prefix)).cloned().collect())
     }
 
     async fn push(&self, push: &Push) -> Result<Pushed> {
@@ -304,7 +310,7 @@ impl MetadataDb for Db {
         if let Scope::TaskInstance(ti) = scope
             && let Some(instance) = tables.instances.get_mut(ti)
         {
-            instance.rendered = None;
+            instance.notes.remove(RENDERED);
         }
         Ok(gone)
     }

@@ -12,6 +12,7 @@ mod kept;
 mod ledger;
 mod loose;
 mod names;
+mod notes;
 mod read;
 mod refusals;
 mod retain;

@@ -65,7 +65,7 @@ const TAKE_RUN: &str = "SELECT id FROM excom_dag_run WHERE id = :run FOR UPDATE 
 const DROP_RUN: [&str; 5] = [
     "DELETE FROM excom_task_instance WHERE run = :run",
     "DELETE FROM excom_attempt WHERE run = :run",
-    "DELETE FROM excom_rendered WHERE run = :run",
+    "DELETE FROM excom_note WHERE run = :run",
     "DELETE FROM excom_ledger WHERE run = :run",
     "DELETE FROM excom_dag_run WHERE id = :run",
 ];

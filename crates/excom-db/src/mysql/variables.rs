@@ -1,19 +1,14 @@
-//! Variables and rendered fields: the statements that write and read them.
+//! Variables: the statements that write and read them.
 
-use excom_core::attempt::{Attempt, Caller};
-use excom_core::db::{Rendered, Variable};
-use excom_core::{TaskInstanceKey, Value};
-use jiff::Timestamp;
+use excom_core::attempt::Caller;
+use excom_core::db::Variable;
 use mysql_async::Row;
-use serde_json::value::RawValue;
 
 use super::Tables;
 use super::connection::{Connection, named};
-use super::failure::{Failure, damaged};
-use super::read::{of_ti, run, task, ti, with};
+use super::failure::Failure;
 use super::row;
-use super::write::{self, step};
-use crate::packing::pack_fields;
+use super::write::step;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -26,11 +21,6 @@ const SET: &str = "INSERT INTO excom_variable (name, text, description, updated)
 /// One variable by its key.
 pub(super) const DELETE: &str = "DELETE FROM excom_variable WHERE name = :name";
 
-/// One row by its key.
-pub(super) const NOTE_RENDERED: &str = "INSERT INTO excom_rendered (run, task, map_index, number, fields)
-    VALUES (:run, :task, :map_index, :number, :fields)
-    ON DUPLICATE KEY UPDATE number = VALUES(number), fields = VALUES(fields)";
-
 /// One variable by its key.
 const ONE: &str = "SELECT name, text, description, updated FROM excom_variable WHERE name = :name";
 
@@ -38,9 +28,6 @@ const ONE: &str = "SELECT name, text, description, updated FROM excom_variable W
 const MANY: &str = "SELECT name, text, description, updated FROM excom_variable
     WHERE name >= :prefix AND name > :after AND SUBSTRING(name, 1, LENGTH(:prefix)) = :prefix
     ORDER BY name LIMIT :limit";
-
-/// One row by its key.
-const RENDERED: &str = concat!("SELECT number, fields FROM excom_rendered WHERE ", ti!());
 
 impl Connection {
     /// Lets a caller who is an attempt go on while it is the current one.
@@ -70,15 +57,6 @@ impl Connection {
         self.fenced(caller).await?;
         Ok(self.change(DELETE, named! { "name" => name }).await? > 0)
     }
-
-    async fn note_rendered(&mut self, attempt: &Attempt, fields: &str) -> Result<()> {
-        let caller = Caller::Attempt(attempt.clone());
-        let Some(own) = self.own(&caller).await? else { return Ok(()) };
-        self.take([own]).await?;
-        let number = self.fence(own, attempt).await?;
-        let row = with(with(write::ti(own), "number", number), "fields", fields);
-        self.change(NOTE_RENDERED, row).await.map(drop)
-    }
 }
 
 impl Tables {
@@ -88,16 +66,6 @@ impl Tables {
 
     pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
         step!(self, write, connection.delete_variable(caller, key)).await
-    }
-
-    pub(super) async fn note_rendered(
-        &self,
-        attempt: &Attempt,
-        fields: &[(String, Value)],
-        _at: Timestamp,
-    ) -> Result<()> {
-        let fields = &pack_fields(fields);
-        step!(self, write, connection.note_rendered(attempt, fields)).await
     }
 
     pub(super) async fn variable(&self, key: &str) -> Result<Option<Variable>> {
@@ -113,19 +81,6 @@ impl Tables {
         let parameters =
             named! { "prefix" => prefix, "after" => after.unwrap_or_default(), "limit" => limit };
         self.rows(MANY, parameters, variable).await
-    }
-
-    pub(super) async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
-        self.one(RENDERED, of_ti(ti), |found| {
-            let fields: Vec<(String, Box<RawValue>)> = serde_json::from_slice(row::bytes(found, 1)?)
-                .map_err(|_| damaged("rendered fields that are no list"))?;
-            let values = fields.into_iter().map(|(name, raw)| {
-                let text: Box<str> = raw.into();
-                Ok((name, Value::parse(String::from(text))?))
-            });
-            Ok(Rendered { number: row::unsigned(found, 0)?, fields: values.collect::<Result<_>>()? })
-        })
-        .await
     }
 }
 

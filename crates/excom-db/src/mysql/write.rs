@@ -116,8 +116,8 @@ macro_rules! delete {
 const DELETE: [&str; 3] = [delete!("excom_entry"), delete!("excom_history"), delete!("excom_ledger")];
 
 /// One row by its key.
-const DELETE_RENDERED: &str =
-    "DELETE FROM excom_rendered WHERE run = :run AND task = :task AND map_index = :map_index";
+const DELETE_RENDERED: &str = "DELETE FROM excom_note
+    WHERE run = :run AND task = :task AND map_index = :map_index AND name = 'rendered'";
 
 /// A mark by its name.
 const MAKE_MARK: &str = "INSERT INTO excom_mark (name, value) VALUES (:name, :value)";
@@ -256,7 +256,7 @@ impl Connection {
 
     async fn set_state(&mut self, of: Ti, state: TaskState, at: Timestamp) -> Result<()> {
         let parameters = with(ti(of), "state", state.to_code());
-        let parameters = with(parameters, "has_ended", has_ended(state));
+        let parameters = with(parameters, "has_ended", state.has_ended());
         self.change(SET_STATE, with(parameters, "at", at.as_millisecond())).await.map(drop)
     }
 
@@ -304,7 +304,9 @@ impl Connection {
         self.take([of]).await?;
         let current = self.current(of).await?;
         if let Some(current) = current.as_ref().filter(|current| current.id == attempt.id) {
-            self.set_state(of, TaskState::Running, at).await?;
+            if !current.state.has_ended() {
+                self.set_state(of, TaskState::Running, at).await?;
+            }
             return Ok(Started { number: current.number, cleared: 0 });
         }
         if let Some(current) = &current
@@ -493,8 +495,4 @@ impl Tables {
     pub(super) async fn set_mark(&self, name: &str, value: &str) -> Result<String> {
         step!(self, write, connection.set_mark(name, value)).await
     }
-}
-
-fn has_ended(state: TaskState) -> bool {
-    state.is_finished() || state == TaskState::UpForRetry
 }

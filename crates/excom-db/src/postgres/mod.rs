@@ -13,6 +13,7 @@ mod kept;
 mod known;
 mod ledger;
 mod loose;
+mod notes;
 mod read;
 mod refusals;
 mod retain;

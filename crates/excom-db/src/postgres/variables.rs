@@ -1,21 +1,17 @@
-//! Variables and rendered fields: the statements that write and read them.
+//! Variables: the statements that write and read them.
 
 use std::sync::Arc;
 
-use excom_core::attempt::{Attempt, Caller};
-use excom_core::db::{Rendered, Variable};
-use excom_core::{Result, TaskInstanceKey, Value};
-use jiff::Timestamp;
-use serde_json::value::RawValue;
+use excom_core::Result;
+use excom_core::attempt::Caller;
+use excom_core::db::Variable;
 use tokio_postgres::Row;
 
 use super::Tables;
 use super::connection::{Parameter, Statement, types};
 use super::failure::{Failure, damaged};
-use super::read::{name, run};
 use super::row;
 use super::write::Fenced;
-use crate::packing::pack_fields;
 
 /// What is asked of a table of variables: to set one, to delete one, one by its key, and many.
 pub(super) struct Statements {
@@ -70,34 +66,6 @@ const OWN: Statements = statements!("excom.variable");
 /// Variables beside Airflow's tables, under a name that none of these has.
 pub(super) const BESIDE: Statements = statements!("excom.own_variable");
 
-/// One row by its key, which the fence has found.
-const NOTE_RENDERED: Statement<'_> = Statement {
-    sql: concat!(
-        "INSERT INTO excom.rendered (run, task, map_index, number, fields)
-         SELECT ",
-        run!("$1", "$2"),
-        ", ",
-        name!("$3"),
-        ", $4, number, $6
-         FROM excom.fence($1, $2, $3, $4, $5) AS number
-         ON CONFLICT (run, task, map_index) DO UPDATE SET number = excluded.number, fields = excluded.fields"
-    ),
-    types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT],
-};
-
-/// One row by its key.
-const RENDERED: Statement<'_> = Statement {
-    sql: concat!(
-        "SELECT number, fields FROM excom.rendered
-         WHERE run = ",
-        run!("$1", "$2"),
-        " AND task = ",
-        name!("$3"),
-        " AND map_index = $4"
-    ),
-    types: types![TEXT, TEXT, TEXT, INT4],
-};
-
 impl Tables {
     pub(super) async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
         match self.set_variable_by(&OWN, caller, variable).await {
@@ -150,24 +118,6 @@ impl Tables {
         Ok(!rows.is_empty())
     }
 
-    pub(super) async fn note_rendered(
-        &self,
-        attempt: &Attempt,
-        fields: &[(String, Value)],
-        _at: Timestamp,
-    ) -> Result<()> {
-        let fenced = Fenced::attempt(attempt);
-        let [dag, run, task, map_index, id] = fenced.parameters();
-        match self
-            .connections
-            .write(&NOTE_RENDERED, &[dag, run, task, map_index, id, &pack_fields(fields)])
-            .await
-        {
-            Ok(_) => Ok(()),
-            Err(failure) => Err(self.refused(failure, &Caller::Attempt(attempt.clone())).await),
-        }
-    }
-
     pub(super) async fn variable(&self, key: &str) -> Result<Option<Variable>, Failure> {
         self.variable_by(&OWN, key).await
     }
@@ -199,22 +149,6 @@ impl Tables {
         let parameters: [Parameter<'_>; 3] = [&prefix, &after.unwrap_or_default(), &i64::from(limit)];
         self.rows(&statements.many, &parameters, variable).await
     }
-
-    pub(super) async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>, Failure> {
-        let parameters: [Parameter<'_>; 4] = [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index];
-        self.one(&RENDERED, &parameters, rendered).await
-    }
-}
-
-/// Rendered fields from number and fields.
-pub(super) fn rendered(found: &Row) -> Result<Rendered, Failure> {
-    let fields: Vec<(String, Box<RawValue>)> =
-        serde_json::from_str(found.try_get(1)?).map_err(|_| damaged("rendered fields that are no list"))?;
-    let values = fields.into_iter().map(|(name, raw)| {
-        let text: Box<str> = raw.into();
-        Ok((name, Value::parse(String::from(text))?))
-    });
-    Ok(Rendered { number: row::unsigned(found.try_get(0)?), fields: values.collect::<Result<_, Failure>>()? })
 }
 
 fn variable(found: &Row) -> Result<Variable, Failure> {

@@ -353,7 +353,7 @@ impl Tables {
             map_index,
             id,
             &row::code(state.to_code()),
-            &has_ended(state),
+            &state.has_ended(),
             &at.as_millisecond(),
             dags,
             runs,
@@ -427,7 +427,7 @@ impl Tables {
     ) -> Result<()> {
         let fenced = Fenced::attempt(attempt);
         let [dag, run, task, map_index, id] = fenced.parameters();
-        let (code, ended, at) = (row::code(state.to_code()), has_ended(state), at.as_millisecond());
+        let (code, ended, at) = (row::code(state.to_code()), state.has_ended(), at.as_millisecond());
         match self.connections.write(&SET_STATE, &[dag, run, task, map_index, id, &code, &ended, &at]).await {
             Ok(_) => Ok(()),
             Err(failure) => Err(self.refused(failure, &Caller::Attempt(attempt.clone())).await),
@@ -503,10 +503,6 @@ impl Tables {
             _ => failure.into_error(self.connections.place()),
         }
     }
-}
-
-fn has_ended(state: TaskState) -> bool {
-    state.is_finished() || state == TaskState::UpForRetry
 }
 
 /// The task instance of a scope, and the key when it is one XCom.

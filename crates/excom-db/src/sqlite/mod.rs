@@ -13,6 +13,7 @@ mod kept;
 mod ledger;
 mod loose;
 mod names;
+mod notes;
 mod read;
 mod refusals;
 mod retain;
@@ -31,9 +32,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
-    Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb,
-    Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rendered, Rule, RunFilter,
-    RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings, Variable,
+    Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Note,
+    Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter, RunInfo,
+    RunState, Scan, Scope, StartMode, Started, Surroundings, Variable,
 };
 use excom_core::dictionary::{Dictionary, Gain, Training};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
@@ -50,7 +51,7 @@ use read::View;
 use writer::{Transaction, Writer};
 
 use crate::dictionary::{self, Dictionaries, SAMPLES, SMALL};
-use crate::packing::{Packed, pack_fields};
+use crate::packing::Packed;
 
 /// A write of up to so many bytes is small: the caller may commit it.
 const SMALL_BYTES: usize = 16 << 10;
@@ -290,18 +291,18 @@ impl MetadataDb for Db {
         self.write_sized(bytes, move |t| t.finish_attempt(&attempt, state, &pushes, at)).await
     }
 
-    async fn note_rendered(
-        &self,
-        attempt: &Attempt,
-        fields: &[(String, Value)],
-        at: Timestamp,
-    ) -> Result<()> {
-        let (attempt, fields) = (attempt.clone(), pack_fields(fields));
-        self.write(move |t| t.note_rendered(&attempt, &fields, at)).await
+    async fn note(&self, attempt: &Attempt, name: &str, value: Option<&Value>, at: Timestamp) -> Result<()> {
+        let (attempt, name, value) = (attempt.clone(), name.to_owned(), value.cloned());
+        self.write(move |t| t.note(&attempt, &name, value.as_ref(), at)).await
     }
 
-    async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
-        self.snapshot(|view| view.rendered(ti))
+    async fn note_once(&self, attempt: &Attempt, name: &str, value: &Value, at: Timestamp) -> Result<Value> {
+        let (attempt, name, value) = (attempt.clone(), name.to_owned(), value.clone());
+        self.write(move |t| t.note_once(&attempt, &name, &value, at)).await
+    }
+
+    async fn notes(&self, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>> {
+        self.snapshot(|view| view.notes(ti, prefix))
     }
 
     async fn push(&self, push: &Push) -> Result<Pushed> {

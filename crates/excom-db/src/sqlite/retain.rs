@@ -88,7 +88,7 @@ impl Transaction<'_> {
         Ok(counts + self.run("DELETE FROM excom_ledger WHERE first + last < ?1", [before])?)
     }
 
-    /// Runs that are old and hold nothing go, with their task instances, attempts, rendered fields and
+    /// Runs that are old and hold nothing go, with their task instances, attempts, notes and
     /// reads, and then versions of DAGs that no run refers to any more.
     fn drop_runs(&self, before: i64, limit: u32) -> Result<u64> {
         let mut statement = self.connection.prepare_cached(
@@ -114,7 +114,7 @@ impl Transaction<'_> {
         for run in &runs {
             self.run("DELETE FROM excom_task_instance WHERE run = ?1", [run])?;
             self.run("DELETE FROM excom_attempt WHERE run = ?1", [run])?;
-            self.run("DELETE FROM excom_rendered WHERE run = ?1", [run])?;
+            self.run("DELETE FROM excom_note WHERE run = ?1", [run])?;
             self.run("DELETE FROM excom_ledger WHERE run = ?1", [run])?;
             self.run("DELETE FROM excom_dag_run WHERE id = ?1", [run])?;
         }

@@ -11,12 +11,13 @@ use super::failure::told;
 const APPLICATION_ID: i32 = 0x5843_6f6d;
 
 /// Each brings the schema from the version before to its own, counted from 1.
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
     include_str!("migrations/0004.sql"),
     include_str!("migrations/0005.sql"),
+    include_str!("migrations/0006.sql"),
 ];
 
 /// The schema's version that this code reads and writes.
@@ -87,7 +88,11 @@ mod tests {
             }
             connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
             connection.pragma_update(None, "user_version", from as u32).unwrap();
-            connection.execute("INSERT INTO mark VALUES ('name', 'kept')", []).unwrap();
+            // The fifth renamed them all.
+            let ours = if from < 5 { "" } else { "excom_" };
+            connection.execute(&format!("INSERT INTO {ours}mark VALUES ('name', 'kept')"), []).unwrap();
+            let rendered = format!("INSERT INTO {ours}rendered VALUES (1, 2, -1, 3, '[[\"sql\",1]]')");
+            connection.execute(&rendered, []).unwrap();
             let path = Path::new("memory");
             migrate(&mut connection, path).unwrap();
             assert_eq!(version(&connection, path).unwrap(), VERSION);
@@ -97,6 +102,9 @@ mod tests {
             let refusals: u32 =
                 connection.query_row("SELECT count(*) FROM excom_refusal", [], |row| row.get(0)).unwrap();
             assert_eq!(refusals, 0);
+            let note = "SELECT name || number || value FROM excom_note WHERE run = 1 AND task = 2 AND map_index = -1";
+            let note: String = connection.query_row(note, [], |row| row.get(0)).unwrap();
+            assert_eq!(note, "rendered3[[\"sql\",1]]");
         }
     }
 }

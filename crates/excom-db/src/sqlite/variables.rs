@@ -1,13 +1,10 @@
-//! Variables and rendered fields: the statements that write and read them.
+//! Variables: the statements that write and read them.
 
-use excom_core::attempt::{Attempt, Caller};
-use excom_core::db::{Rendered, Variable};
-use excom_core::{TaskInstanceKey, Value};
-use jiff::Timestamp;
+use excom_core::attempt::Caller;
+use excom_core::db::Variable;
 use rusqlite::{Row, params};
-use serde_json::value::RawValue;
 
-use super::failure::{Failure, damaged};
+use super::failure::Failure;
 use super::read::View;
 use super::row;
 use super::writer::Transaction;
@@ -43,28 +40,6 @@ impl Transaction<'_> {
     pub(super) fn remove_variable(&self, key: &str) -> Result<bool> {
         Ok(self.execute("DELETE FROM excom_variable WHERE key = ?1", [key])? > 0)
     }
-
-    pub(super) fn note_rendered(&self, attempt: &Attempt, fields: &str, at: Timestamp) -> Result<()> {
-        let number = self.fence(attempt)?.number;
-        self.put_rendered(&attempt.ti, number, fields, at)
-    }
-
-    /// What was rendered in the attempt of a number.
-    pub(super) fn put_rendered(
-        &self,
-        ti: &TaskInstanceKey,
-        number: u32,
-        fields: &str,
-        at: Timestamp,
-    ) -> Result<()> {
-        let ti = self.ti(ti, at)?;
-        self.execute(
-            "INSERT OR REPLACE INTO excom_rendered (run, task, map_index, number, fields)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-            (ti.run, ti.task, ti.map_index, number, fields),
-        )?;
-        Ok(())
-    }
 }
 
 impl View<'_> {
@@ -81,24 +56,6 @@ impl View<'_> {
             variable,
         )?;
         Ok(found.into_iter().take_while(|variable| variable.key.starts_with(prefix)).collect())
-    }
-
-    pub(super) fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
-        let Some((run, task)) = self.task(ti)? else { return Ok(None) };
-        self.one(
-            "SELECT number, fields FROM excom_rendered WHERE run = ?1 AND task = ?2 AND map_index = ?3",
-            (run, task, ti.map_index),
-            |found| {
-                let text: String = found.get(1)?;
-                let fields: Vec<(String, Box<RawValue>)> =
-                    serde_json::from_str(&text).map_err(|_| damaged("rendered fields that are no list"))?;
-                let values = fields.into_iter().map(|(name, raw)| {
-                    let text: Box<str> = raw.into();
-                    Ok((name, Value::parse(String::from(text))?))
-                });
-                Ok(Rendered { number: found.get(0)?, fields: values.collect::<Result<_>>()? })
-            },
-        )
     }
 }
 

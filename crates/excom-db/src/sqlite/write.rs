@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskState};
 use excom_core::db::{
-    Push, Pushed, Scope, StartMode, Started, cleared_by, intent_gone, key_gone, not_started, superseded,
-    version_taken,
+    Push, Pushed, RENDERED, Scope, StartMode, Started, cleared_by, intent_gone, key_gone, not_started,
+    superseded, version_taken,
 };
 use excom_core::entry::{EndReason, Stored, Version, Writer};
 use excom_core::value::ContentHash;
@@ -182,7 +182,7 @@ impl Transaction<'_> {
         at: Timestamp,
     ) -> Result<Started> {
         let known = match self.fence(attempt) {
-            Ok(current) => Some(current.number),
+            Ok(current) => Some((current.number, current.state)),
             Err(Failure::Refused(e))
                 if e.kind() == excom_core::ErrorKind::NotStarted && mode == StartMode::Fresh =>
             {
@@ -191,12 +191,14 @@ impl Transaction<'_> {
             Err(failure) => return Err(failure),
         };
         let ti = self.ti(&attempt.ti, at)?;
-        if let Some(number) = known {
-            self.execute(
-                "UPDATE excom_task_instance SET state = ?4, took = NULL
-                 WHERE run = ?1 AND task = ?2 AND map_index = ?3",
-                (ti.run, ti.task, ti.map_index, TaskState::Running.to_code()),
-            )?;
+        if let Some((number, state)) = known {
+            if !state.has_ended() {
+                self.execute(
+                    "UPDATE excom_task_instance SET state = ?4, took = NULL
+                     WHERE run = ?1 AND task = ?2 AND map_index = ?3",
+                    (ti.run, ti.task, ti.map_index, TaskState::Running.to_code()),
+                )?;
+            }
             return Ok(Started { number, cleared: 0 });
         }
         self.execute(
@@ -240,7 +242,7 @@ impl Transaction<'_> {
 
     fn put_state(&self, attempt: &Attempt, state: TaskState, at: Timestamp) -> Result<()> {
         let ti = self.ti(&attempt.ti, at)?;
-        let ended = state.is_finished() || state == TaskState::UpForRetry;
+        let ended = state.has_ended();
         self.execute(
             "UPDATE excom_task_instance SET state = ?4, took = iif(?5, max(?6 - started, 0), NULL)
              WHERE run = ?1 AND task = ?2 AND map_index = ?3",
@@ -460,8 +462,8 @@ impl Transaction<'_> {
         )?;
         if key.is_none() {
             self.execute(
-                "DELETE FROM excom_rendered WHERE run = ?1 AND task = ?2 AND map_index = ?3",
-                (ti.run, ti.task, ti.map_index),
+                "DELETE FROM excom_note WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND name = ?4",
+                (ti.run, ti.task, ti.map_index, RENDERED),
             )?;
         }
         let entries = self.execute(

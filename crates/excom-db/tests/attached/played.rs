@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
-    Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb,
-    Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rendered, Rule, RunFilter,
-    RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings, Variable,
+    Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Note,
+    Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter, RunInfo,
+    RunState, Scan, Scope, StartMode, Started, Surroundings, Variable,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
@@ -112,17 +112,16 @@ impl MetadataDb for Played {
         self.airflow.end(attempt, state, at)
     }
 
-    async fn note_rendered(
-        &self,
-        attempt: &Attempt,
-        fields: &[(String, Value)],
-        at: Timestamp,
-    ) -> Result<()> {
-        self.db.note_rendered(attempt, fields, at).await
+    async fn note(&self, attempt: &Attempt, name: &str, value: Option<&Value>, at: Timestamp) -> Result<()> {
+        self.db.note(attempt, name, value, at).await
     }
 
-    async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
-        self.db.rendered(ti).await
+    async fn note_once(&self, attempt: &Attempt, name: &str, value: &Value, at: Timestamp) -> Result<Value> {
+        self.db.note_once(attempt, name, value, at).await
+    }
+
+    async fn notes(&self, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>> {
+        self.db.notes(ti, prefix).await
     }
 
     async fn push(&self, push: &Push) -> Result<Pushed> {

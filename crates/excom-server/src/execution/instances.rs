@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{get, patch, put};
-use excom_airflow::execution::{Heartbeat, Left, Run, RunContext, SkipDownstream, StateUpdate};
+use excom_airflow::execution::{Heartbeat, Left, Run, RunContext, Runner, SkipDownstream, StateUpdate};
 use excom_core::attempt::{AttemptInfo, TaskInstanceInfo};
 use excom_core::db::StartMode;
 use excom_core::{Attempt, TaskInstanceKey, TaskState, UNMAPPED, Value};
@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::dag_runs::{runs, seen_by_workers};
+use super::notes::{self, Noted};
 use crate::app::App;
 use crate::auth::{Running, Task, refresh};
 use crate::refusal::{Refusal, document};
@@ -53,7 +54,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Own {
 }
 
 /// A token is for one task instance.
-fn own(task: &Task, id: &str) -> Result<Attempt, Refusal> {
+pub(super) fn own(task: &Task, id: &str) -> Result<Attempt, Refusal> {
     let id = Uuid::try_parse(id).map_err(|_| {
         Refusal::unprocessable(
             "uuid_parsing",
@@ -69,7 +70,10 @@ fn own(task: &Task, id: &str) -> Result<Attempt, Refusal> {
 }
 
 /// The task instance of an attempt, as far as the attempt is the one that counts.
-async fn current(app: &App, attempt: &Attempt) -> Result<(TaskInstanceInfo, AttemptInfo), Refusal> {
+pub(super) async fn current(
+    app: &App,
+    attempt: &Attempt,
+) -> Result<(TaskInstanceInfo, AttemptInfo), Refusal> {
     let info = app.engine.task_instance(&attempt.ti).await?;
     match info.map(|info| (info.attempt.clone(), info)) {
         Some((Some(found), info)) if found.id == attempt.id => Ok((info, found)),
@@ -83,13 +87,13 @@ async fn current(app: &App, attempt: &Attempt) -> Result<(TaskInstanceInfo, Atte
     }
 }
 
-/// Starts an attempt, or resumes one that waited. The token that waited in a queue is exchanged for one with which the
-/// task may do everything else.
+/// Starts an attempt, or resumes one that waited: once, whoever comes with its token. The token that waited in a queue is
+/// exchanged for one with which the task may do everything else.
 async fn run(
     State(app): State<App>,
     task: Task,
     Path(id): Path<String>,
-    _: Document<Run>,
+    Document(Run { runner, .. }): Document<Run>,
 ) -> Result<Response, Refusal> {
     let attempt = own(&task, &id)?;
     let claim = task.claim()?;
@@ -110,16 +114,29 @@ async fn run(
         }
     };
     app.engine.start_attempt(&attempt, claim.try_number, mode).await?;
+    let first = notes::claim(&app, &attempt, &runner).await?;
+    if first != runner {
+        let Runner { hostname, pid, .. } = first;
+        let message =
+            format!("attempt {} of {} is executed by process {pid} of {hostname}", attempt.id, attempt.ti);
+        return Err(Refusal::invalid_state(TaskState::Running, message));
+    }
+    let noted = match &before {
+        Some(before) => Noted::of(&app, &attempt.ti, before).await?,
+        None => Noted::default(),
+    };
+    let (next_method, next_kwargs) =
+        noted.deferral.map(|deferral| (deferral.next_method, deferral.next_kwargs)).unzip();
     let context = RunContext {
         dag_run: seen_by_workers(&app, &attempt.ti.dag_id, &attempt.ti.run_id).await?,
-        task_reschedule_count: 0,
+        task_reschedule_count: noted.reschedule.map_or(0, |reschedule| reschedule.count),
         max_tries: claim.max_tries,
         variables: [],
         connections: [],
         xcom_keys_to_clear: [],
         should_retry: claim.should_retry(),
-        next_method: None,
-        next_kwargs: None,
+        next_method,
+        next_kwargs: next_kwargs.flatten(),
         start_date: before.map(|before| before.started_at),
     };
     let mut answer = document(StatusCode::OK, &context);
@@ -141,8 +158,9 @@ fn may_start(attempt: &Attempt, is_next: bool, state: Option<TaskState>) -> Resu
 async fn set_state(
     State(app): State<App>,
     Own(attempt): Own,
-    Document(StateUpdate { state }): Document<StateUpdate>,
+    Document(update): Document<StateUpdate>,
 ) -> Result<StatusCode, Refusal> {
+    let state = update.state;
     if matches!(state, TaskState::Running | TaskState::Queued | TaskState::Scheduled) {
         let message = format!("a task instance does not end as {state}");
         return Err(Refusal::unprocessable("enum", &["body", "state"], message, state.name()));
@@ -155,8 +173,28 @@ async fn set_state(
         let message = format!("{} is {}, and only one that runs can become {state}", info.key, found.state);
         return Err(Refusal::invalid_state(found.state, message));
     }
+    if let Some(label) = &update.rendered_map_index {
+        notes::label(&app, &attempt, label).await?;
+    }
+    match state {
+        TaskState::Deferred => match update.deferral() {
+            Some(deferral) => notes::defer(&app, &attempt, &deferral).await?,
+            None => return Err(missing(&["classpath", "next_method"])),
+        },
+        TaskState::UpForReschedule => match update.reschedule_date {
+            Some(date) => notes::put_off(&app, &attempt, &found, date).await?,
+            None => return Err(missing(&["reschedule_date"])),
+        },
+        _ => {}
+    }
     app.engine.set_attempt_state(&attempt, state).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a state needs beside it.
+fn missing(names: &[&str]) -> Refusal {
+    let part = |name: &&str| json!({"type": "missing", "loc": ["body", name], "msg": "Field required"});
+    Refusal::listed(names.iter().map(part).collect())
 }
 
 async fn heartbeat(
@@ -187,13 +225,13 @@ async fn rendered(
     Ok(document(StatusCode::CREATED, &json!({"message": message})))
 }
 
-/// How people see a map index, which nothing here shows yet.
+/// How people see a map index.
 async fn rendered_map_index(
     State(app): State<App>,
     Own(attempt): Own,
-    _: Document<String>,
+    Document(label): Document<String>,
 ) -> Result<StatusCode, Refusal> {
-    current(&app, &attempt).await?;
+    notes::label(&app, &attempt, &label).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

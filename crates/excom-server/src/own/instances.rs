@@ -7,7 +7,8 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use excom_core::{AttemptId, DagRun, RunState, TaskInstanceKey, TaskState, UNMAPPED, Value};
+use excom_core::attempt::AttemptInfo;
+use excom_core::{Attempt, AttemptId, DagRun, RunState, TaskInstanceKey, TaskState, UNMAPPED, Value};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
@@ -15,8 +16,9 @@ use serde_json::value::RawValue;
 
 use crate::app::App;
 use crate::auth::{Asking, Role, TaskClaim};
+use crate::execution::notes::{Noted, defer};
 use crate::refusal::{Refusal, document};
-use crate::request::Document;
+use crate::request::{Document, Path};
 
 /// How long a task instance may wait for a worker.
 const QUEUED: Duration = Duration::from_secs(600);
@@ -51,6 +53,10 @@ pub(super) struct NewTry {
     /// The attempt that goes on, when it waited; a new one without.
     #[serde(default)]
     id: Option<AttemptId>,
+    /// The method that one which was deferred goes on with, in place of the one that it named.
+    next_method: Option<String>,
+    /// Its arguments, with the event of the trigger.
+    next_kwargs: Option<Box<RawValue>>,
 }
 
 /// How a run ended.
@@ -121,7 +127,8 @@ pub(super) async fn queue(
     Document(asked): Document<NewTry>,
 ) -> Result<Response, Refusal> {
     asking.at_least(Role::Admin)?;
-    let NewTry { dag_id, run_id, task_id, map_index, try_number, max_tries, id } = asked;
+    let NewTry { dag_id, run_id, task_id, map_index, try_number, max_tries, id, next_method, next_kwargs } =
+        asked;
     let ti = TaskInstanceKey::new(dag_id.clone(), run_id.clone(), task_id.clone(), map_index)?;
     if app.engine.db().run_info(&dag_id, &run_id).await?.is_none() {
         return Err(Refusal::not_found(format!("run {run_id} of {dag_id} has not been started")));
@@ -139,11 +146,14 @@ pub(super) async fn queue(
         None => {
             // After an attempt the state tells how that one stands, until the next starts.
             if last.is_none() {
-                app.engine.set_states(&[(ti, TaskState::Queued)]).await?;
+                app.engine.set_states(&[(ti.clone(), TaskState::Queued)]).await?;
             }
             app.engine.clock().attempt_id()
         }
     };
+    if next_method.is_some() || next_kwargs.is_some() {
+        go_on(&app, &ti, attempt.as_ref().filter(|last| last.id == id), next_method, next_kwargs).await?;
+    }
     let tried = attempt.map_or(0, |last| last.try_number);
     let next = if last == Some(id) { tried } else { tried + 1 };
     let try_number = try_number.map_or(next, NonZeroU32::get);
@@ -151,4 +161,55 @@ pub(super) async fn queue(
     let claim = TaskClaim { dag_id, run_id, task_id, map_index, try_number, max_tries, after };
     let token = app.tokens.workload(id.0, claim, QUEUED)?;
     Ok(document(StatusCode::CREATED, &json!({"id": id, "try_number": try_number, "token": token.secret()})))
+}
+
+/// Changes what a deferred attempt goes on with.
+async fn go_on(
+    app: &App,
+    ti: &TaskInstanceKey,
+    waiting: Option<&AttemptInfo>,
+    next_method: Option<String>,
+    next_kwargs: Option<Box<RawValue>>,
+) -> Result<(), Refusal> {
+    let deferral = match waiting.filter(|waiting| waiting.state == TaskState::Deferred) {
+        Some(waiting) => Noted::of(app, ti, waiting).await?.deferral.map(|deferral| (waiting.id, deferral)),
+        None => None,
+    };
+    let Some((id, mut deferral)) = deferral else {
+        let message = format!("{ti} is not deferred, so it cannot go on with another method or arguments");
+        return Err(Refusal::because(StatusCode::CONFLICT, "invalid_state", message)
+            .with("hints", vec!["name the attempt that is deferred with `id`"]));
+    };
+    deferral.next_method = next_method.unwrap_or(deferral.next_method);
+    deferral.next_kwargs = next_kwargs.or(deferral.next_kwargs);
+    defer(app, &Attempt { ti: ti.clone(), id }, &deferral).await
+}
+
+/// How a task instance stands, and what it waits for.
+pub(super) async fn show(
+    State(app): State<App>,
+    asking: Asking,
+    Path((dag_id, run_id, task_id, map_index)): Path<(String, String, String, i32)>,
+) -> Result<Response, Refusal> {
+    asking.at_least(Role::Read)?;
+    let ti = TaskInstanceKey::new(dag_id, run_id, task_id, map_index)?;
+    let Some(info) = app.engine.task_instance(&ti).await? else {
+        return Err(Refusal::not_found(format!("{ti} is not known")));
+    };
+    let noted = match &info.attempt {
+        Some(attempt) => Noted::of(&app, &ti, attempt).await?,
+        None => Noted::default(),
+    };
+    let waits = |state| info.state == state;
+    Ok(document(
+        StatusCode::OK,
+        &json!({
+            "state": info.state,
+            "attempt": info.attempt,
+            "rendered_map_index": noted.rendered_map_index,
+            "deferral": noted.deferral.filter(|_| waits(TaskState::Deferred)),
+            "reschedule_date":
+                noted.reschedule.filter(|_| waits(TaskState::UpForReschedule)).map(|reschedule| reschedule.date),
+        }),
+    ))
 }

@@ -188,3 +188,127 @@ fn runs_are_counted_by_date_and_end() {
     assert_eq!(count("dag_id=weather&states=success"), "1");
     assert_eq!(task.get("/dag-runs/weather/r1/state").json(), json!({"state": "success"}));
 }
+
+#[test]
+fn two_workers_with_one_workload_execute_it_once() {
+    let server = Server::new();
+    server.run("r1");
+    let (id, token) = server.queued("extract", -1, 1);
+    let path = format!("/execution/task-instances/{id}/run");
+    server.call(&token, Method::PATCH, &path, Some(&begin())).is(200);
+    let mut other = begin();
+    other["pid"] = json!(99);
+    let told = server.call(&token, Method::PATCH, &path, Some(&other)).is(409).json();
+    assert_eq!(told["detail"]["previous_state"], "running");
+    assert!(told["detail"]["message"].as_str().unwrap().contains("process 12 of vm"), "{told}");
+    server.call(&token, Method::PATCH, &path, Some(&begin())).is(200);
+    // A repetition that comes when it has ended starts nothing.
+    let running = server.running("load", -1);
+    running.ends("success").is(204);
+    running.own(Method::PATCH, "run", &begin()).is(409);
+    running.own(Method::PUT, "heartbeat", &json!({"hostname": "vm", "pid": 12})).is(409);
+}
+
+#[test]
+fn what_was_deferred_goes_on_with_what_it_put_down() {
+    let server = Server::new();
+    server.run("r1");
+    let admin = server.person(Role::Admin);
+    let task = server.running("wait", -1);
+    let kwargs = json!({"moment": {"__classname__": "datetime.datetime", "__data__": 1704067200.5}});
+    let deferral = json!({
+        "state": "deferred", "classpath": "a.Trigger", "trigger_kwargs": kwargs, "trigger_timeout": "PT5M",
+        "next_method": "execute_complete", "next_kwargs": {"n": 1}, "rendered_map_index": "first"});
+    let lacking = task.own(Method::PATCH, "state", &json!({"state": "deferred", "classpath": "a.Trigger"}));
+    assert_eq!(lacking.is(422).json()["detail"][1]["loc"], json!(["body", "next_method"]));
+    task.own(Method::PATCH, "state", &deferral).is(204);
+    let place = "/api/excom/v1/task-instances/weather/r1/wait/-1";
+    let shown = server.call(&admin, Method::GET, place, None).is(200).json();
+    assert_eq!(
+        (&shown["state"], &shown["rendered_map_index"]),
+        (&json!("deferred"), &json!("first")),
+        "{shown}"
+    );
+    assert_eq!(shown["deferral"]["trigger_kwargs"], kwargs);
+    assert_eq!(shown["attempt"]["id"], json!(task.id));
+
+    // Whoever runs triggers adds the event.
+    let again = json!({
+        "dag_id": "weather", "run_id": "r1", "task_id": "wait", "max_tries": 2, "id": task.id,
+        "next_kwargs": {"n": 1, "event": "fired"}});
+    let resumed =
+        server.call(&admin, Method::POST, "/api/excom/v1/task-instances", Some(&again)).is(201).json();
+    let token = resumed["token"].as_str().unwrap();
+    let path = format!("/execution/task-instances/{}/run", task.id);
+    let mut other = begin();
+    other["pid"] = json!(99);
+    for _ in 0..2 {
+        let answer = server.call(token, Method::PATCH, &path, Some(&other)).is(200);
+        let context = answer.json();
+        assert_eq!(context["next_method"], "execute_complete");
+        assert_eq!(context["next_kwargs"], json!({"n": 1, "event": "fired"}));
+        assert!(context["start_date"].is_string());
+    }
+    server.call(token, Method::PATCH, &path, Some(&begin())).is(409);
+    let shown = server.call(&admin, Method::GET, place, None).is(200).json();
+    assert_eq!((&shown["state"], &shown["deferral"]), (&json!("running"), &json!(null)));
+    let mut late = again.clone();
+    server.call(&admin, Method::POST, "/api/excom/v1/task-instances", Some(&late)).is(409);
+    late.as_object_mut().unwrap().remove("id");
+    server.call(&admin, Method::POST, "/api/excom/v1/task-instances", Some(&late)).is(409);
+    server.call(&admin, Method::GET, "/api/excom/v1/task-instances/weather/r1/never/-1", None).is(404);
+}
+
+#[test]
+fn one_that_is_put_off_counts_how_often() {
+    let server = Server::new();
+    server.run("r1");
+    let admin = server.person(Role::Admin);
+    let task = server.running("poke", -1);
+    let date = "2026-11-21T11:00:00Z";
+    let first = format!("/task-reschedules/{}/start_date", task.id);
+    assert_eq!(task.get(&first).is(200).text, "null");
+    task.own(Method::PATCH, "state", &json!({"state": "up_for_reschedule"})).is(422);
+    let put_off = json!({"state": "up_for_reschedule", "reschedule_date": date, "end_date": date});
+    for count in 1..3 {
+        task.own(Method::PATCH, "state", &put_off).is(204);
+        let shown = server
+            .call(&admin, Method::GET, "/api/excom/v1/task-instances/weather/r1/poke/-1", None)
+            .is(200)
+            .json();
+        assert_eq!((&shown["state"], &shown["reschedule_date"]), (&json!("up_for_reschedule"), &json!(date)));
+        let context = task.own(Method::PATCH, "run", &begin()).is(200).json();
+        assert_eq!(context["task_reschedule_count"], count);
+        assert!(context.get("next_method").is_none(), "it begins anew: {context}");
+    }
+    assert!(task.get(&first).is(200).json().is_string());
+    assert_eq!(task.get(&format!("{first}?try_number=2")).is(200).text, "null");
+}
+
+#[test]
+fn a_task_keeps_values_for_its_next_tries() {
+    let server = Server::new();
+    server.run("r1");
+    let task = server.running("extract", -1);
+    let at = |task: &crate::client::Worker<'_>, key: &str| format!("/store/ti/{}/{key}", task.id);
+    let put = |key: &str, body| task.call(Method::PUT, &at(&task, key), Some(&body));
+    task.get(&at(&task, "cursor")).is(404);
+    put("cursor", json!({"value": {"page": 7}})).is(204);
+    put("a/b", json!({"value": 1})).is(204);
+    put("soon", json!({"value": 1, "expires_at": "2026-11-21T10:00:01Z"})).is(204);
+    put("null", json!({"value": null})).is(422);
+    put("odd", json!({"value": 1, "more": 1})).is(422);
+    task.get(&at(&task, "soon")).is(200);
+    server.clock.advance(std::time::Duration::from_secs(10));
+    task.get(&at(&task, "soon")).is(404);
+    task.ends("up_for_retry").is(204);
+
+    let next = server.running("extract", -1);
+    assert_eq!(next.get(&at(&next, "cursor")).is(200).json(), json!({"value": {"page": 7}}));
+    next.get(&at(&task, "cursor")).is(403);
+    put("cursor", json!({"value": 1})).is(409);
+    next.call(Method::DELETE, &at(&next, "a/b"), None).is(204);
+    next.get(&at(&next, "a/b")).is(404);
+    next.call(Method::DELETE, &format!("/store/ti/{}", next.id), None).is(204);
+    next.get(&at(&next, "cursor")).is(404);
+}

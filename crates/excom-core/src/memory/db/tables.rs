@@ -7,13 +7,13 @@ use jiff::Timestamp;
 
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
-    DagVersion, Item, LedgerRow, LooseObject, Push, Pushed, ReadTarget, RefusalCount, Rendered, RunInfo,
-    Scope, Variable, intent_gone, key_gone, not_started, retired_key, superseded,
+    DagVersion, Item, LedgerRow, LooseObject, Note, Push, Pushed, ReadTarget, RefusalCount, RunInfo, Scope,
+    Variable, intent_gone, key_gone, not_started, retired_key, superseded,
 };
 use crate::entry::{EndReason, Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::value::preview;
 use crate::value::secret::REDACTED;
-use crate::{Result, SequenceKey, TaskInstanceKey, XComKey};
+use crate::{Result, SequenceKey, TaskInstanceKey, Value, XComKey};
 
 #[derive(Default)]
 pub(super) struct Tables {
@@ -52,12 +52,12 @@ pub(super) type Reader = (String, Option<TaskInstanceKey>, Option<u32>);
 pub(super) struct Instance {
     pub(super) state: TaskState,
     pub(super) attempts: Vec<AttemptInfo>,
-    pub(super) rendered: Option<Rendered>,
+    pub(super) notes: BTreeMap<Arc<str>, Note>,
 }
 
 impl Instance {
     pub(super) fn new(state: TaskState) -> Self {
-        Self { state, attempts: Vec::new(), rendered: None }
+        Self { state, attempts: Vec::new(), notes: BTreeMap::new() }
     }
 
     pub(super) fn info(&self, key: &TaskInstanceKey) -> TaskInstanceInfo {
@@ -97,6 +97,21 @@ impl Tables {
         }
     }
 
+    pub(super) fn note(&mut self, attempt: &Attempt, name: &str, value: Option<&Value>) -> Result<()> {
+        let number = self.fence_attempt(attempt)?.number;
+        if let Some(instance) = self.instances.get_mut(&attempt.ti) {
+            let name: Arc<str> = name.into();
+            match value {
+                Some(value) => {
+                    let note = Note { name: Arc::clone(&name), number, value: value.clone() };
+                    instance.notes.insert(name, note);
+                }
+                None => drop(instance.notes.remove(&name)),
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn knows_version(&self, key: &XComKey, version: Version) -> bool {
         self.entries.get(key).is_some_and(|held| held.entry.version == version)
             || self.history.get(key).is_some_and(|past| past.iter().any(|p| p.info.info.version == version))
@@ -113,8 +128,7 @@ impl Tables {
             instance.state = state;
             if let Some(current) = instance.attempts.last_mut() {
                 current.state = state;
-                let ended = state.is_finished() || state == TaskState::UpForRetry;
-                current.ended_at = ended.then_some(at);
+                current.ended_at = state.has_ended().then_some(at);
             }
         }
         Ok(())

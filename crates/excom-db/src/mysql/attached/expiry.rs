@@ -120,7 +120,7 @@ const PAST: &str = concat!(
 
 const FORGET_GONE: [&str; 3] = [
     concat!("DELETE FROM excom_history", gone!("excom_history")),
-    concat!("DELETE FROM excom_rendered", gone!("excom_rendered")),
+    concat!("DELETE FROM excom_note", gone!("excom_note")),
     concat!("DELETE FROM excom_ledger", gone!("excom_ledger")),
 ];
 

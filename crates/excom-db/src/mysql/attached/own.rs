@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use excom_core::attempt::Caller;
-use excom_core::db::{DagVersion, LedgerRow, LooseObject, Pushed, Reads, RefusalCount, Rendered, Variable};
+use excom_core::db::{DagVersion, LedgerRow, LooseObject, Note, Pushed, Reads, RefusalCount, Variable};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{ObjectName, TaskInstanceKey, Value, XComKey};
 use jiff::Timestamp;

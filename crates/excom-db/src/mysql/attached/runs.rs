@@ -1,4 +1,4 @@
-//! Airflow's runs and task instances, which are read only, and the rendered fields beside them.
+//! Airflow's runs and task instances, which are read only, and the notes beside them.
 
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo};
 use excom_core::db::{DagRun, RunFilter, RunInfo};
@@ -8,15 +8,13 @@ use mysql_async::Row;
 
 use super::super::connection::named;
 use super::super::failure::Failure;
-use super::super::read::{of_ti, with};
+use super::super::names::Ti;
+use super::super::read::of_ti;
 use super::super::row::{self as own, moment, optional, optional_str};
-use super::super::variables::NOTE_RENDERED;
-use super::super::write::ti as of_numbers;
 use super::columns::{TRIES, bytes, millis, same, ti};
 use super::write::step;
 use super::{Airflow, Tables, row};
 use crate::airflow::{self, airflows_alone, compact};
-use crate::packing::pack_fields;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -93,12 +91,33 @@ const RUNS: &str = concat!(
 );
 
 impl Airflow<'_> {
-    async fn note_rendered(&mut self, attempt: &Attempt, fields: &str, at: Timestamp) -> Result<()> {
+    /// The numbers of the task instance of an attempt that may write, and its own.
+    async fn noting(&mut self, attempt: &Attempt, at: Timestamp) -> Result<(Ti, u32)> {
         let of = self.0.ti(&attempt.ti, at.as_millisecond()).await?;
         self.0.take([of]).await?;
-        let number = self.fence(&Caller::Attempt(attempt.clone())).await?;
-        let noted = with(with(of_numbers(of), "number", number), "fields", fields);
-        self.0.change(NOTE_RENDERED, noted).await.map(drop)
+        Ok((of, self.fence(&Caller::Attempt(attempt.clone())).await?))
+    }
+
+    async fn note(
+        &mut self,
+        attempt: &Attempt,
+        name: &str,
+        value: Option<&Value>,
+        at: Timestamp,
+    ) -> Result<()> {
+        let (of, number) = self.noting(attempt, at).await?;
+        self.0.put_note(of, number, name, value).await
+    }
+
+    async fn note_once(
+        &mut self,
+        attempt: &Attempt,
+        name: &str,
+        value: &Value,
+        at: Timestamp,
+    ) -> Result<Value> {
+        let (of, number) = self.noting(attempt, at).await?;
+        self.0.put_first_note(of, number, name, value).await
     }
 }
 
@@ -164,14 +183,24 @@ impl Tables {
 
     // ---- beside them
 
-    pub(super) async fn note_rendered(
+    pub(super) async fn note(
         &self,
         attempt: &Attempt,
-        fields: &[(String, Value)],
+        name: &str,
+        value: Option<&Value>,
         at: Timestamp,
     ) -> Result<()> {
-        let fields = &pack_fields(fields);
-        step!(self, write, note_rendered(attempt, fields, at)).await
+        step!(self, write, note(attempt, name, value, at)).await
+    }
+
+    pub(super) async fn note_once(
+        &self,
+        attempt: &Attempt,
+        name: &str,
+        value: &Value,
+        at: Timestamp,
+    ) -> Result<Value> {
+        step!(self, write, note_once(attempt, name, value, at)).await
     }
 }
 

@@ -11,8 +11,10 @@ const AIRFLOW: [(&str, &str); 1] = [("d2f4e1b3c5a7", "3.3.0")];
 
 /// Each brings our schema from the version before to its own, counted from 1, with the oldest version whose programs go
 /// on working with it. A statement may be run again, because MySQL ends a transaction with each table that it makes.
-const MIGRATIONS: [(&str, i32); 1] =
-    [(concat!(include_str!("../migrations/0001.sql"), include_str!("migrations/0001.sql")), 1)];
+const MIGRATIONS: [(&str, i32); 2] = [
+    (concat!(include_str!("../migrations/0001.sql"), include_str!("migrations/0001.sql")), 1),
+    (include_str!("../migrations/0002.sql"), 2),
+];
 
 /// The version of our schema that this code reads and writes.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;

@@ -12,9 +12,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
-    Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb,
-    Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rendered, Rule, RunFilter,
-    RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, not_started, superseded,
+    Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Note,
+    Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter, RunInfo,
+    RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, not_started, superseded,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{
@@ -156,7 +156,8 @@ pub struct Bare(Tables);
 
 impl Bare {
     /// What does not work without the schema `excom`, for people.
-    pub const WITHOUT: &'static str = "no history, ledger, offloading, secrets, retention, rendered fields, variables or DAG versions of Excom's";
+    pub const WITHOUT: &'static str =
+        "no history, ledger, offloading, secrets, retention, notes, variables or DAG versions of Excom's";
 
     /// Connects to Airflow's database. Nothing is made or changed.
     ///
@@ -443,12 +444,16 @@ impl MetadataDb for Bare {
 
     // ---- what has no place: none, and not noted
 
-    async fn note_rendered(&self, _: &Attempt, _: &[(String, Value)], _: Timestamp) -> Result<()> {
+    async fn note(&self, _: &Attempt, _: &str, _: Option<&Value>, _: Timestamp) -> Result<()> {
         Ok(())
     }
 
-    async fn rendered(&self, _: &TaskInstanceKey) -> Result<Option<Rendered>> {
-        Ok(None)
+    async fn note_once(&self, _: &Attempt, _: &str, value: &Value, _: Timestamp) -> Result<Value> {
+        Ok(value.clone())
+    }
+
+    async fn notes(&self, _: &TaskInstanceKey, _: &str) -> Result<Vec<Note>> {
+        Ok(Vec::new())
     }
 
     async fn history(&self, _: &XComKey, _: u32) -> Result<Vec<PastEntry>> {

@@ -1,21 +1,19 @@
 //! Airflow's runs and task instances, which are read only, and what Excom knows beside them.
 
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo};
-use excom_core::db::{DagRun, DagVersion, Rendered, RunFilter, RunInfo, RunState};
+use excom_core::db::{DagRun, DagVersion, Note, RunFilter, RunInfo, RunState};
 use excom_core::{TaskInstanceKey, Value};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::super::connection::{Parameter, Statement, types};
 use super::super::failure::Failure;
+use super::super::notes::BESIDE;
 use super::super::row::{text as name, time};
 use super::super::runs::dag_version;
-use super::super::variables::rendered;
-use super::super::write::Fenced;
 use super::columns::{attempt, millis};
 use super::{Tables, row};
 use crate::airflow::{self, airflows_alone, compact};
-use crate::packing::pack_fields;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -106,22 +104,6 @@ const RUNS: Statement<'_> = Statement {
     types: types![TEXT, TEXT, INT8, TEXT, TEXT, INT8],
 };
 
-/// One row by its key, which the fence has found.
-const NOTE_RENDERED: Statement<'_> = Statement {
-    sql: "INSERT INTO excom.rendered (dag_run_id, task_id, map_index, number, fields)
-          SELECT excom.known_run($1, $2), $3, $4, number, $6 FROM excom.fence($1, $2, $3, $4, $5) AS number
-          ON CONFLICT (dag_run_id, task_id, map_index) DO UPDATE
-              SET number = excluded.number, fields = excluded.fields",
-    types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT],
-};
-
-/// One row by its key.
-const RENDERED: Statement<'_> = Statement {
-    sql: "SELECT number, fields FROM excom.rendered
-          WHERE dag_run_id = excom.known_run($1, $2) AND task_id = $3 AND map_index = $4",
-    types: types![TEXT, TEXT, TEXT, INT4],
-};
-
 /// One DAG version by its key.
 const NOTE_DAG_VERSION: Statement<'_> = Statement {
     sql: "INSERT INTO excom.known_dag (dag_id, version, document, seen) VALUES ($1, $2, $3, $4)
@@ -193,24 +175,34 @@ impl Tables {
 
     // ---- beside them
 
-    pub(super) async fn note_rendered(
+    pub(super) async fn note(
         &self,
         attempt: &Attempt,
-        fields: &[(String, Value)],
+        name: &str,
+        value: Option<&Value>,
         _at: Timestamp,
     ) -> excom_core::Result<()> {
-        let fenced = Fenced::attempt(attempt);
-        let [dag, run, task, map_index, id] = fenced.parameters();
-        let parameters = [dag, run, task, map_index, id, &pack_fields(fields)];
-        match self.own.connections.write(&NOTE_RENDERED, &parameters).await {
-            Ok(_) => Ok(()),
+        match self.own.note_by(&BESIDE, attempt, name, value).await {
+            Ok(()) => Ok(()),
             Err(failure) => Err(self.refused(failure, &Caller::Attempt(attempt.clone())).await),
         }
     }
 
-    pub(super) async fn rendered(&self, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
-        let parameters: [Parameter<'_>; 4] = [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index];
-        self.own.one(&RENDERED, &parameters, rendered).await
+    pub(super) async fn note_once(
+        &self,
+        attempt: &Attempt,
+        name: &str,
+        value: &Value,
+        _at: Timestamp,
+    ) -> excom_core::Result<Value> {
+        match self.own.note_once_by(&BESIDE, attempt, name, value).await {
+            Ok(first) => Ok(first),
+            Err(failure) => Err(self.refused(failure, &Caller::Attempt(attempt.clone())).await),
+        }
+    }
+
+    pub(super) async fn notes(&self, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>> {
+        self.own.notes_by(&BESIDE, ti, prefix).await
     }
 
     pub(super) async fn note_dag_version(

@@ -22,7 +22,7 @@ const MIGRATIONS: [(&str, i32); 4] = [
     (include_str!("schema/0001.sql"), 1),
     (include_str!("schema/0002.sql"), 1),
     (include_str!("schema/0003.sql"), 1),
-    (include_str!("schema/0004.sql"), 1),
+    (include_str!("schema/0004.sql"), 4),
 ];
 
 /// The version of our schema that this code reads and writes.

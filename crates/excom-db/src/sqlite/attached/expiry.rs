@@ -111,7 +111,7 @@ macro_rules! has_try {
 const FORGET: [&str; 5] = [
     concat!("DELETE FROM excom_entry AS e WHERE ", stale!()),
     concat!("DELETE FROM excom_history AS g WHERE ", gone!()),
-    concat!("DELETE FROM excom_rendered AS g WHERE ", gone!()),
+    concat!("DELETE FROM excom_note AS g WHERE ", gone!()),
     concat!("DELETE FROM excom_ledger AS g WHERE ", gone!()),
     concat!(
         "DELETE FROM excom_started AS s WHERE NOT ",

@@ -31,7 +31,7 @@ use std::time::Duration;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb as _,
-    Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rendered, Rule, RunFilter,
+    Note, Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter,
     RunInfo, Scan, Scope, StartMode, Started, Surroundings, Variable,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
@@ -43,7 +43,6 @@ use super::read::View;
 use super::writer::{Transaction, Writer};
 use super::{Options, ROW_BYTES, bytes_of, connection};
 use crate::airflow::{Row, airflows_alone, excoms_own};
-use crate::packing::pack_fields;
 use crate::server::metadata_db;
 pub use schema::Found;
 
@@ -213,16 +212,20 @@ impl Tables {
         self.change(bytes, move |w| w.finish(&attempt, &rows)).await
     }
 
-    async fn note_rendered(
-        &self,
-        attempt: &Attempt,
-        fields: &[(String, Value)],
-        at: Timestamp,
-    ) -> Result<()> {
-        let (attempt, fields) = (attempt.clone(), pack_fields(fields));
+    async fn note(&self, attempt: &Attempt, name: &str, value: Option<&Value>, at: Timestamp) -> Result<()> {
+        let (attempt, name, value) = (attempt.clone(), name.to_owned(), value.cloned());
         let work = move |w: &Writing<'_>| {
             let number = w.fence(&Caller::Attempt(attempt.clone()))?;
-            w.t.put_rendered(&attempt.ti, number, &fields, at)
+            w.t.put_note(&attempt.ti, number, &name, value.as_ref(), at)
+        };
+        self.change(usize::MAX, work).await
+    }
+
+    async fn note_once(&self, attempt: &Attempt, name: &str, value: &Value, at: Timestamp) -> Result<Value> {
+        let (attempt, name, value) = (attempt.clone(), name.to_owned(), value.clone());
+        let work = move |w: &Writing<'_>| {
+            let number = w.fence(&Caller::Attempt(attempt.clone()))?;
+            w.t.put_first_note(&attempt.ti, number, &name, &value, at)
         };
         self.change(usize::MAX, work).await
     }

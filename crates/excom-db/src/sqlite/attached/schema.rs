@@ -19,7 +19,8 @@ const AIRFLOW: [(&str, &str); 6] = [
 
 /// Each brings our schema from the version before to its own, counted from 1, with the oldest version whose programs go
 /// on working with it.
-const MIGRATIONS: [(&str, u32); 1] = [(include_str!("migrations/0001.sql"), 1)];
+const MIGRATIONS: [(&str, u32); 2] =
+    [(include_str!("migrations/0001.sql"), 1), (include_str!("../migrations/0006.sql"), 2)];
 
 /// The version of our schema that this code reads and writes.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;

@@ -1,0 +1,206 @@
+//! What is kept of a task instance for the next time that it is executed: by the server, and by the task itself.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{delete, get};
+use excom_airflow::execution::{Deferral, Keep, Runner};
+use excom_core::attempt::AttemptInfo;
+use excom_core::db::Note;
+use excom_core::{Attempt, Caller, TaskInstanceKey, Value};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::instances::{current, own};
+use crate::app::App;
+use crate::auth::Task;
+use crate::refusal::{Refusal, document};
+use crate::request::{Document, Params, Path};
+
+/// Who executes it.
+const RUNNER: &str = "execution/runner";
+
+/// What it waits for while it is deferred, and goes on with.
+const DEFERRAL: &str = "execution/deferral";
+
+/// Until when it is put off.
+const RESCHEDULE: &str = "execution/reschedule";
+
+/// How people see its map index.
+const MAP_INDEX: &str = "execution/rendered_map_index";
+
+/// What the task keeps, each under a name of its own behind this.
+const STORE: &str = "store/";
+
+/// Who notes what the server itself needs to know.
+const SERVER: Caller = Caller::System("server");
+
+/// Until when a task instance is put off, and how often it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reschedule {
+    pub(crate) count: u32,
+    pub(crate) date: Timestamp,
+}
+
+/// What is noted of an attempt for whoever executes it.
+#[derive(Debug, Default)]
+pub(crate) struct Noted {
+    pub(crate) deferral: Option<Deferral>,
+    pub(crate) reschedule: Option<Reschedule>,
+    pub(crate) rendered_map_index: Option<String>,
+}
+
+impl Noted {
+    /// What an attempt noted; what those before it did is not its own.
+    pub(crate) async fn of(app: &App, ti: &TaskInstanceKey, attempt: &AttemptInfo) -> Result<Self, Refusal> {
+        let mut noted = Self::default();
+        for note in app.engine.notes(&SERVER, ti, "execution/").await? {
+            if note.number != attempt.number {
+                continue;
+            }
+            match &*note.name {
+                DEFERRAL => noted.deferral = Some(read(&note)?),
+                RESCHEDULE => noted.reschedule = Some(read(&note)?),
+                MAP_INDEX => noted.rendered_map_index = Some(read(&note)?),
+                _ => {}
+            }
+        }
+        Ok(noted)
+    }
+}
+
+fn read<T: DeserializeOwned>(note: &Note) -> Result<T, Refusal> {
+    serde_json::from_str(note.value.as_str()).map_err(|cause| {
+        let message =
+            format!("the note `{}` of the task instance is not as it was written: {cause}", note.name);
+        Refusal::because(StatusCode::UNPROCESSABLE_ENTITY, "corrupt", message)
+    })
+}
+
+async fn note<T: Serialize>(
+    app: &App,
+    attempt: &Attempt,
+    name: &str,
+    noted: Option<&T>,
+) -> Result<(), Refusal> {
+    let value = noted.map(Value::of).transpose()?;
+    Ok(app.engine.note(attempt, name, value.as_ref()).await?)
+}
+
+/// Notes who executes an attempt, and tells whoever does: of two that begin at once, one.
+pub(super) async fn claim(app: &App, attempt: &Attempt, runner: &Runner) -> Result<Runner, Refusal> {
+    let first = app.engine.note_once(attempt, RUNNER, &Value::of(runner)?).await?;
+    Ok(serde_json::from_str(first.as_str()).unwrap_or_else(|_| runner.clone()))
+}
+
+/// Whoever comes next executes an attempt that is deferred.
+pub(crate) async fn defer(app: &App, attempt: &Attempt, deferral: &Deferral) -> Result<(), Refusal> {
+    note(app, attempt, DEFERRAL, Some(deferral)).await?;
+    Ok(app.engine.note(attempt, RUNNER, None).await?)
+}
+
+/// The same for one that is put off. It begins anew then.
+pub(super) async fn put_off(
+    app: &App,
+    attempt: &Attempt,
+    found: &AttemptInfo,
+    date: Timestamp,
+) -> Result<(), Refusal> {
+    let count = Noted::of(app, &attempt.ti, found).await?.reschedule.map_or(0, |before| before.count) + 1;
+    note(app, attempt, RESCHEDULE, Some(&Reschedule { count, date })).await?;
+    app.engine.note(attempt, DEFERRAL, None).await?;
+    Ok(app.engine.note(attempt, RUNNER, None).await?)
+}
+
+/// How people see the map index.
+pub(super) async fn label(app: &App, attempt: &Attempt, label: &str) -> Result<(), Refusal> {
+    note(app, attempt, MAP_INDEX, Some(&label)).await
+}
+
+/// `/task-reschedules`: when the first of the tries began that put a task instance off.
+pub(super) fn reschedules() -> Router<App> {
+    Router::new().route("/{id}/start_date", get(first_start))
+}
+
+async fn first_start(
+    State(app): State<App>,
+    task: Task,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<Response, Refusal> {
+    task.running()?;
+    let attempt = own(&task, &id)?;
+    let asked: Option<u32> = params.integer("try_number")?;
+    let (_, found) = current(&app, &attempt).await?;
+    let was_put_off = Noted::of(&app, &attempt.ti, &found).await?.reschedule.is_some();
+    let is_this = asked.is_none_or(|number| number == found.try_number);
+    Ok(document(StatusCode::OK, &(was_put_off && is_this).then_some(found.started_at)))
+}
+
+/// `/store/ti`: what a task keeps for its next tries.
+pub(super) fn store() -> Router<App> {
+    Router::new().route("/{id}", delete(forget_all)).route("/{id}/{*key}", get(kept).put(keep).delete(forget))
+}
+
+/// A name that is not longer than those of notes may be, with what they begin with.
+fn named(key: &str) -> String {
+    format!("{STORE}{key}")
+}
+
+async fn keep(
+    State(app): State<App>,
+    task: Task,
+    Path((id, key)): Path<(String, String)>,
+    Document(kept): Document<Keep>,
+) -> Result<StatusCode, Refusal> {
+    task.running()?;
+    let attempt = own(&task, &id)?;
+    if kept.value.get() == "null" {
+        return Err(Refusal::unprocessable("value_error", &["body", "value"], "value cannot be null", ()));
+    }
+    note(&app, &attempt, &named(&key), Some(&kept)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn kept(
+    State(app): State<App>,
+    task: Task,
+    Path((id, key)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    task.running()?;
+    let attempt = own(&task, &id)?;
+    let name = named(&key);
+    let notes = app.engine.notes(&Caller::Attempt(attempt.clone()), &attempt.ti, &name).await?;
+    let found = notes.iter().find(|note| *note.name == *name).map(read::<Keep>).transpose()?;
+    let now = app.engine.clock().now();
+    match found.filter(|kept| kept.expires_at.is_none_or(|end| end > now)) {
+        Some(kept) => Ok(document(StatusCode::OK, &json!({"value": kept.value}))),
+        None => Err(Refusal::not_found(format!("Task state store key {key:?} not found"))),
+    }
+}
+
+async fn forget(
+    State(app): State<App>,
+    task: Task,
+    Path((id, key)): Path<(String, String)>,
+) -> Result<StatusCode, Refusal> {
+    task.running()?;
+    app.engine.note(&own(&task, &id)?, &named(&key), None).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn forget_all(
+    State(app): State<App>,
+    task: Task,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    task.running()?;
+    let attempt = own(&task, &id)?;
+    for note in app.engine.notes(&Caller::Attempt(attempt.clone()), &attempt.ti, STORE).await? {
+        app.engine.note(&attempt, &note.name, None).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
