@@ -39,9 +39,21 @@ impl Answer {
     }
 }
 
+/// What routes answer.
+pub(crate) fn send(router: Router, request: Request<Body>) -> Answer {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let answer = router.oneshot(request).await.unwrap();
+        let (status, head) = (answer.status(), answer.headers().clone());
+        let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        Answer { status, head, text: String::from_utf8(body.to_vec()).unwrap() }
+    })
+}
+
 /// A server in memory.
 pub(crate) struct Server {
     router: Router,
+    engine: Engine,
     _folder: TempDir,
     pub(crate) clock: Arc<memory::Clock>,
     keys: Keys,
@@ -81,18 +93,22 @@ impl Server {
         let engine = Engine::builder(Arc::new(db), clock.clone())
             .settings(settings(excom_core::engine::Settings::default()))
             .build();
-        let router = App::new(engine, keys.clone(), options).router();
-        Self { router, _folder: folder, clock, keys }
+        let router = App::new(engine.clone(), keys.clone(), options).router();
+        Self { router, engine, _folder: folder, clock, keys }
+    }
+
+    /// All routes.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// The same engine behind other keys.
+    pub(crate) fn with_keys(&self, keys: Keys) -> Router {
+        App::new(self.engine.clone(), keys, Options::default()).router()
     }
 
     pub(crate) fn send(&self, request: Request<Body>) -> Answer {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let answer = self.router.clone().oneshot(request).await.unwrap();
-            let (status, head) = (answer.status(), answer.headers().clone());
-            let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
-            Answer { status, head, text: String::from_utf8(body.to_vec()).unwrap() }
-        })
+        send(self.router(), request)
     }
 
     /// A call with a token, and a document as its body.

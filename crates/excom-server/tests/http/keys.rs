@@ -422,3 +422,12 @@ fn without_a_private_key_nothing_is_signed() {
         server.call(&issuer.token(&claims), Method::GET, "/execution/xcoms/weather/r1/extract/k", None);
     assert_eq!(answer.is(404).refreshed(), None);
 }
+
+/// Files with keys of every kind, for whoever changes them at random.
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
+    let issuers = KINDS.map(|algorithm| Issuer::new(algorithm, "k"));
+    let mut seeds = vec![set(&issuers.each_ref()).into_bytes()];
+    seeds.extend(issuers.iter().map(|issuer| set(&[issuer]).into_bytes()));
+    seeds.extend(issuers.iter().map(|issuer| issuer.pair.public_key_pem().into_bytes()));
+    seeds
+}
