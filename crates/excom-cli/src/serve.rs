@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command};
-use excom::config::{Age, Settings};
+use excom::config::{self, Age, Settings};
 use excom::embedded::SystemClock;
 use excom::{Clock, Engine, Error, ErrorKind};
 use excom_server::{
-    App, Drained, Issued, Keys, Options, Readiness, Role, Service, ServiceOptions, person_token,
+    AccessLog, App, Drained, Issued, KeyPlaces, Keys, Options, Readiness, Role, Service, ServiceOptions, Tls,
+    TokenRules, person_token,
 };
 use serde_json::json;
 use tokio::runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 use crate::arguments::{age, flag};
@@ -38,11 +39,12 @@ pub(crate) fn commands() -> [Command; 2] {
                 .value_name("ADDRESS:PORT")
                 .help("Where to listen [default: [server] listen]; port 0 takes a free one"),
         )
-        .arg(flag("dev", "Print a token that may do everything; without [server] token_secret, with one of its own"))
+        .arg(flag("dev", "Print a token that may do everything; without keys in [server], with one of its own"))
         .after_help(
             "Airflow's Task Execution API is below /execution/, Excom's own below /api/excom/v1/, and how it is at\n\
              /health/live and /health/ready. Nothing else is reachable without a token; `excom token` makes one.\n\
-             It ends with SIGTERM or SIGINT, when requests that are under way are answered.",
+             It ends with SIGTERM or SIGINT, when requests that are under way are answered. With SIGHUP it reads keys\n\
+             and certificates again, and opens the access log anew.",
         );
     let token = Command::new("token")
         .about("Make a token for a person, or a program that acts for one")
@@ -70,40 +72,122 @@ pub(crate) fn serve(context: &Context, matches: &ArgMatches, output: &mut Output
         runtime.map_err(|cause| Error::new(ErrorKind::Other, "no threads can be started").because(cause))?;
     runtime.block_on(async {
         let mut told = (interrupt(SignalKind::terminate())?, interrupt(SignalKind::interrupt())?);
+        let files = Files::open(&settings, keys)?;
         let mut options = ServiceOptions::default();
         options.drain_timeout = settings.server.drain.0;
-        let service = Service::bind(listen, options).await?;
+        let service = files.behind(Service::bind(listen, options).await?);
         let token = match dev {
-            true => Some(person_token(keys.clone(), Arc::new(SystemClock), "dev", Role::Admin, LIFETIME.0)?),
+            true => {
+                Some(person_token(files.keys.clone(), Arc::new(SystemClock), "dev", Role::Admin, LIFETIME.0)?)
+            }
             false => None,
         };
-        tell(output, &format!("http://{}", service.address()), token.as_ref())?;
+        tell(output, &format!("{}://{}", files.scheme(), service.address()), token.as_ref())?;
         let readiness = service.readiness();
         let stop = async move {
             tokio::select! { _ = told.0.recv() => {}, _ = told.1.recv() => {} }
         };
+        let hang_up = interrupt(SignalKind::hangup())?;
         // Beside: to open the engine blocks, and how it stands is answered meanwhile.
         let mut serving = tokio::spawn(service.run(stop));
         let output = RefCell::new(output);
         let engine = OnceCell::new();
-        let upkeep = async {
+        let opening = async {
             let opened = opened(context, &settings, &readiness, &output).await;
             let engine = engine.get_or_init(|| opened);
-            let mut options = Options::default();
-            options.max_map_length = u64::from(*settings.core.max_map_length);
-            options.body_limit = settings.server.body_limit.0;
-            readiness.open(&App::new(engine.clone(), keys, options));
+            readiness.open(&App::new(engine.clone(), files.keys.clone(), options_of(&settings)));
             engine.maintain(|error| warn(&output, error)).await;
         };
-        let drained = tokio::select! { drained = &mut serving => drained, () = upkeep => serving.await };
+        let upkeep = async { tokio::join!(opening, files.keep(hang_up, &output)) };
+        let drained = tokio::select! { drained = &mut serving => drained, _ = upkeep => serving.await };
         if let Some(engine) = engine.get() {
             engine.close().await?;
         }
+        files.close();
         if !matches!(drained, Ok(Drained::Whole)) {
             output.borrow_mut().say("warning: requests that took longer than [server] drain were cut off");
         }
         Ok(())
     })
+}
+
+fn options_of(settings: &Settings) -> Options {
+    let server = &settings.server;
+    let mut options = Options::default();
+    options.max_map_length = u64::from(*settings.core.max_map_length);
+    options.body_limit = server.body_limit.0;
+    options.limit_requests = *server.limit_requests;
+    options.limit_bytes = server.limit_bytes.map(|size| size.0);
+    options
+}
+
+/// What a server has from files that change while it runs.
+struct Files {
+    keys: Keys,
+    tls: Option<Tls>,
+    log: Option<AccessLog>,
+}
+
+impl Files {
+    fn open(settings: &Settings, keys: Keys) -> Result<Self, Error> {
+        let server = &settings.server;
+        let tls = match (&*server.tls_certificate, &*server.tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls::at(certificate, key)?),
+            _ => None,
+        };
+        let log = match &*server.access_log {
+            config::AccessLog::Off => None,
+            config::AccessLog::Stderr => Some(AccessLog::stderr()?),
+            config::AccessLog::File(path) => Some(AccessLog::file(path)?),
+        };
+        Ok(Self { keys, tls, log })
+    }
+
+    fn behind(&self, service: Service) -> Service {
+        let service = match &self.tls {
+            Some(tls) => service.with_tls(tls.clone()),
+            None => service,
+        };
+        match &self.log {
+            Some(log) => service.with_access_log(log.clone()),
+            None => service,
+        }
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Reads them again: regularly, and when told to.
+    async fn keep(&self, mut hang_up: Signal, output: &RefCell<&mut Output>) {
+        let warn = |error: &Error| warn(output, error);
+        let tls = async {
+            if let Some(tls) = &self.tls {
+                tls.keep(warn).await;
+            }
+        };
+        let told = async {
+            while hang_up.recv().await.is_some() {
+                let outcomes = [
+                    self.keys.refresh().await,
+                    self.tls.as_ref().map_or(Ok(()), Tls::reload),
+                    self.log.as_ref().map_or(Ok(()), AccessLog::reopen),
+                ];
+                let failed: Vec<&Error> =
+                    outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+                failed.iter().for_each(|error| warn(error));
+                if failed.is_empty() {
+                    output.borrow_mut().say("keys, certificate and access log are read again");
+                }
+            }
+        };
+        tokio::join!(self.keys.keep(warn), tls, told);
+    }
+
+    /// Writes what is left of the access log.
+    fn close(&self) {
+        self.log.iter().for_each(AccessLog::close);
+    }
 }
 
 /// Says where the server is, and the token for development.
@@ -144,7 +228,7 @@ async fn opened(
     }
 }
 
-fn interrupt(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Error> {
+fn interrupt(kind: SignalKind) -> Result<Signal, Error> {
     signal(kind).map_err(|cause| Error::new(ErrorKind::Other, "signals cannot be awaited").because(cause))
 }
 
@@ -168,15 +252,32 @@ pub(crate) fn token(context: &Context, matches: &ArgMatches, output: &mut Output
 
 /// The keys that settings name; for development, some that are forgotten.
 fn keys(settings: &Settings, dev: bool) -> Result<Keys, Error> {
-    match &*settings.server.token_secret {
-        Some(secret) => Keys::secret(secret.secret().as_bytes()),
+    let server = &settings.server;
+    let mut rules = TokenRules::default();
+    rules.audience.clone_from(&server.token_audience);
+    rules.issuer.clone_from(&server.token_issuer);
+    rules.leeway = Duration::from_secs(u64::from(server.token_leeway.0));
+    // What Airflow writes when it is to choose.
+    let algorithm = server.token_algorithm.as_deref().filter(|name| *name != "GUESS");
+    let keys = match &*server.token_secret {
+        Some(secret) => Keys::secret_with(secret.secret().as_bytes(), algorithm)?,
+        None if server.token_private_key.is_some() || server.token_keys.is_some() => {
+            let mut places = KeyPlaces::default();
+            places.private.clone_from(&server.token_private_key);
+            places.public.clone_from(&server.token_keys);
+            places.kid.clone_from(&server.token_kid);
+            places.algorithm = algorithm.map(str::to_owned);
+            Keys::at(&places)?
+        }
         None if dev => {
             let clock = SystemClock;
             let secret: Vec<u8> = (0..8).flat_map(|_| clock.random().to_le_bytes()).collect();
-            Keys::secret(&secret)
+            Keys::secret(&secret)?
         }
-        None => Err(Error::new(ErrorKind::Configuration, "no secret is set that signs tokens")
+        None => return Err(Error::new(ErrorKind::Configuration, "no secret is set that signs tokens")
             .hint("set [server] token_secret, or EXCOM__SERVER__TOKEN_SECRET, to a random text such as `openssl rand -base64 48` gives")
+            .hint("or [server] token_private_key and token_keys to files with keys")
             .hint("to try it out on this machine: excom serve --dev")),
-    }
+    };
+    Ok(keys.with_rules(rules))
 }

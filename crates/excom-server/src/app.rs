@@ -9,6 +9,7 @@ use axum::middleware::from_fn_with_state;
 use excom_core::Engine;
 
 use crate::auth::{Keys, Tokens};
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::{execution, health, metrics, own, rest};
@@ -21,11 +22,15 @@ pub struct Options {
     pub max_map_length: u64,
     /// The most bytes of a request's body.
     pub body_limit: u64,
+    /// The most requests a second of one name in tokens; any number without.
+    pub limit_requests: Option<u32>,
+    /// The most bytes a second that one name in tokens sends and is sent; any number without.
+    pub limit_bytes: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_map_length: 1024, body_limit: 64 << 20 }
+        Self { max_map_length: 1024, body_limit: 64 << 20, limit_requests: None, limit_bytes: None }
     }
 }
 
@@ -44,13 +49,15 @@ pub struct App {
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) options: Arc<Options>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limits: Arc<Limits>,
 }
 
 impl App {
     /// An engine behind tokens that keys sign.
     pub fn new(engine: Engine, keys: Keys, options: Options) -> Self {
         let tokens = Arc::new(Tokens::new(keys, Arc::clone(engine.clock())));
-        Self { engine, tokens, options: Arc::new(options), metrics: Arc::new(Metrics::new()) }
+        let limits = Arc::new(Limits::new(options.limit_requests, options.limit_bytes));
+        Self { engine, tokens, options: Arc::new(options), metrics: Arc::new(Metrics::new()), limits }
     }
 
     /// All routes.

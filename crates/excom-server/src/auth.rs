@@ -2,6 +2,7 @@
 
 mod keys;
 mod token;
+mod trusted;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -11,10 +12,11 @@ use axum::response::Response;
 use excom_core::{Attempt, AttemptId, Caller};
 use uuid::Uuid;
 
-pub use keys::Keys;
-pub(crate) use token::{Audience, Claims, Tokens};
+pub use keys::{KeyPlaces, Keys, TokenRules};
+pub(crate) use token::{Audience, Claims, Invalid, Tokens};
 pub use token::{Issued, Role, TaskClaim, person_token};
 
+use crate::access::Noted;
 use crate::app::App;
 use crate::refusal::Refusal;
 
@@ -69,20 +71,13 @@ impl Task {
         self.attempt().map(Caller::Attempt)
     }
 
-    /// The task whose token a request's head has.
-    ///
-    /// # Errors
-    /// 401 without one, 403 for one that is not good.
-    pub(crate) fn of(app: &App, head: &HeaderMap) -> Result<Self, Refusal> {
-        let invalid = || Refusal::plain(StatusCode::FORBIDDEN, "Invalid auth token");
-        let token =
-            bearer(head).ok_or_else(|| Refusal::plain(StatusCode::UNAUTHORIZED, "Missing auth token"))?;
-        let claims = app.tokens.verify(Audience::Task, token).map_err(|_| invalid())?;
-        let id = Uuid::try_parse(&claims.sub).map_err(|_| invalid())?;
+    /// The task that a good token names.
+    fn of(claims: Claims) -> Result<Self, Refusal> {
+        let id = Uuid::try_parse(&claims.sub).map_err(|_| Invalid::Subject)?;
         let scope = match claims.scope.as_deref() {
             None | Some("execution") => Scope::Execution,
             Some("workload") => Scope::Workload,
-            Some(_) => return Err(invalid()),
+            Some(_) => return Err(Invalid::Scope.into()),
         };
         Ok(Self { id, scope, claims })
     }
@@ -159,22 +154,44 @@ impl Asking {
     }
 }
 
+impl From<Invalid> for Refusal {
+    fn from(invalid: Invalid) -> Self {
+        match invalid {
+            Invalid::NoKeys => Self::because(StatusCode::SERVICE_UNAVAILABLE, "keys", invalid.to_string()),
+            _ => Self::plain(StatusCode::FORBIDDEN, format!("Invalid auth token: {invalid}")),
+        }
+    }
+}
+
+/// The good token in a request's head.
+///
+/// # Errors
+/// 401 without one, 403 with the rule for one that is not good.
+async fn token(app: &App, audiences: &[Audience], head: &HeaderMap) -> Result<(Audience, Claims), Refusal> {
+    let token = bearer(head).ok_or_else(|| Refusal::plain(StatusCode::UNAUTHORIZED, "Missing auth token"))?;
+    Ok(app.tokens.verify(audiences, token).await?)
+}
+
 /// Lets through whoever has a good token of either kind, before anything else of a request is read.
 pub(crate) async fn enter(
     State(app): State<App>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Refusal> {
-    let person = bearer(request.headers()).and_then(|token| app.tokens.verify(Audience::Api, token).ok());
-    if let Some(claims) = person {
-        let asking = Asking { caller: Caller::user(claims.sub), role: claims.role };
+    let (audience, claims) = token(&app, &[Audience::Api, Audience::Task], request.headers()).await?;
+    if audience == Audience::Api {
+        let role = claims.role.ok_or(Invalid::Role)?;
+        Noted::who(&request, &claims.sub, role.name());
+        let asking = Asking { caller: Caller::user(claims.sub.clone()), role: Some(role) };
         request.extensions_mut().insert(asking);
-        return Ok(next.run(request).await);
+        return Ok(app.limits.pass(&claims.sub, request, next).await);
     }
-    let task = Task::of(&app, request.headers())?;
+    let task = Task::of(claims)?;
+    Noted::who(&request, &task.claims.sub, "task");
     task.running()?;
     request.extensions_mut().insert(Asking { caller: task.caller()?, role: None });
-    refreshing(&app, &task, next.run(request).await)
+    let answer = app.limits.pass(&task.claims.sub, request, next).await;
+    refreshing(&app, &task, answer)
 }
 
 /// Lets through whoever has the good token of a task.
@@ -183,9 +200,12 @@ pub(crate) async fn enter_task(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Refusal> {
-    let task = Task::of(&app, request.headers())?;
+    let (_, claims) = token(&app, &[Audience::Task], request.headers()).await?;
+    let task = Task::of(claims)?;
+    Noted::who(&request, &task.claims.sub, "task");
     request.extensions_mut().insert(task.clone());
-    refreshing(&app, &task, next.run(request).await)
+    let answer = app.limits.pass(&task.claims.sub, request, next).await;
+    refreshing(&app, &task, answer)
 }
 
 /// An answer with a newer token for a task that runs, when it is time for one.

@@ -9,19 +9,17 @@ mod xcoms;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderName, StatusCode};
+use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
 use serde_json::json;
 
+use crate::access::CORRELATION;
 use crate::app::App;
 use crate::auth::enter_task;
 use crate::refusal::{Refusal, document};
 use crate::request::{Path, whole};
-
-/// What ties a request to its answer in both logs.
-const CORRELATION: HeaderName = HeaderName::from_static("correlation-id");
 
 pub(crate) fn router(app: &App) -> Router<App> {
     let guarded = Router::new()

@@ -13,10 +13,13 @@
 //! Nothing but the health is reachable without a token. A task's token acts as its task instance: pushes are fenced by
 //! its attempt, and the access rules for tasks hold.
 
+mod access;
 mod app;
 mod auth;
+mod counted;
 mod execution;
 mod health;
+mod limits;
 mod metrics;
 mod own;
 mod readiness;
@@ -24,8 +27,11 @@ mod refusal;
 mod request;
 mod rest;
 mod service;
+mod tls;
 
+pub use access::AccessLog;
 pub use app::{App, Options};
-pub use auth::{Issued, Keys, Role, TaskClaim, person_token};
+pub use auth::{Issued, KeyPlaces, Keys, Role, TaskClaim, TokenRules, person_token};
 pub use readiness::Readiness;
 pub use service::{Drained, Service, ServiceOptions};
+pub use tls::Tls;

@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
+use crate::access::Noted;
 use crate::app::App;
 use crate::auth::{Asking, Role, enter};
 use crate::refusal::Refusal;
@@ -72,6 +73,7 @@ impl Metrics {
 /// Counts a request.
 pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
+    Noted::route(&request, &route);
     let (method, begun) = (request.method().as_str().to_owned(), Instant::now());
     let response = next.run(request).await;
     metrics.observe(route, method, begun, &response);

@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 use tower_service::Service as _;
 
+use crate::access::Noted;
 use crate::app::App;
 use crate::refusal::{Refusal, document};
 
@@ -61,7 +62,8 @@ impl Standing {
 }
 
 /// Answers as long as the process does anything at all.
-async fn live() -> Response {
+async fn live(request: Request) -> Response {
+    Noted::route(&request, "/health/live");
     document(StatusCode::OK, &json!({"status": "live"}))
 }
 

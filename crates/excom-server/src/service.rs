@@ -4,15 +4,21 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 
+use axum::http::Request;
+use axum::middleware::from_fn_with_state;
 use excom_core::{Error, ErrorKind, Result};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::time::{Duration, sleep, timeout};
+use tower_service::Service as _;
 
+use crate::access::{AccessLog, Client, note};
 use crate::readiness::Readiness;
+use crate::tls::Tls;
 
 /// The most bytes of a request's head.
 const HEAD_BYTES: usize = 64 << 10;
@@ -27,12 +33,16 @@ pub struct Service {
     address: SocketAddr,
     options: ServiceOptions,
     readiness: Readiness,
+    tls: Option<Tls>,
+    log: Option<AccessLog>,
 }
 
 /// How connections are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServiceOptions {
+    /// How long a client may take to begin with TLS.
+    pub handshake_timeout: Duration,
     /// How long a client may take to send a request's head.
     pub head_timeout: Duration,
     /// How long requests that are under way may take to end when the server stops.
@@ -41,7 +51,11 @@ pub struct ServiceOptions {
 
 impl Default for ServiceOptions {
     fn default() -> Self {
-        Self { head_timeout: Duration::from_secs(15), drain_timeout: Duration::from_secs(30) }
+        Self {
+            handshake_timeout: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(15),
+            drain_timeout: Duration::from_secs(30),
+        }
     }
 }
 
@@ -68,7 +82,17 @@ impl Service {
         };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Self { listener, address, options, readiness: Readiness::new() })
+        Ok(Self { listener, address, options, readiness: Readiness::new(), tls: None, log: None })
+    }
+
+    /// The same with TLS, and nothing else.
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// The same with an access log.
+    pub fn with_access_log(self, log: AccessLog) -> Self {
+        Self { log: Some(log), ..self }
     }
 
     /// Where it is.
@@ -83,8 +107,11 @@ impl Service {
 
     /// Serves until told to stop; then lets nobody in, and gives requests that are under way their time.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
-        let Self { listener, options, readiness, .. } = self;
-        let router = readiness.router();
+        let Self { listener, options, readiness, tls, log, .. } = self;
+        let mut router = readiness.router();
+        if let Some(log) = log {
+            router = router.layer(from_fn_with_state(log, note));
+        }
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(options.head_timeout).max_buf_size(HEAD_BYTES);
         let connections = GracefulShutdown::new();
@@ -94,17 +121,30 @@ impl Service {
                 () = &mut stop => break,
                 came = listener.accept() => came,
             };
-            let Ok((stream, _)) = came else {
+            let Ok((stream, client)) = came else {
                 sleep(CROWDED).await;
                 continue;
             };
             // Answers are small, and somebody waits for each.
             drop(stream.set_nodelay(true));
-            let service = TowerToHyperService::new(router.clone());
-            let connection = server.serve_connection(TokioIo::new(stream), service);
-            let watched = connections.watch(connection);
+            let (router, server, watcher) = (router.clone(), server.clone(), connections.watcher());
+            let acceptor = tls.as_ref().map(Tls::acceptor);
             // What a client does wrong is its own affair, and ends with its connection.
-            tokio::spawn(async move { drop(watched.await) });
+            tokio::spawn(async move {
+                let service = service_fn(move |mut request: Request<Incoming>| {
+                    request.extensions_mut().insert(Client(client));
+                    router.clone().call(request)
+                });
+                match acceptor {
+                    None => drop(watcher.watch(server.serve_connection(TokioIo::new(stream), service)).await),
+                    Some(acceptor) => {
+                        let begun = timeout(options.handshake_timeout, acceptor.accept(stream)).await;
+                        if let Ok(Ok(stream)) = begun {
+                            drop(watcher.watch(server.serve_connection(TokioIo::new(stream), service)).await);
+                        }
+                    }
+                }
+            });
         }
         drop(listener);
         match timeout(options.drain_timeout, connections.shutdown()).await {

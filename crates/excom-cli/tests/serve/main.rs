@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
+mod files;
 mod process;
 mod workers;
 
@@ -20,8 +21,14 @@ struct Served {
 impl Served {
     /// Starts one for development over a home.
     fn start(home: &Path) -> Self {
+        Self::set(home, &[])
+    }
+
+    /// The same with settings from the environment.
+    fn set(home: &Path, settings: &[(&str, &str)]) -> Self {
         let mut process = excom(home)
             .args(["serve", "--dev", "--listen", "127.0.0.1:0"])
+            .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -33,9 +40,13 @@ impl Served {
 
     /// Tells it to stop, and waits until it has.
     fn stop(mut self) -> ExitStatus {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("-TERM");
         self.process.wait().unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
     }
 }
 

@@ -4,16 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use excom_airflow::execution::AUDIENCE;
 use excom_core::{AttemptId, Clock, Error, ErrorKind, Result, TaskInstanceKey};
-use jsonwebtoken::{Header, TokenData, Validation};
+use jsonwebtoken::errors::ErrorKind as Wrong;
+use jsonwebtoken::{Header, TokenData, Validation, decode_header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use super::keys::Keys;
+use super::keys::{Held, Keys};
+use super::trusted::Trusted;
 
-/// By how much clocks may differ, in seconds.
-const LEEWAY: i64 = 10;
+/// The most bytes of a token.
+const TOKEN_BYTES: usize = 16 << 10;
 
 /// How long the token of a task that runs is good.
 const EXECUTION: Duration = Duration::from_secs(600);
@@ -28,15 +29,6 @@ pub(crate) enum Audience {
     Task,
     /// A person's, or a program's that acts for one.
     Api,
-}
-
-impl Audience {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Task => AUDIENCE,
-            Self::Api => API,
-        }
-    }
 }
 
 /// What people may do.
@@ -117,6 +109,17 @@ pub(crate) struct Claims {
     pub(crate) others: Map<String, Json>,
 }
 
+impl Claims {
+    /// Whether one of the names is among those that it is for.
+    fn is_for<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
+        match self.others.get("aud") {
+            Some(Json::String(one)) => names.any(|name| name == one),
+            Some(Json::Array(several)) => names.any(|name| several.iter().any(|one| one == name)),
+            _ => false,
+        }
+    }
+}
+
 /// Seconds since 1970, UTC. A fraction, which the standard allows, is cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "f64")]
@@ -150,9 +153,44 @@ impl fmt::Debug for Issued {
     }
 }
 
-/// A token that is not good. Why is nobody's business who holds it.
+/// Why a token is not good: the rule, and nothing about the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Invalid;
+pub(crate) enum Invalid {
+    Malformed,
+    UnknownKey,
+    Algorithm,
+    Signature,
+    Audience,
+    Issuer,
+    Claims,
+    NotYet,
+    Expired,
+    Subject,
+    Scope,
+    Role,
+    /// Whether it is good cannot be told: the public keys have not been had yet.
+    NoKeys,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "it is no JSON Web Token that is signed in a known way",
+            Self::UnknownKey => "no key of its name (`kid`) is trusted here",
+            Self::Algorithm => "its algorithm (`alg`) is not that of the key",
+            Self::Signature => "its signature is not that of a key that is trusted here",
+            Self::Audience => "it is for somebody else (`aud`)",
+            Self::Issuer => "it is from somebody else (`iss`)",
+            Self::Claims => "claims are missing, or are none that are known here",
+            Self::NotYet => "it is not good yet (`nbf`, `iat`)",
+            Self::Expired => "it has expired (`exp`)",
+            Self::Subject => "its subject (`sub`) is no id of a task instance",
+            Self::Scope => "its `scope` is not known here",
+            Self::Role => "it names no `role`: read, write or admin",
+            Self::NoKeys => "the keys that tokens are checked with are not to be had now",
+        })
+    }
+}
 
 /// A token for a person, or a program that acts for one, without a server.
 ///
@@ -173,45 +211,117 @@ pub fn person_token(
 pub(crate) struct Tokens {
     keys: Keys,
     clock: Arc<dyn Clock>,
-    of_tasks: Validation,
-    of_people: Validation,
 }
 
 impl Tokens {
     pub(crate) fn new(keys: Keys, clock: Arc<dyn Clock>) -> Self {
-        let of = |audience: Audience| {
-            let mut validation = Validation::new(keys.algorithm);
-            validation.set_audience(&[audience.name()]);
-            validation.set_required_spec_claims(&["aud", "exp", "sub"]);
-            // Times are compared with the engine's clock.
-            validation.validate_exp = false;
-            validation.validate_nbf = false;
-            validation
-        };
-        let (of_tasks, of_people) = (of(Audience::Task), of(Audience::Api));
-        Self { keys, clock, of_tasks, of_people }
+        Self { keys, clock }
     }
 
     fn now(&self) -> i64 {
         self.clock.now().as_second()
     }
 
-    /// What a good token says.
+    /// What a good token says, and which of some audiences it is for. When its key is not known, keys are looked for
+    /// once more.
     ///
     /// # Errors
-    /// [`Invalid`] for every other one: another key or algorithm, another audience, its time not come or over, or
-    /// claims missing.
-    pub(crate) fn verify(&self, audience: Audience, token: &str) -> std::result::Result<Claims, Invalid> {
-        let validation = match audience {
-            Audience::Task => &self.of_tasks,
-            Audience::Api => &self.of_people,
-        };
-        let TokenData { claims, .. } =
-            jsonwebtoken::decode::<Claims>(token, &self.keys.checks, validation).map_err(|_| Invalid)?;
+    /// The rule by which it is not good.
+    pub(crate) async fn verify(
+        &self,
+        audiences: &[Audience],
+        token: &str,
+    ) -> std::result::Result<(Audience, Claims), Invalid> {
+        match self.check(&self.keys.held(), audiences, token) {
+            Err(Invalid::UnknownKey) if self.keys.look_again().await => {
+                let outcome = self.check(&self.keys.held(), audiences, token);
+                match outcome {
+                    Err(Invalid::UnknownKey) if !self.keys.complete() => Err(Invalid::NoKeys),
+                    outcome => outcome,
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn check(
+        &self,
+        held: &Held,
+        audiences: &[Audience],
+        token: &str,
+    ) -> std::result::Result<(Audience, Claims), Invalid> {
+        if token.len() > TOKEN_BYTES {
+            return Err(Invalid::Malformed);
+        }
+        let header = decode_header(token).map_err(|_| Invalid::Malformed)?;
+        let mut found = Err(Invalid::UnknownKey);
+        for trusted in held.trusted.iter().filter(|key| key.kid.is_none() || key.kid == header.kid) {
+            match self.decode(trusted, audiences, token) {
+                // Keys without names are tried one after another.
+                Err(Invalid::Algorithm) if matches!(found, Err(Invalid::Signature)) => {}
+                Err(invalid @ (Invalid::Signature | Invalid::Algorithm)) => found = Err(invalid),
+                outcome => {
+                    found = outcome;
+                    break;
+                }
+            }
+        }
+        let claims = found?;
+        let audience = audiences.iter().find(|audience| claims.is_for(self.names(**audience)));
+        let audience = *audience.ok_or(Invalid::Audience)?;
+        let leeway = i64::try_from(self.keys.rules().leeway.as_secs()).unwrap_or(i64::MAX);
         let now = self.now();
-        let past = |date: NumericDate| date.0 <= now + LEEWAY;
-        let begun = past(claims.iat) && claims.nbf.is_none_or(past);
-        if begun && claims.exp.0 > now - LEEWAY { Ok(claims) } else { Err(Invalid) }
+        let past = |date: NumericDate| date.0 <= now.saturating_add(leeway);
+        if !past(claims.iat) || !claims.nbf.is_none_or(past) {
+            return Err(Invalid::NotYet);
+        }
+        if claims.exp.0 <= now.saturating_sub(leeway) {
+            return Err(Invalid::Expired);
+        }
+        Ok((audience, claims))
+    }
+
+    fn decode(
+        &self,
+        trusted: &Trusted,
+        audiences: &[Audience],
+        token: &str,
+    ) -> std::result::Result<Claims, Invalid> {
+        let mut validation = Validation::new(trusted.algorithm);
+        let names: Vec<&str> = audiences.iter().flat_map(|audience| self.names(*audience)).collect();
+        validation.set_audience(&names);
+        let mut required = vec!["aud", "exp", "sub"];
+        if let Some(issuer) = &self.keys.rules().issuer {
+            validation.set_issuer(&[issuer]);
+            required.push("iss");
+        }
+        validation.set_required_spec_claims(&required);
+        // Times are compared with the engine's clock.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        match jsonwebtoken::decode::<Claims>(token, &trusted.key, &validation) {
+            Ok(TokenData { claims, .. }) => Ok(claims),
+            Err(error) => Err(match error.kind() {
+                Wrong::InvalidAlgorithm => Invalid::Algorithm,
+                Wrong::InvalidAudience => Invalid::Audience,
+                Wrong::InvalidIssuer => Invalid::Issuer,
+                Wrong::MissingRequiredClaim(_)
+                | Wrong::InvalidClaimFormat(_)
+                | Wrong::Json(_)
+                | Wrong::Utf8(_) => Invalid::Claims,
+                Wrong::InvalidToken | Wrong::Base64(_) => Invalid::Malformed,
+                // A key that is no key checks nothing.
+                _ => Invalid::Signature,
+            }),
+        }
+    }
+
+    fn names(&self, audience: Audience) -> impl Iterator<Item = &str> {
+        let (tasks, people) = match audience {
+            Audience::Task => (self.keys.rules().audience.as_slice(), None),
+            Audience::Api => (&[][..], Some(API)),
+        };
+        tasks.iter().map(String::as_str).chain(people)
     }
 
     /// A token with which a worker may start a task instance's attempt.
@@ -241,11 +351,14 @@ impl Tokens {
         self.sign(Audience::Task, Claims { scope: Some("execution".to_owned()), ..claims }, EXECUTION)
     }
 
-    /// The same token with a new time, when little is left of its own.
+    /// The same token with a new time, when little is left of its own and there is a key that signs.
     ///
     /// # Errors
     /// As [`Tokens::workload`].
     pub(crate) fn refreshed(&self, claims: &Claims) -> Result<Option<Issued>> {
+        if self.keys.held().signs.is_none() {
+            return Ok(None);
+        }
         let (left, life) = (claims.exp.0 - self.now(), claims.exp.0 - claims.iat.0);
         if left > (life / 5).max(30) {
             return Ok(None);
@@ -268,12 +381,22 @@ impl Tokens {
     }
 
     fn sign(&self, audience: Audience, mut claims: Claims, lifetime: Duration) -> Result<Issued> {
+        let held = self.keys.held();
+        let signs = held.signs.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::Configuration, "there is no key that signs tokens here")
+                .hint("set [server] token_private_key beside token_keys")
+        })?;
         let now = self.now();
         (claims.iat, claims.nbf) = (NumericDate(now), Some(NumericDate(now)));
         claims.exp = NumericDate(now.saturating_add_unsigned(lifetime.as_secs()));
-        claims.others.insert("aud".to_owned(), audience.name().into());
+        let name = self.names(audience).next().unwrap_or_default();
+        claims.others.insert("aud".to_owned(), name.into());
         claims.others.insert("jti".to_owned(), self.clock.attempt_id().to_string().into());
-        let token = jsonwebtoken::encode(&Header::new(self.keys.algorithm), &claims, &self.keys.signs)
+        if let Some(issuer) = &self.keys.rules().issuer {
+            claims.others.insert("iss".to_owned(), issuer.as_str().into());
+        }
+        let header = Header { kid: signs.kid.clone(), ..Header::new(signs.algorithm) };
+        let token = jsonwebtoken::encode(&header, &claims, &signs.key)
             .map_err(|cause| Error::new(ErrorKind::Other, "a token cannot be signed").because(cause))?;
         Ok(Issued(token))
     }

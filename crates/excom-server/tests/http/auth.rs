@@ -11,11 +11,11 @@ use serde_json::{Value as Json, json};
 use crate::client::{SECRET, Server, begin};
 
 /// A token with claims of the attacker's choice.
-fn forged(algorithm: Algorithm, secret: &[u8], claims: &Json) -> String {
+pub(crate) fn forged(algorithm: Algorithm, secret: &[u8], claims: &Json) -> String {
     jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret)).unwrap()
 }
 
-fn claims(server: &Server, id: &str) -> Json {
+pub(crate) fn claims(server: &Server, id: &str) -> Json {
     let now = server.clock.now().as_second();
     json!({
         "sub": id, "scope": "execution", "aud": "urn:airflow.apache.org:task", "iat": now, "nbf": now, "exp": now + 600,
@@ -34,36 +34,46 @@ fn only_the_servers_own_signature_counts() {
     let ask = |token: &str| server.call(token, Method::GET, path, None);
     ask(&forged(Algorithm::HS512, SECRET, &good)).is(200);
     assert_eq!(ask("").is(401).json(), json!({"detail": "Missing auth token"}));
-    for token in [
-        forged(Algorithm::HS512, b"another secret, also long enough", &good),
-        forged(Algorithm::HS256, SECRET, &good),
-        forged(Algorithm::HS384, SECRET, &good),
-        // alg=none, without a signature.
-        format!(
-            "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.",
-            forged(Algorithm::HS512, SECRET, &good).split('.').nth(1).unwrap()
-        ),
-        "a.b.c".to_owned(),
-        "x".repeat(10_000),
+    // Every refusal says which rule.
+    let refused = |token: &str, rule: &str| {
+        let told = ask(token).is(403).json()["detail"].as_str().unwrap().to_owned();
+        assert!(told.starts_with("Invalid auth token: ") && told.contains(rule), "{told}\n{token}");
+    };
+    // alg=none, without a signature.
+    let unsigned = forged(Algorithm::HS512, SECRET, &good);
+    let unsigned = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.", unsigned.split('.').nth(1).unwrap());
+    for (token, rule) in [
+        (forged(Algorithm::HS512, b"another secret, also long enough", &good), "signature"),
+        (forged(Algorithm::HS256, SECRET, &good), "`alg`"),
+        (forged(Algorithm::HS384, SECRET, &good), "`alg`"),
+        (unsigned, "signed in a known way"),
+        ("a.b.c".to_owned(), "no JSON Web Token"),
+        ("x".repeat(10_000), "no JSON Web Token"),
+        ("x.".repeat(10_000), "no JSON Web Token"),
     ] {
-        assert_eq!(ask(&token).is(403).json(), json!({"detail": "Invalid auth token"}), "{token}");
+        refused(&token, rule);
     }
     let now = server.clock.now().as_second();
-    let changes: [(&str, Json); 9] = [
-        ("aud", json!("apache-airflow")),
-        ("aud", json!("urn:excom:api")),
-        ("exp", json!(now - 11)),
-        ("exp", json!(null)),
-        ("nbf", json!(now + 60)),
-        ("iat", json!(now + 60)),
-        ("iat", json!(null)),
-        ("sub", json!("not a uuid")),
-        ("scope", json!("everything")),
+    let changes: [(&str, Json, &str); 14] = [
+        ("aud", json!("apache-airflow"), "`aud`"),
+        ("aud", json!("urn:excom:api"), "`aud`"),
+        ("aud", json!(7), "claims"),
+        ("exp", json!(now - 11), "`exp`"),
+        ("exp", json!(null), "claims"),
+        ("exp", json!(-1e300), "claims"),
+        ("nbf", json!(now + 60), "`nbf`"),
+        ("iat", json!(now + 60), "`iat`"),
+        ("iat", json!(1e300), "`iat`"),
+        ("iat", json!(null), "claims"),
+        ("sub", json!("not a uuid"), "`sub`"),
+        ("sub", json!({"a": 1}), "claims"),
+        ("scope", json!("everything"), "`scope`"),
+        ("ti", json!("extract"), "claims"),
     ];
-    for (name, value) in changes {
+    for (name, value, rule) in changes {
         let mut claims = good.clone();
         claims[name] = value;
-        ask(&forged(Algorithm::HS512, SECRET, &claims)).is(403);
+        refused(&forged(Algorithm::HS512, SECRET, &claims), rule);
     }
 }
 

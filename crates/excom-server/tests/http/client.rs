@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use excom_core::{Engine, memory};
@@ -38,11 +39,24 @@ impl Answer {
     }
 }
 
+/// What routes answer.
+pub(crate) fn send(router: Router, request: Request<Body>) -> Answer {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let answer = router.oneshot(request).await.unwrap();
+        let (status, head) = (answer.status(), answer.headers().clone());
+        let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        Answer { status, head, text: String::from_utf8(body.to_vec()).unwrap() }
+    })
+}
+
 /// A server in memory.
 pub(crate) struct Server {
-    pub(crate) app: App,
+    router: Router,
+    engine: Engine,
     _folder: TempDir,
     pub(crate) clock: Arc<memory::Clock>,
+    keys: Keys,
 }
 
 impl Server {
@@ -50,8 +64,28 @@ impl Server {
         Self::with(|settings| settings)
     }
 
+    /// One with keys of its own.
+    pub(crate) fn trusting(keys: Keys) -> Self {
+        Self::made(|settings| settings, keys, Options::default())
+    }
+
+    /// One with options of its own.
+    pub(crate) fn set(change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = Options::default();
+        change(&mut options);
+        Self::made(|settings| settings, Keys::secret(SECRET).unwrap(), options)
+    }
+
     pub(crate) fn with(
         settings: impl FnOnce(excom_core::engine::Settings) -> excom_core::engine::Settings,
+    ) -> Self {
+        Self::made(settings, Keys::secret(SECRET).unwrap(), Options::default())
+    }
+
+    fn made(
+        settings: impl FnOnce(excom_core::engine::Settings) -> excom_core::engine::Settings,
+        keys: Keys,
+        options: Options,
     ) -> Self {
         let clock = Arc::new(memory::Clock::new());
         let folder = tempfile::tempdir().unwrap();
@@ -59,18 +93,22 @@ impl Server {
         let engine = Engine::builder(Arc::new(db), clock.clone())
             .settings(settings(excom_core::engine::Settings::default()))
             .build();
-        let app = App::new(engine, Keys::secret(SECRET).unwrap(), Options::default());
-        Self { app, _folder: folder, clock }
+        let router = App::new(engine.clone(), keys.clone(), options).router();
+        Self { router, engine, _folder: folder, clock, keys }
+    }
+
+    /// All routes.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// The same engine behind other keys.
+    pub(crate) fn with_keys(&self, keys: Keys) -> Router {
+        App::new(self.engine.clone(), keys, Options::default()).router()
     }
 
     pub(crate) fn send(&self, request: Request<Body>) -> Answer {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
-            let answer = self.app.router().oneshot(request).await.unwrap();
-            let (status, head) = (answer.status(), answer.headers().clone());
-            let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
-            Answer { status, head, text: String::from_utf8(body.to_vec()).unwrap() }
-        })
+        send(self.router(), request)
     }
 
     /// A call with a token, and a document as its body.
@@ -84,7 +122,7 @@ impl Server {
     }
 
     pub(crate) fn person(&self, role: Role) -> String {
-        let keys = Keys::secret(SECRET).unwrap();
+        let keys = self.keys.clone();
         person_token(keys, self.clock.clone(), "ana", role, Duration::from_secs(3600)).unwrap().into_secret()
     }
 

@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
+mod attacks;
 mod auth;
 mod client;
+mod fuzz;
 mod instances;
+mod keys;
+mod limits;
 mod own;
 mod rest;
 mod variables;

@@ -11,7 +11,7 @@ use excom_core::engine::{Ledger, Offload, Reads, Writes};
 use excom_db::sqlite::Durability;
 use excom_flow::contract::Contracts;
 
-pub use amount::{Age, Size};
+pub use amount::{Age, Seconds, Size};
 pub use list::{KeyPlace, KeySource};
 
 use super::backend::Backend;
@@ -90,7 +90,7 @@ impl Kind for Option<u32> {
     fn parse(text: &str) -> Result<Self, Refusal> {
         match text {
             "off" => Ok(None),
-            "0" => Err(Refusal::new("is too little: nothing would be kept")),
+            "0" => Err(Refusal::new("is too little")),
             text => u32::parse(text).map(Some),
         }
     }
@@ -116,6 +116,30 @@ impl Kind for PathBuf {
 
     fn text(&self) -> String {
         self.display().to_string()
+    }
+}
+
+impl Kind for Option<PathBuf> {
+    const ALLOWED: &'static str = "a path, or nothing";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        if text.is_empty() { Ok(None) } else { PathBuf::parse(text).map(Some) }
+    }
+
+    fn text(&self) -> String {
+        self.as_ref().map_or_else(String::new, PathBuf::text)
+    }
+}
+
+impl Kind for Option<String> {
+    const ALLOWED: &'static str = "a text, or nothing";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        Ok((!text.is_empty()).then(|| text.to_owned()))
+    }
+
+    fn text(&self) -> String {
+        self.clone().unwrap_or_default()
     }
 }
 
@@ -216,6 +240,37 @@ impl Kind for Listen {
 
     fn text(&self) -> String {
         self.0.clone()
+    }
+}
+
+/// Where lines about requests are written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// On standard error.
+    Stderr,
+    /// At the end of a file.
+    File(PathBuf),
+}
+
+impl Kind for AccessLog {
+    const ALLOWED: &'static str = "off, stderr, or the path of a file";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match text {
+            "off" => Ok(Self::Off),
+            "stderr" => Ok(Self::Stderr),
+            path => PathBuf::parse(path).map(Self::File),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Off => "off".to_owned(),
+            Self::Stderr => "stderr".to_owned(),
+            Self::File(path) => path.text(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! 3. `excom.toml`: the file that `--config` or `EXCOM_CONFIG` names, else `./excom.toml`, else
 //!    `excom.toml` in the home;
 //! 4. Airflow's environment where it means the same (`AIRFLOW__CORE__XCOM_BACKEND`,
-//!    `AIRFLOW__CORE__MAX_MAP_LENGTH`, `AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH` and its neighbours), and then
+//!    `AIRFLOW__CORE__MAX_MAP_LENGTH`, `AIRFLOW__API_AUTH__JWT_SECRET` and its neighbours, `AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH` and its neighbours), and then
 //!    the same in its `airflow.cfg`, where `AIRFLOW_CONFIG` or `AIRFLOW_HOME` names one that is there;
 //! 5. the default.
 //!
@@ -34,7 +34,8 @@ pub use environment::{Environment, Secret};
 pub use excom_airflow::objects::Compression;
 pub use excom_db::sqlite::Durability;
 pub use kind::{
-    Age, DatabaseMode, Extras, Hidden, KeyPlace, KeySource, Listen, Mode, ObjectFormat, Size, Threshold, Url,
+    AccessLog, Age, DatabaseMode, Extras, Hidden, KeyPlace, KeySource, Listen, Mode, ObjectFormat, Seconds,
+    Size, Threshold, Url,
 };
 pub use table::{Alias, CommonIo, Core, Database, Logging, Redis, Seal, Server, Settings, Spec, TABLE, XCom};
 
@@ -262,6 +263,7 @@ impl Settings {
     /// Lets defaults give way to what was set, and refuses contradictions.
     fn check(&mut self) -> Result<()> {
         self.database.check()?;
+        self.server.check()?;
         let xcom = &mut self.xcom;
         xcom.apply_mode();
         if xcom.hard_limit.0 == 0 {
@@ -330,6 +332,36 @@ impl Database {
         )
         .hint("set [database] url to Airflow's own [database] sql_alchemy_conn, postgresql:// or mysql://USER:PASSWORD@HOST:PORT/DATABASE, or sqlite:////FOLDER/airflow.db")
         .hint("or leave mode out: then the database is Excom's own"))
+    }
+}
+
+impl Server {
+    /// Tokens are signed in one way, and TLS has both of its files.
+    fn check(&self) -> Result<()> {
+        let set = |origin: &Origin, key: &str| format!("[server] {key} (from {origin})");
+        if self.token_secret.is_some() {
+            let (private, public) = (&self.token_private_key, &self.token_keys);
+            let other = private.as_ref().map(|_| set(&private.origin, "token_private_key"));
+            let other = other.or_else(|| public.as_ref().map(|_| set(&public.origin, "token_keys")));
+            if let Some(other) = other {
+                let secret = set(&self.token_secret.origin, "token_secret");
+                let what = format!(
+                    "{secret} and {other} are both set, and tokens are signed by a secret or by keys"
+                );
+                return Err(Error::new(ErrorKind::Configuration, what)
+                    .hint("leave one of them out, or set it to nothing where it is not wanted"));
+            }
+        }
+        let (certificate, key) = (&self.tls_certificate, &self.tls_key);
+        let missing = match (&**certificate, &**key) {
+            (Some(_), None) => Some((set(&certificate.origin, "tls_certificate"), "tls_key")),
+            (None, Some(_)) => Some((set(&key.origin, "tls_key"), "tls_certificate")),
+            _ => None,
+        };
+        missing.map_or(Ok(()), |(set, missing)| {
+            let what = format!("{set} is set and [server] {missing} is not, and TLS needs both");
+            Err(Error::new(ErrorKind::Configuration, what).hint(format!("set {missing} too")))
+        })
     }
 }
 

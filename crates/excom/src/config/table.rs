@@ -15,8 +15,8 @@ use excom_flow::contract::Contracts;
 use super::backend::Backend;
 use super::environment::Secret;
 use super::kind::{
-    Age, DatabaseMode, Extras, Form, Hidden, KeySource, Kind, Listen, Mode, ObjectFormat, Refusal, Size,
-    Threshold, Url,
+    AccessLog, Age, DatabaseMode, Extras, Form, Hidden, KeySource, Kind, Listen, Mode, ObjectFormat, Refusal,
+    Seconds, Size, Threshold, Url,
 };
 use super::{Origin, Setting, Sources};
 
@@ -260,6 +260,42 @@ settings! {
         token_secret: Option<Hidden> = None,
             "The secret, of at least 16 bytes, that signs the tokens of tasks and people, with HS512. Whoever knows it \
              may do everything.";
+        #[also(Alias::Airflow("AIRFLOW__API_AUTH__JWT_PRIVATE_KEY_PATH"))]
+        token_private_key: Option<PathBuf> = None,
+            "The file with the private key, in PEM, that signs tokens instead of a secret: RSA, P-256, P-384 or Ed25519. \
+             Its public half is trusted.";
+        #[also(Alias::Airflow("AIRFLOW__API_AUTH__TRUSTED_JWKS_URL"))]
+        token_keys: Option<String> = None,
+            "The public keys whose tokens are trusted: a file in PEM or with a JWKS, or the `https://` or `http://` \
+             address of one, which is asked again every hour and for a key that is not known.";
+        #[also(Alias::Airflow("AIRFLOW__API_AUTH__JWT_KID"))]
+        token_kid: Option<String> = None,
+            "The private key's name in tokens; when it is not set, its thumbprint (RFC 7638).";
+        #[also(Alias::Airflow("AIRFLOW__API_AUTH__JWT_ALGORITHM"))]
+        token_algorithm: Option<String> = None,
+            "The algorithm of tokens where the key leaves a choice, such as `RS512` or `HS256`; when it is not set, \
+             `HS512` for a secret and `RS256` for RSA keys.";
+        #[also(Alias::Airflow("AIRFLOW__EXECUTION_API__JWT_AUDIENCE"))]
+        token_audience: Vec<String> = vec![excom_airflow::execution::AUDIENCE.to_owned()],
+            "Whom tasks' tokens are for: one of these, the first in those that are signed here.";
+        #[also(Alias::Airflow("AIRFLOW__API_AUTH__JWT_ISSUER"))]
+        token_issuer: Option<String> = None,
+            "Who issues tokens: those of another issuer, or without one, are refused. When it is not set nobody looks.";
+        #[also(Alias::Airflow("AIRFLOW__API_AUTH__JWT_LEEWAY"))]
+        token_leeway: Seconds = Seconds(10),
+            "By how much the clocks of who issues tokens and of the server may differ.";
+        tls_certificate: Option<PathBuf> = None,
+            "The file with the server's certificate and those between it and the root, in PEM. With it and `tls_key` the \
+             server speaks TLS, and nothing else.";
+        tls_key: Option<PathBuf> = None,
+            "The file with the certificate's private key, in PEM.";
+        access_log: AccessLog = AccessLog::Off,
+            "Where a line of JSON is written for each request: `stderr`, a file, or `off`. It never has tokens, values or \
+             parameters.";
+        limit_requests: Option<u32> = None,
+            "How many requests a second one name in tokens may make, counted by each server; `off` does not count.";
+        limit_bytes: Option<Size> = None,
+            "How many bytes a second one name in tokens may send and be sent, counted by each server; `off` does not count.";
         body_limit: Size = Size(64 << 20),
             "A request with a body over this size is refused.";
         drain: Age = Age(Duration::from_secs(30)),

@@ -65,6 +65,18 @@ fn defaults_are_those_of_the_design() {
             "[database] durability normal",
             "[server] listen 127.0.0.1:8794",
             "[server] token_secret ",
+            "[server] token_private_key ",
+            "[server] token_keys ",
+            "[server] token_kid ",
+            "[server] token_algorithm ",
+            "[server] token_audience urn:airflow.apache.org:task",
+            "[server] token_issuer ",
+            "[server] token_leeway 10s",
+            "[server] tls_certificate ",
+            "[server] tls_key ",
+            "[server] access_log off",
+            "[server] limit_requests off",
+            "[server] limit_bytes off",
             "[server] body_limit 64MiB",
             "[server] drain 30s",
             "[xcom] mode open",
@@ -575,4 +587,30 @@ fn lists_and_booleans_are_read_from_toml_and_from_text() {
         let refused = refused_file(&format!("[xcom]\n{line}\n"));
         assert!(refused.contains("excom.toml:2: ") && refused.contains(told), "{line}: {refused}");
     }
+}
+
+#[test]
+fn tokens_are_signed_by_a_secret_or_by_keys_and_tls_needs_both_files() {
+    let both = refused_file("[server]\ntoken_secret = 'x'\ntoken_keys = 'keys.json'\n").to_string();
+    assert!(both.contains("[server] token_secret (from excom.toml:2)"), "{both}");
+    assert!(both.contains("[server] token_keys (from excom.toml:3)"), "{both}");
+    let half = refused_file("[server]\ntls_certificate = 'cert.pem'\n");
+    assert!(half.contains("[server] tls_key is not"), "{half}");
+
+    let airflow = [
+        ("AIRFLOW__API_AUTH__JWT_PRIVATE_KEY_PATH", "/keys/own.pem"),
+        ("AIRFLOW__API_AUTH__TRUSTED_JWKS_URL", "https://keys.example/jwks.json"),
+        ("AIRFLOW__API_AUTH__JWT_LEEWAY", "30"),
+        ("AIRFLOW__EXECUTION_API__JWT_AUDIENCE", "ours,theirs"),
+    ];
+    let settings = Settings::load(&sources(&airflow)).unwrap();
+    assert_eq!(settings.server.token_private_key.as_deref(), Some(Path::new("/keys/own.pem")));
+    assert_eq!(settings.server.token_keys.as_deref(), Some("https://keys.example/jwks.json"));
+    assert_eq!(*settings.server.token_leeway, Seconds(30));
+    assert_eq!(*settings.server.token_audience, ["ours", "theirs"]);
+    // One of Airflow's that is not wanted is set to nothing.
+    let unwanted = [("EXCOM__SERVER__TOKEN_KEYS", ""), ("EXCOM__SERVER__TOKEN_PRIVATE_KEY", "")];
+    let mut from = sources(&airflow.iter().chain(&unwanted).copied().collect::<Vec<_>>());
+    from.set = vec![("server.token_secret".into(), "a secret".into())];
+    assert!(Settings::load(&from).is_ok());
 }

@@ -134,6 +134,43 @@ impl Kind for Option<Age> {
     }
 }
 
+impl Kind for Option<Size> {
+    const ALLOWED: &'static str = "a number of bytes, such as 65536, 64KiB or 1MB, or off";
+    const FORM: Form = Form::Number;
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match text {
+            "off" => Ok(None),
+            text => match Size::parse(text)? {
+                Size(0) => Err(Refusal::new("is too little")),
+                size => Ok(Some(size)),
+            },
+        }
+    }
+
+    fn text(&self) -> String {
+        self.map_or("off".to_owned(), |size| size.to_string())
+    }
+}
+
+/// A short time in seconds: `10`, as Airflow writes it, or `10s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seconds(pub u32);
+
+impl Kind for Seconds {
+    const ALLOWED: &'static str = "a number of seconds, such as 10 or 10s";
+    const FORM: Form = Form::Number;
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let number = text.trim().trim_end_matches('s').trim_end();
+        number.parse().map(Self).map_err(|_| Refusal::new("is no number of seconds"))
+    }
+
+    fn text(&self) -> String {
+        format!("{}s", self.0)
+    }
+}
+
 /// The digits in front and the unit behind, with spaces between them allowed.
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
