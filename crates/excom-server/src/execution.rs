@@ -26,7 +26,7 @@ pub(crate) fn router(app: &App) -> Router<App> {
     let guarded = Router::new()
         .nest("/xcoms", xcoms::router())
         .nest("/task-instances", instances::router())
-        .nest("/variables", variables::router())
+        .merge(variables::router())
         .nest("/dag-runs", dag_runs::router())
         .route("/connections/{*id}", get(connection))
         .route_layer(from_fn_with_state(app.clone(), whole))

@@ -59,6 +59,11 @@ impl Refusal {
         Self::because(StatusCode::CONFLICT, "invalid_state", message).with("previous_state", state.name())
     }
 
+    /// A name that is empty.
+    pub(crate) fn empty(place: &[&str]) -> Self {
+        Self::unprocessable("string_too_short", place, "String should have at least 1 character", "")
+    }
+
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::because(StatusCode::NOT_FOUND, "not_found", message)
     }
