@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::numbers::map_index;
+
 /// Keys by which Airflow's workers mark values of Python's types. Who writes by REST may not use them.
 pub const RESERVED: [&str; 8] =
     ["__classname__", "__version__", "__data__", "__id__", "__cache__", "__type", "__source", "__var"];
@@ -56,7 +58,7 @@ pub struct NewXCom {
     /// Its value.
     pub value: Box<RawValue>,
     /// The map index.
-    #[serde(default = "unmapped")]
+    #[serde(default = "unmapped", deserialize_with = "map_index")]
     pub map_index: i32,
 }
 
@@ -67,7 +69,7 @@ pub struct ChangedXCom {
     /// Its value.
     pub value: Box<RawValue>,
     /// The map index.
-    #[serde(default = "unmapped")]
+    #[serde(default = "unmapped", deserialize_with = "map_index")]
     pub map_index: i32,
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn router(app: &App) -> Router<App> {
     let guarded = Router::new()
         .nest("/xcoms", xcoms::router())
         .nest("/task-instances", instances::router())
-        .nest("/variables", variables::router())
+        .merge(variables::router())
         .nest("/dag-runs", dag_runs::router())
         .nest("/task-reschedules", notes::reschedules())
         .nest("/store/ti", notes::store())

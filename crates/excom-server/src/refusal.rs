@@ -59,11 +59,16 @@ impl Refusal {
         Self::because(StatusCode::CONFLICT, "invalid_state", message).with("previous_state", state.name())
     }
 
+    /// A name that is empty.
+    pub(crate) fn empty(place: &[&str]) -> Self {
+        Self::unprocessable("string_too_short", place, "String should have at least 1 character", "")
+    }
+
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::because(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    /// Why there is no value. One that is wrong or lost must be neither "none" (404) nor tried again for minutes (5xx).
+    /// Why there is no value. One that is wrong or lost must be neither "none" (404) nor tried again (5xx).
     pub(crate) fn of_answer(answer: &Answer) -> Self {
         let status = match answer {
             Answer::Expired(_) | Answer::Lost(_) => StatusCode::GONE,

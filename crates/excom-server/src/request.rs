@@ -1,17 +1,17 @@
 //! The parts of requests, read as Airflow's server reads them: what cannot be understood is 422 and says where.
 
 use std::error::Error as _;
-use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
+use excom_airflow::whole_number;
 use http_body_util::LengthLimitError;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -79,20 +79,46 @@ impl Params {
     ///
     /// # Errors
     /// 422 for what is none, or too large.
-    pub(crate) fn integer<N: FromStr>(&self, name: &str) -> Result<Option<N>, Refusal> {
+    pub(crate) fn integer<N: TryFrom<i128>>(&self, name: &str) -> Result<Option<N>, Refusal> {
         self.text(name).map(|text| integer(text, &["query", name])).transpose()
     }
 
-    /// A whole number that is not negative.
+    /// A whole number that is not negative; one that is too large is as large as there is.
     ///
     /// # Errors
-    /// As [`Params::integer`]; 422 for a negative one.
+    /// 422 for what is none, or negative.
     pub(crate) fn count(&self, name: &str) -> Result<Option<u64>, Refusal> {
-        let number: Option<i64> = self.integer(name)?;
-        number.map(u64::try_from).transpose().map_err(|_| {
-            let message = "Input should be greater than or equal to 0";
-            Refusal::unprocessable("greater_than_equal", &["query", name], message, number)
-        })
+        let count = self.at_least(name, 0)?;
+        Ok(count.map(|count| u64::try_from(count).unwrap_or(u64::MAX)))
+    }
+
+    /// A whole number from the least one up.
+    ///
+    /// # Errors
+    /// 422 for what is none, or below.
+    fn at_least(&self, name: &str, least: i128) -> Result<Option<i128>, Refusal> {
+        let number = self.integer(name)?;
+        if number.is_some_and(|number| number < least) {
+            let message = format!("Input should be greater than or equal to {least}");
+            return Err(Refusal::unprocessable(
+                "greater_than_equal",
+                &["query", name],
+                message,
+                self.text(name),
+            ));
+        }
+        Ok(number)
+    }
+
+    /// A map index from the least one up. There is nothing under one that is too large or small, so it is as large or small
+    /// as there is.
+    ///
+    /// # Errors
+    /// As [`Params::at_least`].
+    pub(crate) fn map_index(&self, name: &str, least: i128) -> Result<Option<i32>, Refusal> {
+        let most = |index: i128| if index < 0 { i32::MIN } else { i32::MAX };
+        let index = self.at_least(name, least)?;
+        Ok(index.map(|index| i32::try_from(index).unwrap_or(most(index))))
     }
 
     /// All dates of a name.
@@ -158,12 +184,12 @@ pub(crate) async fn whole(State(app): State<App>, request: Request, next: Next) 
     Ok(next.run(Request::from_parts(head, Body::from(body))).await)
 }
 
-/// A whole number as Python reads one, at a place in the request.
+/// A whole number as Airflow reads one, at a place in the request.
 ///
 /// # Errors
 /// 422 for what is none, or too large.
-pub(crate) fn integer<N: FromStr>(text: &str, place: &[&str]) -> Result<N, Refusal> {
-    text.trim().parse().map_err(|_| {
+pub(crate) fn integer<N: TryFrom<i128>>(text: &str, place: &[&str]) -> Result<N, Refusal> {
+    whole_number(text).and_then(|number| N::try_from(number).ok()).ok_or_else(|| {
         let message = "Input should be a valid integer, unable to parse string as an integer";
         Refusal::unprocessable("int_parsing", place, message, text)
     })
@@ -183,6 +209,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Document<T> {
     }
 }
 
+/// The same, which also says that it is JSON.
+#[derive(Debug)]
+pub(crate) struct Declared<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Declared<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        if !is_json(request.headers()) {
+            return Err(not_json());
+        }
+        Document::from_request(request, state).await.map(|Document(document)| Self(document))
+    }
+}
+
 /// A document of a type.
 fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
     let mut reader = serde_json::Deserializer::from_slice(body);
@@ -199,14 +240,15 @@ fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
     Ok(parsed)
 }
 
-/// Whether a content type is JSON's, or not told.
-pub(crate) fn is_json(content_type: Option<&str>) -> bool {
-    let Some(text) = content_type else { return true };
-    let kind = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+/// Whether a body says that it is JSON. Nothing else is taken for it, as in Airflow.
+pub(crate) fn is_json(head: &HeaderMap) -> bool {
+    let kind = head.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
-/// A refusal of a body that is not JSON.
+/// A refusal of a body that does not say that it is JSON.
 pub(crate) fn not_json() -> Refusal {
-    Refusal::unprocessable("json_invalid", &["body"], "the body is not a JSON value", json!({}))
+    let message = "the body is not JSON: say that it is with `content-type: application/json`";
+    Refusal::unprocessable("json_invalid", &["body"], message, json!({}))
 }

@@ -1,7 +1,10 @@
-//! `excom serve` as a process: how it begins, ends and refuses, and Airflow's own workers against it.
+//! `excom serve` as a process: how it begins, ends and refuses, Airflow's own workers against it, and Airflow's own server
+//! beside it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
+mod answers;
+mod conformance;
 mod files;
 mod process;
 mod workers;

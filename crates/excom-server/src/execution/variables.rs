@@ -11,10 +11,24 @@ use serde_json::json;
 use crate::app::App;
 use crate::auth::Running;
 use crate::refusal::{Refusal, document};
-use crate::request::{Document, Params, Path};
+use crate::request::{Declared, Params, Path};
 
 pub(super) fn router() -> Router<App> {
-    Router::new().route("/keys", get(keys)).route("/{*key}", get(read).put(set).delete(delete))
+    // A variable of this name can be set and deleted, as in Airflow, but not read.
+    let named = |key: &str| Path(key.to_owned());
+    Router::new()
+        .route("/variables/", get(no_key).put(no_key).delete(no_key))
+        .route(
+            "/variables/keys",
+            get(keys)
+                .put(move |app, caller, text| set(app, caller, named("keys"), text))
+                .delete(move |app, caller| delete(app, caller, named("keys"))),
+        )
+        .route("/variables/{*key}", get(read).put(set).delete(delete))
+}
+
+async fn no_key() -> Refusal {
+    Refusal::empty(&["path", "variable_key"])
 }
 
 async fn read(
@@ -32,7 +46,7 @@ async fn set(
     State(app): State<App>,
     Running(caller): Running,
     Path(key): Path<String>,
-    Document(SetVariable { val, description }): Document<SetVariable>,
+    Declared(SetVariable { val, description }): Declared<SetVariable>,
 ) -> Result<Response, Refusal> {
     // What Airflow stores of nothing.
     let text = val.as_deref().unwrap_or("None");
@@ -53,8 +67,8 @@ async fn delete(
 async fn keys(State(app): State<App>, Running(caller): Running, params: Params) -> Result<Response, Refusal> {
     const PAGE: u32 = 1000;
     let prefix = params.text("prefix").unwrap_or_default();
-    let (limit, offset) =
-        (params.integer("limit")?.unwrap_or(1000_usize), params.integer("offset")?.unwrap_or(0));
+    let limit = params.integer("limit")?.unwrap_or(1000_usize);
+    let offset = params.count("offset")?.map_or(0, |offset| usize::try_from(offset).unwrap_or(usize::MAX));
     if !(1..=10_000).contains(&limit) {
         let message = "Input should be from 1 to 10000";
         return Err(Refusal::unprocessable("value_error", &["query", "limit"], message, limit));

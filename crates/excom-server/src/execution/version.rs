@@ -1,7 +1,8 @@
-//! The dated version that a client speaks. All that there have been are taken, and answered with the newest's fields.
+//! The dated version that a client speaks. All that there have been are taken, and answered with the newest's fields;
+//! without one it is the newest.
 
 use axum::extract::Request;
-use axum::http::{HeaderName, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use excom_airflow::execution::VERSIONS;
@@ -29,6 +30,7 @@ pub(super) async fn check(request: Request, next: Next) -> Result<Response, Refu
         }
     }
     let mut answer = next.run(request).await;
-    told.into_iter().for_each(|told| drop(answer.headers_mut().insert(VERSION, told)));
+    let newest = HeaderValue::from_static(VERSIONS[VERSIONS.len() - 1]);
+    answer.headers_mut().insert(VERSION, told.unwrap_or(newest));
     Ok(answer)
 }

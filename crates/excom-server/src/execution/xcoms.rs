@@ -3,15 +3,15 @@
 //! A key may hold slashes. On GET, one that ends in `/item/<n>` or `/slice` is part of a sequence, as in Airflow.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{any, get};
 use bytes::{Bytes, BytesMut};
 use excom_core::channel::PullOptions;
 use excom_core::db::Scope;
 use excom_core::engine::TaskAnswer;
-use excom_core::{Answer, Caller, SequenceKey, Slice, TaskInstanceKey, UNMAPPED, Value, XComKey};
+use excom_core::{Answer, Caller, Result, SequenceKey, Slice, TaskInstanceKey, UNMAPPED, Value, XComKey};
 use serde_json::{Value as Json, json};
 
 use crate::app::App;
@@ -21,6 +21,7 @@ use crate::request::{Params, Path, integer, is_json, not_json};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
+        .route("/{dag_id}/{run_id}/{task_id}", any(with_slash))
         .route("/{dag_id}/{run_id}/{task_id}/", get(no_key).head(no_key).post(no_key).delete(no_key))
         .route("/{dag_id}/{run_id}/{task_id}/{*key}", get(pull).head(count).post(push).delete(clear))
 }
@@ -56,21 +57,28 @@ impl<'a> Asked<'a> {
 type Place = (String, String, String);
 
 /// A task instance's XCom under a key.
-fn xcom((dag, run, task): Place, map_index: Option<i32>, key: &str) -> Result<XComKey, Refusal> {
-    Ok(XComKey::new(dag, run, task, map_index.unwrap_or(UNMAPPED), key)?)
+fn xcom((dag, run, task): Place, map_index: Option<i32>, key: &str) -> Result<XComKey> {
+    XComKey::new(dag, run, task, map_index.unwrap_or(UNMAPPED), key)
+}
+
+/// The same to read, where what cannot be is not there.
+fn read(place: Place, map_index: Option<i32>, key: &str) -> Result<XComKey, Refusal> {
+    xcom(place, map_index, key).map_err(|error| Refusal::not_found(error.to_string()))
 }
 
 /// A task's sequence under a key.
-fn sequence(task: Place, key: &str) -> Result<SequenceKey, Refusal> {
-    xcom(task, None, key).map(|key| key.sequence())
+fn sequence(place: Place, key: &str) -> Result<SequenceKey, Refusal> {
+    read(place, None, key).map(|key| key.sequence())
 }
 
 async fn no_key() -> Refusal {
-    let short = json!({
-        "type": "string_too_short", "loc": ["path", "key"], "msg": "String should have at least 1 character",
-        "input": "", "ctx": {"min_length": 1},
-    });
-    Refusal::listed(vec![short])
+    Refusal::empty(&["path", "key"])
+}
+
+/// Where the empty key is, which is none.
+async fn with_slash(OriginalUri(uri): OriginalUri) -> Redirect {
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Redirect::temporary(&format!("{}/{query}", uri.path()))
 }
 
 async fn pull(
@@ -97,10 +105,10 @@ async fn pull(
             elements(&app, &caller, &sequence(names, key)?, slice, options).await
         }
         Asked::Value(key) => {
-            let map_index = params.integer("map_index")?;
+            let map_index = params.map_index("map_index", i128::MIN)?;
             let value = match params.integer("offset")? {
                 Some(position) => item(&app, &caller, &sequence(names, key)?, position).await?,
-                None => single(&app, &caller, xcom(names, map_index, key)?, options).await?,
+                None => single(&app, &caller, read(names, map_index, key)?, options).await?,
             };
             Ok(text_of(StatusCode::OK, entry(key, &value)))
         }
@@ -191,7 +199,7 @@ async fn count(
     Path((dag, run, task_id, key)): Names,
     params: Params,
 ) -> Result<Response, Refusal> {
-    if params.text("map_index").is_some() {
+    if params.integer::<i128>("map_index")?.is_some() {
         let message = "Cannot specify map_index in a HEAD request";
         return Err(Refusal::because(StatusCode::BAD_REQUEST, "invalid_request", message));
     }
@@ -227,7 +235,7 @@ async fn push(
     head: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let key = xcom((dag, run, task_id), params.integer("map_index")?, &key)?;
+    let key = xcom((dag, run, task_id), params.map_index("map_index", i128::MIN)?, &key)?;
     params.flag("dag_result")?;
     if params.count("mapped_length")?.is_some_and(|length| length > app.options.max_map_length) {
         return Err(Refusal::because(
@@ -236,10 +244,11 @@ async fn push(
             "pushed value is too large to map as a downstream's dependency",
         ));
     }
-    let content_type = head.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let value = match body.is_empty() {
         true => Value::null(),
-        false if is_json(content_type) => Value::parse(body)?,
+        false if is_json(&head) => Value::parse(body).map_err(|error| {
+            Refusal::unprocessable("json_invalid", &["body"], error.to_string(), json!({}))
+        })?,
         false => return Err(not_json()),
     };
     known(&app, &caller, &key.ti).await?;
@@ -253,9 +262,10 @@ async fn clear(
     Path((dag, run, task_id, key)): Names,
     params: Params,
 ) -> Result<Response, Refusal> {
-    let key = xcom((dag, run, task_id), params.integer("map_index")?, &key)?;
-    let message = format!("XCom with key: {} successfully deleted.", key.key);
-    app.engine.clear(&caller, &Scope::Key(key)).await?;
+    let message = format!("XCom with key: {key} successfully deleted.");
+    if let Ok(key) = xcom((dag, run, task_id), params.map_index("map_index", i128::MIN)?, &key) {
+        app.engine.clear(&caller, &Scope::Key(key)).await?;
+    }
     Ok(document(StatusCode::OK, &json!({"message": message})))
 }
 

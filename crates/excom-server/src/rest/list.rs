@@ -8,8 +8,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use excom_airflow::rest::{XComEntries, XComEntry};
-use excom_core::DagRun;
 use excom_core::db::Filter;
+use excom_core::{DagRun, UNMAPPED};
 use jiff::Timestamp;
 
 use super::entry;
@@ -50,18 +50,17 @@ pub(super) async fn list(
     let offset = params.count("offset")?.map_or(0, size);
     let orders = orders(&params)?;
     let chosen = |part: String| (part != "~").then(|| Arc::<str>::from(part));
-    let index = match params.integer("map_index")? {
-        None => params.integer("map_index_filter")?,
-        index => index,
-    };
+    let map_index = params.map_index("map_index", UNMAPPED.into())?;
+    let also = params.map_index("map_index_filter", UNMAPPED.into())?;
     let filter = Filter {
         dag_id: chosen(dag),
         run_id: chosen(run),
         task_id: chosen(task),
-        map_index: index,
+        map_index: map_index.or(also),
         key: params.text("xcom_key").map(Arc::from),
     };
     let mut found = matching(&app, &asking, &filter, &params).await?;
+    found.retain(|entry| also.is_none_or(|index| entry.map_index == index));
     found.sort_by(|a, b| {
         orders.iter().map(|order| order.compare(a, b)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
     });
@@ -132,26 +131,65 @@ impl Range {
 
 fn patterns_hold(params: &Params, entry: &XComEntry) -> bool {
     PARTS.iter().all(|(pattern, prefix, part)| {
-        let within = params.text(pattern).is_none_or(|pattern| contains(pattern, part(entry)));
-        within && params.text(prefix).is_none_or(|prefix| prefix == "~" || part(entry).starts_with(prefix))
+        let within = |pattern| terms(pattern).any(|term| contains(term, part(entry)));
+        let before = |prefix| terms(prefix).any(|term| begins(term, part(entry)));
+        params.text(pattern).is_none_or(within) && params.text(prefix).is_none_or(before)
     })
 }
 
-/// Whether a text contains one of the patterns that `|` separates, in upper or lower case; `%` is anything.
-fn contains(patterns: &str, text: &str) -> bool {
-    let text = text.to_lowercase();
-    patterns.split('|').any(|pattern| {
-        let pattern = pattern.trim().to_lowercase();
-        let mut left = text.as_str();
-        pattern == "~"
-            || pattern.split('%').all(|part| match left.find(part) {
-                Some(place) => {
-                    left = &left[place + part.len()..];
-                    true
-                }
-                None => false,
-            })
+/// The terms of a pattern: `|` stands between them, and `~` alone for every text.
+fn terms(pattern: &str) -> impl Iterator<Item = &str> {
+    let parts = || pattern.split('|').map(str::trim).filter(|term| !term.is_empty());
+    let one = match pattern {
+        "~" => Some(""),
+        _ if pattern.contains('|') && parts().next().is_some() => None,
+        _ => Some(pattern),
+    };
+    one.into_iter().chain(parts().filter(move |_| one.is_none()))
+}
+
+/// Whether a text begins with a term, of which what stands behind its last letter or digit does not count.
+fn begins(term: &str, text: &str) -> bool {
+    text.starts_with(term.trim_end_matches(|end: char| !end.is_alphanumeric()))
+}
+
+/// Whether a text contains a term as SQL's ILIKE has it: in upper or lower case, `%` for anything, `_` for any
+/// character, and a backslash before one that stands for itself.
+fn contains(term: &str, text: &str) -> bool {
+    let text: Vec<char> = text.to_lowercase().chars().collect();
+    let mut left = text.as_slice();
+    segments(term).iter().all(|segment| {
+        let found = left.windows(segment.len().max(1)).position(|place| {
+            segment.iter().zip(place).all(|(wanted, there)| wanted.is_none_or(|wanted| wanted == *there))
+        });
+        match found {
+            _ if segment.is_empty() => true,
+            Some(place) => {
+                left = &left[place + segment.len()..];
+                true
+            }
+            None => false,
+        }
     })
+}
+
+/// What stands between the `%` of a term: characters, or none for any.
+fn segments(term: &str) -> Vec<Vec<Option<char>>> {
+    let mut segments = vec![Vec::new()];
+    let mut left = term.chars().flat_map(char::to_lowercase);
+    while let Some(next) = left.next() {
+        let one = match next {
+            '%' => {
+                segments.push(Vec::new());
+                continue;
+            }
+            '_' => None,
+            '\\' => Some(left.next().unwrap_or('\\')),
+            other => Some(other),
+        };
+        segments.last_mut().into_iter().for_each(|last| last.push(one));
+    }
+    segments
 }
 
 /// How two entries are compared.
@@ -191,7 +229,7 @@ fn order(named: &str) -> Result<Order, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::contains;
+    use super::{begins, contains, terms};
 
     #[test]
     fn patterns_are_parts_of_texts_in_any_case() {
@@ -199,12 +237,32 @@ mod tests {
             ("row", "Rows", true),
             ("r%s", "rows", true),
             ("r%x", "rows", false),
+            ("r_ws", "Rows", true),
+            ("r_s", "rows", false),
+            (r"r\%s", "r%s", true),
+            (r"r\%s", "rows", false),
+            (r"r\_", "rows", false),
             ("x|ROW", "rows", true),
             ("~", "rows", true),
             ("", "rows", true),
+            ("|", "rows", false),
             ("s%r", "rows", false),
         ] {
-            assert_eq!(contains(pattern, text), fits, "{pattern} {text}");
+            assert_eq!(terms(pattern).any(|term| contains(term, text)), fits, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn prefixes_are_exact_up_to_their_last_letter() {
+        for (prefix, text, fits) in [
+            ("ro", "rows", true),
+            ("Ro", "rows", false),
+            ("x | ro", "rows", true),
+            ("ro_", "rows", true),
+            ("o", "rows", false),
+            ("~", "rows", true),
+        ] {
+            assert_eq!(terms(prefix).any(|term| begins(term, text)), fits, "{prefix} {text}");
         }
     }
 }

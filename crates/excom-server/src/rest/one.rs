@@ -13,7 +13,7 @@ use super::entry;
 use crate::app::App;
 use crate::auth::{Asking, Role};
 use crate::refusal::{Refusal, document};
-use crate::request::{Document, Params, Path};
+use crate::request::{Declared, Params, Path};
 
 /// DAG, run, task and key of a path.
 type Names = Path<(String, String, String, String)>;
@@ -54,7 +54,13 @@ pub(super) async fn read(
             return Err(Refusal::plain(StatusCode::BAD_REQUEST, message));
         }
     }
-    let key = XComKey::new(dag, run, task, params.integer("map_index")?.unwrap_or(UNMAPPED), key)?;
+    let key = XComKey::new(
+        dag,
+        run,
+        task,
+        params.map_index("map_index", UNMAPPED.into())?.unwrap_or(UNMAPPED),
+        key,
+    )?;
     match found(&app, &asking, &key).await? {
         Some(found) => Ok(document(StatusCode::OK, &shown(&app, &key, &found).await?)),
         None => Err(absent(format!("XCom entry with key: `{}` not found", key.key))),
@@ -87,7 +93,7 @@ pub(super) async fn create(
     State(app): State<App>,
     asking: Asking,
     Path((dag, run, task)): Path<(String, String, String)>,
-    Document(NewXCom { key, value, map_index }): Document<NewXCom>,
+    Declared(NewXCom { key, value, map_index }): Declared<NewXCom>,
 ) -> Result<Response, Refusal> {
     asking.at_least(Role::Write)?;
     let value = writable(&value)?;
@@ -123,7 +129,7 @@ pub(super) async fn update(
     State(app): State<App>,
     asking: Asking,
     Path((dag, run, task, key)): Names,
-    Document(ChangedXCom { value, map_index }): Document<ChangedXCom>,
+    Declared(ChangedXCom { value, map_index }): Declared<ChangedXCom>,
 ) -> Result<Response, Refusal> {
     asking.at_least(Role::Write)?;
     let value = writable(&value)?;
@@ -157,7 +163,13 @@ pub(super) async fn delete(
     params: Params,
 ) -> Result<StatusCode, Refusal> {
     asking.at_least(Role::Admin)?;
-    let key = XComKey::new(dag, run, task, params.integer("map_index")?.unwrap_or(UNMAPPED), key)?;
+    let key = XComKey::new(
+        dag,
+        run,
+        task,
+        params.map_index("map_index", UNMAPPED.into())?.unwrap_or(UNMAPPED),
+        key,
+    )?;
     match app.engine.delete(&asking.caller, &Scope::Key(key.clone())).await? {
         0 => Err(not_there(&key)),
         _ => Ok(StatusCode::NO_CONTENT),

@@ -155,7 +155,8 @@ fn values_are_told_to_the_digit() {
     let deep = format!("{}1{}", "[".repeat(128), "]".repeat(128));
     for (key, value) in [("big", "123456789012345678901234567890.10"), ("huge", "1e400"), ("deep", &deep)] {
         let request = Request::post(format!("/execution/xcoms/weather/r1/extract/{key}"))
-            .header("authorization", format!("Bearer {}", task.token));
+            .header("authorization", format!("Bearer {}", task.token))
+            .header("content-type", "application/json");
         server.send(request.body(value.to_owned().into()).unwrap()).is(201);
         let asked =
             json!({"dag_id": "weather", "run_id": "r1", "xcoms": [{"task_id": "extract", "key": key}]});

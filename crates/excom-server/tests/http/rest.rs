@@ -92,6 +92,11 @@ fn lists_are_filtered_ordered_and_in_pages() {
         ("task_id_pattern=ex%25ct|nothing", 2),
         ("map_index=1", 2),
         ("map_index_filter=-1", 2),
+        ("map_index=1&map_index_filter=-1", 0),
+        ("map_index=99999999999", 0),
+        ("task_id_pattern=l__d", 4),
+        ("task_id_prefix_pattern=x|lo", 4),
+        ("limit=99999999999999999999", 6),
         ("run_id_pattern=~", 6),
         ("logical_date_gte=2026-11-21T10:00:00Z", 6),
         ("logical_date_gt=2026-11-21T10:00:00Z", 0),
@@ -103,7 +108,7 @@ fn lists_are_filtered_ordered_and_in_pages() {
     assert_eq!(list("/api/v2/dags/other/dagRuns/~/taskInstances/~/xcomEntries")["total_entries"], 0);
     let wrong =
         |query: &str| call(&server, Role::Read, Method::GET, &format!("{all}?{query}"), None).status.as_u16();
-    assert_eq!(["limit=-1", "limit=x", "logical_date_lt=soon"].map(wrong), [422; 3]);
+    assert_eq!(["limit=-1", "limit=x", "map_index=-2", "logical_date_lt=soon"].map(wrong), [422; 4]);
     assert_eq!(wrong("order_by=value"), 400);
 }
 
@@ -125,6 +130,8 @@ fn what_may_not_be_written_is_refused() {
     create(&json!({"key": 1, "value": 1})).is(422);
     create(&json!({"key": "k", "value": 1, "more": 1})).is(422);
     create(&json!({"key": "k", "value": 1, "map_index": 7})).is(404);
+    create(&json!({"key": "k", "value": 1, "map_index": "-1.5"})).is(422);
+    create(&json!({"key": "k", "value": 1, "map_index": "-1"})).is(201);
     let told = |path: &str| {
         let new = json!({"key": "k", "value": 1});
         let path = format!("/api/v2/dags/{path}/xcomEntries");

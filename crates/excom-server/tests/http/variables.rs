@@ -24,4 +24,10 @@ fn variables_are_set_read_listed_and_deleted() {
     task.call(Method::PUT, "/variables/x", Some(&json!({"val": 1}))).is(422);
     task.call(Method::PUT, "/variables/x", Some(&json!({"val": "1", "more": 1}))).is(422);
     task.call(Method::PUT, "/variables/x", Some(&json!({}))).is(422);
+    task.get("/variables/keys?offset=-1").is(422);
+    assert_eq!(task.get("/variables/").is(422).json()["detail"][0]["loc"], json!(["path", "variable_key"]));
+    // It cannot be read, since its name is a route's.
+    task.call(Method::PUT, "/variables/keys", Some(&json!({"val": "x"}))).is(201);
+    assert_eq!(task.get("/variables/keys?prefix=k").is(200).json()["keys"], json!(["keys"]));
+    task.call(Method::DELETE, "/variables/keys", None).is(204);
 }

@@ -26,6 +26,7 @@ fn a_value_comes_back_as_it_was_pushed() {
     let big = "123456789012345678901234567890.10";
     let request = axum::http::Request::post("/execution/xcoms/weather/r1/extract/big")
         .header("authorization", format!("bearer {}", task.token))
+        .header("content-type", "application/json")
         .body(big.into())
         .unwrap();
     server.send(request).is(201);
@@ -145,9 +146,9 @@ fn what_cannot_be_understood_says_where() {
     assert_eq!(at("k?include_prior_dates=maybe")["type"], "bool_parsing");
     assert_eq!(at("k/item/x")["loc"], json!(["path", "offset"]));
     assert_eq!(at("")["type"], "string_too_short");
-    assert_eq!(at("k?map_index=99999999999")["type"], "int_parsing");
-    task.get("/xcoms/weather/r1/extract/k?map_index=-7").is(422);
-    task.get(&format!("/xcoms/weather/r1/extract/{}", "k".repeat(513))).is(422);
+    assert_eq!(at("k?offset=99999999999999999999")["type"], "int_parsing");
+    task.push(&format!("extract/{}", "k".repeat(513)), &json!(1)).is(422);
+    task.push("extract/k?map_index=-7", &json!(1)).is(422);
     task.push("extract/k?mapped_length=1025", &json!([])).is(400);
     task.push("extract/k?mapped_length=-1", &json!([])).is(422);
     let raw = |body: &'static str, kind: &str| {
@@ -159,10 +160,29 @@ fn what_cannot_be_understood_says_where() {
     assert_eq!(raw("{", "application/json"), 422);
     assert_eq!(raw("NaN", "application/json"), 422);
     assert_eq!(raw("1", "text/plain"), 422);
+    assert_eq!(raw("1", ""), 422);
     assert_eq!(raw("", "application/json"), 201);
     assert_eq!(raw("1", "application/vnd.x+json; charset=utf-8"), 201);
     task.call(Method::PUT, "/xcoms/weather/r1/extract/k", Some(&json!(1))).is(405);
     task.get("/nothing").is(404);
+    let elsewhere = task.get("/xcoms/weather/r1/extract?map_index=1").is(307);
+    assert_eq!(elsewhere.head["location"], "/execution/xcoms/weather/r1/extract/?map_index=1");
+}
+
+#[test]
+fn what_cannot_be_is_not_there() {
+    let server = Server::new();
+    server.run("r1");
+    let task = server.running("extract", -1);
+    let long = "k".repeat(513);
+    let there = |path: &str| format!("/xcoms/weather/r1/extract/{path}");
+    for path in ["k?map_index=-7", "k?map_index=99999999999", "k%00", &long] {
+        assert_eq!(task.get(&there(path)).is(404).json()["detail"]["reason"], "not_found", "{path}");
+    }
+    for path in ["k?map_index=-7", "k%00", &long] {
+        task.call(Method::DELETE, &there(path), None).is(200);
+    }
+    task.call(Method::HEAD, "/xcoms/weather/r1/extract/k?map_index=x", None).is(422);
 }
 
 #[test]
