@@ -1,7 +1,7 @@
 //! `excom serve`: one engine for tasks on any machine, over HTTP; `excom token`: who may ask it.
 
 use std::cell::{OnceCell, RefCell};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
@@ -79,8 +79,12 @@ pub(crate) fn serve(context: &Context, matches: &ArgMatches, output: &mut Output
         };
         tell(output, &format!("http://{}", service.address()), token.as_ref())?;
         let readiness = service.readiness();
+        // The app, once there is one.
+        let app = Arc::new(OnceLock::<App>::new());
+        let serving = app.clone();
         let stop = async move {
             tokio::select! { _ = told.0.recv() => {}, _ = told.1.recv() => {} }
+            serving.get().into_iter().for_each(App::end_waits);
         };
         // Beside: to open the engine blocks, and how it stands is answered meanwhile.
         let mut serving = tokio::spawn(service.run(stop));
@@ -92,7 +96,8 @@ pub(crate) fn serve(context: &Context, matches: &ArgMatches, output: &mut Output
             let mut options = Options::default();
             options.max_map_length = u64::from(*settings.core.max_map_length);
             options.body_limit = settings.server.body_limit.0;
-            readiness.open(&App::new(engine.clone(), keys, options));
+            options.longest_wait = settings.server.longest_wait.0;
+            readiness.open(app.get_or_init(|| App::new(engine.clone(), keys, options)));
             engine.maintain(|error| warn(&output, error)).await;
         };
         let drained = tokio::select! { drained = &mut serving => drained, () = upkeep => serving.await };

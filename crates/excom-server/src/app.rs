@@ -1,6 +1,7 @@
 //! What all routes share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -19,13 +20,15 @@ use crate::{execution, health, metrics, own, rest};
 pub struct Options {
     /// The longest sequence that a task may push for others to be mapped over, as Airflow's `[core] max_map_length`.
     pub max_map_length: u64,
-    /// The most bytes of a request's body.
+    /// The most bytes of a request's body, and of the values of an answer that has several.
     pub body_limit: u64,
+    /// How long somebody may wait for XComs to come.
+    pub longest_wait: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_map_length: 1024, body_limit: 64 << 20 }
+        Self { max_map_length: 1024, body_limit: 64 << 20, longest_wait: Duration::from_secs(60) }
     }
 }
 
@@ -44,13 +47,25 @@ pub struct App {
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) options: Arc<Options>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) own: Arc<own::Shared>,
 }
 
 impl App {
     /// An engine behind tokens that keys sign.
     pub fn new(engine: Engine, keys: Keys, options: Options) -> Self {
         let tokens = Arc::new(Tokens::new(keys, Arc::clone(engine.clock())));
-        Self { engine, tokens, options: Arc::new(options), metrics: Arc::new(Metrics::new()) }
+        Self {
+            engine,
+            tokens,
+            options: Arc::new(options),
+            metrics: Arc::new(Metrics::new()),
+            own: Arc::new(own::Shared::new()),
+        }
+    }
+
+    /// Whoever waits for XComs is answered at once, with what there is, from now on: the server is about to stop.
+    pub fn end_waits(&self) {
+        self.own.waits.end();
     }
 
     /// All routes.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::{Served, excom};
 
 /// Sends bytes and reads until the other side closes.
-fn exchange(address: &str, request: &str) -> String {
+pub(crate) fn exchange(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address.trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     // The other side may have had enough of it.
@@ -24,7 +24,7 @@ fn get(address: &str, path: &str, token: &str) -> String {
 }
 
 /// Asks until it is ready.
-fn ready(server: &Served) {
+pub(crate) fn ready(server: &Served) {
     let begun = Instant::now();
     while !get(&server.address, "/health/ready", "").starts_with("HTTP/1.1 200") {
         assert!(begun.elapsed() < Duration::from_secs(60));

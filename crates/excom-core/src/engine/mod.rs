@@ -16,6 +16,7 @@ mod ledger;
 mod local;
 mod migrate;
 mod offload;
+mod pending;
 mod pull;
 mod push;
 mod refusals;

@@ -6,23 +6,24 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
 use excom_core::{AttemptId, DagRun, RunState, TaskInstanceKey, TaskState, UNMAPPED, Value};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
+use super::openapi::{Created, Reply};
 use crate::app::App;
 use crate::auth::{Asking, Role, TaskClaim};
-use crate::refusal::{Refusal, document};
+use crate::refusal::Refusal;
 use crate::request::Document;
 
 /// How long a task instance may wait for a worker.
 const QUEUED: Duration = Duration::from_secs(600);
 
 /// A run that starts.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewRun {
     dag_id: Arc<str>,
@@ -31,12 +32,14 @@ pub(super) struct NewRun {
     logical_date: Option<Timestamp>,
     #[serde(default)]
     run_after: Option<Timestamp>,
+    /// Its parameters.
     #[serde(default)]
+    #[schemars(with = "Option<Json>")]
     conf: Option<Box<RawValue>>,
 }
 
 /// A try of a task instance that is to be executed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewTry {
     dag_id: Arc<str>,
@@ -54,12 +57,37 @@ pub(super) struct NewTry {
 }
 
 /// How a run ended.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RunEnd {
     dag_id: Arc<str>,
     run_id: Arc<str>,
     state: RunState,
+}
+
+/// A run.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Run {
+    dag_id: Arc<str>,
+    run_id: Arc<str>,
+}
+
+/// How a run stands.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct RunStanding {
+    dag_id: Arc<str>,
+    run_id: Arc<str>,
+    state: RunState,
+}
+
+/// A try that waits for a worker.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct QueuedTry {
+    /// The attempt, which is the task instance's id for Airflow's workers.
+    id: AttemptId,
+    try_number: u32,
+    /// The token with which a worker starts it.
+    token: String,
 }
 
 fn unmapped() -> i32 {
@@ -71,7 +99,7 @@ pub(super) async fn start_run(
     State(app): State<App>,
     asking: Asking,
     Document(asked): Document<NewRun>,
-) -> Result<Response, Refusal> {
+) -> Result<Reply<Run>, Refusal> {
     asking.at_least(Role::Admin)?;
     let NewRun { dag_id, run_id, logical_date, run_after, conf } = asked;
     TaskInstanceKey::new(dag_id.clone(), run_id.clone(), "_", UNMAPPED)?;
@@ -81,14 +109,14 @@ pub(super) async fn start_run(
         conf: conf.map(|conf| Value::parse(conf.get().to_owned())).transpose()?,
         ..DagRun::new(dag_id, run_id, run_after.or(logical_date).unwrap_or(now))
     };
-    let told = json!({"dag_id": run.dag_id, "run_id": run.run_id});
+    let told = Run { dag_id: run.dag_id.clone(), run_id: run.run_id.clone() };
     if let Some(known) = app.engine.db().run_info(&run.dag_id, &run.run_id).await?
         && let Some(state) = known.state
     {
         let same = run.logical_date.is_none_or(|date| known.run.logical_date == Some(date))
             && run.conf.as_ref().is_none_or(|conf| known.run.conf.as_ref() == Some(conf));
         if same && !state.is_finished() {
-            return Ok(document(StatusCode::OK, &told));
+            return Ok(Reply::ok(told));
         }
         let message =
             format!("run {} of {} is {state}, or is for another date or conf", run.run_id, run.dag_id);
@@ -96,7 +124,7 @@ pub(super) async fn start_run(
             .with("hints", vec!["PATCH it with the state `running` to go on with one that has ended"]));
     }
     app.engine.start_run(&run).await?;
-    Ok(document(StatusCode::CREATED, &told))
+    Ok(Reply(StatusCode::CREATED, told))
 }
 
 /// Tells how a run ended.
@@ -104,14 +132,14 @@ pub(super) async fn end_run(
     State(app): State<App>,
     asking: Asking,
     Document(asked): Document<RunEnd>,
-) -> Result<Response, Refusal> {
+) -> Result<Reply<RunStanding>, Refusal> {
     asking.at_least(Role::Admin)?;
     let RunEnd { dag_id, run_id, state } = asked;
     if app.engine.db().run_info(&dag_id, &run_id).await?.is_none() {
         return Err(Refusal::not_found(format!("run {run_id} of {dag_id} is not known")));
     }
     app.engine.set_run_state(&dag_id, &run_id, state).await?;
-    Ok(document(StatusCode::OK, &json!({"dag_id": dag_id, "run_id": run_id, "state": state})))
+    Ok(Reply::ok(RunStanding { dag_id, run_id, state }))
 }
 
 /// Makes a try of a task instance known, with the token by which a worker starts it.
@@ -119,7 +147,7 @@ pub(super) async fn queue(
     State(app): State<App>,
     asking: Asking,
     Document(asked): Document<NewTry>,
-) -> Result<Response, Refusal> {
+) -> Result<Created<QueuedTry>, Refusal> {
     asking.at_least(Role::Admin)?;
     let NewTry { dag_id, run_id, task_id, map_index, try_number, max_tries, id } = asked;
     let ti = TaskInstanceKey::new(dag_id.clone(), run_id.clone(), task_id.clone(), map_index)?;
@@ -150,5 +178,5 @@ pub(super) async fn queue(
     let after = last.filter(|last| *last != id);
     let claim = TaskClaim { dag_id, run_id, task_id, map_index, try_number, max_tries, after };
     let token = app.tokens.workload(id.0, claim, QUEUED)?;
-    Ok(document(StatusCode::CREATED, &json!({"id": id, "try_number": try_number, "token": token.secret()})))
+    Ok(Created(QueuedTry { id, try_number, token: token.into_secret() }))
 }

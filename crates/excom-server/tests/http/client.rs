@@ -41,6 +41,7 @@ impl Answer {
 /// A server in memory.
 pub(crate) struct Server {
     pub(crate) app: App,
+    engine: Engine,
     _folder: TempDir,
     pub(crate) clock: Arc<memory::Clock>,
 }
@@ -59,8 +60,17 @@ impl Server {
         let engine = Engine::builder(Arc::new(db), clock.clone())
             .settings(settings(excom_core::engine::Settings::default()))
             .build();
-        let app = App::new(engine, Keys::secret(SECRET).unwrap(), Options::default());
-        Self { app, _folder: folder, clock }
+        let app = App::new(engine.clone(), Keys::secret(SECRET).unwrap(), Options::default());
+        Self { app, engine, _folder: folder, clock }
+    }
+
+    /// One whose requests, and answers with several values, have a bound.
+    pub(crate) fn limited(body_limit: u64) -> Self {
+        let mut server = Self::new();
+        let mut options = Options::default();
+        options.body_limit = body_limit;
+        server.app = App::new(server.engine.clone(), Keys::secret(SECRET).unwrap(), options);
+        server
     }
 
     pub(crate) fn send(&self, request: Request<Body>) -> Answer {

@@ -5,7 +5,10 @@
 mod auth;
 mod client;
 mod instances;
+mod looks;
+mod openapi;
 mod own;
 mod rest;
 mod variables;
+mod waits;
 mod xcoms;

@@ -261,7 +261,9 @@ settings! {
             "The secret, of at least 16 bytes, that signs the tokens of tasks and people, with HS512. Whoever knows it \
              may do everything.";
         body_limit: Size = Size(64 << 20),
-            "A request with a body over this size is refused.";
+            "A request with a body over this size is refused; answers with the values of several XComs stop at it.";
+        longest_wait: Age = Age(Duration::from_secs(60)),
+            "How long a request may wait for XComs to come.";
         drain: Age = Age(Duration::from_secs(30)),
             "How long requests that are under way may take to end when the server is told to stop.";
     }

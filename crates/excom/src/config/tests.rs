@@ -66,6 +66,7 @@ fn defaults_are_those_of_the_design() {
             "[server] listen 127.0.0.1:8794",
             "[server] token_secret ",
             "[server] body_limit 64MiB",
+            "[server] longest_wait 1m",
             "[server] drain 30s",
             "[xcom] mode open",
             "[xcom] offload threshold",
