@@ -45,7 +45,14 @@ fn sends(mut command: Command, document: &Path, url: &str, token: &str, checks: 
     command.args(["--include-path-regex", paths, "--phases", "examples,coverage,fuzzing"]);
     // The same requests each time; those that fail need not be made small.
     command.args(["--max-examples", "20", "--seed", "1", "--no-shrink", "--max-failures", "20"]);
-    command.args(["--request-timeout", "20", "--generation-database", "none", "--suppress-health-check", "all"]);
+    command.args([
+        "--request-timeout",
+        "20",
+        "--generation-database",
+        "none",
+        "--suppress-health-check",
+        "all",
+    ]);
     command.args(["--warnings", "off", "--no-color"]);
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -61,7 +68,8 @@ fn excoms_own_api_is_as_its_document_says() {
     };
     let folder = tempfile::tempdir().unwrap();
     let server = served(folder.path());
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json").canonicalize().unwrap();
+    let document =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json").canonicalize().unwrap();
     let url = format!("{}/api/excom/v1", server.address);
     sends(command, &document, &url, &server.token, OURS, ".*");
     assert!(server.stop().success());

@@ -26,7 +26,9 @@ const QUEUED: Duration = Duration::from_secs(600);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewRun {
+    #[schemars(length(min = 1, max = 250))]
     dag_id: Arc<str>,
+    #[schemars(length(min = 1, max = 250))]
     run_id: Arc<str>,
     #[serde(default)]
     logical_date: Option<Timestamp>,
@@ -42,10 +44,14 @@ pub(super) struct NewRun {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewTry {
+    #[schemars(length(min = 1, max = 250))]
     dag_id: Arc<str>,
+    #[schemars(length(min = 1, max = 250))]
     run_id: Arc<str>,
+    #[schemars(length(min = 1, max = 250))]
     task_id: Arc<str>,
     #[serde(default = "unmapped")]
+    #[schemars(range(min = -1))]
     map_index: i32,
     /// The one behind the last, when it is not said.
     try_number: Option<NonZeroU32>,

@@ -36,7 +36,7 @@ const WIDEST: usize = 16;
 #[serde(deny_unknown_fields)]
 pub(super) struct Which {
     /// A JSONPath, such as `$.rows[0:5].id`: with at most one `..` and one filter, without `match` and `search`.
-    #[schemars(length(min = 1, max = 1000))]
+    #[schemars(length(min = 1, max = 1000), example = "$.rows[0:5].id")]
     path: String,
 }
 

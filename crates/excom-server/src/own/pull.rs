@@ -49,9 +49,12 @@ pub(super) struct Asked {
 pub(super) struct One {
     dag_id: Option<Arc<str>>,
     run_id: Option<Arc<str>>,
+    #[schemars(length(min = 1, max = 250))]
     task_id: Arc<str>,
+    #[schemars(range(min = -1))]
     map_index: Option<i32>,
     /// `return_value` when it is not said.
+    #[schemars(length(min = 1, max = 512))]
     key: Option<Arc<str>>,
 }
 

@@ -42,6 +42,7 @@ pub(super) async fn read(
         Refusal::of_answer(&answer)
     };
     let payload = app.engine.open(&asking.caller, &key).await?.map_err(refused)?;
+    app.metrics.opened();
     Ok(text_of(
         StatusCode::OK,
         match payload {

@@ -223,7 +223,7 @@ impl Wait {
         waiting.last += 1;
         let (id, count) = (waiting.last, left.len());
         waiting.waiters.insert(id, Waiter { left, tell });
-        if waiting.looking.as_ref().is_none_or(JoinHandle::is_finished) {
+        if count > 0 && waiting.looking.as_ref().is_none_or(JoinHandle::is_finished) {
             waiting.looking = Some(tokio::spawn(look(app.clone())));
         }
         drop(waiting);
@@ -290,7 +290,8 @@ pub(super) async fn wait(
     let longest = app.options.longest_wait;
     let time = seconds.map_or(longest, |seconds| Duration::from_secs(seconds.into()).min(longest));
     let mut wait = Wait::begin(app, asking.caller, wanted, Instant::now() + time).await?;
-    if head.get(header::ACCEPT).is_some_and(|accept| accept == EVENTS) {
+    let accepts = head.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accepts.split([',', ';']).any(|kind| kind.trim().eq_ignore_ascii_case(EVENTS)) {
         return Ok(events(wait));
     }
     while wait.next().await {}

@@ -41,7 +41,7 @@ impl Answer {
 /// A server in memory.
 pub(crate) struct Server {
     pub(crate) app: App,
-    engine: Engine,
+    pub(crate) engine: Engine,
     _folder: TempDir,
     pub(crate) clock: Arc<memory::Clock>,
 }
@@ -66,11 +66,24 @@ impl Server {
 
     /// One whose requests, and answers with several values, have a bound.
     pub(crate) fn limited(body_limit: u64) -> Self {
-        let mut server = Self::new();
         let mut options = Options::default();
         options.body_limit = body_limit;
-        server.app = App::new(server.engine.clone(), Keys::secret(SECRET).unwrap(), options);
-        server
+        let server = Self::new();
+        let engine = server.engine.clone();
+        server.over(engine, options)
+    }
+
+    /// One that keeps values over 1000 bytes outside of the database.
+    pub(crate) fn offloading() -> Self {
+        let server = Self::new();
+        let backend = memory::Backend::new(Arc::new(memory::Store::new()), 1000);
+        let engine = server.engine.clone().with_backend(Arc::new(backend));
+        server.over(engine, Options::default())
+    }
+
+    fn over(self, engine: Engine, options: Options) -> Self {
+        let app = App::new(engine.clone(), Keys::secret(SECRET).unwrap(), options);
+        Self { app, engine, ..self }
     }
 
     pub(crate) fn send(&self, request: Request<Body>) -> Answer {

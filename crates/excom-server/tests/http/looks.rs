@@ -1,7 +1,9 @@
 //! Excom's own API: looking at sequences, previews, traces and parts of values, and their end.
 
 use axum::http::Method;
+use excom_core::{Caller, RETURN_VALUE, Value, XComKey};
 use excom_server::Role;
+use futures_util::future::join_all;
 use serde_json::{Value as Json, json};
 
 use crate::client::{Answer, Server};
@@ -35,7 +37,8 @@ fn a_sequence_comes_in_pages_by_its_real_map_indexes() {
     for index in [0, 2, 5] {
         pushed(&server, "load", index, &json!(index * 10));
     }
-    let page = |query: &str| get(&server, &format!("sequences/weather/r1/load/return_value{query}")).is(200).json();
+    let page =
+        |query: &str| get(&server, &format!("sequences/weather/r1/load/return_value{query}")).is(200).json();
     let first = page("?limit=2");
     assert_eq!((indexes(&first), &first["next"]), (vec![0, 2], &json!(2)));
     assert_eq!(first["items"][1]["value"], 20);
@@ -56,8 +59,11 @@ fn an_answer_of_many_values_has_a_bound_and_says_where_the_rest_is() {
     for index in 0..3 {
         pushed(&server, "load", index, &json!(text));
     }
-    let told = pull(&server, &json!([{"task_id": "a", "map_index": -1}, {"task_id": "b", "map_index": -1},
-                                     {"task_id": "c", "map_index": -1}]));
+    let told = pull(
+        &server,
+        &json!([{"task_id": "a", "map_index": -1}, {"task_id": "b", "map_index": -1},
+                                     {"task_id": "c", "map_index": -1}]),
+    );
     let kinds: Vec<&str> =
         told.as_array().unwrap().iter().map(|answer| answer["answer"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["found", "found", "large"]);
@@ -80,7 +86,8 @@ fn an_answer_of_many_values_has_a_bound_and_says_where_the_rest_is() {
     for (after, index, answer, next) in
         [(-1, 0, "found", json!(0)), (0, 1, "large", json!(1)), (1, 2, "found", Json::Null)]
     {
-        let page = get(&small, &format!("sequences/weather/r1/load/return_value?after={after}")).is(200).json();
+        let page =
+            get(&small, &format!("sequences/weather/r1/load/return_value?after={after}")).is(200).json();
         assert_eq!((indexes(&page), &page["next"]), (vec![index], &next));
         assert_eq!(page["items"][0]["answer"], answer);
     }
@@ -90,11 +97,12 @@ fn an_answer_of_many_values_has_a_bound_and_says_where_the_rest_is() {
 fn a_long_sequence_is_told_from_its_beginning() {
     let server = Server::new();
     server.run("r1");
-    let token = server.person(Role::Write);
-    for index in 0..1001 {
-        let path = format!("/api/excom/v1/values/weather/r1/load/{index}/return_value");
-        server.call(&token, Method::PUT, &path, Some(&json!(index))).is(201);
-    }
+    let engine = &server.engine;
+    let pushes = (0..1001).map(|index| async move {
+        let key = XComKey::new("weather", "r1", "load", index, RETURN_VALUE).unwrap();
+        engine.push(&Caller::user("ana"), &key, Value::of(&index).unwrap().into()).await.unwrap()
+    });
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(join_all(pushes));
     let told = pull(&server, &json!([{"task_id": "load"}, {"task_id": "none"}]));
     assert_eq!(indexes(&told[0]), (0..1001).collect::<Vec<i64>>());
     assert_eq!((&told[0]["answer"], told[0].get("next")), (&json!("mapped"), None));
@@ -180,15 +188,21 @@ fn what_is_past_its_time_goes_and_first_it_is_told() {
     pushed(&server, "extract", -1, &json!([1, 2, 3]));
     server.clock.advance(std::time::Duration::from_secs(100));
     pushed(&server, "load", -1, &json!(1));
-    let prune = |role, body: &Json| server.call(&server.person(role), Method::POST, "/api/excom/v1/prune", Some(body));
+    let prune = |role, body: &Json| {
+        server.call(&server.person(role), Method::POST, "/api/excom/v1/prune", Some(body))
+    };
     prune(Role::Write, &json!({"dry_run": true})).is(403);
     prune(Role::Admin, &json!({"dry-run": true})).is(422);
     let told = prune(Role::Admin, &json!({"dry_run": true, "older_than": 50})).is(200).json();
     let due = json!([{"rule": "prune older_than 50", "dag_id": "weather", "key": "return_value", "entries": 1, "bytes": 7}]);
     assert_eq!(told, json!({"dry_run": true, "entries": 1, "bytes": 7, "due": due}));
-    let values = |task: &str| get(&server, &format!("values/weather/r1/{task}/-1/return_value")).status.as_u16();
+    let values =
+        |task: &str| get(&server, &format!("values/weather/r1/{task}/-1/return_value")).status.as_u16();
     assert_eq!(values("extract"), 200);
-    assert_eq!(prune(Role::Admin, &json!({"older_than": 50, "dag_id": "other"})).is(200).json()["entries"], 0);
+    assert_eq!(
+        prune(Role::Admin, &json!({"older_than": 50, "dag_id": "other"})).is(200).json()["entries"],
+        0
+    );
     assert_eq!(prune(Role::Admin, &json!({"older_than": 50})).is(200).json()["entries"], 1);
     assert_eq!((values("extract"), values("load")), (410, 200));
     prune(Role::Admin, &json!({"older_than": u64::MAX})).is(200);

@@ -43,8 +43,10 @@ fn every_operation_has_a_name_and_tells_its_refusals() {
     for operation in operations {
         assert!(operation["operationId"].is_string() && operation["summary"].is_string(), "{operation}");
         for status in ["401", "403", "422", "503"] {
-            let schema = &operation["responses"][status]["content"]["application/json"]["schema"];
-            assert_eq!(schema["$ref"], "#/components/schemas/Refusal", "{operation}");
+            let refused = format!("#/components/responses/{status}");
+            assert_eq!(operation["responses"][status]["$ref"], *refused, "{operation}");
+            let schema = &told["components"]["responses"][status]["content"]["application/json"]["schema"];
+            assert_eq!(schema["$ref"], "#/components/schemas/Refusal");
         }
     }
 }

@@ -60,7 +60,8 @@ fn a_wait_ends_when_all_is_there() {
     let server = Server::new();
     server.run("r1");
     push_now(&server, "a", &json!(1));
-    let xcoms = json!([{"task_id": "a", "map_index": -1}, {"task_id": "b", "map_index": -1}, {"task_id": "c"}]);
+    let xcoms =
+        json!([{"task_id": "a", "map_index": -1}, {"task_id": "b", "map_index": -1}, {"task_id": "c"}]);
     let told = meanwhile(&server, wait(&server, PLAIN, &xcoms, 60), async {
         push(&server, "b", &json!(2)).await;
         push(&server, "c", &json!(3)).await;
