@@ -51,8 +51,7 @@ const OPENAPI: &str = "/openapi.json";
 
 pub(crate) fn router(app: &App) -> Router<App> {
     let documents = documents().route_layer(from_fn_with_state(app.clone(), whole));
-    let (routes, api) = described(documents.merge(values()));
-    let text = serde_json::to_string_pretty(&api).unwrap_or_default() + "\n";
+    let (routes, text) = described(documents.merge(values()));
     let text = Bytes::from(text);
     let tell = async move || text_of(StatusCode::OK, text);
     routes.route(OPENAPI, get(tell)).route_layer(from_fn_with_state(app.clone(), enter))

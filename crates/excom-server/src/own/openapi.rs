@@ -44,8 +44,8 @@ const REFUSALS: [(u16, &str); 13] = [
     (507, "The database or store is full"),
 ];
 
-/// The routes, and the document that describes them.
-pub(super) fn described(routes: ApiRouter<App>) -> (Router<App>, OpenApi) {
+/// The routes, and the text of the document that describes them.
+pub(super) fn described(routes: ApiRouter<App>) -> (Router<App>, String) {
     let mut api = OpenApi::default();
     let routes = routes.finish_api_with(&mut api, about);
     // What takes all that is left of a path is one part of it here: its slashes are escaped.
@@ -53,7 +53,28 @@ pub(super) fn described(routes: ApiRouter<App>) -> (Router<App>, OpenApi) {
         let named = std::mem::take(&mut paths.paths).into_iter();
         paths.paths = named.map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     }
-    (routes, api)
+    let mut document = serde_json::to_value(&api).unwrap_or_default();
+    tidy(&mut document);
+    (routes, format!("{document:#}\n"))
+}
+
+/// What is told of Rust's types behind their first paragraph is for those who use Rust; and answers are in order.
+fn tidy(document: &mut Json) {
+    match document {
+        Json::Object(parts) => {
+            if let Some(Json::String(text)) = parts.get_mut("description")
+                && let Some(end) = text.find("\n\n")
+            {
+                text.truncate(end);
+            }
+            if let Some(Json::Object(responses)) = parts.get_mut("responses") {
+                responses.sort_keys();
+            }
+            parts.values_mut().for_each(tidy);
+        }
+        Json::Array(parts) => parts.iter_mut().for_each(tidy),
+        _ => {}
+    }
 }
 
 fn about(api: TransformOpenApi<'_>) -> TransformOpenApi<'_> {

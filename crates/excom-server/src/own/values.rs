@@ -91,6 +91,7 @@ pub(super) struct End {
 /// How many XComs ended.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "EndedXComs")]
 pub(super) enum Ended {
     /// They are in the history.
     Cleared(u64),
