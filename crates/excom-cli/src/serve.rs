@@ -1,7 +1,7 @@
 //! `excom serve`: one engine for tasks on any machine, over HTTP; `excom token`: who may ask it.
 
 use std::cell::{OnceCell, RefCell};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
@@ -84,8 +84,12 @@ pub(crate) fn serve(context: &Context, matches: &ArgMatches, output: &mut Output
         };
         tell(output, &format!("{}://{}", files.scheme(), service.address()), token.as_ref())?;
         let readiness = service.readiness();
+        // The app, once there is one.
+        let app = Arc::new(OnceLock::<App>::new());
+        let serving = app.clone();
         let stop = async move {
             tokio::select! { _ = told.0.recv() => {}, _ = told.1.recv() => {} }
+            serving.get().into_iter().for_each(App::end_waits);
         };
         let hang_up = interrupt(SignalKind::hangup())?;
         // Beside: to open the engine blocks, and how it stands is answered meanwhile.
@@ -95,7 +99,9 @@ pub(crate) fn serve(context: &Context, matches: &ArgMatches, output: &mut Output
         let opening = async {
             let opened = opened(context, &settings, &readiness, &output).await;
             let engine = engine.get_or_init(|| opened);
-            readiness.open(&App::new(engine.clone(), files.keys.clone(), options_of(&settings)));
+            readiness.open(
+                app.get_or_init(|| App::new(engine.clone(), files.keys.clone(), options_of(&settings))),
+            );
             engine.maintain(|error| warn(&output, error)).await;
         };
         let upkeep = async { tokio::join!(opening, files.keep(hang_up, &output)) };
@@ -116,6 +122,7 @@ fn options_of(settings: &Settings) -> Options {
     let mut options = Options::default();
     options.max_map_length = u64::from(*settings.core.max_map_length);
     options.body_limit = server.body_limit.0;
+    options.longest_wait = server.longest_wait.0;
     options.limit_requests = *server.limit_requests;
     options.limit_bytes = server.limit_bytes.map(|size| size.0);
     options

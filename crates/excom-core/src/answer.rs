@@ -43,6 +43,8 @@ pub enum Answer {
     Unavailable(Box<Damaged>),
     /// There is none, and this metadata database cannot tell why.
     Absent(Box<XComKey>),
+    /// It is there, and has more bytes than are left of those that the caller takes at once.
+    Large(Box<Large>),
 }
 
 /// A value with the version it is.
@@ -69,6 +71,7 @@ pub struct Missing {
 
 /// What exists near a name, the most alike first.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Near {
     /// Keys that the same task instance pushed.
     pub keys: Vec<Arc<str>>,
@@ -128,12 +131,25 @@ pub struct Damaged {
     pub what: String,
 }
 
+/// A value that was not loaded for its size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Large {
+    /// Which XCom.
+    pub key: XComKey,
+    /// Which version.
+    pub version: Version,
+    /// Who pushed it.
+    pub writer: Writer,
+    /// Size of its JSON text in bytes.
+    pub size: u64,
+}
+
 impl Answer {
     /// The value, or `None` when there is none for a reason that is not damage (what Airflow's
     /// `xcom_pull` answers), or null was pushed.
     ///
     /// # Errors
-    /// For `Forbidden`, `Corrupt`, `Lost`, `Unavailable` and `Expired`: a wrong or lost value is never
+    /// For `Forbidden`, `Corrupt`, `Lost`, `Unavailable`, `Expired` and `Large`: a wrong or lost value is never
     /// no value.
     pub fn or_none(self) -> Result<Option<Value>, Error> {
         match self {
@@ -182,6 +198,7 @@ impl Answer {
             Self::Lost(_) => "lost",
             Self::Unavailable(_) => "unavailable",
             Self::Absent(_) => "absent",
+            Self::Large(_) => "large",
         }
     }
 
@@ -194,7 +211,7 @@ impl Answer {
             Self::Expired(_) => 4,
             Self::Forbidden(_) => 5,
             Self::Corrupt(_) | Self::Lost(_) => 6,
-            Self::Unavailable(_) => 7,
+            Self::Unavailable(_) | Self::Large(_) => 7,
         }
     }
 
@@ -226,6 +243,7 @@ impl Answer {
                 vec!["restore the object from a backup, or clear the task and run it again".into()]
             }
             Self::Unavailable(_) => vec!["try again; `excom doctor` shows what is away".into()],
+            Self::Large(_) => vec!["read it by itself, as a stream".into()],
             Self::Found(_) | Self::Null(_) | Self::Absent(_) => Vec::new(),
         }
     }
@@ -241,6 +259,7 @@ impl Answer {
                 serde_json::to_value(damaged)
             }
             Self::Skipped(key) | Self::Absent(key) => Ok(json!({"key": key})),
+            Self::Large(large) => serde_json::to_value(large),
             Self::Found(_) | Self::Null(_) => Ok(Json::Null),
         };
         match known {
@@ -256,6 +275,7 @@ impl Answer {
             Self::Corrupt(_) => ErrorKind::Corrupt,
             Self::Lost(_) => ErrorKind::Lost,
             Self::Unavailable(_) => ErrorKind::Unavailable,
+            Self::Large(_) => ErrorKind::TooLarge,
             _ => ErrorKind::NoValue,
         };
         let mut error = Error::new(kind, self.to_string());
@@ -383,6 +403,9 @@ impl fmt::Display for Answer {
             Self::Lost(damaged) => write!(f, "lost: {}: {}", damaged.key, damaged.what),
             Self::Unavailable(damaged) => write!(f, "unavailable: {}: {}", damaged.key, damaged.what),
             Self::Absent(key) => write!(f, "no value: {key} has none, and why cannot be known here"),
+            Self::Large(large) => {
+                write!(f, "large: {} has {} bytes, more than are told at once", large.key, large.size)
+            }
         }
     }
 }

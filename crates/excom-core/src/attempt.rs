@@ -14,6 +14,7 @@ use crate::{Error, ErrorKind, Result, TaskInstanceKey};
 /// In Airflow it is the task instance's UUID, new for every try and kept over a deferral. Nothing is
 /// ever read out of it; the try number is only a label beside it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct AttemptId(pub Uuid);
 
@@ -42,6 +43,7 @@ impl std::str::FromStr for AttemptId {
 
 /// The state of a task instance, in Airflow's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
     /// Known, waiting for what it depends on.
@@ -141,6 +143,7 @@ pub struct TaskInstanceInfo {
 
 /// One attempt of a task instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AttemptInfo {
     /// Its place among the task instance's attempts, from 1.
     pub number: u32,

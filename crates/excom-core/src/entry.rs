@@ -27,6 +27,7 @@ use crate::{Error, ErrorKind, Result, TaskInstanceKey, XComKey};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(extend("pattern" = "^[0-7][0-9a-f]{15}$")))]
 #[serde(into = "String", try_from = "String")]
 pub struct Version(u64);
 
@@ -101,6 +102,7 @@ impl TryFrom<String> for Version {
 
 /// Who wrote an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Writer {
     /// An attempt of the task instance that the XCom belongs to: its number from 1.
@@ -150,6 +152,7 @@ pub enum Stored {
 
 /// What lists show of an entry: everything but the value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EntryInfo {
     /// Which XCom.
     #[serde(flatten)]
@@ -204,6 +207,7 @@ pub struct Entry {
 
 /// Why a version is no longer the entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// Another push replaced it.
@@ -238,6 +242,7 @@ impl fmt::Display for EndReason {
 
 /// An earlier version of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PastEntry {
     /// What it was.
     #[serde(flatten)]

@@ -14,6 +14,7 @@ pub const MAX_DEPTH: usize = 128;
 
 /// What kind of JSON value it is, and how many elements it has on top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", tag = "kind", content = "len")]
 pub enum Shape {
     /// JSON null.

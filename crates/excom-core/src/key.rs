@@ -35,6 +35,7 @@ pub const MAX_KEY_CHARS: usize = 512;
 /// # Ok::<(), excom_core::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct TaskInstanceKey {
     /// The DAG's id.
@@ -109,6 +110,7 @@ impl fmt::Display for TaskInstanceKey {
 
 /// The full name of an XCom: a task instance and a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct XComKey {
     /// Whose XCom it is.
@@ -158,6 +160,7 @@ impl fmt::Display for XComKey {
 
 /// The values of one key over all map indexes of a mapped task, in one run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct SequenceKey {
     /// The DAG's id.

@@ -54,6 +54,7 @@ impl DagRun {
 
 /// The state of a DAG run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
     /// It goes on, or whoever drove it was killed.

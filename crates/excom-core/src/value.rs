@@ -234,6 +234,7 @@ impl fmt::Debug for Payload {
 /// It tells damage and change; it does not withstand somebody who forges. What must withstand that,
 /// bytes that leave the database, is sealed with a keyed BLAKE3 (see [`seal`](crate::seal)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(into = "String", try_from = "String")]
 pub struct ContentHash(pub u64);
 

@@ -1,6 +1,7 @@
 //! What all routes share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -20,17 +21,25 @@ use crate::{execution, health, metrics, own, rest};
 pub struct Options {
     /// The longest sequence that a task may push for others to be mapped over, as Airflow's `[core] max_map_length`.
     pub max_map_length: u64,
-    /// The most bytes of a request's body.
+    /// The most bytes of a request's body, and of the values of an answer that has several.
     pub body_limit: u64,
     /// The most requests a second of one name in tokens; any number without.
     pub limit_requests: Option<u32>,
     /// The most bytes a second that one name in tokens sends and is sent; any number without.
     pub limit_bytes: Option<u64>,
+    /// How long somebody may wait for XComs to come.
+    pub longest_wait: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_map_length: 1024, body_limit: 64 << 20, limit_requests: None, limit_bytes: None }
+        Self {
+            max_map_length: 1024,
+            body_limit: 64 << 20,
+            limit_requests: None,
+            limit_bytes: None,
+            longest_wait: Duration::from_secs(60),
+        }
     }
 }
 
@@ -50,6 +59,7 @@ pub struct App {
     pub(crate) options: Arc<Options>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) own: Arc<own::Shared>,
 }
 
 impl App {
@@ -57,7 +67,19 @@ impl App {
     pub fn new(engine: Engine, keys: Keys, options: Options) -> Self {
         let tokens = Arc::new(Tokens::new(keys, Arc::clone(engine.clock())));
         let limits = Arc::new(Limits::new(options.limit_requests, options.limit_bytes));
-        Self { engine, tokens, options: Arc::new(options), metrics: Arc::new(Metrics::new()), limits }
+        Self {
+            engine,
+            tokens,
+            options: Arc::new(options),
+            metrics: Arc::new(Metrics::new()),
+            limits,
+            own: Arc::new(own::Shared::new()),
+        }
+    }
+
+    /// Whoever waits for XComs is answered at once, with what there is, from now on: the server is about to stop.
+    pub fn end_waits(&self) {
+        self.own.waits.end();
     }
 
     /// All routes.

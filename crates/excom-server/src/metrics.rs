@@ -66,7 +66,16 @@ impl Metrics {
 
     /// Counts what a pull of one XCom was answered.
     pub(crate) fn answered(&self, answer: &Answer) {
-        self.answers.get_or_create(&[("answer", answer.code().to_owned())]).inc();
+        self.counted(answer.code());
+    }
+
+    /// Counts a value that is answered as it comes.
+    pub(crate) fn opened(&self) {
+        self.counted("found");
+    }
+
+    fn counted(&self, code: &str) {
+        self.answers.get_or_create(&[("answer", code.to_owned())]).inc();
     }
 }
 

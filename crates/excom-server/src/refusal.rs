@@ -75,6 +75,7 @@ impl Refusal {
             Answer::Forbidden(_) => StatusCode::FORBIDDEN,
             Answer::Corrupt(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Answer::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Answer::Large(_) => StatusCode::PAYLOAD_TOO_LARGE,
             _ => StatusCode::NOT_FOUND,
         };
         // The reason that clients of Airflow know for "none".

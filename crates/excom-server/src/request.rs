@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _, to_bytes};
-use axum::extract::rejection::PathRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -51,20 +51,6 @@ impl<S: Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
-    /// Refuses names that nobody reads here: a misspelt one would be as if it were not there.
-    ///
-    /// # Errors
-    /// 422 that names it.
-    pub(crate) fn only(&self, names: &[&str]) -> Result<(), Refusal> {
-        match self.0.iter().find(|(name, _)| !names.contains(&name.as_str())) {
-            None => Ok(()),
-            Some((name, text)) => {
-                let message = format!("unknown parameter, expected one of: {}", names.join(", "));
-                Err(Refusal::unprocessable("extra_forbidden", &["query", name], message, text.as_str()))
-            }
-        }
-    }
-
     /// The last of a name.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().rev().find(|(found, _)| found == name).map(|(_, text)| &**text)
@@ -151,6 +137,23 @@ impl Params {
                 text,
             )),
         }
+    }
+}
+
+/// The parameters behind a path as a type, which refuses names that it does not have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let found = axum::extract::Query::<T>::try_from_uri(&parts.uri);
+        let wrong = |error: QueryRejection| {
+            let query = parts.uri.query().unwrap_or_default();
+            Refusal::unprocessable("value_error", &["query"], error.body_text(), query)
+        };
+        found.map(|axum::extract::Query(found)| Self(found)).map_err(wrong)
     }
 }
 

@@ -21,6 +21,9 @@ const OTHER_AIRFLOW: &str = "EXCOM_TEST_AIRFLOW";
 const PACKAGES: [&str; 5] =
     ["apache-airflow==3.3.2", "apache-airflow-providers-common-io==1.11.0", "lz4", "numpy", "zstandard"];
 
+/// The release of what tries an API out.
+const SCHEMATHESIS: &str = "4.32.5";
+
 /// A Python that can import Airflow.
 #[derive(Debug, Clone)]
 pub struct Python {
@@ -156,6 +159,19 @@ impl Python {
         command.envs(self.database.iter().cloned());
         command
     }
+}
+
+/// The command that sends requests as an OpenAPI document describes them, `st`; it is installed first where it is not
+/// yet, as Airflow is.
+///
+/// # Errors
+/// As [`Python::with_airflow`].
+pub fn schemathesis() -> Result<Command, String> {
+    let release = format!("schemathesis=={SCHEMATHESIS}");
+    let environment = environment(&format!("schemathesis-{SCHEMATHESIS}"), &[release.as_str()])?;
+    let mut command = Command::new(environment.join("bin/st"));
+    command.stdin(Stdio::null());
+    Ok(command)
 }
 
 /// Where the packages of a virtual environment are.

@@ -5,6 +5,7 @@
 
 mod answers;
 mod conformance;
+mod described;
 mod files;
 mod process;
 mod workers;

@@ -49,6 +49,33 @@ fn it_serves_until_told_to_stop_and_ends_well() {
 }
 
 #[test]
+fn whoever_waits_for_xcoms_is_answered_when_it_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Served::start(&folder.path().join("home"));
+    ready(&server);
+    let head = format!("HTTP/1.1\r\nhost: excom\r\nauthorization: Bearer {}\r\n", server.token);
+    let push = "PUT /api/excom/v1/values/weather/r1/count/-1/rows";
+    let pushed =
+        exchange(&server.address, &format!("{push} {head}connection: close\r\ncontent-length: 1\r\n\r\n7"));
+    assert!(pushed.starts_with("HTTP/1.1 201"), "{pushed}");
+    let asked = "{\"dag_id\": \"weather\", \"run_id\": \"r1\", \"xcoms\": [
+        {\"task_id\": \"count\", \"key\": \"rows\", \"map_index\": -1}, {\"task_id\": \"load\"}]}";
+    let head = format!("{head}accept: text/event-stream\r\ncontent-length: {}\r\n\r\n", asked.len());
+    let mut stream = TcpStream::connect(server.address.trim_start_matches("http://")).unwrap();
+    stream.write_all(format!("POST /api/excom/v1/wait {head}{asked}").as_bytes()).unwrap();
+    let mut told = String::new();
+    let mut piece = [0; 4096];
+    while !told.contains("event: answer") {
+        let length = stream.read(&mut piece).unwrap();
+        assert!(length > 0, "{told}");
+        told.push_str(std::str::from_utf8(&piece[..length]).unwrap());
+    }
+    assert!(server.stop().success());
+    stream.read_to_string(&mut told).unwrap();
+    assert!(told.contains("event: end\ndata: {\"pending\":[1]}"), "{told}");
+}
+
+#[test]
 fn nonsense_is_answered_and_hurts_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let server = Served::start(&folder.path().join("home"));

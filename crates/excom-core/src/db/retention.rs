@@ -54,6 +54,7 @@ pub struct Due {
 
 /// What a retention step removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Removed {
     /// Entries that became expired.
     pub entries: u64,

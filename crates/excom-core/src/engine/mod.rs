@@ -17,6 +17,7 @@ mod local;
 mod migrate;
 mod notes;
 mod offload;
+mod pending;
 mod pull;
 mod push;
 mod refusals;

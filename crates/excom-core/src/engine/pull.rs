@@ -11,7 +11,7 @@ use futures_util::future::join;
 
 use super::Engine;
 use super::ledger::{Ledger, TargetRef};
-use crate::answer::{Answer, Damaged, Ended, Found, Missing, Near, NotYet};
+use crate::answer::{Answer, Damaged, Ended, Found, Large, Missing, Near, NotYet};
 use crate::attempt::{Caller, TaskState};
 use crate::backend::Object;
 use crate::channel::PullOptions;
@@ -51,6 +51,21 @@ impl Engine {
     /// When the database cannot be read, or (with a strict ledger) the reads not noted. What concerns
     /// one XCom is in its answer.
     pub async fn pull(&self, caller: &Caller, keys: &[XComKey], options: PullOptions) -> Result<Vec<Answer>> {
+        self.pull_within(caller, keys, options, &mut u64::MAX.clone()).await
+    }
+
+    /// As [`Engine::pull`], as long as the values together have no more bytes than are given, from which theirs are
+    /// taken. One that does not fit is [`Answer::Large`], and is not loaded from where it was offloaded to.
+    ///
+    /// # Errors
+    /// As [`Engine::pull`].
+    pub async fn pull_within(
+        &self,
+        caller: &Caller,
+        keys: &[XComKey],
+        options: PullOptions,
+        bytes: &mut u64,
+    ) -> Result<Vec<Answer>> {
         let prior = options.include_prior_dates;
         let sight = self.sight(caller).await?;
         let refusals: Vec<Option<Answer>> = keys.iter().map(|key| sight.refusal(key, prior)).collect();
@@ -63,11 +78,12 @@ impl Engine {
             }
         }
         let entries = self.0.db.entries(&keys).await?;
-        let asked: Vec<(&XComKey, _)> = keys
+        let mut asked: Vec<(&XComKey, _)> = keys
             .iter()
             .zip(entries.into_iter().zip(refusals))
             .map(|(key, (entry, refusal))| (key, refusal.map_or(Ok(entry), |refusal| Err(Box::new(refusal)))))
             .collect();
+        fit(&mut asked, bytes);
         if self.0.settings.ledger == Ledger::Strict && asked.iter().any(is_offloaded) {
             return self.noted_ahead(caller, asked).await;
         }
@@ -116,6 +132,20 @@ impl Engine {
         keys: &[SequenceKey],
         options: PullOptions,
     ) -> Result<Vec<TaskAnswer>> {
+        self.pull_tasks_within(caller, keys, options, &mut u64::MAX.clone()).await
+    }
+
+    /// As [`Engine::pull_tasks`], within bytes as [`Engine::pull_within`].
+    ///
+    /// # Errors
+    /// As [`Engine::pull`].
+    pub async fn pull_tasks_within(
+        &self,
+        caller: &Caller,
+        keys: &[SequenceKey],
+        options: PullOptions,
+        bytes: &mut u64,
+    ) -> Result<Vec<TaskAnswer>> {
         let prior = options.include_prior_dates;
         let sight = self.sight(caller).await?;
         let refusals: Vec<Option<Answer>> = keys.iter().map(|key| sight.refusal_of(key, prior)).collect();
@@ -139,8 +169,9 @@ impl Engine {
             let single = key.at(-1);
             answers.push(match produced {
                 Produced::Single(entry) => {
-                    let mut answer = self.answers(vec![(&single, Ok(entry))]).await?;
-                    let answer = answer.remove(0);
+                    let mut asked = vec![(&single, Ok(entry))];
+                    fit(&mut asked, bytes);
+                    let answer = self.answers(asked).await?.remove(0);
                     if let Some(found) = answer.found() {
                         read.push((single, found.version));
                     }
@@ -148,7 +179,7 @@ impl Engine {
                 }
                 Produced::Mapped { items, length } => {
                     sequences.push(key);
-                    let items = self.items(key, items).await?;
+                    let items = self.items(key, items, bytes).await?;
                     TaskAnswer::Mapped { items, length }
                 }
             });
@@ -217,16 +248,19 @@ impl Engine {
         Ok(Some(value))
     }
 
-    /// Entries of a sequence as answers.
+    /// Entries of a sequence as answers, within bytes.
     pub(super) async fn items(
         &self,
         key: &SequenceKey,
         items: Vec<crate::db::Item>,
+        bytes: &mut u64,
     ) -> Result<Vec<(i32, Answer)>> {
         let keys: Vec<XComKey> = items.iter().map(|item| key.at(item.map_index)).collect();
         let indexes: Vec<i32> = items.iter().map(|item| item.map_index).collect();
         let entries = items.into_iter().map(|item| Ok(Some(item.entry)));
-        let answers = self.answers(keys.iter().zip(entries).collect()).await?;
+        let mut asked = keys.iter().zip(entries).collect::<Vec<_>>();
+        fit(&mut asked, bytes);
+        let answers = self.answers(asked).await?;
         Ok(indexes.into_iter().zip(answers).collect())
     }
 
@@ -407,6 +441,22 @@ impl Engine {
             _ => Answer::Missing(Box::new(Missing { key: key.clone(), state, near: nearest(key, around) })),
         };
         Ok(answer)
+    }
+}
+
+/// Answers at once for entries that have more bytes than are left.
+fn fit(asked: &mut [(&XComKey, Permitted)], bytes: &mut u64) {
+    for (key, permitted) in asked {
+        let Ok(Some(entry)) = permitted else { continue };
+        match bytes.checked_sub(entry.size) {
+            Some(left) => *bytes = left,
+            None => {
+                let Entry { version, size, .. } = *entry;
+                let (key, writer) = (key.clone(), entry.writer.clone());
+                let large = Answer::Large(Box::new(Large { key, version, writer, size }));
+                *permitted = Err(Box::new(large));
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ const DRAWS: u32 = 8;
 
 /// What a push returns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Receipt {
     /// The version that the value has.

@@ -51,7 +51,7 @@ impl Engine {
     ) -> Result<Vec<(i32, Answer)>> {
         self.may_look(caller, &key.at(-1)).await?;
         let items = self.0.db.slice(key, slice).await?;
-        self.sequence_read(caller, key, items).await
+        self.sequence_read(caller, key, items, &mut u64::MAX.clone()).await
     }
 
     /// The elements behind a map index, at most so many: one page of a stream over the sequence. Memory
@@ -66,9 +66,24 @@ impl Engine {
         after: Option<i32>,
         limit: u32,
     ) -> Result<Vec<(i32, Answer)>> {
+        self.page_within(caller, key, after, limit, &mut u64::MAX.clone()).await
+    }
+
+    /// As [`Engine::page`], within bytes as [`Engine::pull_within`].
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn page_within(
+        &self,
+        caller: &Caller,
+        key: &SequenceKey,
+        after: Option<i32>,
+        limit: u32,
+        bytes: &mut u64,
+    ) -> Result<Vec<(i32, Answer)>> {
         self.may_look(caller, &key.at(-1)).await?;
         let items = self.0.db.page(key, after, limit).await?;
-        self.sequence_read(caller, key, items).await
+        self.sequence_read(caller, key, items, bytes).await
     }
 
     async fn sequence_read(
@@ -76,8 +91,9 @@ impl Engine {
         caller: &Caller,
         key: &SequenceKey,
         items: Vec<crate::db::Item>,
+        bytes: &mut u64,
     ) -> Result<Vec<(i32, Answer)>> {
-        let answers = self.items(key, items).await?;
+        let answers = self.items(key, items, bytes).await?;
         if !answers.is_empty() {
             self.note_reads(caller, std::iter::once(TargetRef::Sequence(key))).await?;
         }

@@ -24,6 +24,7 @@ const VERSIONS: u32 = 100_000;
 
 /// Which way a trace goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// To what the pusher had read before it pushed.
@@ -64,6 +65,7 @@ impl TraceOptions {
 
 /// A node of a trace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Trace {
     /// What it is about.
@@ -81,6 +83,7 @@ pub struct Trace {
 
 /// What a node of a trace is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "node", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Traced {
@@ -128,6 +131,7 @@ pub enum Traced {
 
 /// A version of an XCom in a trace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct TracedVersion {
     /// What is known about it; the writer's number is that of the attempt.
@@ -145,6 +149,7 @@ pub struct TracedVersion {
 
 /// How a version ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Ended {
     /// When.

@@ -2,7 +2,10 @@
 //!
 //! A key may hold slashes. On GET, one that ends in `/item/<n>` or `/slice` is part of a sequence, as in Airflow.
 
+use std::future::ready;
+
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -12,6 +15,7 @@ use excom_core::channel::PullOptions;
 use excom_core::db::Scope;
 use excom_core::engine::TaskAnswer;
 use excom_core::{Answer, Caller, Result, SequenceKey, Slice, TaskInstanceKey, UNMAPPED, Value, XComKey};
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value as Json, json};
 
 use crate::app::App;
@@ -25,6 +29,9 @@ pub(super) fn router() -> Router<App> {
         .route("/{dag_id}/{run_id}/{task_id}/", get(no_key).head(no_key).post(no_key).delete(no_key))
         .route("/{dag_id}/{run_id}/{task_id}/{*key}", get(pull).head(count).post(push).delete(clear))
 }
+
+/// The most bytes of a value that is read before it is answered, so that damage is told with a status.
+const WHOLE: u64 = 16 << 20;
 
 /// DAG, run, task and key of a path.
 type Names = Path<(String, String, String, String)>;
@@ -106,11 +113,19 @@ async fn pull(
         }
         Asked::Value(key) => {
             let map_index = params.map_index("map_index", i128::MIN)?;
-            let value = match params.integer("offset")? {
-                Some(position) => item(&app, &caller, &sequence(names, key)?, position).await?,
-                None => single(&app, &caller, read(names, map_index, key)?, options).await?,
-            };
-            Ok(text_of(StatusCode::OK, entry(key, &value)))
+            if let Some(position) = params.integer("offset")? {
+                let value = item(&app, &caller, &sequence(names, key)?, position).await?;
+                return Ok(text_of(StatusCode::OK, entry(key, &value)));
+            }
+            let (xcom, mut whole) = (read(names, map_index, key)?, WHOLE);
+            let asked = std::slice::from_ref(&xcom);
+            match app.engine.pull_within(&caller, asked, options, &mut whole).await?.pop() {
+                Some(Answer::Large(large)) => streamed(&app, &caller, &large.key).await,
+                answer => {
+                    let value = value_of(&app, answer.unwrap_or(Answer::Absent(Box::new(xcom))))?;
+                    Ok(text_of(StatusCode::OK, entry(key, &value)))
+                }
+            }
         }
     }
 }
@@ -123,6 +138,19 @@ fn entry(key: &str, value: &Value) -> Bytes {
         text.extend_from_slice(part);
     }
     text.freeze()
+}
+
+/// As [`entry`], of a value that comes in pieces. One that turns out damaged on its way is cut off, never ended.
+async fn streamed(app: &App, caller: &Caller, key: &XComKey) -> Result<Response, Refusal> {
+    let payload = match app.engine.open(caller, key).await? {
+        Ok(payload) => payload,
+        Err(answer) => return Err(value_of(app, answer).err().unwrap_or_else(|| Refusal::not_found("none"))),
+    };
+    app.metrics.opened();
+    let before = format!("{{\"key\":{},\"value\":", Json::from(&*key.key));
+    let around = |text: String| stream::once(ready(Ok(Bytes::from(text))));
+    let text = around(before).chain(payload.into_stream()).chain(around("}".to_owned()));
+    Ok(text_of(StatusCode::OK, Body::from_stream(text)))
 }
 
 async fn single(app: &App, caller: &Caller, key: XComKey, options: PullOptions) -> Result<Value, Refusal> {

@@ -6,45 +6,56 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
+use excom_airflow::execution::Deferral;
 use excom_core::attempt::AttemptInfo;
 use excom_core::{Attempt, AttemptId, DagRun, RunState, TaskInstanceKey, TaskState, UNMAPPED, Value};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
+use super::names::OfInstance;
+use super::openapi::{Created, Reply};
 use crate::app::App;
 use crate::auth::{Asking, Role, TaskClaim};
 use crate::execution::notes::{Noted, defer};
-use crate::refusal::{Refusal, document};
+use crate::refusal::Refusal;
 use crate::request::{Document, Path};
 
 /// How long a task instance may wait for a worker.
 const QUEUED: Duration = Duration::from_secs(600);
 
 /// A run that starts.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewRun {
+    #[schemars(length(min = 1, max = 250))]
     dag_id: Arc<str>,
+    #[schemars(length(min = 1, max = 250))]
     run_id: Arc<str>,
     #[serde(default)]
     logical_date: Option<Timestamp>,
     #[serde(default)]
     run_after: Option<Timestamp>,
+    /// Its parameters.
     #[serde(default)]
+    #[schemars(with = "Option<Json>")]
     conf: Option<Box<RawValue>>,
 }
 
 /// A try of a task instance that is to be executed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewTry {
+    #[schemars(length(min = 1, max = 250))]
     dag_id: Arc<str>,
+    #[schemars(length(min = 1, max = 250))]
     run_id: Arc<str>,
+    #[schemars(length(min = 1, max = 250))]
     task_id: Arc<str>,
     #[serde(default = "unmapped")]
+    #[schemars(range(min = -1))]
     map_index: i32,
     /// The one behind the last, when it is not said.
     try_number: Option<NonZeroU32>,
@@ -56,16 +67,42 @@ pub(super) struct NewTry {
     /// The method that one which was deferred goes on with, in place of the one that it named.
     next_method: Option<String>,
     /// Its arguments, with the event of the trigger.
+    #[schemars(with = "Option<Json>")]
     next_kwargs: Option<Box<RawValue>>,
 }
 
 /// How a run ended.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RunEnd {
     dag_id: Arc<str>,
     run_id: Arc<str>,
     state: RunState,
+}
+
+/// A run.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Run {
+    dag_id: Arc<str>,
+    run_id: Arc<str>,
+}
+
+/// How a run stands.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct RunStanding {
+    dag_id: Arc<str>,
+    run_id: Arc<str>,
+    state: RunState,
+}
+
+/// A try that waits for a worker.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct QueuedTry {
+    /// The attempt, which is the task instance's id for Airflow's workers.
+    id: AttemptId,
+    try_number: u32,
+    /// The token with which a worker starts it.
+    token: String,
 }
 
 fn unmapped() -> i32 {
@@ -77,7 +114,7 @@ pub(super) async fn start_run(
     State(app): State<App>,
     asking: Asking,
     Document(asked): Document<NewRun>,
-) -> Result<Response, Refusal> {
+) -> Result<Reply<Run>, Refusal> {
     asking.at_least(Role::Admin)?;
     let NewRun { dag_id, run_id, logical_date, run_after, conf } = asked;
     TaskInstanceKey::new(dag_id.clone(), run_id.clone(), "_", UNMAPPED)?;
@@ -87,14 +124,14 @@ pub(super) async fn start_run(
         conf: conf.map(|conf| Value::parse(conf.get().to_owned())).transpose()?,
         ..DagRun::new(dag_id, run_id, run_after.or(logical_date).unwrap_or(now))
     };
-    let told = json!({"dag_id": run.dag_id, "run_id": run.run_id});
+    let told = Run { dag_id: run.dag_id.clone(), run_id: run.run_id.clone() };
     if let Some(known) = app.engine.db().run_info(&run.dag_id, &run.run_id).await?
         && let Some(state) = known.state
     {
         let same = run.logical_date.is_none_or(|date| known.run.logical_date == Some(date))
             && run.conf.as_ref().is_none_or(|conf| known.run.conf.as_ref() == Some(conf));
         if same && !state.is_finished() {
-            return Ok(document(StatusCode::OK, &told));
+            return Ok(Reply::ok(told));
         }
         let message =
             format!("run {} of {} is {state}, or is for another date or conf", run.run_id, run.dag_id);
@@ -102,7 +139,7 @@ pub(super) async fn start_run(
             .with("hints", vec!["PATCH it with the state `running` to go on with one that has ended"]));
     }
     app.engine.start_run(&run).await?;
-    Ok(document(StatusCode::CREATED, &told))
+    Ok(Reply(StatusCode::CREATED, told))
 }
 
 /// Tells how a run ended.
@@ -110,14 +147,14 @@ pub(super) async fn end_run(
     State(app): State<App>,
     asking: Asking,
     Document(asked): Document<RunEnd>,
-) -> Result<Response, Refusal> {
+) -> Result<Reply<RunStanding>, Refusal> {
     asking.at_least(Role::Admin)?;
     let RunEnd { dag_id, run_id, state } = asked;
     if app.engine.db().run_info(&dag_id, &run_id).await?.is_none() {
         return Err(Refusal::not_found(format!("run {run_id} of {dag_id} is not known")));
     }
     app.engine.set_run_state(&dag_id, &run_id, state).await?;
-    Ok(document(StatusCode::OK, &json!({"dag_id": dag_id, "run_id": run_id, "state": state})))
+    Ok(Reply::ok(RunStanding { dag_id, run_id, state }))
 }
 
 /// Makes a try of a task instance known, with the token by which a worker starts it.
@@ -125,7 +162,7 @@ pub(super) async fn queue(
     State(app): State<App>,
     asking: Asking,
     Document(asked): Document<NewTry>,
-) -> Result<Response, Refusal> {
+) -> Result<Created<QueuedTry>, Refusal> {
     asking.at_least(Role::Admin)?;
     let NewTry { dag_id, run_id, task_id, map_index, try_number, max_tries, id, next_method, next_kwargs } =
         asked;
@@ -160,7 +197,7 @@ pub(super) async fn queue(
     let after = last.filter(|last| *last != id);
     let claim = TaskClaim { dag_id, run_id, task_id, map_index, try_number, max_tries, after };
     let token = app.tokens.workload(id.0, claim, QUEUED)?;
-    Ok(document(StatusCode::CREATED, &json!({"id": id, "try_number": try_number, "token": token.secret()})))
+    Ok(Created(QueuedTry { id, try_number, token: token.into_secret() }))
 }
 
 /// Changes what a deferred attempt goes on with.
@@ -186,30 +223,66 @@ async fn go_on(
 }
 
 /// How a task instance stands, and what it waits for.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Standing {
+    state: TaskState,
+    /// The one that may write, once one has started.
+    attempt: Option<AttemptInfo>,
+    /// How people see its map index.
+    rendered_map_index: Option<String>,
+    /// What it waits for while it is deferred, and goes on with.
+    deferral: Option<Waiting>,
+    /// When it goes on, while it is put off.
+    reschedule_date: Option<Timestamp>,
+}
+
+/// The trigger of a deferred task instance, and what follows it. Arguments are as the task serialized them.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Deferral")]
+struct Waiting {
+    /// The trigger's class.
+    classpath: String,
+    #[schemars(with = "Option<Json>")]
+    trigger_kwargs: Option<Box<RawValue>>,
+    /// How long the trigger may take.
+    #[schemars(with = "Option<Json>")]
+    trigger_timeout: Option<Box<RawValue>>,
+    /// The method to go on with.
+    next_method: String,
+    /// Its arguments, but for the event, which whoever runs the trigger adds.
+    #[schemars(with = "Option<Json>")]
+    next_kwargs: Option<Box<RawValue>>,
+}
+
+impl From<Deferral> for Waiting {
+    fn from(deferral: Deferral) -> Self {
+        let Deferral { classpath, trigger_kwargs, trigger_timeout, next_method, next_kwargs } = deferral;
+        Self { classpath, trigger_kwargs, trigger_timeout, next_method, next_kwargs }
+    }
+}
+
+/// How a task instance stands, and what it waits for.
 pub(super) async fn show(
     State(app): State<App>,
     asking: Asking,
-    Path((dag_id, run_id, task_id, map_index)): Path<(String, String, String, i32)>,
-) -> Result<Response, Refusal> {
+    Path(instance): Path<OfInstance>,
+) -> Result<Reply<Standing>, Refusal> {
     asking.at_least(Role::Read)?;
-    let ti = TaskInstanceKey::new(dag_id, run_id, task_id, map_index)?;
+    let ti = instance.key()?;
     let Some(info) = app.engine.task_instance(&ti).await? else {
         return Err(Refusal::not_found(format!("{ti} is not known")));
     };
-    let noted = match &info.attempt {
+    let Noted { deferral, reschedule, rendered_map_index } = match &info.attempt {
         Some(attempt) => Noted::of(&app, &ti, attempt).await?,
         None => Noted::default(),
     };
-    let waits = |state| info.state == state;
-    Ok(document(
-        StatusCode::OK,
-        &json!({
-            "state": info.state,
-            "attempt": info.attempt,
-            "rendered_map_index": noted.rendered_map_index,
-            "deferral": noted.deferral.filter(|_| waits(TaskState::Deferred)),
-            "reschedule_date":
-                noted.reschedule.filter(|_| waits(TaskState::UpForReschedule)).map(|reschedule| reschedule.date),
-        }),
-    ))
+    let deferral = deferral.filter(|_| info.state == TaskState::Deferred).map(Waiting::from);
+    let reschedule = reschedule.filter(|_| info.state == TaskState::UpForReschedule);
+    Ok(Reply::ok(Standing {
+        state: info.state,
+        attempt: info.attempt,
+        rendered_map_index,
+        deferral,
+        reschedule_date: reschedule.map(|reschedule| reschedule.date),
+    }))
 }

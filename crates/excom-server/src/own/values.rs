@@ -1,61 +1,69 @@
-//! One XCom's value as a stream, and what it was before.
+//! One XCom's value as a stream, in both directions; and its end.
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use excom_core::db::Scope;
-use excom_core::{Answer, ByteStream, Error, ErrorKind, Payload, Version, XComKey};
+use excom_core::engine::Receipt;
+use excom_core::{Answer, ByteStream, Error, ErrorKind, Payload, Version};
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use super::names::OfXCom;
+use super::openapi::Reply;
 use crate::app::App;
 use crate::auth::{Asking, Role};
-use crate::refusal::{Refusal, document};
-use crate::request::{Params, Path};
+use crate::refusal::{Refusal, text_of};
+use crate::request::{Path, Query};
 
 /// The version of a value: the idempotency token of a push, which may then be repeated.
-const VERSION: HeaderName = HeaderName::from_static("excom-version");
+const VERSION: &str = "excom-version";
 
-/// DAG, run, task, map index and key of a path.
-type Names = Path<(String, String, String, i32, String)>;
-
-fn xcom((dag, run, task, map_index, key): (String, String, String, i32, String)) -> Result<XComKey, Refusal> {
-    Ok(XComKey::new(dag, run, task, map_index, key)?)
+/// What the head of a push may have.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "it is described; the handler looks for it")]
+pub(super) struct PushHead {
+    /// Names the push, which may then be repeated: it is pushed once.
+    #[schemars(rename = "Excom-Version")]
+    version: Option<Version>,
 }
 
 /// The value's JSON text. One that turns out damaged on its way is cut off, never ended.
 pub(super) async fn read(
     State(app): State<App>,
     asking: Asking,
-    Path(names): Names,
+    Path(xcom): Path<OfXCom>,
 ) -> Result<Response, Refusal> {
-    let key = xcom(names)?;
+    let key = xcom.key()?;
     let refused = |answer: Answer| {
         app.metrics.answered(&answer);
         Refusal::of_answer(&answer)
     };
     let payload = app.engine.open(&asking.caller, &key).await?.map_err(refused)?;
-    let body = match payload {
-        Payload::Value(value) => Body::from(value.bytes().clone()),
-        other => Body::from_stream(other.into_stream()),
-    };
-    let mut answer = Response::new(body);
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(answer)
+    app.metrics.opened();
+    Ok(text_of(
+        StatusCode::OK,
+        match payload {
+            Payload::Value(value) => Body::from(value.bytes().clone()),
+            other => Body::from_stream(other.into_stream()),
+        },
+    ))
 }
 
 /// Pushes the request's body.
 pub(super) async fn write(
     State(app): State<App>,
     asking: Asking,
-    Path(names): Names,
+    Path(xcom): Path<OfXCom>,
     head: HeaderMap,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Reply<Receipt>, Refusal> {
     asking.may_write()?;
-    let key = xcom(names)?;
-    let broken = |cause| Error::new(ErrorKind::Unavailable, "the request's body ended early").because(cause);
+    let key = xcom.key()?;
+    let broken =
+        |cause| Error::new(ErrorKind::InvalidRequest, "the request's body ended early").because(cause);
     let body: BodyDataStream = body.into_data_stream();
     let stream: ByteStream = Box::pin(body.map_err(broken).fuse());
     let payload = Payload::Stream(stream);
@@ -67,38 +75,50 @@ pub(super) async fn write(
         None => app.engine.push(&asking.caller, &key, payload).await?,
     };
     let status = if receipt.already { StatusCode::OK } else { StatusCode::CREATED };
-    Ok(document(status, &receipt))
+    Ok(Reply(status, receipt))
 }
 
-/// Moves the XCom to the history; with `forever` it goes with its history and bytes.
+/// How XComs end.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct End {
+    /// Delete them with their history and bytes, for which it takes the role `admin`; without they are cleared, which
+    /// keeps the history.
+    #[serde(default)]
+    forever: bool,
+}
+
+/// How many XComs ended.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "EndedXComs")]
+pub(super) enum Ended {
+    /// They are in the history.
+    Cleared(u64),
+    /// They are gone; earlier versions count too.
+    Deleted(u64),
+}
+
+/// Moves XComs to the history, or deletes them with all of it.
+pub(super) async fn end(
+    app: &App,
+    asking: &Asking,
+    scope: &Scope,
+    how: End,
+) -> Result<Reply<Ended>, Refusal> {
+    if how.forever {
+        asking.at_least(Role::Admin)?;
+        return Ok(Reply::ok(Ended::Deleted(app.engine.delete(&asking.caller, scope).await?)));
+    }
+    asking.may_write()?;
+    Ok(Reply::ok(Ended::Cleared(app.engine.clear(&asking.caller, scope).await?)))
+}
+
 pub(super) async fn clear(
     State(app): State<App>,
     asking: Asking,
-    Path(names): Names,
-    params: Params,
-) -> Result<Response, Refusal> {
-    asking.may_write()?;
-    let scope = Scope::Key(xcom(names)?);
-    params.only(&["forever"])?;
-    Ok(if params.flag("forever")? {
-        asking.at_least(Role::Admin)?;
-        let deleted = app.engine.delete(&asking.caller, &scope).await?;
-        document(StatusCode::OK, &json!({"deleted": deleted}))
-    } else {
-        let cleared = app.engine.clear(&asking.caller, &scope).await?;
-        document(StatusCode::OK, &json!({"cleared": cleared}))
-    })
-}
-
-/// Earlier versions, newest first.
-pub(super) async fn history(
-    State(app): State<App>,
-    asking: Asking,
-    Path(names): Names,
-    params: Params,
-) -> Result<Response, Refusal> {
-    params.only(&["limit"])?;
-    let limit = params.integer::<u32>("limit")?.unwrap_or(50).min(1000);
-    let history = app.engine.history(&asking.caller, &xcom(names)?, limit).await?;
-    Ok(document(StatusCode::OK, &json!({"history": history})))
+    Path(xcom): Path<OfXCom>,
+    Query(how): Query<End>,
+) -> Result<Reply<Ended>, Refusal> {
+    end(&app, &asking, &Scope::Key(xcom.key()?), how).await
 }

@@ -52,8 +52,9 @@ pub(crate) fn send(router: Router, request: Request<Body>) -> Answer {
 
 /// A server in memory.
 pub(crate) struct Server {
+    pub(crate) app: App,
     router: Router,
-    engine: Engine,
+    pub(crate) engine: Engine,
     _folder: TempDir,
     pub(crate) clock: Arc<memory::Clock>,
     keys: Keys,
@@ -93,8 +94,8 @@ impl Server {
         let engine = Engine::builder(Arc::new(db), clock.clone())
             .settings(settings(excom_core::engine::Settings::default()))
             .build();
-        let router = App::new(engine.clone(), keys.clone(), options).router();
-        Self { router, engine, _folder: folder, clock, keys }
+        let app = App::new(engine.clone(), keys.clone(), options);
+        Self { router: app.router(), app, engine, _folder: folder, clock, keys }
     }
 
     /// All routes.
@@ -105,6 +106,28 @@ impl Server {
     /// The same engine behind other keys.
     pub(crate) fn with_keys(&self, keys: Keys) -> Router {
         App::new(self.engine.clone(), keys, Options::default()).router()
+    }
+
+    /// One whose requests, and answers with several values, have a bound.
+    pub(crate) fn limited(body_limit: u64) -> Self {
+        let mut options = Options::default();
+        options.body_limit = body_limit;
+        let server = Self::new();
+        let engine = server.engine.clone();
+        server.over(engine, options)
+    }
+
+    /// One that keeps values over 1000 bytes outside of the database.
+    pub(crate) fn offloading() -> Self {
+        let server = Self::new();
+        let backend = memory::Backend::new(Arc::new(memory::Store::new()), 1000);
+        let engine = server.engine.clone().with_backend(Arc::new(backend));
+        server.over(engine, Options::default())
+    }
+
+    fn over(self, engine: Engine, options: Options) -> Self {
+        let app = App::new(engine.clone(), self.keys.clone(), options);
+        Self { router: app.router(), app, engine, ..self }
     }
 
     pub(crate) fn send(&self, request: Request<Body>) -> Answer {

@@ -217,3 +217,16 @@ fn what_a_rule_forbids_is_403_and_names_the_rule() {
     let refused = task.get("/xcoms/weather/r0/load/k").is(403).json();
     assert_eq!(refused["detail"]["reason"], "forbidden");
 }
+
+#[test]
+fn a_large_value_is_answered_like_a_small_one() {
+    let server = Server::offloading();
+    server.run("r1");
+    let task = server.running("extract", -1);
+    let text = "x".repeat((16 << 20) + 1);
+    task.push("extract/a%20%22b%22", &json!(text)).is(201);
+    let told = task.get("/xcoms/weather/r1/extract/a%20%22b%22").is(200).text;
+    assert!(told == format!("{{\"key\":\"a \\\"b\\\"\",\"value\":\"{text}\"}}"), "{}", &told[..100]);
+    let path = "/xcoms/weather/r1/extract/a%20%22b%22?include_prior_dates=true";
+    assert_eq!(task.get(path).is(200).text.len(), told.len());
+}

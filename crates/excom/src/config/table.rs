@@ -297,7 +297,9 @@ settings! {
         limit_bytes: Option<Size> = None,
             "How many bytes a second one name in tokens may send and be sent, counted by each server; `off` does not count.";
         body_limit: Size = Size(64 << 20),
-            "A request with a body over this size is refused.";
+            "A request with a body over this size is refused; answers with the values of several XComs stop at it.";
+        longest_wait: Age = Age(Duration::from_secs(60)),
+            "How long a request may wait for XComs to come.";
         drain: Age = Age(Duration::from_secs(30)),
             "How long requests that are under way may take to end when the server is told to stop.";
     }

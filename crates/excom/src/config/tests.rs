@@ -78,6 +78,7 @@ fn defaults_are_those_of_the_design() {
             "[server] limit_requests off",
             "[server] limit_bytes off",
             "[server] body_limit 64MiB",
+            "[server] longest_wait 1m",
             "[server] drain 30s",
             "[xcom] mode open",
             "[xcom] offload threshold",
