@@ -30,9 +30,9 @@ fn what_does_not_fit_is_told_and_not_loaded() {
     assert_eq!(pull(30), (vec!["found", "large", "found"], 5));
     assert_eq!(pull(47), (vec!["found", "corrupt", "found"], 0));
     assert_eq!(pull(2), (vec!["large", "large", "large"], 2));
-    let sequence = keys[1].sequence();
-    let all = engine.pull_tasks_within(&ana, std::slice::from_ref(&sequence), PullOptions::default(), &mut 0);
-    let Some(TaskAnswer::Single(answer)) = block_on(all).unwrap().pop() else { panic!("it is not mapped") };
+    let (sequence, mut none) = ([keys[1].sequence()], 0);
+    let all = block_on(engine.pull_tasks_within(&ana, &sequence, PullOptions::default(), &mut none));
+    let Some(TaskAnswer::Single(answer)) = all.unwrap().pop() else { panic!("it is not mapped") };
     assert!(answer.to_string().contains("22 bytes"), "{answer}");
     assert_eq!(answer.value().unwrap_err().kind(), ErrorKind::TooLarge);
 }

@@ -38,6 +38,9 @@ const PAUSE_FOR_LOOK: u32 = 9;
 const MOST: usize = 1000;
 const MOST_OF_ALL: usize = 100_000;
 
+/// The most XComs that are looked for in one step: the values of those that came are whole in memory.
+const STEP: usize = 256;
+
 /// How often a stream of events without any shows that it lives.
 const ALIVE: Duration = Duration::from_secs(15);
 
@@ -174,8 +177,14 @@ async fn pending(engine: &Engine, caller: &Caller, wanted: &[Wanted]) -> Result<
             Wanted::All(key) => all.push(key.clone()),
         }
     }
-    let mut ones = engine.pending(caller, &ones).await?.into_iter();
-    let mut all = engine.pending_tasks(caller, &all).await?.into_iter();
+    let (mut pending, mut pending_all) = (Vec::new(), Vec::new());
+    for ones in ones.chunks(STEP) {
+        pending.extend(engine.pending(caller, ones).await?);
+    }
+    for all in all.chunks(STEP) {
+        pending_all.extend(engine.pending_tasks(caller, all).await?);
+    }
+    let (mut ones, mut all) = (pending.into_iter(), pending_all.into_iter());
     let next = |wanted: &Wanted| match wanted {
         Wanted::One(_) => ones.next(),
         Wanted::All(_) => all.next(),
