@@ -114,8 +114,21 @@ impl Python {
     /// A command that runs Python code in UTC, with an empty Airflow home. What the code prints is beside
     /// what Airflow prints, so it hands results over in files.
     pub fn run(&self, code: &str) -> Command {
+        let mut command = self.python();
+        command.args(["-c", code]);
+        command
+    }
+
+    /// The same for a file with code, or a folder with its `__main__.py`.
+    pub fn run_file(&self, file: &Path) -> Command {
+        let mut command = self.python();
+        command.arg(file);
+        command
+    }
+
+    fn python(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["-c", code]).env("TZ", "UTC").env("AIRFLOW_HOME", &self.home).stdin(Stdio::null());
+        command.env("TZ", "UTC").env("AIRFLOW_HOME", &self.home).stdin(Stdio::null());
         command.envs(self.database.iter().cloned());
         command
     }
@@ -126,6 +139,11 @@ impl Python {
     /// # Errors
     /// Why it did not end well: the last line that it said.
     pub fn airflow(&self, home: &Path, arguments: &[&str]) -> Result<(), String> {
+        succeeds(&mut self.airflow_command(home, arguments))
+    }
+
+    /// The same command, for what does not end by itself.
+    pub fn airflow_command(&self, home: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         // A setting of the surroundings could lead it to a database that somebody uses.
         for (name, _) in
@@ -136,7 +154,7 @@ impl Python {
         command.args(["-m", "airflow"]).args(arguments);
         command.env("TZ", "UTC").env("AIRFLOW_HOME", home).env("AIRFLOW__CORE__LOAD_EXAMPLES", "False");
         command.envs(self.database.iter().cloned());
-        succeeds(&mut command)
+        command
     }
 }
 

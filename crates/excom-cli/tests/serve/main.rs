@@ -1,7 +1,9 @@
-//! `excom serve` as a process: how it begins, ends and refuses, and Airflow's own workers against it.
+//! `excom serve` as a process: how it begins, ends and refuses, Airflow's own workers against it, and Airflow's own server
+//! beside it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
+mod conformance;
 mod process;
 mod workers;
 
@@ -20,8 +22,14 @@ struct Served {
 impl Served {
     /// Starts one for development over a home.
     fn start(home: &Path) -> Self {
+        Self::start_with(home, &[])
+    }
+
+    /// The same with variables in its environment.
+    fn start_with(home: &Path, environment: &[(&str, &str)]) -> Self {
         let mut process = excom(home)
             .args(["serve", "--dev", "--listen", "127.0.0.1:0"])
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

@@ -1,0 +1,593 @@
+"""What is asked of both servers: by name, steps in their order.
+
+A step is `METHOD path body`, sent with the token of the task `one` in `r1` unless it names another one. The path is that of
+an XCom of the run `r1` of the scenario's own DAG, `task/key`; or begins with `entries`, for the list in the REST API of the
+XComs of `one`; or with a slash. `{dag}` is the name of the scenario, and of its DAG. The rest of the line is the body, as it
+is.
+"""
+
+
+def step(text, **how):
+    """A step with another token, or with headers."""
+    return text, how
+
+
+def as_(token, text):
+    return step(text, token=token)
+
+
+MAPPED = [f"POST many/k?map_index={index} {index * 10}" for index in range(3)]
+
+# JSON values of every kind, and some that are none.
+VALUES = {
+    "null": "null",
+    "true": "true",
+    "false": "false",
+    "zero": "0",
+    "minus-zero": "-0",
+    "minus-zero-float": "-0.0",
+    "integer": "12345678901234567",
+    "large-integer": "123456789012345678901234567890",
+    "float": "1.5",
+    "whole-float": "1.0",
+    "exponent": "1e3",
+    "small": "5e-324",
+    "large-float": "1.5e300",
+    "too-large-float": "1e400",
+    "digits": "3.14159265358979323846264338327950288",
+    "text": '"text"',
+    "empty-text": '""',
+    "unicode": '"é \U0001f600 \\u00e9 \\ud83d\\ude00"',
+    "escapes": r'"\" \\ \/ \b \f \n \r \t"',
+    "nul": r'"a\u0000b"',
+    "lone-surrogate": r'"\ud800"',
+    "json-in-text": r'"{\"a\": 1}"',
+    "list": '[1, [2, null], {"a": []}]',
+    "empty-list": "[]",
+    "dict": '{"bb": 1, "a": {"c": 2.0}, "": "x"}',
+    "empty-dict": "{}",
+    "twice-the-key": '{"a": 1, "a": 2}',
+    "tuple": '{"__classname__": "builtins.tuple", "__version__": 1, "__data__": [1, 2]}',
+    "deep": "[" * 300 + "]" * 300,
+    "spaces": ' \n {"a" : 1 } \t',
+    "nothing": "",
+    "nan": "NaN",
+    "infinity": "-Infinity",
+    "cut-off": "{",
+    "two-values": "1 2",
+    "no-json": "rows",
+    "comma": "[1,]",
+    "one-quote": "'text'",
+}
+
+# Keys as they are in a path.
+KEYS = [
+    "a/b",
+    "a//b",
+    "a%2Fb",
+    "a%20b",
+    "%C3%A9",
+    "a+b",
+    "a:b&c=d;e,f@g!h$i'j(k)*l~m",
+    "100%25",
+    "100%zz",
+    "a%3Fb",
+    "a%23b",
+    "a%5Cb",
+    "a%0Ab",
+    "..",
+    "..%2F..%2Fother",
+    "%7Ba%7D",
+    "a%00b",
+    "a%FFb",
+    "a/",
+    "/a",
+    "item/0",
+    "a/slice/",
+    "k" * 512,
+    "k" * 513,
+    "%C3%A9" * 512,
+]
+
+# Slices of three elements.
+ENDS = [(-5, -2), (-5, 4), (-3, -1), (-2, 0), (-1, 2), (0, -5), (0, -1), (0, 2), (1, 9), (2, 1), (2, -1), (5, 9)]
+SLICES = ["", *[f"?{name}={number}" for name in ("start", "stop") for number in (-9, -2, 0, 1, 9)]]
+SLICES += [f"?start={start}&stop={stop}" for start, stop in ENDS]
+SLICES += [f"?{ends}step={step}" for ends in ("", "start=1&", "stop=-1&") for step in (-2, -1, 0, 2)]
+SLICES += ["?start=2&stop=0&step=-1", "?start=0&stop=2&step=-1", "?start=-1&stop=-3&step=-1"]
+
+XCOMS = {
+    "get.missing": [
+        "GET one/k",
+        "GET one/k?map_index=0",
+        "GET many/k?map_index=1",
+        "GET nobody/k",
+        "GET /execution/xcoms/{dag}/r9/one/k",
+        "GET /execution/xcoms/nowhere/r1/one/k",
+        "GET one/k?offset=0",
+        "GET one/k/item/0",
+        "GET one/k/item/-1",
+        "GET one/k/slice",
+        "HEAD one/k",
+        "DELETE one/k",
+    ],
+    "get.null": [
+        "POST one/k null",
+        "GET one/k",
+        "GET one/k?offset=0",
+        "GET one/k/item/0",
+        "GET one/k/slice",
+        "HEAD one/k",
+        "POST many/k?map_index=0 null",
+        "POST many/k?map_index=1 1",
+        "GET many/k?offset=0",
+        "GET many/k?offset=1",
+        "GET many/k/item/0",
+        "GET many/k/slice",
+        "HEAD many/k",
+    ],
+    "get.map-index": [
+        *MAPPED,
+        "GET many/k",
+        "GET many/k?map_index=-1",
+        "GET many/k?map_index=0",
+        "GET many/k?map_index=2",
+        "GET many/k?map_index=3",
+        "GET many/k?map_index=%201",
+        "GET many/k?map_index=+1",
+        "GET many/k?map_index=01",
+        "GET many/k?map_index=1_0",
+        "GET many/k?map_index=1.0",
+        "GET many/k?map_index=1&map_index=2",
+        "GET many/k?unknown=1",
+    ],
+    "get.wrong": [
+        "GET one/k?map_index=x",
+        "GET one/k?map_index=",
+        "GET one/k?map_index=1.5",
+        "GET one/k?map_index=-7",
+        "GET one/k?map_index=99999999999",
+        "GET one/k?map_index=99999999999999999999",
+        "GET one/k?offset=x",
+        "GET one/k?offset=99999999999999999999",
+        "GET one/k?include_prior_dates=maybe",
+        "GET one/k?include_prior_dates=",
+        "GET one/k/item/x",
+        "GET one/k/item/1.5",
+        "GET one/k/item/99999999999999999999",
+        "GET one/k/slice?start=x",
+        "GET one/k/slice?stop=1.5",
+        "GET one/k/slice?step=",
+        "GET one/k/slice?include_prior_dates=2",
+        "GET one/k?map_index=x&offset=y",
+    ],
+    "get.offset": [
+        *MAPPED,
+        *[f"GET many/k?offset={offset}" for offset in (0, 1, 2, 3, -1, -3, -4)],
+        "GET many/k?offset=1&map_index=2",
+        "POST one/k 1",
+        "GET one/k?offset=0",
+        "GET one/k?offset=-1",
+        "GET one/k?offset=1",
+    ],
+    "get.prior-dates": [
+        "POST /execution/xcoms/{dag}/r1/one/k 1",
+        "GET /execution/xcoms/{dag}/r3/one/k",
+        "GET /execution/xcoms/{dag}/r3/one/k?include_prior_dates=true",
+        "GET /execution/xcoms/{dag}/r3/one/k/slice?include_prior_dates=true",
+        "POST /execution/xcoms/{dag}/r2/one/k 2",
+        "GET /execution/xcoms/{dag}/r3/one/k?include_prior_dates=1",
+        "GET /execution/xcoms/{dag}/r1/one/k?include_prior_dates=True",
+        "GET /execution/xcoms/{dag}/r3/one/k?include_prior_dates=no",
+        "GET /execution/xcoms/{dag}/r3/one/other?include_prior_dates=true",
+        "GET /execution/xcoms/{dag}/r9/one/k?include_prior_dates=true",
+        "POST /execution/xcoms/{dag}/r1/many/k?map_index=1 3",
+        "GET /execution/xcoms/{dag}/r2/many/k?map_index=1&include_prior_dates=true",
+        "GET /execution/xcoms/{dag}/r2/many/k?map_index=0&include_prior_dates=true",
+        "GET /execution/xcoms/{dag}/r2/many/k/slice?include_prior_dates=true",
+    ],
+    "slice.prior-dates-of-two-runs": [
+        "POST /execution/xcoms/{dag}/r1/one/k 1",
+        "POST /execution/xcoms/{dag}/r2/one/k 2",
+        "GET /execution/xcoms/{dag}/r3/one/k/slice?include_prior_dates=true",
+    ],
+    "item": [
+        *MAPPED,
+        *[f"GET many/k/item/{position}" for position in (0, 1, 2, 3, -1, -2, -3, -4)],
+        "GET many/k/item/+1",
+        "GET many/k/item/01",
+        "GET many/k/item/%201",
+        "GET many/k/item/1/",
+        "GET many/k/item/",
+        as_("many[1]", "DELETE many/k?map_index=1"),
+        "GET many/k/item/1",
+        "GET many/k/item/2",
+        "POST one/k [1,2]",
+        "GET one/k/item/0",
+        "GET one/k/item/-1",
+        "GET one/k/item/1",
+    ],
+    "head": [
+        "HEAD many/k",
+        *MAPPED,
+        "HEAD many/k",
+        "HEAD many/k?map_index=1",
+        "HEAD many/k?map_index=x",
+        "HEAD many/k?unknown=1",
+        "HEAD many/",
+        "HEAD nobody/k",
+    ],
+    "slice": [*MAPPED, *[f"GET many/k/slice{ends}" for ends in SLICES]],
+    "slice.of-one": [
+        "POST one/k [1,2]",
+        *[f"GET one/k/slice{ends}" for ends in ("", "?start=0", "?start=1", "?stop=1", "?step=-1", "?start=-1", "?stop=-1", "/")],
+    ],
+    "post.wrong": [
+        "POST one/k?map_index=x 1",
+        "POST one/k?mapped_length=x []",
+        "POST one/k?dag_result=maybe 1",
+        "POST one/k?mapped_length=1025 []",
+        "GET one/k",
+        step("POST one/k 1", headers={"content-type": "text/plain"}),
+        step("POST one/k 1", headers={"content-type": "application/x-www-form-urlencoded"}),
+        step("POST one/k 1", headers={"content-type": "application/json; charset=utf-8"}),
+        step("POST one/k 1", headers={"content-type": "application/vnd.example+json"}),
+        step("POST one/k 2", headers={"content-type": ""}),
+        step("POST one/k 3", headers={"content-type": None}),
+        step("POST one/k", headers={"content-type": None}),
+        step("POST one/k", headers={"content-type": "text/plain"}),
+        "GET one/k",
+    ],
+    "post.mapped-length": [
+        "POST one/return_value?mapped_length=2 [1,2]",
+        "GET one/return_value",
+        "POST one/return_value?mapped_length=1024 [1,2]",
+        "POST one/return_value?mapped_length=0 []",
+        "POST one/return_value?mapped_length= []",
+        "GET one/return_value",
+        "POST one/k?dag_result=true 1",
+        "POST one/k?dag_result=false 1",
+        "POST one/k?unknown=1 1",
+    ],
+    "post.negative-length": ["POST one/k?mapped_length=-1 []", "GET one/k"],
+    "post.again": ["POST one/k 1", "POST one/k 2", "GET one/k", "DELETE one/k", "POST one/k 3", "GET one/k"],
+    "post.for-others": [
+        "POST two/k 1",
+        "GET two/k",
+        "POST /execution/xcoms/{dag}/r2/one/k 2",
+        "GET /execution/xcoms/{dag}/r2/one/k",
+    ],
+    "post.unknown-run": ["POST /execution/xcoms/{dag}/r9/one/k 1", "POST /execution/xcoms/nowhere/r1/one/k 1"],
+    "post.unknown-task": ["POST nobody/k 1", "GET nobody/k"],
+    "post.unknown-map-index": ["POST one/k?map_index=3 1", "POST many/k 1", "POST many/k?map_index=7 1", "GET many/k/slice"],
+    "delete": [
+        "POST one/k 1",
+        "DELETE one/k",
+        "GET one/k",
+        "DELETE one/k",
+        "POST one/k 2",
+        "GET one/k",
+        "DELETE one/k?map_index=x",
+        "DELETE one/k?unknown=1",
+        "GET one/k",
+        *MAPPED,
+        as_("many[1]", "DELETE many/k?map_index=1"),
+        "GET many/k/slice",
+        "HEAD many/k",
+    ],
+    "delete.of-others": [
+        "POST two/k 1",
+        "DELETE two/k",
+        "GET two/k",
+        "DELETE nobody/k",
+        "DELETE /execution/xcoms/nowhere/r1/one/k",
+    ],
+    "key.empty": ["GET one/", "POST one/ 1", "DELETE one/", "GET one", "POST one 1", "DELETE one"],
+    "key.like-a-part": [
+        "POST one/a/slice 1",
+        "GET one/a/slice",
+        "POST one/a/item/0 1",
+        "GET one/a/item/0",
+        "POST one/a/item/x 1",
+        "DELETE one/a/slice",
+        "DELETE one/a/item/0",
+        "POST one/slice 1",
+        "GET one/slice",
+        "POST one/a/slice/ 2",
+        "GET one/a/slice/",
+        "POST one/a/item/0/ 3",
+        "GET one/a/item/0/",
+    ],
+    "methods": ["PUT one/k 1", "PATCH one/k 1", "OPTIONS one/k", "PUT one/k/slice 1", "GET /execution/nothing", "GET /execution/xcoms", "POST /execution/xcoms/{dag} 1"],
+    "values": [step for name, value in VALUES.items() for step in (f"POST one/{name} {value}", f"GET one/{name}", f"GET one/{name}/slice")],
+    "keys": [step for key in KEYS for step in (f"POST one/{key} 1", f"GET one/{key}", f"DELETE one/{key}", f"GET one/{key}")],
+}
+
+TOKENS = {
+    "token.none": [as_(None, "GET one/k"), as_(None, "POST one/k 1"), as_(None, "GET /execution/health"), as_(None, "HEAD one/k")],
+    "token.other-scheme": [
+        step("GET one/k", token=None, headers={"authorization": "Basic YTpi"}),
+        step("GET one/k", token=None, headers={"authorization": "Bearer"}),
+        step("GET one/k", token=None, headers={"authorization": "Bearer "}),
+        step("GET one/k", token=None, headers={"authorization": "x"}),
+    ],
+    "tokens": [
+        as_(name, "GET one/k")
+        for name in (
+            "no token", "queued", "expired", "just expired", "ends soon", "not yet", "from the future", "endless", "without iat",
+            "without jti and nbf", "without scope", "of another scope", "of another audience", "of audiences", "HS256",
+            "of another secret", "unsigned", "of nobody", "of no task instance", "admin",
+        )
+    ],
+    "token.of-another-task": ["POST two/k 1", "GET two/k", "GET /execution/xcoms/get.missing/r1/one/k"],
+    "version": [
+        step("GET one/k", headers={"airflow-api-version": version})
+        for version in ("2026-06-30", "2025-04-11", "2025-12-01", "2030-01-01", "2025-01-01", "", "soon", "2026-06-31")
+    ],
+    "correlation": [step("GET one/k", headers={"correlation-id": "abc"})],
+}
+
+VARIABLES = {
+    "variables": [
+        "GET /execution/variables/{dag}.k",
+        'PUT /execution/variables/{dag}.k {"val": "text"}',
+        "GET /execution/variables/{dag}.k",
+        'PUT /execution/variables/{dag}.k {"value": "other", "description": "of a test"}',
+        "GET /execution/variables/{dag}.k",
+        'PUT /execution/variables/{dag}.k {"val": ""}',
+        "GET /execution/variables/{dag}.k",
+        'PUT /execution/variables/{dag}.k {"val": null}',
+        "GET /execution/variables/{dag}.k",
+        'PUT /execution/variables/{dag}.k {"val": "é \U0001f600 \\" \\\\ \\n"}',
+        "GET /execution/variables/{dag}.k",
+        "DELETE /execution/variables/{dag}.k",
+        "GET /execution/variables/{dag}.k",
+        "DELETE /execution/variables/{dag}.k",
+    ],
+    "variables.keys": [
+        *[f'PUT /execution/variables/{{dag}}.{key} {{"val": "1"}}' for key in ("a", "b/c", "b%20d", "%25", "A", "_", "10%25")],
+        "GET /execution/variables/{dag}.b/c",
+        "GET /execution/variables/{dag}.b%20d",
+        "GET /execution/variables/keys?prefix={dag}.",
+        "GET /execution/variables/keys?prefix={dag}.b",
+        "GET /execution/variables/keys?prefix={dag}.%25",
+        "GET /execution/variables/keys?prefix={dag}._",
+        "GET /execution/variables/keys?prefix={dag}.&limit=2",
+        "GET /execution/variables/keys?prefix={dag}.&limit=2&offset=2",
+        "GET /execution/variables/keys?prefix={dag}.&offset=99",
+        "GET /execution/variables/keys?prefix=nothing",
+        "GET /execution/variables/keys?limit=0",
+        "GET /execution/variables/keys?limit=10001",
+        "GET /execution/variables/keys?limit=x",
+        "GET /execution/variables/keys?offset=-1",
+    ],
+    "variables.wrong": [
+        "PUT /execution/variables/{dag}.k {}",
+        'PUT /execution/variables/{dag}.k {"val": 1}',
+        'PUT /execution/variables/{dag}.k {"val": "x", "description": 1}',
+        'PUT /execution/variables/{dag}.k {"val": "x", "more": 1}',
+        'PUT /execution/variables/{dag}.k {"val": "x", "value": "y"}',
+        "PUT /execution/variables/{dag}.k [1]",
+        "PUT /execution/variables/{dag}.k {",
+        "PUT /execution/variables/{dag}.k",
+        step('PUT /execution/variables/{dag}.k {"val": "x"}', headers={"content-type": "text/plain"}),
+        "GET /execution/variables/{dag}.k",
+        "GET /execution/variables/",
+        'PUT /execution/variables/ {"val": "x"}',
+        "DELETE /execution/variables/",
+        'POST /execution/variables/{dag}.k {"val": "x"}',
+        as_(None, "GET /execution/variables/{dag}.k"),
+        as_("queued", "GET /execution/variables/{dag}.k"),
+    ],
+    "variables.long": [f'PUT /execution/variables/{"k" * length} {{"val": "1"}}' for length in (250, 251)] + [f"GET /execution/variables/{'k' * 250}", f"DELETE /execution/variables/{'k' * 250}"],
+    "variables.nul": ['PUT /execution/variables/{dag}.k {"val": "a\\u0000b"}', "GET /execution/variables/{dag}.k"],
+    "variables.surrogate": ['PUT /execution/variables/{dag}.k {"val": "\\ud800"}', "GET /execution/variables/{dag}.k"],
+    "variables.named-keys": ['PUT /execution/variables/keys {"val": "x"}', "GET /execution/variables/keys?prefix=keys", "DELETE /execution/variables/keys"],
+}
+
+
+def read(path=""):
+    return as_("reader", f"GET entries{path}")
+
+
+def post(body, task="one"):
+    path = "entries" if task == "one" else f"/api/v2/dags/{{dag}}/dagRuns/r1/taskInstances/{task}/xcomEntries"
+    return as_("writer", f"POST {path} {body}")
+
+
+def patch(path, body):
+    return as_("writer", f"PATCH entries/{path} {body}")
+
+
+ALL = "/api/v2/dags/~/dagRuns/~/taskInstances/~/xcomEntries?dag_display_name_prefix_pattern={dag}"
+FILL = [
+    "POST one/rows 1",
+    "POST one/Return 2",
+    "POST two/rows 3",
+    *MAPPED,
+    "POST /execution/xcoms/{dag}/r2/one/rows 4",
+    "POST /execution/xcoms/{dag}/r3/one/a%25b 5",
+    "POST /execution/xcoms/{dag}/r3/one/a_b 6",
+]
+
+
+def lists(*queries):
+    return [as_("reader", f"GET {ALL}{query and '&'}{query}") for query in queries]
+
+
+REST = {
+    "rest.get": [
+        "POST one/k {\"a\": [1, null, \"é\"]}",
+        read("/k"),
+        read("/k?map_index=-1"),
+        read("/k?map_index=0"),
+        read("/other"),
+        read("/k?map_index=-2"),
+        read("/k?map_index=99999999999"),
+        read("/k?map_index=x"),
+        read("/k?unknown=1"),
+        as_("reader", "GET /api/v2/dags/{dag}/dagRuns/r9/taskInstances/one/xcomEntries/k"),
+        as_("reader", "GET /api/v2/dags/nowhere/dagRuns/r1/taskInstances/one/xcomEntries/k"),
+        as_("reader", "GET /api/v2/dags/{dag}/dagRuns/r1/taskInstances/nobody/xcomEntries/k"),
+        as_("reader", "GET /api/v2/dags/~/dagRuns/r1/taskInstances/one/xcomEntries/k"),
+        as_("reader", "GET /api/v2/dags/{dag}/dagRuns/~/taskInstances/one/xcomEntries/k"),
+        "POST one/a/b 1",
+        read("/a/b"),
+        read("/a%2Fb"),
+        "POST many/k?map_index=1 null",
+        as_("reader", "GET /api/v2/dags/{dag}/dagRuns/r1/taskInstances/many/xcomEntries/k?map_index=1"),
+        as_("reader", "GET /api/v2/dags/{dag}/dagRuns/r1/taskInstances/many/xcomEntries/k"),
+        read("/k?deserialize=false&stringify=false"),
+        read("/k?deserialize=maybe"),
+        read("/k?stringify=maybe"),
+    ],
+    "rest.deserialize": ["POST one/k {\"a\": 1}", read("/k?deserialize=true")],
+    "rest.stringify": ["POST one/k {\"a\": 1}", read("/k?stringify=true")],
+    "rest.list": [
+        *FILL,
+        read(),
+        read("?xcom_key=rows"),
+        as_("reader", "GET /api/v2/dags/{dag}/dagRuns/~/taskInstances/one/xcomEntries"),
+        as_("reader", "GET /api/v2/dags/{dag}/dagRuns/r1/taskInstances/~/xcomEntries"),
+        as_("reader", "GET /api/v2/dags/~/dagRuns/r3/taskInstances/~/xcomEntries?dag_display_name_pattern={dag}"),
+        as_("reader", "GET /api/v2/dags/nowhere/dagRuns/~/taskInstances/~/xcomEntries"),
+        as_("reader", "GET /api/v2/dags/{dag}/dagRuns/r9/taskInstances/~/xcomEntries"),
+        as_("reader", "GET /api/v2/dags/{dag}/dagRuns/r1/taskInstances/nobody/xcomEntries"),
+        *lists(""),
+    ],
+    "rest.list-filters": [
+        *FILL,
+        *lists(
+            "xcom_key=rows", "xcom_key=ROWS", "xcom_key=", "map_index=1", "map_index=-1", "map_index=-2", "map_index=99999999999", "map_index_filter=1",
+            "map_index_filter=-1", "map_index=1&map_index_filter=2", "xcom_key_pattern=ROW", "xcom_key_pattern=o%25s",
+            "xcom_key_pattern=s%25o", "xcom_key_pattern=_", "xcom_key_pattern=r_ws", "xcom_key_pattern=%25", "xcom_key_pattern=~",
+            "xcom_key_pattern=", "xcom_key_pattern=row|ret", "xcom_key_pattern=row%20|%20ret", "xcom_key_pattern=|",
+            "xcom_key_pattern=a%5C%25b", "xcom_key_prefix_pattern=ro", "xcom_key_prefix_pattern=RO", "xcom_key_prefix_pattern=ro|Re",
+            "xcom_key_prefix_pattern=~", "xcom_key_prefix_pattern=", "xcom_key_prefix_pattern=a%25", "xcom_key_prefix_pattern=a_",
+            "run_id_pattern=R2", "run_id_prefix_pattern=r3", "task_id_pattern=AN", "task_id_prefix_pattern=ma", "run_id_pattern=r1|r2",
+            "logical_date_gte=2026-11-02T00:00:00Z", "logical_date_gt=2026-11-02T00:00:00Z", "logical_date_lte=2026-11-02T00:00:00Z",
+            "logical_date_lt=2026-11-02T00:00:00Z", "logical_date_gte=2026-11-02T00:00:00Z&logical_date_lt=2026-11-03T00:00:00Z",
+            "logical_date_gte=2026-11-02T02:00:00%2B02:00", "logical_date_gte=2026-11-02", "logical_date_gte=2026-11-02T00:00:00",
+            "run_after_gte=2026-11-02T00:00:00Z", "run_after_gt=2026-11-02T00:00:00Z", "run_after_lte=2026-11-02T00:00:00Z",
+            "run_after_lt=2026-11-02T00:00:00Z", "unknown=1",
+        ),
+    ],
+    "rest.list-order": [
+        *FILL,
+        # Airflow leaves open in which order what is equal comes.
+        *lists(
+            *[
+                f"order_by={sign}{name}&order_by=run_id&order_by=task_id&order_by=map_index&order_by=key"
+                for sign in ("", "-")
+                for name in ("key", "dag_id", "run_id", "task_id", "map_index", "timestamp", "run_after")
+            ],
+            "order_by=-timestamp", "order_by=value", "order_by=", "order_by=-", "order_by=logical_date",
+        ),
+    ],
+    "rest.list-pages": [
+        *FILL,
+        *lists("limit=2", "limit=2&offset=2", "limit=0", "offset=99", "limit=1000", "limit=-1", "offset=-1", "limit=x", "offset=x", "limit=", "limit=99999999999999999999"),
+    ],
+    "rest.list-wrong": [*lists("map_index=x", "map_index_filter=x", "logical_date_gte=soon", "run_after_lt=", "logical_date_lt=2026-13-01T00:00:00Z")],
+    "rest.post": [
+        post('{"key": "k", "value": {"a": 1}}'),
+        read("/k"),
+        "GET one/k",
+        post('{"key": "k", "value": 2}'),
+        post('{"key": "null", "value": null}'),
+        read("/null"),
+        post('{"key": "a/b c", "value": [1.0, 2]}'),
+        read("/a/b%20c"),
+        post('{"key": "m", "value": 1, "map_index": 2}', "many"),
+        as_("reader", "GET /api/v2/dags/{dag}/dagRuns/r1/taskInstances/many/xcomEntries/m?map_index=2"),
+        post('{"key": "i", "value": 12345678901234567890123}'),
+        read("/i"),
+    ],
+    "rest.post-wrong": [
+        post("{}"),
+        post('{"key": "k"}'),
+        post('{"value": 1}'),
+        post('{"key": 1, "value": 1}'),
+        post('{"key": null, "value": 1}'),
+        post('{"key": "k", "value": 1, "more": 1}'),
+        post('{"key": "k", "value": 1, "map_index": "x"}'),
+        post('{"key": "k", "value": 1, "map_index": "-1"}'),
+        post('{"key": "k2", "value": 1, "map_index": -1.0}'),
+        post('{"key": "k", "value": 1, "map_index": null}'),
+        post('{"key": "k", "value": 1, "map_index": -2}'),
+        post("[]"),
+        post("{"),
+        post(""),
+        post('{"key": "nan", "value": NaN}'),
+        step('POST entries {"key": "k3", "value": 1}', token="writer", headers={"content-type": "text/plain"}),
+        step('POST entries {"key": "k4", "value": 1}', token="writer", headers={"content-type": None}),
+    ],
+    "rest.post-unknown": [
+        post('{"key": "k", "value": 1}', "nobody"),
+        as_("writer", 'POST /api/v2/dags/nowhere/dagRuns/r1/taskInstances/one/xcomEntries {"key": "k", "value": 1}'),
+        as_("writer", 'POST /api/v2/dags/{dag}/dagRuns/r9/taskInstances/one/xcomEntries {"key": "k", "value": 1}'),
+    ],
+    "rest.post-unknown-map-index": [post('{"key": "k", "value": 1, "map_index": 7}')],
+    "rest.post-empty-key": [post('{"key": "", "value": 1}')],
+    "rest.post-long-key": [post('{"key": "%s", "value": 1}' % ("k" * 513))],
+    "rest.post-nul": [post('{"key": "k", "value": "a\\u0000b"}')],
+    "rest.reserved": [
+        *[post('{"key": "k", "value": {"%s": 1}}' % key) for key in ("__classname__", "__version__", "__data__", "__id__", "__cache__", "__type", "__source", "__var", "__other__")],
+        post('{"key": "k1", "value": [{"a": {"__data__": 1}}]}'),
+        post('{"key": "k2", "value": "{\\"__type\\": 1}"}'),
+        post('{"key": "k3", "value": "[{\\"__type\\": 1}]"}'),
+        post('{"key": "k4", "value": "__type"}'),
+        post('{"key": "k5", "value": {"a": "{\\"__type\\": 1}"}}'),
+        post('{"key": "k6", "value": "{\\"a\\": \\"{\\\\\\"__type\\\\\\": 1}\\"}"}'),
+        post('{"key": "k7", "value": "\\"{\\\\\\"__type\\\\\\": 1}\\""}'),
+        post('{"key": "__type", "value": 1}'),
+        "POST one/k {\"__type\": 1}",
+        patch("k", '{"value": {"__type": 1}}'),
+    ],
+    "rest.patch": [
+        patch("k", '{"value": 1}'),
+        "POST one/k 1",
+        patch("k", '{"value": {"b": 2}}'),
+        read("/k"),
+        patch("k", '{"value": null}'),
+        "GET one/k",
+        "POST many/k?map_index=1 1",
+        as_("writer", 'PATCH /api/v2/dags/{dag}/dagRuns/r1/taskInstances/many/xcomEntries/k {"value": 2, "map_index": 1}'),
+        as_("writer", 'PATCH /api/v2/dags/{dag}/dagRuns/r1/taskInstances/many/xcomEntries/k {"value": 2}'),
+        as_("writer", 'PATCH /api/v2/dags/nowhere/dagRuns/r1/taskInstances/one/xcomEntries/k {"value": 2}'),
+        as_("writer", 'PATCH /api/v2/dags/{dag}/dagRuns/r9/taskInstances/one/xcomEntries/k {"value": 2}'),
+        patch("k", "{}"),
+        patch("k", '{"value": 1, "more": 1}'),
+        patch("k", '{"value": 1, "map_index": "x"}'),
+        patch("k", "{"),
+        as_("writer", 'PUT entries/k {"value": 1}'),
+    ],
+    "rest.delete": [
+        "POST one/k 1",
+        as_("admin", "DELETE entries/k"),
+        read("/k"),
+        "GET one/k",
+        as_("admin", "DELETE entries/k"),
+        as_("admin", "DELETE entries/k?map_index=x"),
+        as_("admin", "DELETE entries/k?map_index=-2"),
+        as_("admin", "DELETE entries/k?map_index=99999999999"),
+        as_("admin", "DELETE /api/v2/dags/nowhere/dagRuns/r1/taskInstances/one/xcomEntries/k"),
+        as_("admin", "DELETE /api/v2/dags/{dag}/dagRuns/r9/taskInstances/one/xcomEntries/k"),
+        "POST many/k?map_index=1 1",
+        as_("admin", "DELETE /api/v2/dags/{dag}/dagRuns/r1/taskInstances/many/xcomEntries/k"),
+        as_("admin", "DELETE /api/v2/dags/{dag}/dagRuns/r1/taskInstances/many/xcomEntries/k?map_index=1"),
+    ],
+    "rest.tokens": [
+        as_(None, "GET entries"),
+        as_("no token", "GET entries"),
+        as_("HS256", "GET entries"),
+        as_("task", "GET entries"),
+        as_("reader", 'POST entries {"key": "k", "value": 1}'),
+        as_("writer", 'POST entries {"key": "k", "value": 1}'),
+        as_("reader", 'PATCH entries/k {"value": 1}'),
+        as_("reader", "DELETE entries/k"),
+    ],
+    "rest.delete-as-writer": ["POST one/k 1", as_("writer", "DELETE entries/k")],
+}
+
+SCENARIOS = XCOMS | TOKENS | VARIABLES | REST
