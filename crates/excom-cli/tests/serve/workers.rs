@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{Served, excom};
 
-const RUN_DAG: &str = include_str!("../../../../conformance/run_dag.py");
+pub(crate) const RUN_DAG: &str = include_str!("../../../../conformance/run_dag.py");
 const XCOMS: &str = include_str!("../../../../conformance/xcoms.py");
 
 /// Copies files of the examples that come with Airflow, without importing it.
