@@ -21,7 +21,8 @@ START = {"state": "running", "hostname": "there", "unixname": "me", "pid": 2, "s
 
 def call(method, path, token=None, body=None):
     headers = {"authorization": f"Bearer {token or os.environ['EXCOM_TOKEN']}", "content-type": "application/json"}
-    with urlopen(Request(os.environ["EXCOM_SERVER"] + path, body and json.dumps(body).encode(), headers, method=method)) as answer:
+    data = body and json.dumps(body).encode()
+    with urlopen(Request(os.environ["EXCOM_SERVER"] + path, data, headers, method=method)) as answer:
         return answer.read().decode()
 
 
@@ -46,7 +47,8 @@ def seen(answer, ask):
 
 def queue(ti, task_id):
     """Makes a try of a task instance known."""
-    return json.loads(call("POST", "/api/excom/v1/task-instances", body={"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": task_id}))
+    of = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": task_id}
+    return json.loads(call("POST", "/api/excom/v1/task-instances", body=of))
 
 
 @dag(schedule=None)

@@ -298,13 +298,25 @@ XCOMS = {
         "POST one/a/item/0/ 3",
         "GET one/a/item/0/",
     ],
-    "methods": ["PUT one/k 1", "PATCH one/k 1", "OPTIONS one/k", "PUT one/k/slice 1", "GET /execution/nothing", "GET /execution/xcoms", "POST /execution/xcoms/{dag} 1"],
-    "values": [step for name, value in VALUES.items() for step in (f"POST one/{name} {value}", f"GET one/{name}", f"GET one/{name}/slice")],
-    "keys": [step for key in KEYS for step in (f"POST one/{key} 1", f"GET one/{key}", f"DELETE one/{key}", f"GET one/{key}")],
+    "methods": [
+        "PUT one/k 1",
+        "PATCH one/k 1",
+        "OPTIONS one/k",
+        "PUT one/k/slice 1",
+        "GET /execution/nothing",
+        "GET /execution/xcoms",
+        "POST /execution/xcoms/{dag} 1",
+    ],
+    "values": [
+        line
+        for name, value in VALUES.items()
+        for line in (f"POST one/{name} {value}", f"GET one/{name}", f"GET one/{name}/slice")
+    ],
+    "keys": [line for key in KEYS for line in (f"POST one/{key} 1", f"GET one/{key}", f"DELETE one/{key}", f"GET one/{key}")],
 }
 
 TOKENS = {
-    "token.none": [as_(None, "GET one/k"), as_(None, "POST one/k 1"), as_(None, "GET /execution/health"), as_(None, "HEAD one/k")],
+    "token.none": [as_(None, line) for line in ("GET one/k", "POST one/k 1", "HEAD one/k", "GET /execution/health")],
     "token.other-scheme": [
         step("GET one/k", token=None, headers={"authorization": "Basic YTpi"}),
         step("GET one/k", token=None, headers={"authorization": "Bearer"}),
@@ -379,10 +391,18 @@ VARIABLES = {
         as_(None, "GET /execution/variables/{dag}.k"),
         as_("queued", "GET /execution/variables/{dag}.k"),
     ],
-    "variables.long": [f'PUT /execution/variables/{"k" * length} {{"val": "1"}}' for length in (250, 251)] + [f"GET /execution/variables/{'k' * 250}", f"DELETE /execution/variables/{'k' * 250}"],
+    "variables.long": [
+        *[f'PUT /execution/variables/{"k" * length} {{"val": "1"}}' for length in (250, 251)],
+        f"GET /execution/variables/{'k' * 250}",
+        f"DELETE /execution/variables/{'k' * 250}",
+    ],
     "variables.nul": ['PUT /execution/variables/{dag}.k {"val": "a\\u0000b"}', "GET /execution/variables/{dag}.k"],
     "variables.surrogate": ['PUT /execution/variables/{dag}.k {"val": "\\ud800"}', "GET /execution/variables/{dag}.k"],
-    "variables.named-keys": ['PUT /execution/variables/keys {"val": "x"}', "GET /execution/variables/keys?prefix=keys", "DELETE /execution/variables/keys"],
+    "variables.named-keys": [
+        'PUT /execution/variables/keys {"val": "x"}',
+        "GET /execution/variables/keys?prefix=keys",
+        "DELETE /execution/variables/keys",
+    ],
 }
 
 
@@ -398,6 +418,8 @@ def post(body, task="one"):
 def patch(path, body):
     return as_("writer", f"PATCH entries/{path} {body}")
 
+
+RESERVED = ["__classname__", "__version__", "__data__", "__id__", "__cache__", "__type", "__source", "__var", "__other__"]
 
 ALL = "/api/v2/dags/~/dagRuns/~/taskInstances/~/xcomEntries?dag_display_name_prefix_pattern={dag}"
 FILL = [
@@ -458,7 +480,8 @@ REST = {
     "rest.list-filters": [
         *FILL,
         *lists(
-            "xcom_key=rows", "xcom_key=ROWS", "xcom_key=", "map_index=1", "map_index=-1", "map_index=-2", "map_index=99999999999", "map_index_filter=1",
+            "xcom_key=rows", "xcom_key=ROWS", "xcom_key=", "map_index=1", "map_index=-1", "map_index=-2", "map_index=99999999999",
+            "map_index_filter=1",
             "map_index_filter=-1", "map_index=1&map_index_filter=2", "xcom_key_pattern=ROW", "xcom_key_pattern=o%25s",
             "xcom_key_pattern=s%25o", "xcom_key_pattern=_", "xcom_key_pattern=r_ws", "xcom_key_pattern=%25", "xcom_key_pattern=~",
             "xcom_key_pattern=", "xcom_key_pattern=row|ret", "xcom_key_pattern=row%20|%20ret", "xcom_key_pattern=|",
@@ -486,9 +509,13 @@ REST = {
     ],
     "rest.list-pages": [
         *FILL,
-        *lists("limit=2", "limit=2&offset=2", "limit=0", "offset=99", "limit=1000", "limit=-1", "offset=-1", "limit=x", "offset=x", "limit=", "limit=99999999999999999999"),
+        *lists("limit=2", "limit=2&offset=2", "limit=0", "offset=99", "limit=1000", "limit=99999999999999999999"),
+        *lists("limit=-1", "offset=-1", "limit=x", "offset=x", "limit="),
     ],
-    "rest.list-wrong": [*lists("map_index=x", "map_index_filter=x", "logical_date_gte=soon", "run_after_lt=", "logical_date_lt=2026-13-01T00:00:00Z")],
+    "rest.list-wrong": [
+        *lists("map_index=x", "map_index_filter=x", "logical_date_gte=soon", "run_after_lt="),
+        *lists("logical_date_lt=2026-13-01T00:00:00Z"),
+    ],
     "rest.post": [
         post('{"key": "k", "value": {"a": 1}}'),
         read("/k"),
@@ -532,7 +559,7 @@ REST = {
     "rest.post-long-key": [post('{"key": "%s", "value": 1}' % ("k" * 513))],
     "rest.post-nul": [post('{"key": "k", "value": "a\\u0000b"}')],
     "rest.reserved": [
-        *[post('{"key": "k", "value": {"%s": 1}}' % key) for key in ("__classname__", "__version__", "__data__", "__id__", "__cache__", "__type", "__source", "__var", "__other__")],
+        *[post('{"key": "k", "value": {"%s": 1}}' % key) for key in RESERVED],
         post('{"key": "k1", "value": [{"a": {"__data__": 1}}]}'),
         post('{"key": "k2", "value": "{\\"__type\\": 1}"}'),
         post('{"key": "k3", "value": "[{\\"__type\\": 1}]"}'),

@@ -68,7 +68,7 @@ impl Refusal {
         Self::because(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    /// Why there is no value. One that is wrong or lost must be neither "none" (404) nor tried again for minutes (5xx).
+    /// Why there is no value. One that is wrong or lost must be neither "none" (404) nor tried again (5xx).
     pub(crate) fn of_answer(answer: &Answer) -> Self {
         let status = match answer {
             Answer::Expired(_) | Answer::Lost(_) => StatusCode::GONE,
