@@ -90,9 +90,8 @@ fn airflow_and_excom_answer_the_same_but_for_what_is_listed() {
     ];
     let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance/http");
     let mut compare = airflow.python.run_file(&scenarios);
-    compare
-        .args([&format!("http://{}", airflow.address), &excom.address, SECRET, &excom.token])
-        .envs(SETTINGS);
+    compare.args([SECRET, &excoms[0].token, &format!("http://{}", airflow.address)]).envs(SETTINGS);
+    compare.args(excoms.each_ref().map(|excom| &excom.address));
     let told = compare.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
     assert!(told.status.success(), "{out}{err}");
