@@ -55,7 +55,8 @@ pub(super) async fn write(
 ) -> Result<Response, Refusal> {
     asking.may_write()?;
     let key = xcom(names)?;
-    let broken = |cause| Error::new(ErrorKind::Unavailable, "the request's body ended early").because(cause);
+    let broken =
+        |cause| Error::new(ErrorKind::InvalidRequest, "the request's body ended early").because(cause);
     let body: BodyDataStream = body.into_data_stream();
     let stream: ByteStream = Box::pin(body.map_err(broken).fuse());
     let payload = Payload::Stream(stream);

@@ -107,6 +107,10 @@ impl Server {
         App::new(self.engine.clone(), keys, Options::default()).router()
     }
 
+    pub(crate) fn app(&self) -> App {
+        App::new(self.engine.clone(), self.keys.clone(), Options::default())
+    }
+
     pub(crate) fn send(&self, request: Request<Body>) -> Answer {
         send(self.router(), request)
     }

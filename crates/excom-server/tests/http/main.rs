@@ -11,5 +11,6 @@ mod keys;
 mod limits;
 mod own;
 mod rest;
+mod service;
 mod variables;
 mod xcoms;
