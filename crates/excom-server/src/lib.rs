@@ -22,6 +22,7 @@ mod health;
 mod limits;
 mod metrics;
 mod own;
+mod patient;
 mod readiness;
 mod refusal;
 mod request;

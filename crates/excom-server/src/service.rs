@@ -17,6 +17,7 @@ use tokio::time::{Duration, sleep, timeout};
 use tower_service::Service as _;
 
 use crate::access::{AccessLog, Client, note};
+use crate::patient::Patient;
 use crate::readiness::Readiness;
 use crate::tls::Tls;
 
@@ -45,6 +46,8 @@ pub struct ServiceOptions {
     pub handshake_timeout: Duration,
     /// How long a client may take to send a request's head.
     pub head_timeout: Duration,
+    /// How long the next piece of a request's body may take.
+    pub body_pause: Duration,
     /// How long requests that are under way may take to end when the server stops.
     pub drain_timeout: Duration,
 }
@@ -54,6 +57,7 @@ impl Default for ServiceOptions {
         Self {
             handshake_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(15),
+            body_pause: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
         }
     }
@@ -131,7 +135,8 @@ impl Service {
             let acceptor = tls.as_ref().map(Tls::acceptor);
             // What a client does wrong is its own affair, and ends with its connection.
             tokio::spawn(async move {
-                let service = service_fn(move |mut request: Request<Incoming>| {
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let mut request = request.map(|body| Patient::body(body, options.body_pause));
                     request.extensions_mut().insert(Client(client));
                     router.clone().call(request)
                 });

@@ -359,7 +359,8 @@ impl Tokens {
         if self.keys.held().signs.is_none() {
             return Ok(None);
         }
-        let (left, life) = (claims.exp.0 - self.now(), claims.exp.0 - claims.iat.0);
+        let (left, life) =
+            (claims.exp.0.saturating_sub(self.now()), claims.exp.0.saturating_sub(claims.iat.0));
         if left > (life / 5).max(30) {
             return Ok(None);
         }

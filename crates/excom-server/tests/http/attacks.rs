@@ -462,7 +462,7 @@ fn cve_2025_54550_who_only_looks_changes_no_value_that_a_worker_takes() {
         (Method::DELETE, format!("{ENTRIES}/command"), json!(null)),
         (Method::PUT, "/api/excom/v1/values/weather/r1/extract/-1/command".to_owned(), evil.clone()),
         (Method::DELETE, "/api/excom/v1/values/weather/r1/extract/-1/command".to_owned(), json!(null)),
-        (Method::POST, "/execution/xcoms/weather/r1/extract/command".to_owned(), evil.clone()),
+        (Method::POST, "/execution/xcoms/weather/r1/extract/command".to_owned(), evil),
     ] {
         server.call(&reader, method, &path, Some(&body)).is(403);
     }

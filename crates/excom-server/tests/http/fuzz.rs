@@ -237,7 +237,7 @@ fn tokens_of_any_bytes_are_read_or_refused() {
     server.run("r1");
     let task = server.running("extract", -1);
     let good = claims(&server, &task.id);
-    let seeds = [task.token.clone(), server.person(Role::Admin), forged(Algorithm::HS256, b"x", &good)];
+    let seeds = [task.token, server.person(Role::Admin), forged(Algorithm::HS256, b"x", &good)];
     let seeds: Vec<Vec<u8>> = seeds.map(String::into_bytes).to_vec();
     run(&seeds, |bytes| {
         let token = String::from_utf8_lossy(bytes);

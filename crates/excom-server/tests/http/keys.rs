@@ -171,7 +171,7 @@ fn a_key_checks_only_tokens_of_its_own_name_and_algorithm() {
             Issuer { kid: kid.map(str::to_owned), pair: KeyPair::generate_for(&PKCS_ED25519).unwrap(), ..ed };
         refused(&nameless.token(&good), "`kid`");
     }
-    let other = Issuer { kid: rsa.kid.clone(), pair: KeyPair::generate_for(&PKCS_ED25519).unwrap(), ..ed };
+    let other = Issuer { kid: rsa.kid, pair: KeyPair::generate_for(&PKCS_ED25519).unwrap(), ..ed };
     refused(&other.token(&good), "`alg`");
 }
 

@@ -592,7 +592,7 @@ fn lists_and_booleans_are_read_from_toml_and_from_text() {
 
 #[test]
 fn tokens_are_signed_by_a_secret_or_by_keys_and_tls_needs_both_files() {
-    let both = refused_file("[server]\ntoken_secret = 'x'\ntoken_keys = 'keys.json'\n").to_string();
+    let both = refused_file("[server]\ntoken_secret = 'x'\ntoken_keys = 'keys.json'\n");
     assert!(both.contains("[server] token_secret (from excom.toml:2)"), "{both}");
     assert!(both.contains("[server] token_keys (from excom.toml:3)"), "{both}");
     let half = refused_file("[server]\ntls_certificate = 'cert.pem'\n");

@@ -162,8 +162,13 @@ impl Kind for Seconds {
     const FORM: Form = Form::Number;
 
     fn parse(text: &str) -> Result<Self, Refusal> {
-        let number = text.trim().trim_end_matches('s').trim_end();
-        number.parse().map(Self).map_err(|_| Refusal::new("is no number of seconds"))
+        let text = text.trim();
+        text.strip_suffix('s')
+            .unwrap_or(text)
+            .trim_end()
+            .parse()
+            .map(Self)
+            .map_err(|_| Refusal::new("is no number of seconds"))
     }
 
     fn text(&self) -> String {

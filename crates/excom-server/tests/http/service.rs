@@ -1,0 +1,71 @@
+//! Clients that begin and do not go on are cut off, wherever they stop.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+use excom_server::{Role, Service, ServiceOptions, Tls};
+use rcgen::{CertificateParams, KeyPair};
+
+use crate::client::Server;
+
+/// What a service says to somebody who sends something and then waits; it must hang up by itself.
+fn said_to(server: &Server, tls: Option<Tls>, sent: &str) -> String {
+    let mut options = ServiceOptions::default();
+    let soon = Duration::from_millis(50);
+    (options.handshake_timeout, options.head_timeout, options.body_pause) = (soon, soon, soon);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let service = Service::bind("127.0.0.1:0", options).await.unwrap();
+        let service = match tls {
+            Some(tls) => service.with_tls(tls),
+            None => service,
+        };
+        service.readiness().open(&server.app.clone());
+        let (address, sent) = (service.address(), sent.to_owned());
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let client = thread::spawn(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(sent.as_bytes()).unwrap();
+            let mut answer = Vec::new();
+            drop(stream.read_to_end(&mut answer));
+            let _ = stop.send(());
+            String::from_utf8_lossy(&answer).into_owned()
+        });
+        let _ = service.run(async { drop(stopped.await) }).await;
+        client.join().unwrap()
+    })
+}
+
+#[test]
+fn who_stops_in_the_middle_is_cut_off() {
+    let server = Server::new();
+    let token = server.person(Role::Admin);
+    assert_eq!(said_to(&server, None, ""), "");
+    assert!(!said_to(&server, None, "GET /health/live HTTP/1.1\r\nhost:").contains("200"));
+    let value = "/api/excom/v1/values/weather/r1/extract/-1/k";
+    for (method, path) in [("PUT", value), ("POST", "/api/excom/v1/pull")] {
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n");
+        for body in ["content-length: 10\r\n\r\n[1,", "transfer-encoding: chunked\r\n\r\n5\r\n[1,2,\r\n"] {
+            let answer = said_to(&server, None, &format!("{head}{body}"));
+            assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+        }
+    }
+    server.call(&token, axum::http::Method::GET, value, None).is(404);
+}
+
+#[test]
+fn who_does_not_begin_with_tls_is_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let (cert_file, key_file) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert_file, certificate.pem()).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    let tls = Tls::at(cert_file, key_file).unwrap();
+    assert!(!format!("{tls:?}").contains("PRIVATE"));
+    let server = Server::new();
+    assert_eq!(said_to(&server, Some(tls.clone()), ""), "");
+    assert!(!said_to(&server, Some(tls), "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").contains("HTTP"));
+}
