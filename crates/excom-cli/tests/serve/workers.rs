@@ -66,7 +66,7 @@ fn in_airflow(python: &Python, home: &Path) -> Result<XComs, String> {
 fn in_excom(python: &Python, dags: &Path, home: &Path, files: &[(&str, &[&str])]) -> XComs {
     let server = Served::start(home);
     for (file, names) in files {
-        for dag in names {
+        for dag in *names {
             let mut command = python.run(RUN_DAG);
             command.args([&server.address, &server.token]).arg(dags.join(file)).args([dag, "manual__1"]);
             command.env("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite://");

@@ -37,7 +37,7 @@ pub(crate) fn pushed(engine: &Engine, dag_id: &str, task_id: &str, key: &str) ->
 /// A field of a task of run `r`, as it is kept for others to see.
 pub(crate) fn field(engine: &Engine, dag_id: &str, task_id: &str, name: &str) -> String {
     let key = TaskInstanceKey::new(dag_id, "r", task_id, -1).unwrap();
-    let rendered = pollster::block_on(engine.db().rendered(&key)).unwrap().unwrap();
+    let rendered = pollster::block_on(engine.rendered(&Caller::user("test"), &key)).unwrap().unwrap();
     let (_, value) = rendered.fields.iter().find(|(known, _)| known == name).unwrap();
     value.as_str().to_owned()
 }

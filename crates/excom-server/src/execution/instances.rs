@@ -113,6 +113,8 @@ async fn run(
             return Err(Refusal::invalid_state(state, message));
         }
     };
+    // What cannot be signed starts nothing.
+    let token = app.tokens.execution(task.claims.clone())?;
     app.engine.start_attempt(&attempt, claim.try_number, mode).await?;
     let first = notes::claim(&app, &attempt, &runner).await?;
     if first != runner {
@@ -140,7 +142,7 @@ async fn run(
         start_date: before.map(|before| before.started_at),
     };
     let mut answer = document(StatusCode::OK, &context);
-    refresh(&mut answer, &app.tokens.execution(task.claims.clone())?);
+    refresh(&mut answer, &token);
     Ok(answer)
 }
 

@@ -252,7 +252,7 @@ fn what_was_deferred_goes_on_with_what_it_put_down() {
     server.call(token, Method::PATCH, &path, Some(&begin())).is(409);
     let shown = server.call(&admin, Method::GET, place, None).is(200).json();
     assert_eq!((&shown["state"], &shown["deferral"]), (&json!("running"), &json!(null)));
-    let mut late = again.clone();
+    let mut late = again;
     server.call(&admin, Method::POST, "/api/excom/v1/task-instances", Some(&late)).is(409);
     late.as_object_mut().unwrap().remove("id");
     server.call(&admin, Method::POST, "/api/excom/v1/task-instances", Some(&late)).is(409);
