@@ -33,7 +33,7 @@ const ONE: &str = "SELECT value FROM excom_note
 const MANY: &str = concat!(
     "SELECT name, number, value FROM excom_note WHERE ",
     ti!(),
-    " AND name >= :prefix AND SUBSTRING(name, 1, LENGTH(:prefix)) = :prefix ORDER BY name"
+    " AND name >= :prefix AND SUBSTRING(name, 1, LENGTH(:prefix)) = :prefix ORDER BY name LIMIT :limit"
 );
 
 impl Connection {
@@ -113,8 +113,8 @@ impl Tables {
         step!(self, write, connection.note_once(attempt, name, value)).await
     }
 
-    pub(super) async fn notes(&self, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>> {
-        self.rows(MANY, with(of_ti(ti), "prefix", prefix), |found| {
+    pub(super) async fn notes(&self, ti: &TaskInstanceKey, prefix: &str, limit: u32) -> Result<Vec<Note>> {
+        self.rows(MANY, with(with(of_ti(ti), "prefix", prefix), "limit", limit), |found| {
             Ok(Note {
                 name: row::text(found, 0)?,
                 number: row::unsigned(found, 1)?,

@@ -183,3 +183,24 @@ fn who_is_detached_meanwhile_is_told_to_attach() {
     block_on(Db::attach(&database.url(), &options())).unwrap();
     round_trip(&engine, &attempt, "k", "2").unwrap();
 }
+
+/// An object whose row something else wrote over, or removed, goes with the next write, not only with a look for orphans.
+#[test]
+fn objects_of_rows_that_others_wrote_over_go() {
+    let Some(database) = Database::attached() else { return };
+    let attempt = started(&database);
+    let engine =
+        engine(&database).with_backend(Arc::new(memory::Backend::new(Arc::new(memory::Store::new()), 1000)));
+    let (me, key) = (Caller::Attempt(attempt.clone()), attempt.ti.xcom("k").unwrap());
+    let large = Value::of(&"x".repeat(2000)).unwrap();
+    let rewrite = "UPDATE xcom SET value = '1', timestamp = '2026-01-01 00:00:00.000001'";
+    for (sql, is_cleared) in [(rewrite, false), (rewrite, true), ("DELETE FROM xcom", false)] {
+        block_on(engine.push(&me, &key, large.clone().into())).unwrap();
+        database.sql(sql);
+        match is_cleared {
+            true => assert_eq!(block_on(engine.clear(&me, &Scope::Key(key.clone()))).unwrap(), 1),
+            false => drop(block_on(engine.push(&me, &key, Value::null().into())).unwrap()),
+        }
+        assert_eq!(block_on(engine.purge_loose()).unwrap(), 1, "{sql} {is_cleared}");
+    }
+}

@@ -112,6 +112,10 @@ const NOTE: &str = "REPLACE INTO excom_entry (run, task, xcom_key, map_index, ve
         writer, head, body)
     VALUES (:run, :task, :key, :map_index, :version, :size, :hash, :shape, :number, :codec, :writer, :head, :body)";
 
+/// An entry by its key whose object is elsewhere.
+const AWAY: &str = "SELECT version, body FROM excom_entry
+    WHERE run = :run AND task = :task AND xcom_key = :key AND map_index = :map_index AND codec = 2";
+
 const REMEMBER: &str = "INSERT INTO excom_history (run, task, xcom_key, map_index, version, size, hash, shape, number,
         codec, reason, offloaded, ended_at, writer, ended_by, head, body)
     VALUES (:run, :task, :key, :map_index, :version, :size, :hash, :shape, :number, :codec, :reason, :codec = 2,
@@ -222,7 +226,10 @@ impl Airflow<'_> {
         let text = row::value(found, 0)?;
         let entry = match (own::optional(found, 0)?, text) {
             // What looks like a reference of ours is kept as the text that it is.
-            (None, Some(text)) => bare(row::outside(found, 0)?, text)?,
+            (None, Some(text)) => {
+                self.forget_stale(of, at).await?;
+                bare(row::outside(found, 0)?, text)?
+            }
             _ => row::entry(found, 0)?,
         };
         let (head, codec, body) = match (&entry.stored, text) {
@@ -252,6 +259,15 @@ impl Airflow<'_> {
             past = with(past, name, value);
         }
         self.0.change(REMEMBER, past).await.map(drop)
+    }
+
+    /// Forgets what is known of a row that is another's by now, or gone; an object of it is to go.
+    async fn forget_stale(&mut self, of: Xcom, at: Timestamp) -> Result<()> {
+        if let Some(away) = self.0.one(AWAY, xcom(of)).await? {
+            let store = own::reference(own::bytes(&away, 1)?)?.store;
+            self.0.loosen(of, own::version(&away, 0)?, &store, at.as_millisecond()).await?;
+        }
+        self.0.change(REMOVE_ENTRY, xcom(of)).await.map(drop)
     }
 
     /// Moves an entry to the history; `false` when there is none.
@@ -308,8 +324,9 @@ impl Airflow<'_> {
             }
             found = self.row(of, &push.key, run).await?;
         }
-        if let Some(found) = &found {
-            self.remember(of, found, EndReason::Replaced, &by, push.at).await?;
+        match &found {
+            Some(found) => self.remember(of, found, EndReason::Replaced, &by, push.at).await?,
+            None => self.forget_stale(of, push.at).await?,
         }
         let (number, writer) = own::writer_columns(&Writer::of(&push.caller, &push.key, number));
         let note = named! {
