@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use excom_core::{Engine, XComKey};
+use excom_core::{Engine, TaskInstanceKey, XComKey};
 use excom_server::{App, Keys, Options, Role, Service, ServiceOptions, person_token};
 use excom_testkit::postgres::Postgres;
 use serde_json::{Value as Json, json};
@@ -30,22 +30,37 @@ const KEYS: usize = 1000;
 
 /// Measures a row of this group; none when it is of another group.
 pub(crate) fn measure(goal: &Goal, quick: bool) -> Result<Option<Vec<Row>>> {
-    let known = ["http-pull-1k-16", "http-pull-1k-16-limit", "http-push-1k-16", "http-p99-open-loop"];
+    let known = [
+        "http-pull-1k-16",
+        "http-pull-1k-16-limit",
+        "http-push-1k-16",
+        "http-p99-open-loop",
+        "mapped-10000-one-by-one",
+    ];
     if !known.contains(&goal.name.as_str()) {
         return Ok(None);
     }
     if let Err(why) = Postgres::available() {
         return Ok(Some(vec![Row::missing(goal, why)]));
     }
-    let ratio = |ours: f64, reference: Option<f64>| ours / reference.unwrap_or(1.0);
+    let is_inverse = goal.name == "mapped-10000-one-by-one";
+    let ratio = |ours: f64, reference: Option<f64>| match reference.unwrap_or(1.0) {
+        reference if is_inverse => reference / ours,
+        reference => ours / reference,
+    };
     let row = |kind: Kind| {
         let (rounds, beside) = match goal.name.as_str() {
             "http-pull-1k-16-limit" => (limit(kind, quick)?, Vec::new()),
             "http-pull-1k-16" => against_airflow(kind, quick, pulls)?,
             "http-push-1k-16" => against_airflow(kind, quick, pushes)?,
-            _ => percentiles(kind, quick)?,
+            "http-p99-open-loop" => percentiles(kind, quick)?,
+            _ => one_by_one(kind, quick)?,
         };
-        let unit = if goal.name == "http-p99-open-loop" { "us" } else { "/s" };
+        let unit = match goal.name.as_str() {
+            "http-p99-open-loop" => "us",
+            "mapped-10000-one-by-one" => "s",
+            _ => "/s",
+        };
         Ok(Some(Row::new(goal, kind.name(), unit, rounds, ratio).beside(beside)))
     };
     Kind::BOTH.into_iter().map(row).collect()
@@ -127,7 +142,7 @@ impl Sides {
         let address = serve(&runtime, &engine)?;
         let tokens =
             (0..THREADS).map(|thread| token(address, &run_id(thread))).collect::<Result<Vec<_>>>()?;
-        let airflow = Airflow::new()?;
+        let airflow = Airflow::new(0)?;
         let theirs = airflow.serve(1)?;
         let (stream, token) = (client::connect(theirs.address)?, &airflow.tokens(&theirs)?[0]);
         for (key, value) in keys.iter().zip(&values) {
@@ -231,6 +246,38 @@ fn open_loop(address: SocketAddr, requests: &Requests, rate: f64, lasting: Durat
     let mut took: Vec<Duration> = took.into_iter().flatten().collect();
     took.sort_unstable();
     Ok(took[took.len() * 99 / 100].as_secs_f64() * 1e6)
+}
+
+/// Seconds in which Airflow's own client iterates ten thousand mapped values, with our server and with Airflow's.
+fn one_by_one(kind: Kind, quick: bool) -> Result<(Rounds, Besides)> {
+    let count = if quick { 1000 } else { 10_000 };
+    let server = Postgres::start_with(&[]).map_err(|error| error.to_string())?;
+    let engine = open(&server)?;
+    let value = kilobytes(kind, 1);
+    let keys = (0..count).map(|index| {
+        Ok(TaskInstanceKey::new("weather", run_id(0), "mapped", i32::try_from(index)?)?.return_value())
+    });
+    fill(&engine, &keys.collect::<Result<Vec<_>>>()?, &vec![value[0].clone(); count])?;
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    let address = serve(&runtime, &engine)?;
+    let ours = token(address, &run_id(0))?;
+
+    let airflow = Airflow::new(count)?;
+    let fill = format!(
+        "INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp)
+         SELECT r.id, i.task_id, i.map_index, 'return_value', i.dag_id, i.run_id, $value${}$value$::jsonb, now()
+         FROM task_instance i JOIN dag_run r USING (dag_id, run_id) WHERE i.task_id = 'mapped'",
+        value[0].as_str()
+    );
+    airflow.database.sql(DATABASE, &fill).map_err(|error| error.to_string())?;
+    let reference = airflow.serve(1)?;
+    let theirs = airflow.tokens(&reference)?.swap_remove(0);
+    let rounds = with_upkeep(&engine, || {
+        let ours = || airflow.iterates(address, &ours, count);
+        let theirs = || airflow.iterates(reference.address, &theirs, count);
+        (0..ROUNDS).map(|_| Ok((ours()?, Some(theirs()?)))).collect()
+    })?;
+    Ok((rounds, Vec::new()))
 }
 
 /// Pulls in a second, each by a GET of the Task Execution API, beside pgbench with the bare statement.

@@ -1,7 +1,9 @@
 """Makes what `airflow.rs` asks Airflow's API server for: runs of a DAG with their task instances. Prints nothing: for each
 run the id of its task `report`, and the token with which a worker starts that, go into a file.
 
-Usage: airflow.py FILE SECRET RUN_ID…
+Usage: airflow.py FILE SECRET MAPPED RUN_ID…
+
+The first run has so many instances of the task `mapped`.
 """
 
 import json
@@ -22,7 +24,7 @@ from airflow.serialization.serialized_objects import DagSerialization, LazyDeser
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunType
 
-file, secret, *run_ids = sys.argv[1:]
+file, secret, mapped, *run_ids = sys.argv[1:]
 now = int(time.time())
 started = {}
 with create_session() as session:
@@ -31,7 +33,7 @@ with create_session() as session:
     session.add(DagModel(dag_id="weather", bundle_name="bench", fileloc="weather", is_paused=False))
     session.flush()
     with DAG("weather", schedule=None) as dag:
-        for task_id in [f"transform_{task:02}" for task in range(100)] + ["report"]:
+        for task_id in [f"transform_{task:02}" for task in range(100)] + ["report", "mapped"]:
             EmptyOperator(task_id=task_id)
     SerializedDagModel.write_dag(LazyDeserializedDAG.from_dag(dag), "bench", session=session)
     session.flush()
@@ -45,8 +47,10 @@ with create_session() as session:
         run.created_dag_version = version
         session.add(run)
         session.flush()
-        for task_id, operator in operators.items():
-            ti = TaskInstance(operator, version.id, run_id, "queued", -1)
+        instances = [(operator, -1) for task_id, operator in operators.items() if task_id != "mapped"]
+        instances += [(operators["mapped"], index) for index in range(int(mapped) if number == 0 else 0)]
+        for operator, map_index in instances:
+            task_id, ti = operator.task_id, TaskInstance(operator, version.id, run_id, "queued", map_index)
             session.add(ti)
             if task_id == "report":
                 claims = {"sub": str(ti.id), "scope": "workload", "jti": str(ti.id), "aud": "urn:airflow.apache.org:task"}

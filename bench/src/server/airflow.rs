@@ -26,7 +26,7 @@ pub(super) struct Airflow {
     python: Python,
     queued: Json,
     place: Place,
-    _database: Postgres,
+    pub(super) database: Postgres,
 }
 
 /// Its API server.
@@ -36,7 +36,8 @@ pub(super) struct Server {
 }
 
 impl Airflow {
-    pub(super) fn new() -> Result<Self> {
+    /// One whose first run has so many instances of the task `mapped`.
+    pub(super) fn new(mapped: usize) -> Result<Self> {
         let database = Postgres::start_with(&[]).map_err(|error| error.to_string())?;
         let python = Python::with_airflow()?.on_postgres(&database.url(DATABASE))?;
         let place = Place::new()?;
@@ -45,13 +46,30 @@ impl Airflow {
         python.airflow(&home, &["db", "migrate"])?;
         let queued = place.file("queued.json");
         let mut prepare = python.run(include_str!("airflow.py"));
-        prepare.arg(&queued).arg(secret()?).args((0..THREADS).map(run_id)).stdout(Stdio::null());
+        prepare
+            .arg(&queued)
+            .arg(secret()?)
+            .arg(mapped.to_string())
+            .args((0..THREADS).map(run_id))
+            .stdout(Stdio::null());
         let told = prepare.stderr(Stdio::piped()).output()?;
         if !told.status.success() {
             return Err(format!("Airflow's database: {}", String::from_utf8_lossy(&told.stderr)).into());
         }
         let queued = serde_json::from_slice(&fs::read(queued)?)?;
-        Ok(Self { python, queued, place, _database: database })
+        Ok(Self { python, queued, place, database })
+    }
+
+    /// How many seconds Airflow's own client takes to iterate so many values of the task `mapped`, one request each.
+    pub(super) fn iterates(&self, address: SocketAddr, token: &str, count: usize) -> Result<f64> {
+        let took = self.place.file("took");
+        let mut client = self.python.run(include_str!("iterate.py"));
+        client.arg(&took).args([&format!("http://{address}"), token, &run_id(0), &count.to_string()]);
+        let told = client.stdout(Stdio::null()).stderr(Stdio::piped()).output()?;
+        match told.status.success() {
+            true => Ok(fs::read_to_string(took)?.parse()?),
+            false => Err(format!("Airflow's client: {}", String::from_utf8_lossy(&told.stderr)).into()),
+        }
     }
 
     /// The version, for people.
