@@ -318,8 +318,9 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`].
     async fn note_once(&self, attempt: &Attempt, name: &str, value: &Value, at: Timestamp) -> Result<Value>;
 
-    /// The notes of a task instance whose names begin with a prefix, in order of their names.
-    async fn notes(&self, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>>;
+    /// The notes of a task instance whose names begin with a prefix, in order of their names, at most so many. One whose
+    /// name is the prefix is the first.
+    async fn notes(&self, ti: &TaskInstanceKey, prefix: &str, limit: u32) -> Result<Vec<Note>>;
 
     // ---- entries
 

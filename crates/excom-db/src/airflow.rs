@@ -383,7 +383,7 @@ macro_rules! excoms_own {
             fn readers(key: &XComKey) -> Vec<LedgerRow>;
             fn reads_of(ti: &TaskInstanceKey) -> Vec<LedgerRow>;
             fn pushed_by(ti: &TaskInstanceKey, number: u32) -> Vec<EntryInfo>;
-            fn notes(ti: &TaskInstanceKey, prefix: &str) -> Vec<Note>;
+            fn notes(ti: &TaskInstanceKey, prefix: &str, limit: u32) -> Vec<Note>;
             fn note_dag_version(dag_id: &str, version: &str, document: &Value, at: Timestamp) -> ();
             fn dag_versions(dag_id: &str, limit: u32) -> Vec<DagVersion>;
             fn dag_version(dag_id: &str, version: &str) -> Option<DagVersion>;

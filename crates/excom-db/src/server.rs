@@ -130,8 +130,8 @@ macro_rules! metadata_db {
                     self.told(self.0.note_once(attempt, name, value, at).await)
                 }
 
-                async fn notes(&self, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>> {
-                    self.told(self.0.notes(ti, prefix).await)
+                async fn notes(&self, ti: &TaskInstanceKey, prefix: &str, limit: u32) -> Result<Vec<Note>> {
+                    self.told(self.0.notes(ti, prefix, limit).await)
                 }
 
                 async fn push(&self, push: &Push) -> Result<Pushed> {

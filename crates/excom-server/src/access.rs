@@ -98,8 +98,11 @@ impl AccessLog {
     pub fn reopen(&self) -> Result<()> {
         if let Some(path) = &self.0.path {
             let file = opened(path)?;
-            if let Some(lines) = &*self.0.lines.lock().unwrap_or_else(PoisonError::into_inner) {
-                drop(lines.try_send(Message::Instead(file)));
+            let lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if lines.is_some_and(|lines| lines.try_send(Message::Instead(file)).is_err()) {
+                let message =
+                    format!("the access log {} was not opened anew: its disk is too slow", path.display());
+                return Err(Error::new(ErrorKind::Unavailable, message).hint("send SIGHUP once more"));
             }
         }
         Ok(())

@@ -191,7 +191,7 @@ pub(crate) async fn enter(
     task.running()?;
     request.extensions_mut().insert(Asking { caller: task.caller()?, role: None });
     let answer = app.limits.pass(&task.claims.sub, request, next).await;
-    refreshing(&app, &task, answer)
+    Ok(refreshing(&app, &task, answer))
 }
 
 /// Lets through whoever has the good token of a task.
@@ -205,16 +205,19 @@ pub(crate) async fn enter_task(
     Noted::who(&request, &task.claims.sub, "task");
     request.extensions_mut().insert(task.clone());
     let answer = app.limits.pass(&task.claims.sub, request, next).await;
-    refreshing(&app, &task, answer)
+    Ok(refreshing(&app, &task, answer))
 }
 
-/// An answer with a newer token for a task that runs, when it is time for one.
-fn refreshing(app: &App, task: &Task, mut answer: Response) -> Result<Response, Refusal> {
-    if task.scope == Scope::Execution && !answer.headers().contains_key(REFRESHED) {
-        let newer = app.tokens.refreshed(&task.claims)?;
-        newer.into_iter().for_each(|newer| refresh(&mut answer, &newer));
+/// An answer with a newer token for a task that runs, when it is time for one. When none can be signed now the next
+/// answer may bring it: what was asked is done.
+fn refreshing(app: &App, task: &Task, mut answer: Response) -> Response {
+    if task.scope == Scope::Execution
+        && !answer.headers().contains_key(REFRESHED)
+        && let Ok(Some(newer)) = app.tokens.refreshed(&task.claims)
+    {
+        refresh(&mut answer, &newer);
     }
-    Ok(answer)
+    answer
 }
 
 /// Gives a newer token with an answer.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -79,11 +79,25 @@ impl Metrics {
     }
 }
 
+/// A method's name. Anybody may make up others, and each would be counted by itself for ever.
+fn known(method: &Method) -> &str {
+    match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE
+        | Method::OPTIONS => method.as_str(),
+        _ => "other",
+    }
+}
+
 /// Counts a request.
 pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
     Noted::route(&request, &route);
-    let (method, begun) = (request.method().as_str().to_owned(), Instant::now());
+    let (method, begun) = (known(request.method()).to_owned(), Instant::now());
     let response = next.run(request).await;
     metrics.observe(route, method, begun, &response);
     response

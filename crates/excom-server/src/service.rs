@@ -17,7 +17,7 @@ use tokio::time::{Duration, sleep, timeout};
 use tower_service::Service as _;
 
 use crate::access::{AccessLog, Client, note};
-use crate::patient::Patient;
+use crate::patient::{Patient, Taken};
 use crate::readiness::Readiness;
 use crate::tls::Tls;
 
@@ -46,7 +46,7 @@ pub struct ServiceOptions {
     pub handshake_timeout: Duration,
     /// How long a client may take to send a request's head.
     pub head_timeout: Duration,
-    /// How long the next piece of a request's body may take.
+    /// How long a client may take to send the next piece of a body, or to take the next piece of an answer.
     pub body_pause: Duration,
     /// How long requests that are under way may take to end when the server stops.
     pub drain_timeout: Duration,
@@ -132,6 +132,7 @@ impl Service {
             // Answers are small, and somebody waits for each.
             drop(stream.set_nodelay(true));
             let (router, server, watcher) = (router.clone(), server.clone(), connections.watcher());
+            let stream = Taken::new(stream, options.body_pause);
             let acceptor = tls.as_ref().map(Tls::acceptor);
             // What a client does wrong is its own affair, and ends with its connection.
             tokio::spawn(async move {

@@ -161,7 +161,7 @@ pub async fn notes_are_of_the_task_instance(h: &Harness) {
     let note = async |who: &Caller, name: &str, json: &str| {
         h.engine.note(attempt(who), name, Some(&value(json))).await
     };
-    let notes = async |prefix: &str| h.engine.notes(&user(), &ti("t", 3), prefix).await.unwrap();
+    let notes = async |prefix: &str| h.engine.notes(&user(), &ti("t", 3), prefix, 100).await.unwrap();
     let holding = |name: &str| format!("[{}, 1.0, null, \"\\u0000\"]", serde_json::Value::from(name));
     assert_eq!(notes("").await, []);
     for name in ["s/b", "s/A", "s/a", "s/a ", "s/\u{e9}", "s/e\u{301}", "t", "s%"] {
@@ -172,7 +172,9 @@ pub async fn notes_are_of_the_task_instance(h: &Harness) {
     let expected = expected.map(|name| of(name, 1, &holding(name)));
     assert_eq!(notes("s/").await, expected);
     assert_eq!(notes("").await.len(), 8);
-    assert_eq!(h.engine.notes(&user(), &ti("t", 4), "").await.unwrap(), []);
+    let first = h.engine.notes(&user(), &ti("t", 3), "s/a", 1).await.unwrap();
+    assert_eq!(first, [of("s/a", 1, &holding("s/a"))], "and not what only begins so");
+    assert_eq!(h.engine.notes(&user(), &ti("t", 4), "", 100).await.unwrap(), []);
     h.engine.note(attempt(&me), "s/b", None).await.unwrap();
     h.engine.note(attempt(&me), "s/never", None).await.unwrap();
     assert_eq!(notes("s/b").await, []);

@@ -203,15 +203,15 @@ pub async fn old_runs_go_with_all_that_is_theirs(h: &Harness) {
     assert_eq!(h.engine.prune().await.unwrap().runs, 1);
     assert_eq!(db.run_info("d", "ended").await.unwrap(), None);
     let key = |run_id| TaskInstanceKey::new("d", run_id, "t", -1).unwrap();
-    assert_eq!(db.notes(&key("ended"), "").await.unwrap(), []);
+    assert_eq!(db.notes(&key("ended"), "", 9).await.unwrap(), []);
     assert_eq!(db.dag_version("d", "v1").await.unwrap(), None);
     assert!(db.run_info("d", "running").await.unwrap().is_some());
-    assert_eq!(db.notes(&key("running"), "").await.unwrap().len(), 1);
+    assert_eq!(db.notes(&key("running"), "", 9).await.unwrap().len(), 1);
     assert!(db.dag_version("d", "v2").await.unwrap().is_some(), "a run refers to it");
     assert!(db.dag_version("d", "v3").await.unwrap().is_some(), "seen just now");
     // Under the same name it is another run.
     h.engine.start(&key("ended"), 1).await.unwrap();
-    assert_eq!(db.notes(&key("ended"), "").await.unwrap(), []);
+    assert_eq!(db.notes(&key("ended"), "", 9).await.unwrap(), []);
     let known = db.run_info("d", "ended").await.unwrap().unwrap();
     assert_eq!((known.state, known.run.version), (None, None));
 }

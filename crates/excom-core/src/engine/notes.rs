@@ -49,13 +49,20 @@ impl Engine {
         self.0.db.note_once(attempt, name, value, self.0.clock.now()).await
     }
 
-    /// The notes of a task instance whose names begin with a prefix, in order of their names.
+    /// The notes of a task instance whose names begin with a prefix, in order of their names, at most so many. One whose
+    /// name is the prefix is the first.
     ///
     /// # Errors
     /// When the database cannot be read; [`ErrorKind::Forbidden`] when the caller may not read what the task pushed.
-    pub async fn notes(&self, caller: &Caller, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>> {
+    pub async fn notes(
+        &self,
+        caller: &Caller,
+        ti: &TaskInstanceKey,
+        prefix: &str,
+        limit: u32,
+    ) -> Result<Vec<Note>> {
         self.may_look(caller, &ti.return_value()).await?;
-        self.0.db.notes(ti, prefix).await
+        self.0.db.notes(ti, prefix, limit).await
     }
 
     /// Keeps what the fields of an attempt's operator were rendered to. Of a field over 4 KiB the
@@ -74,7 +81,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::notes`].
     pub async fn rendered(&self, caller: &Caller, ti: &TaskInstanceKey) -> Result<Option<Rendered>> {
-        let found = self.notes(caller, ti, RENDERED).await?;
+        let found = self.notes(caller, ti, RENDERED, 1).await?;
         found.iter().find(|note| &*note.name == RENDERED).map(unpacked).transpose()
     }
 }

@@ -190,10 +190,10 @@ impl MetadataDb for Db {
         }
     }
 
-    async fn notes(&self, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>> {
+    async fn notes(&self, ti: &TaskInstanceKey, prefix: &str, limit: u32) -> Result<Vec<Note>> {
         let tables = self.lock();
         let notes = tables.instances.get(ti).into_iter().flat_map(|instance| instance.notes.values());
-        Ok(notes.filter(|note| note.name.starts_with(prefix)).cloned().collect())
+        Ok(notes.filter(|note| note.name.starts_with(prefix)).take(limit as usize).cloned().collect())
     }
 
     async fn push(&self, push: &Push) -> Result<Pushed> {

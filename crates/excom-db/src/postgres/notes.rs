@@ -66,9 +66,9 @@ macro_rules! statements {
                     $task,
                     " = ",
                     $of_task,
-                    " AND map_index = $4 AND starts_with(name, $5) ORDER BY name COLLATE \"C\""
+                    " AND map_index = $4 AND starts_with(name, $5) ORDER BY name COLLATE \"C\" LIMIT $6"
                 ),
-                types: types![TEXT, TEXT, TEXT, INT4, TEXT],
+                types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8],
             },
         }
     };
@@ -126,8 +126,13 @@ impl Tables {
         }
     }
 
-    pub(super) async fn notes(&self, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>, Failure> {
-        self.notes_by(&OWN, ti, prefix).await
+    pub(super) async fn notes(
+        &self,
+        ti: &TaskInstanceKey,
+        prefix: &str,
+        limit: u32,
+    ) -> Result<Vec<Note>, Failure> {
+        self.notes_by(&OWN, ti, prefix, limit).await
     }
 
     // ---- the same by statements about a table, with the refusal as the database told it
@@ -173,9 +178,10 @@ impl Tables {
         statements: &Statements,
         ti: &TaskInstanceKey,
         prefix: &str,
+        limit: u32,
     ) -> Result<Vec<Note>, Failure> {
-        let parameters: [Parameter<'_>; 5] =
-            [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &prefix];
+        let parameters: [Parameter<'_>; 6] =
+            [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &prefix, &i64::from(limit)];
         self.rows(&statements.many, &parameters, note).await
     }
 }

@@ -301,8 +301,8 @@ impl MetadataDb for Db {
         self.write(move |t| t.note_once(&attempt, &name, &value, at)).await
     }
 
-    async fn notes(&self, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>> {
-        self.snapshot(|view| view.notes(ti, prefix))
+    async fn notes(&self, ti: &TaskInstanceKey, prefix: &str, limit: u32) -> Result<Vec<Note>> {
+        self.snapshot(|view| view.notes(ti, prefix, limit))
     }
 
     async fn push(&self, push: &Push) -> Result<Pushed> {

@@ -84,13 +84,13 @@ impl Transaction<'_> {
 }
 
 impl View<'_> {
-    pub(super) fn notes(&self, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>> {
+    pub(super) fn notes(&self, ti: &TaskInstanceKey, prefix: &str, limit: u32) -> Result<Vec<Note>> {
         let Some((run, task)) = self.task(ti)? else { return Ok(Vec::new()) };
         self.rows(
             "SELECT name, number, value FROM excom_note
              WHERE run = ?1 AND task = ?2 AND map_index = ?3 AND name >= ?4 AND substr(name, 1, length(?4)) = ?4
-             ORDER BY name",
-            (run, task, ti.map_index, prefix),
+             ORDER BY name LIMIT ?5",
+            (run, task, ti.map_index, prefix, limit),
             |found| {
                 Ok(Note {
                     name: row::text(found, 0)?,

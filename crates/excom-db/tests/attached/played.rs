@@ -120,8 +120,8 @@ impl MetadataDb for Played {
         self.db.note_once(attempt, name, value, at).await
     }
 
-    async fn notes(&self, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>> {
-        self.db.notes(ti, prefix).await
+    async fn notes(&self, ti: &TaskInstanceKey, prefix: &str, limit: u32) -> Result<Vec<Note>> {
+        self.db.notes(ti, prefix, limit).await
     }
 
     async fn push(&self, push: &Push) -> Result<Pushed> {

@@ -233,7 +233,8 @@ impl Tokens {
         token: &str,
     ) -> std::result::Result<(Audience, Claims), Invalid> {
         match self.check(&self.keys.held(), audiences, token) {
-            Err(Invalid::UnknownKey) if self.keys.look_again().await => {
+            // A key without a name may be a newer one too.
+            Err(Invalid::UnknownKey | Invalid::Signature) if self.keys.look_again().await => {
                 let outcome = self.check(&self.keys.held(), audiences, token);
                 match outcome {
                     Err(Invalid::UnknownKey) if !self.keys.complete() => Err(Invalid::NoKeys),

@@ -202,9 +202,16 @@ fn missing(names: &[&str]) -> Refusal {
 async fn heartbeat(
     State(app): State<App>,
     Own(attempt): Own,
-    _: Document<Heartbeat>,
+    Document(Heartbeat { hostname, pid }): Document<Heartbeat>,
 ) -> Result<StatusCode, Refusal> {
     let (info, found) = current(&app, &attempt).await?;
+    let runner = Noted::of(&app, &attempt.ti, &found).await?.runner;
+    if let Some(runner) = runner.filter(|runner| (&runner.hostname, runner.pid) != (&hostname, pid)) {
+        let message = format!("{} is executed by process {} of {}", info.key, runner.pid, runner.hostname);
+        return Err(Refusal::because(StatusCode::CONFLICT, "running_elsewhere", message)
+            .with("current_hostname", runner.hostname)
+            .with("current_pid", runner.pid));
+    }
     if found.state != TaskState::Running {
         let message = format!("{} is no longer running, and should stop", info.key);
         return Err(Refusal::because(StatusCode::CONFLICT, "not_running", message)

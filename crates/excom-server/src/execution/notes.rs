@@ -35,6 +35,9 @@ const MAP_INDEX: &str = "execution/rendered_map_index";
 /// What the task keeps, each under a name of its own behind this.
 const STORE: &str = "store/";
 
+/// How many of them are read together: each may have a mebibyte.
+const FEW: u32 = 8;
+
 /// Who notes what the server itself needs to know.
 const SERVER: Caller = Caller::System("server");
 
@@ -48,6 +51,7 @@ pub(crate) struct Reschedule {
 /// What is noted of an attempt for whoever executes it.
 #[derive(Debug, Default)]
 pub(crate) struct Noted {
+    pub(crate) runner: Option<Runner>,
     pub(crate) deferral: Option<Deferral>,
     pub(crate) reschedule: Option<Reschedule>,
     pub(crate) rendered_map_index: Option<String>,
@@ -57,11 +61,12 @@ impl Noted {
     /// What an attempt noted; what those before it did is not its own.
     pub(crate) async fn of(app: &App, ti: &TaskInstanceKey, attempt: &AttemptInfo) -> Result<Self, Refusal> {
         let mut noted = Self::default();
-        for note in app.engine.notes(&SERVER, ti, "execution/").await? {
+        for note in app.engine.notes(&SERVER, ti, "execution/", 16).await? {
             if note.number != attempt.number {
                 continue;
             }
             match &*note.name {
+                RUNNER => noted.runner = Some(read(&note)?),
                 DEFERRAL => noted.deferral = Some(read(&note)?),
                 RESCHEDULE => noted.reschedule = Some(read(&note)?),
                 MAP_INDEX => noted.rendered_map_index = Some(read(&note)?),
@@ -96,9 +101,14 @@ pub(super) async fn claim(app: &App, attempt: &Attempt, runner: &Runner) -> Resu
     Ok(serde_json::from_str(first.as_str()).unwrap_or_else(|_| runner.clone()))
 }
 
-/// Whoever comes next executes an attempt that is deferred.
-pub(crate) async fn defer(app: &App, attempt: &Attempt, deferral: &Deferral) -> Result<(), Refusal> {
-    note(app, attempt, DEFERRAL, Some(deferral)).await?;
+/// What an attempt that is deferred goes on with.
+pub(crate) async fn go_on_with(app: &App, attempt: &Attempt, deferral: &Deferral) -> Result<(), Refusal> {
+    note(app, attempt, DEFERRAL, Some(deferral)).await
+}
+
+/// The same, and whoever comes next executes it.
+pub(super) async fn defer(app: &App, attempt: &Attempt, deferral: &Deferral) -> Result<(), Refusal> {
+    go_on_with(app, attempt, deferral).await?;
     Ok(app.engine.note(attempt, RUNNER, None).await?)
 }
 
@@ -173,7 +183,7 @@ async fn kept(
     task.running()?;
     let attempt = own(&task, &id)?;
     let name = named(&key);
-    let notes = app.engine.notes(&Caller::Attempt(attempt.clone()), &attempt.ti, &name).await?;
+    let notes = app.engine.notes(&Caller::Attempt(attempt.clone()), &attempt.ti, &name, 1).await?;
     let found = notes.iter().find(|note| *note.name == *name).map(read::<Keep>).transpose()?;
     let now = app.engine.clock().now();
     match found.filter(|kept| kept.expires_at.is_none_or(|end| end > now)) {
@@ -199,8 +209,15 @@ async fn forget_all(
 ) -> Result<StatusCode, Refusal> {
     task.running()?;
     let attempt = own(&task, &id)?;
-    for note in app.engine.notes(&Caller::Attempt(attempt.clone()), &attempt.ti, STORE).await? {
-        app.engine.note(&attempt, &note.name, None).await?;
+    let caller = Caller::Attempt(attempt.clone());
+    loop {
+        let notes = app.engine.notes(&caller, &attempt.ti, STORE, FEW).await?;
+        if notes.is_empty() {
+            break;
+        }
+        for note in notes {
+            app.engine.note(&attempt, &note.name, None).await?;
+        }
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -30,6 +30,9 @@ pub(super) struct Found {
     version: Version,
     pushed_at: Timestamp,
     writer: Writer,
+    /// It was pushed as a secret: it is to be shown nowhere, and pushed on only as one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    secret: bool,
 }
 
 /// Why there is no value.
@@ -121,8 +124,9 @@ impl From<Answer> for Body {
         let raw = |text: &str| RawValue::from_string(text.to_owned());
         match answer.found().map(|found| (found, raw(found.value.as_str()))) {
             Some((found, Ok(value))) => {
-                let (version, writer) = (found.version, found.writer.clone());
-                Self::Found(Found { answer: code, value, version, pushed_at: version.time(), writer })
+                let (version, writer, secret) =
+                    (found.version, found.writer.clone(), found.value.is_secret());
+                Self::Found(Found { answer: code, value, version, pushed_at: version.time(), writer, secret })
             }
             _ => {
                 let mut hints = answer.hints();

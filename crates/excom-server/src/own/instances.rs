@@ -19,7 +19,7 @@ use super::names::OfInstance;
 use super::openapi::{Created, Reply};
 use crate::app::App;
 use crate::auth::{Asking, Role, TaskClaim};
-use crate::execution::notes::{Noted, defer};
+use crate::execution::notes::{Noted, go_on_with};
 use crate::refusal::Refusal;
 use crate::request::{Document, Path};
 
@@ -96,7 +96,7 @@ pub(super) struct RunStanding {
 }
 
 /// A try that waits for a worker.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct QueuedTry {
     /// The attempt, which is the task instance's id for Airflow's workers.
     id: AttemptId,
@@ -219,7 +219,7 @@ async fn go_on(
     };
     deferral.next_method = next_method.unwrap_or(deferral.next_method);
     deferral.next_kwargs = next_kwargs.or(deferral.next_kwargs);
-    defer(app, &Attempt { ti: ti.clone(), id }, &deferral).await
+    go_on_with(app, &Attempt { ti: ti.clone(), id }, &deferral).await
 }
 
 /// How a task instance stands, and what it waits for.
@@ -272,7 +272,7 @@ pub(super) async fn show(
     let Some(info) = app.engine.task_instance(&ti).await? else {
         return Err(Refusal::not_found(format!("{ti} is not known")));
     };
-    let Noted { deferral, reschedule, rendered_map_index } = match &info.attempt {
+    let Noted { deferral, reschedule, rendered_map_index, .. } = match &info.attempt {
         Some(attempt) => Noted::of(&app, &ti, attempt).await?,
         None => Noted::default(),
     };

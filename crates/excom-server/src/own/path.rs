@@ -122,7 +122,7 @@ fn bounded(path: &str) -> Result<(), String> {
     if path.len() > LONGEST {
         return Err(format!("the path has over {LONGEST} bytes"));
     }
-    let (mut roots, mut descents, mut filters) = (0, 0, 0);
+    let (mut roots, mut descents, mut filters, mut compared) = (0, 0, 0, 0);
     // How many selectors are beside each other, in brackets that are open, and multiplied, in those that are closed.
     let (mut open, mut ways) = (Vec::new(), 1_usize);
     let (mut quote, mut before) = (None, ' ');
@@ -138,6 +138,7 @@ fn bounded(path: &str) -> Result<(), String> {
                     '\'' | '"' => quote = Some(letter),
                     '$' => roots += 1,
                     '?' => filters += 1,
+                    '@' => compared += 1,
                     '.' if before == '.' => descents += 1,
                     '[' => open.push(1),
                     ',' => open.iter_mut().for_each(|selectors| *selectors += 1),
@@ -152,6 +153,7 @@ fn bounded(path: &str) -> Result<(), String> {
         (roots, 1, "`$`, which stands at the beginning only"),
         (descents, 1, "`..`"),
         (filters, 1, "filter"),
+        (compared, 4, "`@`"),
         (ways, WIDEST, "selectors beside each other"),
     ] {
         if found > most {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use excom_core::{Caller, PullOptions, RETURN_VALUE, Result, SequenceKey, UNMAPPED, XComKey};
+use excom_core::{Answer, Caller, PullOptions, RETURN_VALUE, Result, SequenceKey, UNMAPPED, XComKey};
 use futures_util::future::try_join_all;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -152,6 +152,15 @@ impl<'a> Pulling<'a> {
 
     async fn all(&mut self, keys: &[SequenceKey]) -> Result<Vec<Body>> {
         let (engine, mut answers) = (&self.app.engine, Vec::with_capacity(keys.len()));
+        let mut keys = keys.to_vec();
+        if self.options.include_prior_dates {
+            // Which run it is has to be known before how long it is.
+            for key in &mut keys {
+                if let Some(run_id) = engine.db().prior_run(key, None).await? {
+                    key.run_id = run_id;
+                }
+            }
+        }
         // How long a sequence is bounds what is read of it; it is not told.
         let mut counts = Vec::with_capacity(keys.len());
         for keys in keys.chunks(COUNTS_AT_ONCE) {
@@ -183,8 +192,8 @@ impl<'a> Pulling<'a> {
 
     /// The beginning of a long sequence.
     async fn beginning(&mut self, key: &SequenceKey) -> Result<Body> {
-        let (mut items, mut after, mut more) = (Vec::new(), None, true);
-        while more && self.bytes > 0 {
+        let (mut items, mut after) = (Vec::new(), None);
+        let more = loop {
             let limit = STEP as u32;
             let page = self.app.engine.page_within(self.caller, key, after, limit, &mut self.bytes).await;
             let page = match page {
@@ -193,10 +202,15 @@ impl<'a> Pulling<'a> {
             };
             page.iter().for_each(|(_, answer)| self.app.metrics.answered(answer));
             self.takes(page.len());
-            more = page.len() == STEP;
+            // Behind one that does not fit none is told.
+            let is_last = page.len() < STEP;
+            let is_full = page.iter().any(|(_, answer)| matches!(answer, Answer::Large(_)));
             after = page.last().map(|(map_index, _)| *map_index);
             items.extend(page);
-        }
+            if is_last || is_full || self.bytes == 0 {
+                break !is_last;
+            }
+        };
         Ok(Body::Mapped(Mapped::of(items, None, more)))
     }
 

@@ -1,7 +1,7 @@
 //! Pulls that wait until XComs are there, or cannot come any more: all at once, or each as an event when it comes.
 //!
-//! One task looks for all that is waited for, in as few statements as there are; it pauses longer than it looks, so
-//! those who wait take a small part of the database, however many they are.
+//! One task looks for all that is waited for; it pauses longer than it looks, so those who wait take a small part of the
+//! database, however many they are.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +36,7 @@ const PAUSE_FOR_LOOK: u32 = 9;
 
 /// The most XComs that one request, and all together, wait for.
 const MOST: usize = 1000;
-const MOST_OF_ALL: usize = 100_000;
+const MOST_OF_ALL: usize = 10_000;
 
 /// The most XComs that are looked for in one step: the values of those that came are whole in memory.
 const STEP: usize = 256;
@@ -249,12 +249,13 @@ impl Wait {
             came = timeout_at(self.deadline, self.told.recv()) => came.ok().flatten(),
             _ = self.over.wait_for(|over| *over) => None,
         };
-        let Some(came) = came else { return false };
-        self.came(came);
+        // What comes at the last moment is told too.
+        let before = self.left;
+        came.into_iter().for_each(|came| self.came(came));
         while let Ok(came) = self.told.try_recv() {
             self.came(came);
         }
-        true
+        self.left < before
     }
 
     fn came(&mut self, place: usize) {

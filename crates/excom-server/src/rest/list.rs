@@ -24,6 +24,9 @@ const STEP: u32 = 1000;
 /// The most entries that a list is made of, since they are put in order in memory.
 const MOST: usize = 100_000;
 
+/// The most bytes of a pattern.
+const LONGEST_PATTERN: usize = 1000;
+
 /// The most entries of a page.
 const LARGEST_PAGE: usize = 100;
 
@@ -76,11 +79,13 @@ async fn matching(
     filter: &Filter,
     params: &Params,
 ) -> Result<Vec<XComEntry>, Refusal> {
+    bounded(params)?;
     let ranges = [Range::of(params, "logical_date")?, Range::of(params, "run_after")?];
     let mut runs: HashMap<(Arc<str>, Arc<str>), Option<DagRun>> = HashMap::new();
-    let (mut found, mut after) = (Vec::new(), None);
+    let (mut found, mut after, mut looked) = (Vec::new(), None, 0);
     loop {
         let page = app.engine.list(&asking.caller, filter, after.as_ref(), STEP).await?;
+        looked += page.items.len();
         for info in page.items {
             let run = (info.key.ti.dag_id.clone(), info.key.ti.run_id.clone());
             if !runs.contains_key(&run) {
@@ -95,9 +100,8 @@ async fn matching(
                 found.push(entry);
             }
         }
-        if found.len() > MOST {
-            let message =
-                format!("over {MOST} XComs: choose a DAG, a run, a task or a key, or fewer of them");
+        if looked > MOST {
+            let message = format!("over {MOST} XComs to look through: name a DAG, a run, a task or a key");
             return Err(Refusal::plain(StatusCode::BAD_REQUEST, message));
         }
         after = page.next;
@@ -127,6 +131,20 @@ impl Range {
             && to.is_none_or(|to| date <= to)
             && before.is_none_or(|before| date < before)
     }
+}
+
+/// Refuses patterns that would take a server's time: each is looked for in every entry.
+fn bounded(params: &Params) -> Result<(), Refusal> {
+    for (pattern, prefix, _) in &PARTS {
+        for name in [pattern, prefix] {
+            let text = params.text(name).unwrap_or_default();
+            if text.len() > LONGEST_PATTERN {
+                let message = format!("a pattern has at most {LONGEST_PATTERN} bytes");
+                return Err(Refusal::unprocessable("string_too_long", &["query", name], message, text));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn patterns_hold(params: &Params, entry: &XComEntry) -> bool {

@@ -119,10 +119,13 @@ impl Server {
 
     /// One that keeps values over 1000 bytes outside of the database.
     pub(crate) fn offloading() -> Self {
-        let server = Self::new();
-        let backend = memory::Backend::new(Arc::new(memory::Store::new()), 1000);
-        let engine = server.engine.clone().with_backend(Arc::new(backend));
-        server.over(engine, Options::default())
+        Self::new().with_backend(memory::Backend::new(Arc::new(memory::Store::new()), 1000))
+    }
+
+    /// The same with values in a backend.
+    pub(crate) fn with_backend(self, backend: memory::Backend) -> Self {
+        let engine = self.engine.clone().with_backend(Arc::new(backend));
+        self.over(engine, Options::default())
     }
 
     fn over(self, engine: Engine, options: Options) -> Self {

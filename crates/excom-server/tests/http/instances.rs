@@ -201,7 +201,13 @@ fn two_workers_with_one_workload_execute_it_once() {
     let told = server.call(&token, Method::PATCH, &path, Some(&other)).is(409).json();
     assert_eq!(told["detail"]["previous_state"], "running");
     assert!(told["detail"]["message"].as_str().unwrap().contains("process 12 of vm"), "{told}");
-    server.call(&token, Method::PATCH, &path, Some(&begin())).is(200);
+    let task = server.started((id, token));
+    let told = task.own(Method::PUT, "heartbeat", &json!({"hostname": "vm", "pid": 99})).is(409).json();
+    assert_eq!(
+        (&told["detail"]["reason"], &told["detail"]["current_pid"]),
+        (&json!("running_elsewhere"), &json!(12))
+    );
+    task.own(Method::PUT, "heartbeat", &json!({"hostname": "vm", "pid": 12})).is(204);
     // A repetition that comes when it has ended starts nothing.
     let running = server.running("load", -1);
     running.ends("success").is(204);

@@ -2,9 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use excom_core::memory;
 use excom_server::{Role, Service, ServiceOptions, Tls};
 use rcgen::{CertificateParams, KeyPair};
 
@@ -12,6 +14,11 @@ use crate::client::Server;
 
 /// What a service says to somebody who sends something and then waits; it must hang up by itself.
 fn said_to(server: &Server, tls: Option<Tls>, sent: &str) -> String {
+    said_late(server, tls, sent, Duration::ZERO)
+}
+
+/// The same to somebody who does not listen at first.
+fn said_late(server: &Server, tls: Option<Tls>, sent: &str, late: Duration) -> String {
     let mut options = ServiceOptions::default();
     let soon = Duration::from_millis(50);
     (options.handshake_timeout, options.head_timeout, options.body_pause) = (soon, soon, soon);
@@ -28,6 +35,7 @@ fn said_to(server: &Server, tls: Option<Tls>, sent: &str) -> String {
         let client = thread::spawn(move || {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(sent.as_bytes()).unwrap();
+            thread::sleep(late);
             let mut answer = Vec::new();
             drop(stream.read_to_end(&mut answer));
             let _ = stop.send(());
@@ -53,6 +61,25 @@ fn who_stops_in_the_middle_is_cut_off() {
         }
     }
     server.call(&token, axum::http::Method::GET, value, None).is(404);
+}
+
+#[test]
+fn who_does_not_take_an_answer_is_cut_off() {
+    let server = Server::new();
+    let token = server.person(Role::Admin);
+    // More than the system keeps for a connection.
+    let size = 60 << 20;
+    let value = "/api/excom/v1/values/weather/r1/extract/-1/k";
+    let backend = memory::Backend::new(Arc::new(memory::Store::new()), 1000);
+    let server = server.with_backend(backend);
+    let large = serde_json::Value::from("x".repeat(size));
+    server.call(&token, axum::http::Method::PUT, value, Some(&large)).is(201);
+    let asked = format!(
+        "GET {value} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
+    );
+    assert!(said_to(&server, None, &asked).len() > size);
+    let cut = said_late(&server, None, &asked, Duration::from_secs(2));
+    assert!(cut.starts_with("HTTP/1.1 200") && cut.len() < size, "{}", cut.len());
 }
 
 #[test]

@@ -452,7 +452,7 @@ impl MetadataDb for Bare {
         Ok(value.clone())
     }
 
-    async fn notes(&self, _: &TaskInstanceKey, _: &str) -> Result<Vec<Note>> {
+    async fn notes(&self, _: &TaskInstanceKey, _: &str, _: u32) -> Result<Vec<Note>> {
         Ok(Vec::new())
     }
 

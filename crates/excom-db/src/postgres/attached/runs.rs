@@ -201,8 +201,8 @@ impl Tables {
         }
     }
 
-    pub(super) async fn notes(&self, ti: &TaskInstanceKey, prefix: &str) -> Result<Vec<Note>> {
-        self.own.notes_by(&BESIDE, ti, prefix).await
+    pub(super) async fn notes(&self, ti: &TaskInstanceKey, prefix: &str, limit: u32) -> Result<Vec<Note>> {
+        self.own.notes_by(&BESIDE, ti, prefix, limit).await
     }
 
     pub(super) async fn note_dag_version(
