@@ -1,13 +1,16 @@
 //! What all routes share.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use excom_core::Engine;
+use futures_util::FutureExt as _;
 
 use crate::auth::{Keys, Tokens};
 use crate::limits::Limits;
@@ -51,6 +54,15 @@ async fn not_so() -> Refusal {
     Refusal::plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
 }
 
+/// Answers also what a mistake of ours has ended in the middle.
+async fn answered(request: Request, next: Next) -> Response {
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    answer.unwrap_or_else(|_| {
+        let message = "something went wrong that should not; the server's standard error tells what";
+        Refusal::because(StatusCode::INTERNAL_SERVER_ERROR, "panic", message).into_response()
+    })
+}
+
 /// The engine with everything that routes need beside it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct App {
@@ -92,9 +104,31 @@ impl App {
             .merge(metrics::router(self))
             .fallback(nowhere)
             .method_not_allowed_fallback(not_so)
+            .layer(from_fn(answered))
             .layer(from_fn_with_state(Arc::clone(&self.metrics), metrics::observe))
             // Bodies are bounded by who reads them.
             .layer(DefaultBodyLimit::disable())
             .with_state(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn mistake() -> StatusCode {
+        panic!("a mistake, on purpose")
+    }
+
+    #[test]
+    fn a_mistake_of_ours_is_answered() {
+        let router: Router = Router::new().route("/", get(mistake)).layer(from_fn(answered));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let answer = runtime.block_on(router.oneshot(Request::new(Body::empty()))).unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

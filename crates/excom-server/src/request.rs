@@ -229,6 +229,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Declared<T> {
 
 /// A document of a type.
 fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
+    // The parts of an array would be taken for fields by their places.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Refusal::unprocessable(
+            "dict_type",
+            &["body"],
+            "the body is to be an object",
+            Json::Null,
+        ));
+    }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let parsed = serde_path_to_error::deserialize(&mut reader);
     let wrong =

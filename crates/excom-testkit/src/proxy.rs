@@ -120,6 +120,16 @@ impl Proxy {
     /// # Errors
     /// When the server does not close a connection.
     pub fn settle(&self) -> Result<()> {
+        self.leave()?;
+        self.set(Weather::Fair);
+        Ok(())
+    }
+
+    /// Is away, and waits until the server is done with all that it got: nothing passes any more.
+    ///
+    /// # Errors
+    /// As [`Proxy::settle`].
+    pub fn leave(&self) -> Result<()> {
         self.set(Weather::Away);
         let begin = Instant::now();
         while self.sky.open.load(Ordering::SeqCst) > 0 {
@@ -128,7 +138,6 @@ impl Proxy {
             }
             thread::sleep(LOOK);
         }
-        self.set(Weather::Fair);
         Ok(())
     }
 }

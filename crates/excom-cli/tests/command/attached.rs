@@ -254,7 +254,7 @@ fn the_command_works_in_airflows_own_file() {
         .with("EXCOM__DATABASE__EXTRAS", "none");
     bare.run(&["db", "status"]).contains(1, &["is for an Airflow on PostgreSQL; this one is on SQLite"]);
 
-    assert!(shell.run(&["db", "attach"]).out.contains("migrated from schema 0 to 1"));
+    assert!(shell.run(&["db", "attach"]).out.contains("migrated from schema 0 to 2"));
     assert_eq!(shell.run(&["db", "check"]), Told::nothing());
     let told = shell.count("push", &["365"]);
     told.contains(1, &["Airflow has no task instance", "nothing was written"]);
@@ -274,7 +274,7 @@ fn the_command_works_in_airflows_own_file() {
     assert!(shell.run(&["run", "show", "--dag-id", "weather", "--run-id", "r1"]).out.contains("count"));
     let told = shell.run(&["doctor"]);
     assert!(
-        told.code == 0 && told.out.contains("attached to Airflow 3.3.0, schema 1, durability normal"),
+        told.code == 0 && told.out.contains("attached to Airflow 3.3.0, schema 2, durability normal"),
         "{told:?}"
     );
     assert_eq!(found("PRAGMA journal_mode"), "wal");

@@ -154,7 +154,7 @@ fn a_server_that_is_away_is_not_stormed() {
         proxy.connections() - before
     };
     everybody(None);
-    proxy.set(Weather::Away);
+    proxy.leave().unwrap();
     let meanwhile = everybody(Some(ErrorKind::Unavailable));
     proxy.set(Weather::Fair);
     let afterwards = everybody(None);

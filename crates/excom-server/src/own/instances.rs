@@ -23,6 +23,9 @@ use crate::execution::notes::{Noted, go_on_with};
 use crate::refusal::Refusal;
 use crate::request::{Document, Path};
 
+/// The largest number of a try: the labels of Airflow are as small.
+const MOST_TRIES: u32 = 32_767;
+
 /// How long a task instance may wait for a worker.
 const QUEUED: Duration = Duration::from_secs(600);
 
@@ -109,6 +112,15 @@ fn unmapped() -> i32 {
     UNMAPPED
 }
 
+/// The parameters of a run, by their names.
+fn parameters(conf: &RawValue) -> Result<Value, Refusal> {
+    if !conf.get().starts_with('{') {
+        let message = "the parameters of a run are an object, by their names";
+        return Err(Refusal::unprocessable("dict_type", &["body", "conf"], message, ()));
+    }
+    Ok(Value::parse(conf.get().to_owned())?)
+}
+
 /// Starts a run. Repeated, it changes nothing.
 pub(super) async fn start_run(
     State(app): State<App>,
@@ -121,7 +133,7 @@ pub(super) async fn start_run(
     let now = app.engine.clock().now();
     let run = DagRun {
         logical_date,
-        conf: conf.map(|conf| Value::parse(conf.get().to_owned())).transpose()?,
+        conf: conf.map(|conf| parameters(&conf)).transpose()?,
         ..DagRun::new(dag_id, run_id, run_after.or(logical_date).unwrap_or(now))
     };
     let told = Run { dag_id: run.dag_id.clone(), run_id: run.run_id.clone() };
@@ -192,8 +204,12 @@ pub(super) async fn queue(
         go_on(&app, &ti, attempt.as_ref().filter(|last| last.id == id), next_method, next_kwargs).await?;
     }
     let tried = attempt.map_or(0, |last| last.try_number);
-    let next = if last == Some(id) { tried } else { tried + 1 };
+    let next = if last == Some(id) { tried } else { tried.saturating_add(1) };
     let try_number = try_number.map_or(next, NonZeroU32::get);
+    if try_number > MOST_TRIES {
+        let message = format!("a try number is at most {MOST_TRIES}");
+        return Err(Refusal::unprocessable("less_than_equal", &["body", "try_number"], message, try_number));
+    }
     let after = last.filter(|last| *last != id);
     let claim = TaskClaim { dag_id, run_id, task_id, map_index, try_number, max_tries, after };
     let token = app.tokens.workload(id.0, claim, QUEUED)?;

@@ -1,5 +1,7 @@
 //! One XCom's value as a stream, in both directions; and its end.
 
+use std::time::Duration;
+
 use axum::body::{Body, BodyDataStream};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -20,6 +22,9 @@ use crate::request::{Path, Query};
 
 /// The version of a value: the idempotency token of a push, which may then be repeated.
 const VERSION: &str = "excom-version";
+
+/// How far from now a version may have been drawn: its time is that of the push, from which retention counts.
+const DRAWN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the head of a push may have.
 #[derive(JsonSchema)]
@@ -70,6 +75,15 @@ pub(super) async fn write(
     let receipt = match head.get(VERSION) {
         Some(version) => {
             let version: Version = version.to_str().unwrap_or_default().parse()?;
+            let now = app.engine.clock().now();
+            if version.time().duration_since(now).unsigned_abs() > DRAWN {
+                let message = format!(
+                    "version {version} says that it was drawn at {:.0}, which is not now: its first 42 bits are the \
+                     milliseconds since 2020",
+                    version.time()
+                );
+                return Err(Refusal::unprocessable("value_error", &["header", "Excom-Version"], message, ()));
+            }
             app.engine.push_version(&asking.caller, &key, version, payload).await?
         }
         None => app.engine.push(&asking.caller, &key, payload).await?,

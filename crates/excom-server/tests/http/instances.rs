@@ -216,6 +216,25 @@ fn two_workers_with_one_workload_execute_it_once() {
 }
 
 #[test]
+fn what_makes_no_sense_is_not_queued() {
+    let server = Server::new();
+    server.run("r1");
+    let admin = server.person(Role::Admin);
+    let post =
+        |path: &str, body| server.call(&admin, Method::POST, &format!("/api/excom/v1/{path}"), Some(&body));
+    let number = |number: u64| {
+        let of = json!({"dag_id": "weather", "run_id": "r1", "task_id": "t", "try_number": number});
+        post("task-instances", of)
+    };
+    number(4_294_967_295).is(422);
+    number(32_767).is(201);
+    post("runs", json!({"dag_id": "weather", "run_id": "r2", "conf": [1]})).is(422);
+    // What an array has is not taken for fields.
+    post("runs", json!(["weather", "r2"])).is(422);
+    post("prune", json!([false, "weather", 0, null])).is(422);
+}
+
+#[test]
 fn what_was_deferred_goes_on_with_what_it_put_down() {
     let server = Server::new();
     server.run("r1");
