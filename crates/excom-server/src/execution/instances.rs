@@ -13,6 +13,7 @@ use excom_core::attempt::{AttemptInfo, TaskInstanceInfo};
 use excom_core::db::StartMode;
 use excom_core::{Attempt, TaskInstanceKey, TaskState, UNMAPPED, Value};
 use indexmap::IndexMap;
+use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -39,8 +40,14 @@ pub(super) fn router() -> Router<App> {
         .route("/{id}/validate-inlets-and-outlets", get(inactive_assets))
 }
 
-/// The attempt that a path names, when it is the one that asks; it runs.
-struct Own(Attempt);
+/// The attempt that a path names as `{id}`, when it is the one that asks; it runs.
+pub(super) struct Own(pub(super) Attempt);
+
+/// What a path names, whatever else it has.
+#[derive(Deserialize)]
+struct Named {
+    id: String,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Own {
     type Rejection = Refusal;
@@ -48,13 +55,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Own {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let task = Task::from_request_parts(parts, state).await?;
         task.running()?;
-        let Path(id) = Path::<String>::from_request_parts(parts, state).await?;
+        let Path(Named { id }) = Path::<Named>::from_request_parts(parts, state).await?;
         own(&task, &id).map(Self)
     }
 }
 
 /// A token is for one task instance.
-pub(super) fn own(task: &Task, id: &str) -> Result<Attempt, Refusal> {
+fn own(task: &Task, id: &str) -> Result<Attempt, Refusal> {
     let id = Uuid::try_parse(id).map_err(|_| {
         Refusal::unprocessable(
             "uuid_parsing",
@@ -205,7 +212,7 @@ async fn heartbeat(
     Document(Heartbeat { hostname, pid }): Document<Heartbeat>,
 ) -> Result<StatusCode, Refusal> {
     let (info, found) = current(&app, &attempt).await?;
-    let runner = Noted::of(&app, &attempt.ti, &found).await?.runner;
+    let runner = notes::runner(&app, &attempt.ti, &found).await?;
     if let Some(runner) = runner.filter(|runner| (&runner.hostname, runner.pid) != (&hostname, pid)) {
         let message = format!("{} is executed by process {} of {}", info.key, runner.pid, runner.hostname);
         return Err(Refusal::because(StatusCode::CONFLICT, "running_elsewhere", message)

@@ -14,9 +14,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::instances::{current, own};
+use super::instances::{Own, current};
 use crate::app::App;
-use crate::auth::Task;
 use crate::refusal::{Refusal, document};
 use crate::request::{Document, Params, Path};
 
@@ -51,7 +50,6 @@ pub(crate) struct Reschedule {
 /// What is noted of an attempt for whoever executes it.
 #[derive(Debug, Default)]
 pub(crate) struct Noted {
-    pub(crate) runner: Option<Runner>,
     pub(crate) deferral: Option<Deferral>,
     pub(crate) reschedule: Option<Reschedule>,
     pub(crate) rendered_map_index: Option<String>,
@@ -66,7 +64,6 @@ impl Noted {
                 continue;
             }
             match &*note.name {
-                RUNNER => noted.runner = Some(read(&note)?),
                 DEFERRAL => noted.deferral = Some(read(&note)?),
                 RESCHEDULE => noted.reschedule = Some(read(&note)?),
                 MAP_INDEX => noted.rendered_map_index = Some(read(&note)?),
@@ -99,6 +96,16 @@ async fn note<T: Serialize>(
 pub(super) async fn claim(app: &App, attempt: &Attempt, runner: &Runner) -> Result<Runner, Refusal> {
     let first = app.engine.note_once(attempt, RUNNER, &Value::of(runner)?).await?;
     Ok(serde_json::from_str(first.as_str()).unwrap_or_else(|_| runner.clone()))
+}
+
+/// Who executes an attempt, as far as it was noted.
+pub(super) async fn runner(
+    app: &App,
+    ti: &TaskInstanceKey,
+    attempt: &AttemptInfo,
+) -> Result<Option<Runner>, Refusal> {
+    let found = app.engine.notes(&SERVER, ti, RUNNER, 1).await?;
+    found.iter().find(|note| &*note.name == RUNNER && note.number == attempt.number).map(read).transpose()
 }
 
 /// What an attempt that is deferred goes on with.
@@ -135,14 +142,7 @@ pub(super) fn reschedules() -> Router<App> {
     Router::new().route("/{id}/start_date", get(first_start))
 }
 
-async fn first_start(
-    State(app): State<App>,
-    task: Task,
-    Path(id): Path<String>,
-    params: Params,
-) -> Result<Response, Refusal> {
-    task.running()?;
-    let attempt = own(&task, &id)?;
+async fn first_start(State(app): State<App>, Own(attempt): Own, params: Params) -> Result<Response, Refusal> {
     let asked: Option<u32> = params.integer("try_number")?;
     let (_, found) = current(&app, &attempt).await?;
     let was_put_off = Noted::of(&app, &attempt.ti, &found).await?.reschedule.is_some();
@@ -155,19 +155,17 @@ pub(super) fn store() -> Router<App> {
     Router::new().route("/{id}", delete(forget_all)).route("/{id}/{*key}", get(kept).put(keep).delete(forget))
 }
 
-/// A name that is not longer than those of notes may be, with what they begin with.
+/// The name of the note of a key.
 fn named(key: &str) -> String {
     format!("{STORE}{key}")
 }
 
 async fn keep(
     State(app): State<App>,
-    task: Task,
-    Path((id, key)): Path<(String, String)>,
+    Own(attempt): Own,
+    Path((_, key)): Path<(String, String)>,
     Document(kept): Document<Keep>,
 ) -> Result<StatusCode, Refusal> {
-    task.running()?;
-    let attempt = own(&task, &id)?;
     if kept.value.get() == "null" {
         return Err(Refusal::unprocessable("value_error", &["body", "value"], "value cannot be null", ()));
     }
@@ -177,11 +175,9 @@ async fn keep(
 
 async fn kept(
     State(app): State<App>,
-    task: Task,
-    Path((id, key)): Path<(String, String)>,
+    Own(attempt): Own,
+    Path((_, key)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    task.running()?;
-    let attempt = own(&task, &id)?;
     let name = named(&key);
     let notes = app.engine.notes(&Caller::Attempt(attempt.clone()), &attempt.ti, &name, 1).await?;
     let found = notes.iter().find(|note| *note.name == *name).map(read::<Keep>).transpose()?;
@@ -194,21 +190,14 @@ async fn kept(
 
 async fn forget(
     State(app): State<App>,
-    task: Task,
-    Path((id, key)): Path<(String, String)>,
+    Own(attempt): Own,
+    Path((_, key)): Path<(String, String)>,
 ) -> Result<StatusCode, Refusal> {
-    task.running()?;
-    app.engine.note(&own(&task, &id)?, &named(&key), None).await?;
+    app.engine.note(&attempt, &named(&key), None).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn forget_all(
-    State(app): State<App>,
-    task: Task,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Refusal> {
-    task.running()?;
-    let attempt = own(&task, &id)?;
+async fn forget_all(State(app): State<App>, Own(attempt): Own) -> Result<StatusCode, Refusal> {
     let caller = Caller::Attempt(attempt.clone());
     loop {
         let notes = app.engine.notes(&caller, &attempt.ti, STORE, FEW).await?;

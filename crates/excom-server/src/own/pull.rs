@@ -83,14 +83,37 @@ impl One {
     }
 }
 
-/// All that a request wants.
+/// Single ones and those of whole tasks, which are asked for apart.
+pub(super) fn parted(wanted: &[Wanted]) -> (Vec<XComKey>, Vec<SequenceKey>) {
+    let (mut ones, mut all) = (Vec::new(), Vec::new());
+    for wanted in wanted {
+        match wanted {
+            Wanted::One(key) => ones.push(key.clone()),
+            Wanted::All(key) => all.push(key.clone()),
+        }
+    }
+    (ones, all)
+}
+
+/// What was found of each, in the order wanted.
+pub(super) fn joined<T>(wanted: &[Wanted], ones: Vec<T>, all: Vec<T>) -> Vec<T> {
+    let (mut ones, mut all) = (ones.into_iter(), all.into_iter());
+    let next = |wanted: &Wanted| match wanted {
+        Wanted::One(_) => ones.next(),
+        Wanted::All(_) => all.next(),
+    };
+    wanted.iter().filter_map(next).collect()
+}
+
+/// All that a request wants, which is so much at most.
 pub(super) fn wanted(
     dag_id: Option<&Arc<str>>,
     run_id: Option<&Arc<str>>,
     xcoms: Vec<One>,
+    most: usize,
 ) -> Result<Vec<Wanted>, Refusal> {
-    if xcoms.len() > MOST {
-        let message = format!("{} XComs in one request, the most are {MOST}", xcoms.len());
+    if xcoms.len() > most {
+        let message = format!("{} XComs in one request, the most are {most}", xcoms.len());
         return Err(Refusal::because(StatusCode::PAYLOAD_TOO_LARGE, "too_many", message));
     }
     xcoms.into_iter().map(|one| one.wanted(dag_id, run_id)).collect()
@@ -103,7 +126,7 @@ pub(super) async fn pull(
     Document(asked): Document<Asked>,
 ) -> Result<Reply<Answers>, Refusal> {
     let Asked { dag_id, run_id, xcoms, include_prior_dates } = asked;
-    let wanted = wanted(dag_id.as_ref(), run_id.as_ref(), xcoms)?;
+    let wanted = wanted(dag_id.as_ref(), run_id.as_ref(), xcoms, MOST)?;
     let mut pulling = Pulling::new(&app, &asking.caller, PullOptions { include_prior_dates });
     Ok(Reply::ok(Answers { answers: pulling.answers(&wanted).await? }))
 }
@@ -124,19 +147,9 @@ impl<'a> Pulling<'a> {
 
     /// An answer for each, in the order asked.
     pub(super) async fn answers(&mut self, wanted: &[Wanted]) -> Result<Vec<Body>> {
-        let (mut ones, mut all) = (Vec::new(), Vec::new());
-        for wanted in wanted {
-            match wanted {
-                Wanted::One(key) => ones.push(key.clone()),
-                Wanted::All(key) => all.push(key.clone()),
-            }
-        }
-        let (mut ones, mut all) = (self.ones(&ones).await?.into_iter(), self.all(&all).await?.into_iter());
-        let next = |wanted: &Wanted| match wanted {
-            Wanted::One(_) => ones.next(),
-            Wanted::All(_) => all.next(),
-        };
-        Ok(wanted.iter().filter_map(next).collect())
+        let (ones, all) = parted(wanted);
+        let (ones, all) = (self.ones(&ones).await?, self.all(&all).await?);
+        Ok(joined(wanted, ones, all))
     }
 
     async fn ones(&mut self, keys: &[XComKey]) -> Result<Vec<Body>> {

@@ -24,7 +24,7 @@ use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use super::answers::Body;
 use super::openapi::Reply;
-use super::pull::{One, Pulling, Wanted, wanted};
+use super::pull::{One, Pulling, Wanted, joined, parted, wanted};
 use crate::app::App;
 use crate::auth::Asking;
 use crate::refusal::Refusal;
@@ -170,13 +170,7 @@ async fn look(app: App) {
 
 /// For each whether waiting may bring something.
 async fn pending(engine: &Engine, caller: &Caller, wanted: &[Wanted]) -> Result<Vec<bool>> {
-    let (mut ones, mut all) = (Vec::new(), Vec::new());
-    for wanted in wanted {
-        match wanted {
-            Wanted::One(key) => ones.push(key.clone()),
-            Wanted::All(key) => all.push(key.clone()),
-        }
-    }
+    let (ones, all) = parted(wanted);
     let (mut pending, mut pending_all) = (Vec::new(), Vec::new());
     for ones in ones.chunks(STEP) {
         pending.extend(engine.pending(caller, ones).await?);
@@ -184,12 +178,7 @@ async fn pending(engine: &Engine, caller: &Caller, wanted: &[Wanted]) -> Result<
     for all in all.chunks(STEP) {
         pending_all.extend(engine.pending_tasks(caller, all).await?);
     }
-    let (mut ones, mut all) = (pending.into_iter(), pending_all.into_iter());
-    let next = |wanted: &Wanted| match wanted {
-        Wanted::One(_) => ones.next(),
-        Wanted::All(_) => all.next(),
-    };
-    Ok(wanted.iter().filter_map(next).collect())
+    Ok(joined(wanted, pending, pending_all))
 }
 
 /// One request that waits.
@@ -292,11 +281,7 @@ pub(super) async fn wait(
     Document(asked): Document<Asked>,
 ) -> Result<Response, Refusal> {
     let Asked { dag_id, run_id, xcoms, seconds } = asked;
-    if xcoms.len() > MOST {
-        let message = format!("{} XComs in one request to wait, the most are {MOST}", xcoms.len());
-        return Err(Refusal::because(StatusCode::PAYLOAD_TOO_LARGE, "too_many", message));
-    }
-    let wanted = wanted(dag_id.as_ref(), run_id.as_ref(), xcoms)?;
+    let wanted = wanted(dag_id.as_ref(), run_id.as_ref(), xcoms, MOST)?;
     let longest = app.options.longest_wait;
     let time = seconds.map_or(longest, |seconds| Duration::from_secs(seconds.into()).min(longest));
     let mut wait = Wait::begin(app, asking.caller, wanted, Instant::now() + time).await?;
