@@ -44,33 +44,28 @@ macro_rules! statements {
             },
             remove: Statement {
                 sql: concat!(
-                    "DELETE FROM excom.note USING excom.fence($1, $2, $3, $4, $5) WHERE ",
-                    $run,
-                    " = ",
-                    $of_run,
-                    " AND ",
-                    $task,
-                    " = ",
-                    $of_task,
-                    " AND map_index = $4 AND name = $6 RETURNING value"
+                    "DELETE FROM excom.note USING excom.fence($1, $2, $3, $4, $5)",
+                    of!($run, $task, $of_run, $of_task),
+                    "AND name = $6 RETURNING value"
                 ),
                 types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT],
             },
             many: Statement {
                 sql: concat!(
-                    "SELECT name, number, value FROM excom.note WHERE ",
-                    $run,
-                    " = ",
-                    $of_run,
-                    " AND ",
-                    $task,
-                    " = ",
-                    $of_task,
-                    " AND map_index = $4 AND starts_with(name, $5) ORDER BY name COLLATE \"C\" LIMIT $6"
+                    "SELECT name, number, value FROM excom.note",
+                    of!($run, $task, $of_run, $of_task),
+                    "AND starts_with(name, $5) ORDER BY name COLLATE \"C\" LIMIT $6"
                 ),
                 types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8],
             },
         }
+    };
+}
+
+/// Those of a task instance, whose map index is `$4`.
+macro_rules! of {
+    ($run:literal, $task:literal, $of_run:expr, $of_task:expr) => {
+        concat!(" WHERE ", $run, " = ", $of_run, " AND ", $task, " = ", $of_task, " AND map_index = $4 ")
     };
 }
 

@@ -79,7 +79,7 @@ async fn matching(
     filter: &Filter,
     params: &Params,
 ) -> Result<Vec<XComEntry>, Refusal> {
-    bounded(params)?;
+    let patterns = Patterns::of(params)?;
     let ranges = [Range::of(params, "logical_date")?, Range::of(params, "run_after")?];
     let mut runs: HashMap<(Arc<str>, Arc<str>), Option<DagRun>> = HashMap::new();
     let (mut found, mut after, mut looked) = (Vec::new(), None, 0);
@@ -94,9 +94,7 @@ async fn matching(
             }
             let entry = entry(&info.key, info.version, runs.get(&run).and_then(Option::as_ref));
             let dates = [entry.logical_date, entry.run_after];
-            if ranges.iter().zip(dates).all(|(range, date)| range.holds(date))
-                && patterns_hold(params, &entry)
-            {
+            if ranges.iter().zip(dates).all(|(range, date)| range.holds(date)) && patterns.hold(&entry) {
                 found.push(entry);
             }
         }
@@ -133,26 +131,43 @@ impl Range {
     }
 }
 
-/// Refuses patterns that would take a server's time: each is looked for in every entry.
-fn bounded(params: &Params) -> Result<(), Refusal> {
-    for (pattern, prefix, _) in &PARTS {
-        for name in [pattern, prefix] {
-            let text = params.text(name).unwrap_or_default();
-            if text.len() > LONGEST_PATTERN {
-                let message = format!("a pattern has at most {LONGEST_PATTERN} bytes");
-                return Err(Refusal::unprocessable("string_too_long", &["query", name], message, text));
-            }
-        }
-    }
-    Ok(())
+/// What patterns ask of the parts of an entry; one of the terms of each is to fit.
+#[derive(Default)]
+struct Patterns<'a> {
+    within: Vec<(Part, Vec<Segments>)>,
+    before: Vec<(Part, Vec<&'a str>)>,
 }
 
-fn patterns_hold(params: &Params, entry: &XComEntry) -> bool {
-    PARTS.iter().all(|(pattern, prefix, part)| {
-        let within = |pattern| terms(pattern).any(|term| contains(term, part(entry)));
-        let before = |prefix| terms(prefix).any(|term| begins(term, part(entry)));
-        params.text(pattern).is_none_or(within) && params.text(prefix).is_none_or(before)
-    })
+impl<'a> Patterns<'a> {
+    /// Refuses those that would take a server's time: each is looked for in every entry.
+    fn of(params: &'a Params) -> Result<Self, Refusal> {
+        let given = |name: &str| match params.text(name) {
+            Some(text) if text.len() > LONGEST_PATTERN => {
+                let message = format!("a pattern has at most {LONGEST_PATTERN} bytes");
+                Err(Refusal::unprocessable("string_too_long", &["query", name], message, text))
+            }
+            text => Ok(text),
+        };
+        let mut patterns = Self::default();
+        for (pattern, prefix, part) in PARTS {
+            if let Some(pattern) = given(pattern)? {
+                patterns.within.push((part, terms(pattern).map(segments).collect()));
+            }
+            if let Some(prefix) = given(prefix)? {
+                patterns.before.push((part, terms(prefix).collect()));
+            }
+        }
+        Ok(patterns)
+    }
+
+    fn hold(&self, entry: &XComEntry) -> bool {
+        let within = |(part, terms): &(Part, Vec<Segments>)| {
+            let text: Vec<char> = part(entry).to_lowercase().chars().collect();
+            terms.iter().any(|term| contains(term, &text))
+        };
+        let before = |(part, terms): &(Part, Vec<&str>)| terms.iter().any(|term| begins(term, part(entry)));
+        self.within.iter().all(within) && self.before.iter().all(before)
+    }
 }
 
 /// The terms of a pattern: `|` stands between them, and `~` alone for every text.
@@ -172,11 +187,10 @@ fn begins(term: &str, text: &str) -> bool {
 }
 
 /// Whether a text contains a term as SQL's ILIKE has it: in upper or lower case, `%` for anything, `_` for any
-/// character, and a backslash before one that stands for itself.
-fn contains(term: &str, text: &str) -> bool {
-    let text: Vec<char> = text.to_lowercase().chars().collect();
-    let mut left = text.as_slice();
-    segments(term).iter().all(|segment| {
+/// character, and a backslash before one that stands for itself. The text is in lower case.
+fn contains(term: &Segments, text: &[char]) -> bool {
+    let mut left = text;
+    term.iter().all(|segment| {
         let found = left.windows(segment.len().max(1)).position(|place| {
             segment.iter().zip(place).all(|(wanted, there)| wanted.is_none_or(|wanted| wanted == *there))
         });
@@ -191,8 +205,10 @@ fn contains(term: &str, text: &str) -> bool {
     })
 }
 
-/// What stands between the `%` of a term: characters, or none for any.
-fn segments(term: &str) -> Vec<Vec<Option<char>>> {
+/// What stands between the `%` of a term: characters in lower case, or none for any.
+type Segments = Vec<Vec<Option<char>>>;
+
+fn segments(term: &str) -> Segments {
     let mut segments = vec![Vec::new()];
     let mut left = term.chars().flat_map(char::to_lowercase);
     while let Some(next) = left.next() {
@@ -247,7 +263,7 @@ fn order(named: &str) -> Result<Order, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::{begins, contains, terms};
+    use super::{begins, contains, segments, terms};
 
     #[test]
     fn patterns_are_parts_of_texts_in_any_case() {
@@ -266,7 +282,12 @@ mod tests {
             ("|", "rows", false),
             ("s%r", "rows", false),
         ] {
-            assert_eq!(terms(pattern).any(|term| contains(term, text)), fits, "{pattern} {text}");
+            let lower: Vec<char> = text.to_lowercase().chars().collect();
+            assert_eq!(
+                terms(pattern).any(|term| contains(&segments(term), &lower)),
+                fits,
+                "{pattern} {text}"
+            );
         }
     }
 
