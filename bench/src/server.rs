@@ -1,85 +1,85 @@
-//! The group `server`: tasks that pull over HTTP, with the server and those who load it on the same processors.
+//! The group `server`: `excom serve` as a process, with whoever loads it on the same processors.
 
 mod airflow;
 mod client;
+mod large;
+mod load;
+mod ours;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use excom_core::{Engine, TaskInstanceKey, XComKey};
-use excom_server::{App, Keys, Options, Role, Service, ServiceOptions, person_token};
+use excom_core::{TaskInstanceKey, XComKey};
 use excom_testkit::postgres::Postgres;
-use serde_json::{Value as Json, json};
-use tokio::runtime;
 
 use self::airflow::Airflow;
-use self::client::{call, connections, exchange, head, started};
-use crate::databases::traffic::{ENTRIES, PULL, rate, round};
-use crate::databases::{DATABASE, open};
-use crate::engine::{ROUNDS, Result, Rounds, THREADS, fill, key, order, run_id, with_upkeep};
+use self::client::{exchange, head};
+use self::load::{Requests, closed, open, p99};
+use self::ours::Ours;
+use crate::databases::DATABASE;
+use crate::databases::traffic::{ENTRIES, PULL, round};
+use crate::engine::{ROUNDS, Result, Rounds, THREADS, key, order, run_id};
 use crate::goals::Goal;
 use crate::payload::{Kind, kilobytes};
 use crate::report::{Beside, Row};
-use crate::system::SystemClock;
 
 const SECRET: &[u8] = b"a secret for measuring, as long as HS512 wants one to be: 64 bytes";
 
 /// How many keys a task pushes, before it pushes to the first again.
 const KEYS: usize = 1000;
 
+/// How many clients are connected at once where they are many.
+const MANY: usize = 1000;
+
+/// How much of what a server answers at most is asked for in an open loop.
+const LOAD: f64 = 0.7;
+
+/// What is measured, and what stands beside it.
+type Figures = (Rounds, Besides);
+type Besides = Vec<(String, Beside)>;
+
 /// Measures a row of this group; none when it is of another group.
 pub(crate) fn measure(goal: &Goal, quick: bool) -> Result<Option<Vec<Row>>> {
-    let known = [
-        "http-pull-1k-16",
-        "http-pull-1k-16-limit",
-        "http-push-1k-16",
-        "http-p99-open-loop",
-        "mapped-10000-one-by-one",
-    ];
-    if !known.contains(&goal.name.as_str()) {
-        return Ok(None);
-    }
+    type Measure = fn(Kind, bool) -> Result<Figures>;
+    let (unit, of): (&str, Measure) = match goal.name.as_str() {
+        "http-pull-1k-16" => ("/s", |kind, quick| against_airflow(kind, quick, pulls)),
+        "http-pull-1k-16-limit" => ("/s", limit),
+        "http-push-1k-16" => ("/s", |kind, quick| against_airflow(kind, quick, pushes)),
+        "http-p99-open-loop" => ("us", percentiles),
+        "rss-under-load" => ("MiB", memory),
+        "large-push-beside-others" => ("us", large::beside_others),
+        "mapped-10000-one-by-one" => ("s", one_by_one),
+        _ => return Ok(None),
+    };
     if let Err(why) = Postgres::available() {
         return Ok(Some(vec![Row::missing(goal, why)]));
     }
     let is_inverse = goal.name == "mapped-10000-one-by-one";
-    let ratio = |ours: f64, reference: Option<f64>| match reference.unwrap_or(1.0) {
-        reference if is_inverse => reference / ours,
-        reference => ours / reference,
+    let ratio = |ours: f64, reference: Option<f64>| match reference {
+        None => ours,
+        Some(reference) if is_inverse => reference / ours,
+        Some(reference) => ours / reference,
     };
     let row = |kind: Kind| {
-        let (rounds, beside) = match goal.name.as_str() {
-            "http-pull-1k-16-limit" => (limit(kind, quick)?, Vec::new()),
-            "http-pull-1k-16" => against_airflow(kind, quick, pulls)?,
-            "http-push-1k-16" => against_airflow(kind, quick, pushes)?,
-            "http-p99-open-loop" => percentiles(kind, quick)?,
-            _ => one_by_one(kind, quick)?,
-        };
-        let unit = match goal.name.as_str() {
-            "http-p99-open-loop" => "us",
-            "mapped-10000-one-by-one" => "s",
-            _ => "/s",
-        };
-        Ok(Some(Row::new(goal, kind.name(), unit, rounds, ratio).beside(beside)))
+        let (rounds, beside) = of(kind, quick)?;
+        Ok(Row::new(goal, kind.name(), unit, rounds, ratio).beside(beside))
     };
-    Kind::BOTH.into_iter().map(row).collect()
+    Kind::BOTH.into_iter().map(row).collect::<Result<_>>().map(Some)
 }
 
-/// What sixteen clients do with a server: the requests of each, one after the other.
-type Requests = Vec<Vec<Vec<u8>>>;
+/// The values that are pulled: each task reads the hundred of its run.
+fn entries() -> Vec<XComKey> {
+    (0..ENTRIES).map(key).collect()
+}
 
 /// Requests in a second, over connections that stay open.
-fn requests(address: SocketAddr, requests: &Requests, quick: bool) -> Result<f64> {
-    let streams = connections(address)?;
-    rate(round(quick), |thread, count| {
-        let own = &requests[thread];
-        let answer = exchange(&streams[thread], &own[count % own.len()])?;
-        match answer.status {
-            200 | 201 => Ok(()),
-            status => Err(format!("{status}: {}", String::from_utf8_lossy(&answer.body)).into()),
-        }
-    })
+fn rate(address: SocketAddr, requests: &Requests, quick: bool) -> Result<f64> {
+    closed(address, &all(requests), round(quick))
+}
+
+/// Each client's requests.
+fn all(requests: &Requests) -> Vec<&[Vec<u8>]> {
+    requests.iter().map(Vec::as_slice).collect()
 }
 
 /// Each task pulls the hundred values of its run.
@@ -124,24 +124,14 @@ fn mixed(kind: Kind, tokens: &[String]) -> Requests {
 
 /// Our server and Airflow's, each on a PostgreSQL of its own with the same runs, tasks and values.
 struct Sides {
-    engine: Engine,
-    address: SocketAddr,
-    tokens: Vec<String>,
+    ours: Ours,
     airflow: Airflow,
-    _runtime: runtime::Runtime,
-    _server: Postgres,
 }
 
 impl Sides {
     fn new(kind: Kind) -> Result<Self> {
-        let server = Postgres::start_with(&[]).map_err(|error| error.to_string())?;
-        let engine = open(&server)?;
-        let (keys, values) = ((0..ENTRIES).map(key).collect::<Vec<XComKey>>(), kilobytes(kind, ENTRIES));
-        fill(&engine, &keys, &values)?;
-        let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
-        let address = serve(&runtime, &engine)?;
-        let tokens =
-            (0..THREADS).map(|thread| token(address, &run_id(thread))).collect::<Result<Vec<_>>>()?;
+        let (keys, values) = (entries(), kilobytes(kind, ENTRIES));
+        let ours = Ours::on_postgres(&keys, &values)?;
         let airflow = Airflow::new(0)?;
         let theirs = airflow.serve(1)?;
         let (stream, token) = (client::connect(theirs.address)?, &airflow.tokens(&theirs)?[0]);
@@ -149,7 +139,7 @@ impl Sides {
             exchange(&stream, &push(&key.ti.run_id, &key.ti.task_id, &key.key, token, value.as_str()))?;
         }
         drop(theirs);
-        Ok(Self { engine, address, tokens, airflow, _runtime: runtime, _server: server })
+        Ok(Self { ours, airflow })
     }
 
     /// Airflow's server with the number of processes that answers most, the requests to it, and what each answered.
@@ -163,8 +153,8 @@ impl Sides {
         for workers in [1, 2] {
             let theirs = self.airflow.serve(workers)?;
             let asked = asked(&self.airflow.tokens(&theirs)?);
-            requests(theirs.address, &asked, quick)?;
-            let found = requests(theirs.address, &asked, quick)?;
+            rate(theirs.address, &asked, quick)?;
+            let found = rate(theirs.address, &asked, quick)?;
             beside.push((format!("{}, once, /s", Airflow::name(workers)), Beside::Figure(found)));
             if found > best.0 {
                 best = (found, workers);
@@ -176,91 +166,63 @@ impl Sides {
     }
 }
 
-type Besides = Vec<(String, Beside)>;
-
 /// Requests in a second, of our server and of Airflow's.
-fn against_airflow(
-    kind: Kind,
-    quick: bool,
-    asked: impl Fn(Kind, &[String]) -> Requests,
-) -> Result<(Rounds, Besides)> {
+fn against_airflow(kind: Kind, quick: bool, asked: impl Fn(Kind, &[String]) -> Requests) -> Result<Figures> {
     let sides = Sides::new(kind)?;
-    let ours = asked(kind, &sides.tokens);
     let (reference, theirs, beside) = sides.best(|tokens| asked(kind, tokens), quick)?;
+    let ours = asked(kind, &sides.ours.tokens()?);
     let both =
-        || Ok((requests(sides.address, &ours, quick)?, Some(requests(reference.address, &theirs, quick)?)));
-    let rounds = with_upkeep(&sides.engine, || {
-        both()?;
-        (0..ROUNDS).map(|_| both()).collect()
-    })?;
+        || Ok((rate(sides.ours.address, &ours, quick)?, Some(rate(reference.address, &theirs, quick)?)));
+    both()?;
+    let rounds = (0..ROUNDS).map(|_| both()).collect::<Result<_>>()?;
     Ok((rounds, beside))
 }
 
-/// The 99th percentile of how long requests take that come at 70% of what a server can answer, in microseconds.
-fn percentiles(kind: Kind, quick: bool) -> Result<(Rounds, Besides)> {
+/// The 99th percentile of how long requests take that come at [`LOAD`] of what a server can answer, in microseconds.
+fn percentiles(kind: Kind, quick: bool) -> Result<Figures> {
     let sides = Sides::new(kind)?;
-    let ours = mixed(kind, &sides.tokens);
     let (reference, theirs, mut beside) = sides.best(|tokens| mixed(kind, tokens), quick)?;
-    let rounds = with_upkeep(&sides.engine, || {
-        requests(sides.address, &ours, quick)?;
-        let most = (requests(sides.address, &ours, quick)?, requests(reference.address, &theirs, quick)?);
-        beside.push(("ours at most, /s".to_owned(), Beside::Figure(most.0)));
-        let at = |address, asked, most: f64| open_loop(address, asked, 0.7 * most, round(quick) * 2);
-        let round =
-            |_| Ok((at(sides.address, &ours, most.0)?, Some(at(reference.address, &theirs, most.1)?)));
-        (0..ROUNDS).map(round).collect()
-    })?;
-    Ok((rounds, beside))
+    let (ours, address) = (mixed(kind, &sides.ours.tokens()?), sides.ours.address);
+    rate(address, &ours, quick)?;
+    let most = (rate(address, &ours, quick)?, rate(reference.address, &theirs, quick)?);
+    beside.push(("ours at most, /s".to_owned(), Beside::Figure(most.0)));
+    let at = |address, asked, most: f64| {
+        open(address, &all(asked), LOAD * most, round(quick) * 2).map(|took| p99(&took))
+    };
+    let round = |_| Ok((at(address, &ours, most.0)?, Some(at(reference.address, &theirs, most.1)?)));
+    Ok(((0..ROUNDS).map(round).collect::<Result<_>>()?, beside))
 }
 
-/// The 99th percentile when requests come at a rate, whether those before are answered or not: each is timed from when it
-/// was due.
-fn open_loop(address: SocketAddr, requests: &Requests, rate: f64, lasting: Duration) -> Result<f64> {
-    let streams = connections(address)?;
-    let begin = Instant::now();
-    let client = &|thread: usize| {
-        let mut took = Vec::new();
-        for count in 0.. {
-            let due = Duration::from_secs_f64((count * THREADS + thread) as f64 / rate);
-            if due > lasting {
-                break;
-            }
-            std::thread::sleep(due.saturating_sub(begin.elapsed()));
-            let own = &requests[thread];
-            let answer =
-                exchange(&streams[thread], &own[count % own.len()]).map_err(|error| error.to_string())?;
-            if answer.status >= 300 {
-                return Err(format!("{}: {}", answer.status, String::from_utf8_lossy(&answer.body)));
-            }
-            took.push(begin.elapsed() - due);
-        }
-        Ok(took)
-    };
-    let took = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || client(thread))).collect();
-        clients
-            .into_iter()
-            .map(|client| client.join().expect("a client does not panic"))
-            .collect::<std::result::Result<Vec<_>, String>>()
-    })?;
-    let mut took: Vec<Duration> = took.into_iter().flatten().collect();
-    took.sort_unstable();
-    Ok(took[took.len() * 99 / 100].as_secs_f64() * 1e6)
+/// The memory that a server has in use after ten minutes at [`LOAD`] of what it can answer.
+fn memory(kind: Kind, quick: bool) -> Result<Figures> {
+    let ours = Ours::on_postgres(&entries(), &kilobytes(kind, ENTRIES))?;
+    let begun = ours.resident()?;
+    let asked = mixed(kind, &ours.tokens()?);
+    rate(ours.address, &asked, quick)?;
+    let most = rate(ours.address, &asked, quick)?;
+    let mut took = Vec::new();
+    // A task's token is good for ten minutes, so each half has its own tries.
+    for _ in 0..2 {
+        let asked = mixed(kind, &ours.tokens()?);
+        let half = Duration::from_secs(if quick { 30 } else { 300 });
+        took = open(ours.address, &all(&asked), LOAD * most, half)?;
+    }
+    let beside = vec![
+        ("MiB at the start".to_owned(), Beside::Figure(begun)),
+        ("requests a second".to_owned(), Beside::Figure(LOAD * most)),
+        ("p99 of the second half, us".to_owned(), Beside::Figure(p99(&took))),
+    ];
+    Ok((vec![(ours.resident()?, None)], beside))
 }
 
 /// Seconds in which Airflow's own client iterates ten thousand mapped values, with our server and with Airflow's.
-fn one_by_one(kind: Kind, quick: bool) -> Result<(Rounds, Besides)> {
+fn one_by_one(kind: Kind, quick: bool) -> Result<Figures> {
     let count = if quick { 1000 } else { 10_000 };
-    let server = Postgres::start_with(&[]).map_err(|error| error.to_string())?;
-    let engine = open(&server)?;
     let value = kilobytes(kind, 1);
     let keys = (0..count).map(|index| {
         Ok(TaskInstanceKey::new("weather", run_id(0), "mapped", i32::try_from(index)?)?.return_value())
     });
-    fill(&engine, &keys.collect::<Result<Vec<_>>>()?, &vec![value[0].clone(); count])?;
-    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
-    let address = serve(&runtime, &engine)?;
-    let ours = token(address, &run_id(0))?;
+    let ours = Ours::on_postgres(&keys.collect::<Result<Vec<_>>>()?, &vec![value[0].clone(); count])?;
 
     let airflow = Airflow::new(count)?;
     let fill = format!(
@@ -272,48 +234,33 @@ fn one_by_one(kind: Kind, quick: bool) -> Result<(Rounds, Besides)> {
     airflow.database.sql(DATABASE, &fill).map_err(|error| error.to_string())?;
     let reference = airflow.serve(1)?;
     let theirs = airflow.tokens(&reference)?.swap_remove(0);
-    let rounds = with_upkeep(&engine, || {
-        let ours = || airflow.iterates(address, &ours, count);
-        let theirs = || airflow.iterates(reference.address, &theirs, count);
-        (0..ROUNDS).map(|_| Ok((ours()?, Some(theirs()?)))).collect()
-    })?;
-    Ok((rounds, Vec::new()))
+    let round = |_| {
+        // A token for each round, because a round may take minutes.
+        let token = ours.tokens()?.swap_remove(0);
+        let took = airflow.iterates(ours.address, &token, count)?;
+        Ok((took, Some(airflow.iterates(reference.address, &theirs, count)?)))
+    };
+    Ok(((0..ROUNDS).map(round).collect::<Result<_>>()?, Vec::new()))
 }
 
 /// Pulls in a second, each by a GET of the Task Execution API, beside pgbench with the bare statement.
-fn limit(kind: Kind, quick: bool) -> Result<Rounds> {
-    let server = Postgres::start_with(&[]).map_err(|error| error.to_string())?;
-    let engine = open(&server)?;
-    let keys: Vec<XComKey> = (0..ENTRIES).map(key).collect();
-    fill(&engine, &keys, &kilobytes(kind, ENTRIES))?;
-    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
-    let address = serve(&runtime, &engine)?;
-    let tokens = (0..THREADS).map(|thread| token(address, &run_id(thread))).collect::<Result<Vec<_>>>()?;
-    let asked = pulls(kind, &tokens);
-    let ours = || requests(address, &asked, quick);
-    let reference = || server.pgbench(DATABASE, PULL, &[], THREADS, round(quick).as_secs() as u32);
-    with_upkeep(&engine, || {
-        ours()?;
-        (0..ROUNDS).map(|_| Ok((ours()?, Some(reference().map_err(|error| error.to_string())?)))).collect()
-    })
-}
-
-/// A server over an engine, until the runtime ends.
-fn serve(runtime: &runtime::Runtime, engine: &Engine) -> Result<SocketAddr> {
-    let service = runtime.block_on(Service::bind("127.0.0.1:0", ServiceOptions::default()))?;
-    service.readiness().open(&App::new(engine.clone(), Keys::secret(SECRET)?, Options::default()));
-    let address = service.address();
-    drop(runtime.spawn(service.run(std::future::pending())));
-    Ok(address)
-}
-
-/// The token of a task that runs in a run.
-fn token(address: SocketAddr, run_id: &str) -> Result<String> {
-    let hour = Duration::from_secs(3600);
-    let admin = person_token(Keys::secret(SECRET)?, Arc::new(SystemClock), "bench", Role::Admin, hour)?;
-    let queued = json!({"dag_id": "weather", "run_id": run_id, "task_id": "report"});
-    let queued = call(address, "POST /api/excom/v1/task-instances", admin.secret(), &queued)?;
-    let queued: Json = serde_json::from_slice(&queued.body)?;
-    let text = |name: &str| queued[name].as_str().unwrap_or_default().to_owned();
-    started(address, &text("id"), &text("token"))
+fn limit(kind: Kind, quick: bool) -> Result<Figures> {
+    let (keys, values) = (entries(), kilobytes(kind, ENTRIES));
+    let ours = Ours::on_postgres(&keys, &values)?;
+    let asked = pulls(kind, &ours.tokens()?);
+    let database = ours.database.as_ref().ok_or("a server without its database")?;
+    let raw = || database.pgbench(DATABASE, PULL, &[], THREADS, round(quick).as_secs() as u32);
+    let rate = || rate(ours.address, &asked, quick);
+    rate()?;
+    let both = |_| Ok((rate()?, Some(raw().map_err(|error| error.to_string())?)));
+    let rounds = (0..ROUNDS).map(both).collect::<Result<_>>()?;
+    let many: Vec<&[Vec<u8>]> = asked.iter().map(Vec::as_slice).cycle().take(MANY).collect();
+    let many = closed(ours.address, &many, round(quick))?;
+    let on_sqlite = Ours::on_sqlite(&keys, &values)?;
+    let on_sqlite = self::rate(on_sqlite.address, &pulls(kind, &on_sqlite.tokens()?), quick)?;
+    let beside = vec![
+        (format!("ours with {MANY} clients at once, /s"), Beside::Figure(many)),
+        ("ours on SQLite, /s".to_owned(), Beside::Figure(on_sqlite)),
+    ];
+    Ok((rounds, beside))
 }

@@ -27,8 +27,17 @@ impl Clock for SystemClock {
 
 /// The most memory that this process has used so far, or since [`forget_peak`], in MiB.
 pub(crate) fn resident() -> std::io::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    status("self", "VmHWM:")
+}
+
+/// The memory that a process has in use, in MiB.
+pub(crate) fn resident_of(process: u32) -> std::io::Result<f64> {
+    status(&process.to_string(), "VmRSS:")
+}
+
+fn status(process: &str, name: &str) -> std::io::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<f64>().ok());
     Ok(kilobytes.unwrap_or(f64::NAN) / 1024.0)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::engine::{Result, THREADS};
+use crate::engine::Result;
 
 /// What was answered.
 pub(super) struct Answered {
@@ -15,17 +15,25 @@ pub(super) struct Answered {
     pub(super) body: Vec<u8>,
 }
 
+impl Answered {
+    /// An answer of which all has come, or none yet.
+    pub(super) fn parse(read: &[u8]) -> Result<Option<Self>> {
+        let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
+        let head = std::str::from_utf8(&read[..end])?;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length.ok_or("an answer without its length")?.parse()?;
+        let Some(body) = read.get(end + 4..end + 4 + length) else { return Ok(None) };
+        let status = head.split(' ').nth(1).unwrap_or_default().parse()?;
+        Ok(Some(Self { status, body: body.to_vec(), head: head.to_owned() }))
+    }
+}
+
 /// A connection that stays open.
 pub(super) fn connect(address: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     Ok(stream)
-}
-
-/// One for each of those who load a server.
-pub(super) fn connections(address: SocketAddr) -> Result<Vec<TcpStream>> {
-    (0..THREADS).map(|_| connect(address)).collect()
 }
 
 /// A request without its body.
@@ -41,18 +49,12 @@ pub(super) fn exchange(mut stream: &TcpStream, request: &[u8]) -> Result<Answere
     stream.write_all(request)?;
     let (mut read, mut piece) = (Vec::new(), [0; 8 << 10]);
     loop {
-        if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
-            let head = String::from_utf8(read[..end].to_vec())?;
-            let named = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
-            let length: usize = named("content-length: ").ok_or("an answer without its length")?.parse()?;
-            if read.len() >= end + 4 + length {
-                let status = head.split(' ').nth(1).unwrap_or_default().parse()?;
-                return Ok(Answered { status, body: read.split_off(end + 4), head });
-            }
-        }
         match stream.read(&mut piece)? {
             0 => return Err("the server closed the connection".into()),
             count => read.extend_from_slice(&piece[..count]),
+        }
+        if let Some(answer) = Answered::parse(&read)? {
+            return Ok(answer);
         }
     }
 }
