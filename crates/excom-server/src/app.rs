@@ -1,18 +1,17 @@
 //! What all routes share.
 
-use std::panic::AssertUnwindSafe;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::handler::Handler as _;
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
+use axum::middleware::from_fn_with_state;
 use excom_core::Engine;
-use futures_util::FutureExt as _;
 
 use crate::auth::{Keys, Tokens};
+use crate::gate::{Gate, pass};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
@@ -54,39 +53,37 @@ async fn not_so() -> Refusal {
     Refusal::plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
 }
 
-/// Answers also what a mistake of ours has ended in the middle.
-async fn answered(request: Request, next: Next) -> Response {
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    answer.unwrap_or_else(|_| {
-        let message = "something went wrong that should not; the server's standard error tells what";
-        Refusal::because(StatusCode::INTERNAL_SERVER_ERROR, "panic", message).into_response()
-    })
+/// The engine with everything that routes need beside it. Cheap to clone: each request does.
+#[derive(Debug, Clone)]
+pub struct App(Arc<Parts>);
+
+/// What requests share.
+#[derive(Debug)]
+#[allow(unreachable_pub, reason = "what a public type derefs to is public")]
+pub struct Parts {
+    pub(crate) engine: Engine,
+    pub(crate) tokens: Tokens,
+    pub(crate) options: Options,
+    pub(crate) metrics: Metrics,
+    pub(crate) limits: Limits,
+    pub(crate) own: own::Shared,
 }
 
-/// The engine with everything that routes need beside it. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct App {
-    pub(crate) engine: Engine,
-    pub(crate) tokens: Arc<Tokens>,
-    pub(crate) options: Arc<Options>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) own: Arc<own::Shared>,
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl App {
     /// An engine behind tokens that keys sign.
     pub fn new(engine: Engine, keys: Keys, options: Options) -> Self {
-        let tokens = Arc::new(Tokens::new(keys, Arc::clone(engine.clock())));
-        let limits = Arc::new(Limits::new(options.limit_requests, options.limit_bytes));
-        Self {
-            engine,
-            tokens,
-            options: Arc::new(options),
-            metrics: Arc::new(Metrics::new()),
-            limits,
-            own: Arc::new(own::Shared::new()),
-        }
+        let tokens = Tokens::new(keys, Arc::clone(engine.clock()));
+        let limits = Limits::new(options.limit_requests, options.limit_bytes);
+        let (metrics, own) = (Metrics::new(), own::Shared::new());
+        Self(Arc::new(Parts { engine, tokens, options, metrics, limits, own }))
     }
 
     /// Whoever waits for XComs is answered at once, with what there is, from now on: the server is about to stop.
@@ -96,39 +93,15 @@ impl App {
 
     /// All routes.
     pub fn router(&self) -> Router {
+        let open = || from_fn_with_state(Gate::open(self), pass);
         Router::new()
-            .nest("/execution", execution::router(self))
+            .merge(execution::router(self))
             .nest("/api/v2", rest::router(self))
             .nest("/api/excom/v1", own::router(self))
-            .merge(health::router())
+            .merge(health::router(self))
             .merge(metrics::router(self))
-            .fallback(nowhere)
-            .method_not_allowed_fallback(not_so)
-            .layer(from_fn(answered))
-            .layer(from_fn_with_state(Arc::clone(&self.metrics), metrics::observe))
-            // Bodies are bounded by who reads them.
-            .layer(DefaultBodyLimit::disable())
+            .fallback(nowhere.layer(open()))
+            .method_not_allowed_fallback(not_so.layer(open()))
             .with_state(self.clone())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::body::Body;
-    use axum::routing::get;
-    use tower::ServiceExt as _;
-
-    use super::*;
-
-    async fn mistake() -> StatusCode {
-        panic!("a mistake, on purpose")
-    }
-
-    #[test]
-    fn a_mistake_of_ours_is_answered() {
-        let router: Router = Router::new().route("/", get(mistake)).layer(from_fn(answered));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let answer = runtime.block_on(router.oneshot(Request::new(Body::empty()))).unwrap();
-        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

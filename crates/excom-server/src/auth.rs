@@ -4,10 +4,11 @@ mod keys;
 mod token;
 mod trusted;
 
-use axum::extract::{FromRequestParts, Request, State};
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use excom_core::{Attempt, AttemptId, Caller};
 use uuid::Uuid;
@@ -37,7 +38,7 @@ pub(crate) enum Scope {
 pub(crate) struct Task {
     pub(crate) id: Uuid,
     pub(crate) scope: Scope,
-    pub(crate) claims: Claims,
+    pub(crate) claims: Arc<Claims>,
 }
 
 impl Task {
@@ -72,7 +73,7 @@ impl Task {
     }
 
     /// The task that a good token names.
-    fn of(claims: Claims) -> Result<Self, Refusal> {
+    fn of(claims: Arc<Claims>) -> Result<Self, Refusal> {
         let id = Uuid::try_parse(&claims.sub).map_err(|_| Invalid::Subject)?;
         let scope = match claims.scope.as_deref() {
             None | Some("execution") => Scope::Execution,
@@ -163,54 +164,60 @@ impl From<Invalid> for Refusal {
     }
 }
 
-/// The good token in a request's head.
+/// Whose tokens are good where anybody with one gets in.
+pub(crate) const EVERYBODY: [Audience; 2] = [Audience::Api, Audience::Task];
+
+/// Who got in with a good token.
+#[derive(Debug)]
+pub(crate) enum Entered {
+    /// A person, or a program that acts for one, of a name.
+    Person(Arc<Claims>),
+    Task(Task),
+}
+
+impl Entered {
+    /// The name in the token.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Person(claims) => &claims.sub,
+            Self::Task(task) => &task.claims.sub,
+        }
+    }
+}
+
+/// Finds out who asks, and notes it in the request.
 ///
 /// # Errors
-/// 401 without one, 403 with the rule for one that is not good.
-async fn token(app: &App, audiences: &[Audience], head: &HeaderMap) -> Result<(Audience, Claims), Refusal> {
-    let token = bearer(head).ok_or_else(|| Refusal::plain(StatusCode::UNAUTHORIZED, "Missing auth token"))?;
-    Ok(app.tokens.verify(audiences, token).await?)
-}
-
-/// Lets through whoever has a good token of either kind, before anything else of a request is read.
+/// 401 without a token, 403 with the rule for one that is not good, or not good for this.
 pub(crate) async fn enter(
-    State(app): State<App>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Refusal> {
-    let (audience, claims) = token(&app, &[Audience::Api, Audience::Task], request.headers()).await?;
+    app: &App,
+    audiences: &[Audience],
+    request: &mut Request,
+) -> Result<Entered, Refusal> {
+    let token = bearer(request.headers());
+    let token = token.ok_or_else(|| Refusal::plain(StatusCode::UNAUTHORIZED, "Missing auth token"))?;
+    let (audience, claims) = app.tokens.verify(audiences, token).await?;
     if audience == Audience::Api {
         let role = claims.role.ok_or(Invalid::Role)?;
-        Noted::who(&request, &claims.sub, role.name());
-        let asking = Asking { caller: Caller::user(claims.sub.clone()), role: Some(role) };
-        request.extensions_mut().insert(asking);
-        return Ok(app.limits.pass(&claims.sub, request, next).await);
+        Noted::who(request, &claims.sub, role.name());
+        let caller = Caller::user(claims.sub.clone());
+        request.extensions_mut().insert(Asking { caller, role: Some(role) });
+        return Ok(Entered::Person(claims));
     }
     let task = Task::of(claims)?;
-    Noted::who(&request, &task.claims.sub, "task");
-    task.running()?;
-    request.extensions_mut().insert(Asking { caller: task.caller()?, role: None });
-    let answer = app.limits.pass(&task.claims.sub, request, next).await;
-    Ok(refreshing(&app, &task, answer))
-}
-
-/// Lets through whoever has the good token of a task.
-pub(crate) async fn enter_task(
-    State(app): State<App>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Refusal> {
-    let (_, claims) = token(&app, &[Audience::Task], request.headers()).await?;
-    let task = Task::of(claims)?;
-    Noted::who(&request, &task.claims.sub, "task");
-    request.extensions_mut().insert(task.clone());
-    let answer = app.limits.pass(&task.claims.sub, request, next).await;
-    Ok(refreshing(&app, &task, answer))
+    Noted::who(request, &task.claims.sub, "task");
+    if audiences.contains(&Audience::Api) {
+        task.running()?;
+        request.extensions_mut().insert(Asking { caller: task.caller()?, role: None });
+    } else {
+        request.extensions_mut().insert(task.clone());
+    }
+    Ok(Entered::Task(task))
 }
 
 /// An answer with a newer token for a task that runs, when it is time for one. When none can be signed now the next
 /// answer may bring it: what was asked is done.
-fn refreshing(app: &App, task: &Task, mut answer: Response) -> Response {
+pub(crate) fn refreshing(app: &App, task: &Task, mut answer: Response) -> Response {
     if task.scope == Scope::Execution
         && !answer.headers().contains_key(REFRESHED)
         && let Ok(Some(newer)) = app.tokens.refreshed(&task.claims)

@@ -8,43 +8,34 @@ mod version;
 mod xcoms;
 
 use axum::Router;
-use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::get;
 use serde_json::json;
 
-use crate::access::CORRELATION;
+pub(crate) use self::version::Spoken;
 use crate::app::App;
-use crate::auth::enter_task;
+use crate::auth::Audience;
+use crate::gate::{Gate, pass};
 use crate::refusal::{Refusal, document};
-use crate::request::{Path, whole};
+use crate::request::Path;
 
 pub(crate) fn router(app: &App) -> Router<App> {
     let guarded = Router::new()
-        .nest("/xcoms", xcoms::router())
         .nest("/task-instances", instances::router())
         .merge(variables::router())
         .nest("/dag-runs", dag_runs::router())
         .nest("/task-reschedules", notes::reschedules())
         .nest("/store/ti", notes::store())
-        .route("/connections/{*id}", get(connection))
-        .route_layer(from_fn_with_state(app.clone(), whole))
-        .route_layer(from_fn_with_state(app.clone(), enter_task));
+        .route("/connections/{*id}", get(connection));
+    let open = Router::new().route("/health", get(healthy)).route("/health/ping", get(ping));
+    let gate = || Gate::for_tokens(app, &[Audience::Task]).for_workers();
     Router::new()
-        .route("/health", get(healthy))
-        .route("/health/ping", get(ping))
-        .merge(guarded)
-        .layer(from_fn(version::check))
-        .layer(from_fn(correlate))
-}
-
-async fn correlate(request: Request, next: Next) -> Response {
-    let id = request.headers().get(CORRELATION).cloned();
-    let mut answer = next.run(request).await;
-    id.into_iter().for_each(|id| drop(answer.headers_mut().insert(CORRELATION, id)));
-    answer
+        .nest("/execution", guarded.route_layer(from_fn_with_state(gate(), pass)))
+        .nest("/execution", open.route_layer(from_fn_with_state(Gate::open(app).for_workers(), pass)))
+        // Most requests go there, and what is nested takes each path apart twice.
+        .merge(xcoms::router().route_layer(from_fn_with_state(gate(), pass)))
 }
 
 async fn healthy() -> Response {

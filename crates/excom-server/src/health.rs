@@ -3,16 +3,18 @@
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::get;
 use serde_json::json;
 
 use crate::app::App;
+use crate::gate::{Gate, pass};
 use crate::readiness::not_ready;
 use crate::refusal::document;
 
-pub(crate) fn router() -> Router<App> {
-    Router::new().route("/health/ready", get(ready))
+pub(crate) fn router(app: &App) -> Router<App> {
+    Router::new().route("/health/ready", get(ready)).route_layer(from_fn_with_state(Gate::open(app), pass))
 }
 
 /// Whether pushes and pulls would work, or why not.

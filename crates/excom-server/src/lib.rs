@@ -18,6 +18,7 @@ mod app;
 mod auth;
 mod counted;
 mod execution;
+mod gate;
 mod health;
 mod limits;
 mod metrics;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tokio::time::Instant;
 
@@ -44,20 +43,25 @@ impl Limits {
     }
 
     /// Goes on with a request, when its name has something left.
-    pub(crate) async fn pass(&self, name: &str, request: Request, next: Next) -> Response {
+    pub(crate) async fn pass(
+        &self,
+        name: &str,
+        request: Request,
+        go: impl AsyncFnOnce(Request) -> Response,
+    ) -> Response {
         if self.requests.is_none() && self.bytes.is_none() {
-            return next.run(request).await;
+            return go(request).await;
         }
         let account = self.account(name);
         if let Err((what, wait)) = self.admit(&account) {
             return refused(name, what, wait);
         }
         if self.bytes.is_none() {
-            return next.run(request).await;
+            return go(request).await;
         }
         let (sent, answered) = (Arc::clone(&account), account);
         let request = request.map(|body| Counted::body(body, move |bytes| sent.spend(bytes)));
-        let answer = next.run(request).await;
+        let answer = go(request).await;
         answer.map(|body| Counted::body(body, move |bytes| answered.spend(bytes)))
     }
 

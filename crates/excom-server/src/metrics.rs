@@ -1,11 +1,9 @@
 //! What Prometheus is told: requests by route, how long they took, and what pulls were answered.
 
-use std::sync::Arc;
-
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use excom_core::Answer;
@@ -16,16 +14,13 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
-use crate::access::Noted;
 use crate::app::App;
-use crate::auth::{Asking, Role, enter};
+use crate::auth::{Asking, EVERYBODY, Role};
+use crate::gate::{Gate, pass};
 use crate::refusal::Refusal;
 
 /// The content type of OpenMetrics' text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Requests to what is no route.
-const NO_ROUTE: &str = "none";
 
 type Labels<const N: usize> = [(&'static str, String); N];
 
@@ -57,7 +52,9 @@ impl Metrics {
         Self { registry, requests, seconds, answers }
     }
 
-    fn observe(&self, route: String, method: String, begun: Instant, response: &Response) {
+    /// Counts a request.
+    pub(crate) fn observe(&self, route: &str, method: &Method, begun: Instant, response: &Response) {
+        let (route, method) = (route.to_owned(), known(method).to_owned());
         let status = response.status().as_str().to_owned();
         let seconds = [("route", route.clone()), ("method", method.clone())];
         self.seconds.get_or_create(&seconds).observe(begun.elapsed().as_secs_f64());
@@ -93,18 +90,9 @@ fn known(method: &Method) -> &str {
     }
 }
 
-/// Counts a request.
-pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
-    Noted::route(&request, &route);
-    let (method, begun) = (known(request.method()).to_owned(), Instant::now());
-    let response = next.run(request).await;
-    metrics.observe(route, method, begun, &response);
-    response
-}
-
 pub(crate) fn router(app: &App) -> Router<App> {
-    Router::new().route("/metrics", get(tell)).route_layer(from_fn_with_state(app.clone(), enter))
+    let gate = Gate::for_tokens(app, &EVERYBODY);
+    Router::new().route("/metrics", get(tell)).route_layer(from_fn_with_state(gate, pass))
 }
 
 /// All counts, for whoever may look.

@@ -27,9 +27,9 @@ use tokio::sync::Semaphore;
 use self::openapi::{Head, Reply, Stream, described, operation};
 use self::wait::Waits;
 use crate::app::App;
-use crate::auth::enter;
+use crate::auth::EVERYBODY;
+use crate::gate::{Gate, pass};
 use crate::refusal::text_of;
-use crate::request::whole;
 
 /// How many paths are followed at the same time.
 const PATHS: usize = 4;
@@ -50,11 +50,13 @@ impl Shared {
 const OPENAPI: &str = "/openapi.json";
 
 pub(crate) fn router(app: &App) -> Router<App> {
-    let documents = documents().route_layer(from_fn_with_state(app.clone(), whole));
-    let (routes, text) = described(documents.merge(values()));
+    let gate = || Gate::for_tokens(app, &EVERYBODY);
+    let documents = documents().route_layer(from_fn_with_state(gate(), pass));
+    let values = values().route_layer(from_fn_with_state(gate().streaming(), pass));
+    let (routes, text) = described(documents.merge(values));
     let text = Bytes::from(text);
     let tell = async move || text_of(StatusCode::OK, text);
-    routes.route(OPENAPI, get(tell)).route_layer(from_fn_with_state(app.clone(), enter))
+    routes.merge(Router::new().route(OPENAPI, get(tell)).route_layer(from_fn_with_state(gate(), pass)))
 }
 
 /// What takes documents.

@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Request, State};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::Response;
 use bytes::Bytes;
 use excom_airflow::whole_number;
 use http_body_util::LengthLimitError;
@@ -18,7 +16,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 use tokio::time::timeout;
 
-use crate::app::App;
 use crate::refusal::Refusal;
 
 /// The parts of a path.
@@ -161,12 +158,14 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Reads a request's body, so that whoever answers has it whole: neither one over the limit, nor one that never ends.
-pub(crate) async fn whole(State(app): State<App>, request: Request, next: Next) -> Result<Response, Refusal> {
-    let limit = app.options.body_limit;
+pub(crate) async fn whole(limit: u64, request: Request) -> Result<Request, Refusal> {
     let too_large = || {
         let message = format!("the body of the request is over {limit} bytes");
         Refusal::because(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     };
+    if request.body().is_end_stream() {
+        return Ok(request);
+    }
     let (head, body) = request.into_parts();
     if body.size_hint().lower() > limit {
         return Err(too_large());
@@ -184,7 +183,7 @@ pub(crate) async fn whole(State(app): State<App>, request: Request, next: Next) 
             return Err(Refusal::plain(StatusCode::REQUEST_TIMEOUT, "the body of the request took too long"));
         }
     };
-    Ok(next.run(Request::from_parts(head, Body::from(body))).await)
+    Ok(Request::from_parts(head, Body::from(body)))
 }
 
 /// A whole number as Airflow reads one, at a place in the request.

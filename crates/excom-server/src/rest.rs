@@ -10,16 +10,15 @@ use excom_airflow::rest::XComEntry;
 use excom_core::{DagRun, Version, XComKey};
 
 use crate::app::App;
-use crate::auth::enter;
-use crate::request::whole;
+use crate::auth::EVERYBODY;
+use crate::gate::{Gate, pass};
 
 pub(crate) fn router(app: &App) -> Router<App> {
     let entries = "/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries";
     Router::new()
         .route(entries, get(list::list).post(one::create))
         .route(&format!("{entries}/{{*xcom_key}}"), get(one::read).patch(one::update).delete(one::delete))
-        .route_layer(from_fn_with_state(app.clone(), whole))
-        .route_layer(from_fn_with_state(app.clone(), enter))
+        .route_layer(from_fn_with_state(Gate::for_tokens(app, &EVERYBODY), pass))
 }
 
 /// An XCom as the API shows it, without its value.

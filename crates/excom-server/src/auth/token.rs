@@ -1,7 +1,8 @@
 //! JSON Web Tokens (RFC 7519) as Airflow issues and checks them for its Task Execution API, and Excom's own for people.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use excom_core::{AttemptId, Clock, Error, ErrorKind, Result, TaskInstanceKey};
@@ -15,6 +16,9 @@ use super::trusted::Trusted;
 
 /// The most bytes of a token.
 const TOKEN_BYTES: usize = 16 << 10;
+
+/// How many tokens are known at most.
+const KNOWN: usize = 4096;
 
 /// How long the token of a task that runs is good.
 const EXECUTION: Duration = Duration::from_secs(600);
@@ -211,11 +215,43 @@ pub fn person_token(
 pub(crate) struct Tokens {
     keys: Keys,
     clock: Arc<dyn Clock>,
+    known: Mutex<Known>,
+}
+
+/// What tokens say whose signatures were found good: a task asks many times with the same one.
+#[derive(Default)]
+struct Known {
+    /// With which keys.
+    held: Option<Arc<Held>>,
+    claims: HashMap<Box<str>, Arc<Claims>>,
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the tokens.
+        write!(f, "Known({})", self.claims.len())
+    }
+}
+
+impl Known {
+    fn of(&self, held: &Arc<Held>, token: &str) -> Option<Arc<Claims>> {
+        let same = self.held.as_ref().is_some_and(|known| Arc::ptr_eq(known, held));
+        self.claims.get(token).filter(|_| same).cloned()
+    }
+
+    fn keep(&mut self, held: &Arc<Held>, token: &str, claims: &Arc<Claims>) {
+        let same = self.held.as_ref().is_some_and(|known| Arc::ptr_eq(known, held));
+        if !same || self.claims.len() >= KNOWN {
+            self.claims.clear();
+        }
+        self.held = Some(Arc::clone(held));
+        self.claims.insert(token.into(), Arc::clone(claims));
+    }
 }
 
 impl Tokens {
     pub(crate) fn new(keys: Keys, clock: Arc<dyn Clock>) -> Self {
-        Self { keys, clock }
+        Self { keys, clock, known: Mutex::default() }
     }
 
     fn now(&self) -> i64 {
@@ -231,7 +267,7 @@ impl Tokens {
         &self,
         audiences: &[Audience],
         token: &str,
-    ) -> std::result::Result<(Audience, Claims), Invalid> {
+    ) -> std::result::Result<(Audience, Arc<Claims>), Invalid> {
         match self.check(&self.keys.held(), audiences, token) {
             // A key without a name may be a newer one too.
             Err(Invalid::UnknownKey | Invalid::Signature) if self.keys.look_again().await => {
@@ -247,10 +283,41 @@ impl Tokens {
 
     fn check(
         &self,
+        held: &Arc<Held>,
+        audiences: &[Audience],
+        token: &str,
+    ) -> std::result::Result<(Audience, Arc<Claims>), Invalid> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known().of(held, token);
+        let claims = match before {
+            Some(claims) => claims,
+            None => {
+                let claims = Arc::new(self.signed(held, audiences, token)?);
+                known().keep(held, token, &claims);
+                claims
+            }
+        };
+        let audience = audiences.iter().find(|audience| claims.is_for(self.names(**audience)));
+        let audience = *audience.ok_or(Invalid::Audience)?;
+        let leeway = i64::try_from(self.keys.rules().leeway.as_secs()).unwrap_or(i64::MAX);
+        let now = self.now();
+        let past = |date: NumericDate| date.0 <= now.saturating_add(leeway);
+        if !past(claims.iat) || !claims.nbf.is_none_or(past) {
+            return Err(Invalid::NotYet);
+        }
+        if claims.exp.0 <= now.saturating_sub(leeway) {
+            return Err(Invalid::Expired);
+        }
+        Ok((audience, claims))
+    }
+
+    /// What a token says that one of the keys signed.
+    fn signed(
+        &self,
         held: &Held,
         audiences: &[Audience],
         token: &str,
-    ) -> std::result::Result<(Audience, Claims), Invalid> {
+    ) -> std::result::Result<Claims, Invalid> {
         if token.len() > TOKEN_BYTES {
             return Err(Invalid::Malformed);
         }
@@ -267,19 +334,7 @@ impl Tokens {
                 }
             }
         }
-        let claims = found?;
-        let audience = audiences.iter().find(|audience| claims.is_for(self.names(**audience)));
-        let audience = *audience.ok_or(Invalid::Audience)?;
-        let leeway = i64::try_from(self.keys.rules().leeway.as_secs()).unwrap_or(i64::MAX);
-        let now = self.now();
-        let past = |date: NumericDate| date.0 <= now.saturating_add(leeway);
-        if !past(claims.iat) || !claims.nbf.is_none_or(past) {
-            return Err(Invalid::NotYet);
-        }
-        if claims.exp.0 <= now.saturating_sub(leeway) {
-            return Err(Invalid::Expired);
-        }
-        Ok((audience, claims))
+        found
     }
 
     fn decode(

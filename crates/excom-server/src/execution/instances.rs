@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::dag_runs::{runs, seen_by_workers};
 use super::notes::{self, Noted};
 use crate::app::App;
-use crate::auth::{Running, Task, refresh};
+use crate::auth::{Claims, Running, Task, refresh};
 use crate::refusal::{Refusal, document};
 use crate::request::{Document, Params, Path};
 
@@ -121,7 +121,7 @@ async fn run(
         }
     };
     // What cannot be signed starts nothing.
-    let token = app.tokens.execution(task.claims.clone())?;
+    let token = app.tokens.execution(Claims::clone(&task.claims))?;
     app.engine.start_attempt(&attempt, claim.try_number, mode).await?;
     let first = notes::claim(&app, &attempt, &runner).await?;
     if first != runner {

@@ -24,10 +24,11 @@ use crate::refusal::{Refusal, document, text_of};
 use crate::request::{Params, Path, integer, is_json, not_json};
 
 pub(super) fn router() -> Router<App> {
+    let task = "/execution/xcoms/{dag_id}/{run_id}/{task_id}";
     Router::new()
-        .route("/{dag_id}/{run_id}/{task_id}", any(with_slash))
-        .route("/{dag_id}/{run_id}/{task_id}/", get(no_key).head(no_key).post(no_key).delete(no_key))
-        .route("/{dag_id}/{run_id}/{task_id}/{*key}", get(pull).head(count).post(push).delete(clear))
+        .route(task, any(with_slash))
+        .route(&format!("{task}/"), get(no_key).head(no_key).post(no_key).delete(no_key))
+        .route(&format!("{task}/{{*key}}"), get(pull).head(count).post(push).delete(clear))
 }
 
 /// The most bytes of a value that is read before it is answered, so that damage is told with a status.
