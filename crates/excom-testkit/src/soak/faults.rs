@@ -34,6 +34,8 @@ pub(super) enum Kind {
     StoreFoul,
     StoreStalled,
     StoreRefused,
+    /// What passes between the clients and a server is late, or cut in its middle: answers are lost.
+    ClientsFoul,
     /// A server is killed and started again.
     ServerKilled,
     /// A server is told to stop, and started again.
@@ -43,7 +45,7 @@ pub(super) enum Kind {
 }
 
 /// All of them.
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 15] = [
     Kind::DatabaseCut,
     Kind::DatabaseFoul,
     Kind::DatabaseStalled,
@@ -55,6 +57,7 @@ const KINDS: [Kind; 14] = [
     Kind::StoreFoul,
     Kind::StoreStalled,
     Kind::StoreRefused,
+    Kind::ClientsFoul,
     Kind::ServerKilled,
     Kind::ServerDrained,
     Kind::HungUp,
@@ -80,7 +83,7 @@ impl Kind {
             | Self::DatabaseImmediate
             | Self::DatabaseKilled => Reach::Database,
             Self::StoreCut | Self::StoreFoul | Self::StoreStalled | Self::StoreRefused => Reach::Store,
-            Self::ServerKilled | Self::ServerDrained => Reach::Server,
+            Self::ClientsFoul | Self::ServerKilled | Self::ServerDrained => Reach::Server,
             Self::HungUp => Reach::Nothing,
         }
     }
@@ -100,6 +103,7 @@ impl fmt::Display for Kind {
             Self::StoreFoul => "store behind a bad line",
             Self::StoreStalled => "store stalled",
             Self::StoreRefused => "store refused",
+            Self::ClientsFoul => "clients behind a bad line",
             Self::ServerKilled => "server killed",
             Self::ServerDrained => "server drained",
             Self::HungUp => "SIGHUP",
@@ -204,7 +208,7 @@ impl Log {
     }
 }
 
-/// The server that is killed and drained; the other one lives as long as the load.
+/// The server that is killed and drained, and to which the line is bad; the other one lives as long as the load.
 pub(super) const RESTARTED: usize = 1;
 
 /// The order of faults: each kind once before any comes again.

@@ -1,4 +1,4 @@
-//! What is loaded: a PostgreSQL and an S3, each behind a proxy, and two servers on both.
+//! What is loaded: a PostgreSQL and an S3, each behind a proxy, and two servers on both, one of them behind a proxy too.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -32,6 +32,7 @@ const SECRET: &str = "a secret of the proof, long enough";
 pub(super) struct Site {
     // The servers first: they use the others.
     servers: [Mutex<Server>; SERVERS],
+    clients: Proxy,
     database: Proxy,
     store: Proxy,
     pub(super) postgres: Postgres,
@@ -70,10 +71,12 @@ impl Site {
         ];
         let mut environment = s3.options_through(store.port());
         environment.extend(set.map(|(name, text)| (format!("EXCOM__{name}"), text.to_owned())));
-        let servers = [free_port()?, free_port()?].map(|port| Mutex::new(Server { port, process: None }));
+        let ports = [free_port()?, free_port()?];
+        let clients = Proxy::start(ports[RESTARTED], false, seed)?;
+        let servers = ports.map(|port| Mutex::new(Server { port, process: None }));
         let folder = tempfile::tempdir()?;
         let excom = excom.to_owned();
-        let site = Self { servers, database, store, postgres, s3, excom, environment, folder };
+        let site = Self { servers, clients, database, store, postgres, s3, excom, environment, folder };
         for server in 0..SERVERS {
             site.start_server(server)?;
         }
@@ -165,6 +168,7 @@ impl Site {
             Kind::StoreFoul => weather(&self.store, Weather::Foul),
             Kind::StoreStalled => weather(&self.store, Weather::Silent),
             Kind::StoreRefused => weather(&self.store, Weather::Away),
+            Kind::ClientsFoul => weather(&self.clients, Weather::Foul),
             Kind::ServerKilled => {
                 let status = self.end_server(RESTARTED, Signal::KILL)?;
                 if status.signal() != Some(Signal::KILL.as_raw()) {
@@ -206,9 +210,9 @@ impl Site {
         Ok(())
     }
 
-    /// The port of a server on 127.0.0.1.
+    /// The port on 127.0.0.1 by which clients reach a server.
     pub(super) fn port(&self, server: usize) -> u16 {
-        self.server(server).port
+        if server == RESTARTED { self.clients.port() } else { self.server(server).port }
     }
 
     /// The id of a server's process.
