@@ -25,6 +25,9 @@ cargo xtask COMMAND
 /// The proofs that the testkit knows, a line each; the testkit reads the same file.
 const PROOFS: &str = include_str!("../../crates/excom-testkit/proofs.txt");
 
+/// Those that use the real `excom` command, which is built for them.
+const OF_THE_COMMAND: [&str; 2] = ["hunt", "soak"];
+
 /// The proof that is a suite of tests.
 const ATTACHED: &str = "attached [RELEASE…]               older releases of Airflow make their databases, and the suite passes attached to them";
 
@@ -46,8 +49,7 @@ fn main() -> ExitCode {
         ("prove", [name, ..]) if !PROOFS.lines().any(|line| line.split(' ').next() == Some(name)) => {
             Err(format!("there is no proof `{name}`; there are\n{}\n{ATTACHED}", PROOFS.trim_end()))
         }
-        // It hunts with the real command.
-        ("prove", [name, ..]) if name == "hunt" => cargo::build_release("excom-cli")
+        ("prove", [name, ..]) if OF_THE_COMMAND.contains(&name.as_str()) => cargo::build_release("excom-cli")
             .and_then(|built| if built { cargo::run_release("excom-testkit", rest) } else { Ok(false) }),
         ("prove", rest) => cargo::run_release("excom-testkit", rest),
         // It measures the real command too.

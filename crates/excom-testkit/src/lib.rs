@@ -10,6 +10,8 @@
 //! - [`dags`]: random DAGs come to the outcome that a model foretells, also when their runs are killed.
 //! - [`hunt`]: a wrong value is followed back to who pushed it, and forwards to who read it, by commands.
 //! - [`heartbeat`]: a value of 300 MB goes by while a heartbeat of the same process is never late.
+//! - [`soak`]: two servers are loaded for long while their database and their store fail; every answer is right by a
+//!   model, and nothing leaks.
 //! - [`first_start`]: the process that makes a new home is killed while it does.
 //!
 //! The tests of this crate put the embedded engine into bad surroundings: full disks, folders that cannot
@@ -47,6 +49,7 @@ pub mod redis;
 pub mod s3;
 mod service;
 pub mod skip;
+pub mod soak;
 mod system;
 
 /// What a proof comes to: its report, or what was found to be broken.

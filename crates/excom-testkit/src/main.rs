@@ -1,12 +1,14 @@
 //! The proofs as a program: `cargo xtask prove NAME`, and the children that they start.
 
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use excom_testkit::place::Place;
-use excom_testkit::{Result, child, crash, dags, faults, first_start, heartbeat, home, hunt, processes};
+use excom_testkit::{
+    Result, child, crash, dags, faults, first_start, heartbeat, home, hunt, processes, soak,
+};
 
 const PROOFS: &str = include_str!("../proofs.txt");
 
@@ -86,6 +88,7 @@ fn prove(name: &str, options: &[&str]) -> Result<()> {
         "crash" | "dags" | "faults" | "first-start" | "hunt" => &["--rounds", "--seed"],
         "processes" => &["--seconds"],
         "heartbeat" => &["--megabytes"],
+        "soak" => &["--minutes", "--seed"],
         _ => return Err(format!("there is no proof `{name}`; there are\n{}", PROOFS.trim_end()).into()),
     };
     if let Some(unknown) = options.iter().step_by(2).find(|option| !allowed.contains(option)) {
@@ -122,18 +125,26 @@ fn prove(name: &str, options: &[&str]) -> Result<()> {
         "hunt" => {
             let (rounds, seed) = (option(options, "--rounds")?.unwrap_or(20), seed()?);
             child::tell(&format!("{rounds} rounds with --seed {seed}"))?;
-            let excom = program.with_file_name("excom");
-            if !excom.exists() {
-                return Err(
-                    format!("{} is not built: cargo build --release -p excom-cli", excom.display()).into()
-                );
-            }
-            hunt::prove(&excom, rounds, seed)?.to_string()
+            hunt::prove(&command(&program)?, rounds, seed)?.to_string()
+        }
+        "soak" => {
+            let (minutes, seed) = (option(options, "--minutes")?.unwrap_or(20), seed()?);
+            child::tell(&format!("{minutes} minutes with --seed {seed}"))?;
+            soak::prove(&command(&program)?, soak::Length::minutes(minutes), seed)?.to_string()
         }
         _ => processes::prove(&program, option(options, "--seconds")?.unwrap_or(10) * 1000)?.to_string(),
     };
     child::tell(&format!("{report}\nproved in {:.1} s", begin.elapsed().as_secs_f64()))?;
     Ok(())
+}
+
+/// The `excom` command of the same build, for proofs that use it as a person does.
+fn command(program: &Path) -> Result<PathBuf> {
+    let excom = program.with_file_name("excom");
+    match excom.exists() {
+        true => Ok(excom),
+        false => Err(format!("{} is not built: cargo build --release -p excom-cli", excom.display()).into()),
+    }
 }
 
 /// The number behind an option.

@@ -39,6 +39,15 @@ pub struct Postgres {
     folder: PathBuf,
 }
 
+/// How a server is stopped, in the words of `pg_ctl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Transactions are rolled back, and sessions told so.
+    Fast,
+    /// Nothing is put in order, as in a crash, but sessions are told.
+    Immediate,
+}
+
 /// The user as whom a server runs, because none runs as root: the ids of a user and its group.
 #[derive(Debug, Clone, Copy)]
 struct Account {
@@ -105,9 +114,24 @@ impl Postgres {
     /// # Errors
     /// When it does not start again.
     pub fn crash(&self) -> Result<()> {
+        self.signalled("KILL")
+    }
+
+    /// Stops the server, and waits until it has started again.
+    ///
+    /// # Errors
+    /// When it does not start again.
+    pub fn restart(&self, stop: Stop) -> Result<()> {
+        self.signalled(match stop {
+            Stop::Fast => "INT",
+            Stop::Immediate => "QUIT",
+        })
+    }
+
+    fn signalled(&self, signal: &str) -> Result<()> {
         let before = self.process();
         if let Some(orders) = &mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner) {
-            writeln!(orders, "KILL")?;
+            writeln!(orders, "{signal}")?;
         }
         let began = Instant::now();
         while self.process() == before && began.elapsed() < START_LIMIT {
