@@ -11,9 +11,8 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::middleware::Next;
 use axum::response::Response;
 use excom_core::{Error, ErrorKind, Result};
 use jiff::Timestamp;
@@ -224,7 +223,11 @@ impl Drop for Written {
 }
 
 /// Notes a request and its answer.
-pub(crate) async fn note(State(log): State<AccessLog>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn note(
+    log: AccessLog,
+    mut request: Request,
+    answer: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let (noted, time, begun) = (Noted::default(), Timestamp::now(), Instant::now());
     request.extensions_mut().insert(noted.clone());
     let request_id = named(request.headers()).map_or_else(|| log.id(), str::to_owned);
@@ -242,7 +245,7 @@ pub(crate) async fn note(State(log): State<AccessLog>, mut request: Request, nex
     };
     // Written also when the client goes away before there is an answer.
     let mut written = Written { log, begun, noted, line };
-    let mut answer = next.run(request).await;
+    let mut answer = answer(request).await;
     written.line.status = answer.status().as_u16();
     if let Ok(id) = HeaderValue::try_from(request_id) {
         answer.headers_mut().insert(CORRELATION, id);

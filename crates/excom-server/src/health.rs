@@ -1,4 +1,4 @@
-//! Whether pushes and pulls would work.
+//! Whether the process lives, and whether pushes and pulls would work.
 
 use axum::Router;
 use axum::extract::State;
@@ -10,11 +10,14 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::gate::{Gate, pass};
-use crate::readiness::not_ready;
+use crate::readiness::{LIVE, live, not_ready};
 use crate::refusal::document;
 
 pub(crate) fn router(app: &App) -> Router<App> {
-    Router::new().route("/health/ready", get(ready)).route_layer(from_fn_with_state(Gate::open(app), pass))
+    Router::new()
+        .route(LIVE, get(live))
+        .route("/health/ready", get(ready))
+        .route_layer(from_fn_with_state(Gate::open(app), pass))
 }
 
 /// Whether pushes and pulls would work, or why not.

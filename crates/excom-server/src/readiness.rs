@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, Uri};
+use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
 use excom_core::{Error, ErrorKind};
 use serde_json::{Value as Json, json};
 use tokio::sync::watch;
@@ -49,9 +48,22 @@ impl Readiness {
         self.0.send_replace(Standing::closed(reason));
     }
 
-    /// All routes: of the app once there is one, and before that how it stands.
-    pub(crate) fn router(&self) -> Router {
-        Router::new().route("/health/live", get(live)).fallback(pass).with_state(self.clone())
+    /// What the app answers once there is one, and before that how it stands.
+    pub(crate) async fn answer(&self, request: Request) -> Response {
+        let standing = self.0.borrow().clone();
+        match (standing, request.uri().path()) {
+            (Standing::Open(mut router), _) => router.call(request).await.into_response(),
+            (Standing::Closed { .. }, LIVE) => {
+                Noted::route(&request, LIVE);
+                live().await
+            }
+            (Standing::Closed { code, message, hints }, "/health/ready") => {
+                not_ready(&json!({"code": code, "message": message, "hints": hints}))
+            }
+            (Standing::Closed { code, message, .. }, _) => {
+                Refusal::because(StatusCode::SERVICE_UNAVAILABLE, code, message).into_response()
+            }
+        }
     }
 }
 
@@ -61,23 +73,12 @@ impl Standing {
     }
 }
 
-/// Answers as long as the process does anything at all.
-async fn live(request: Request) -> Response {
-    Noted::route(&request, "/health/live");
-    document(StatusCode::OK, &json!({"status": "live"}))
-}
+/// Where a process tells that it lives.
+pub(crate) const LIVE: &str = "/health/live";
 
-async fn pass(State(readiness): State<Readiness>, uri: Uri, request: Request) -> Response {
-    let standing = readiness.0.borrow().clone();
-    match standing {
-        Standing::Open(mut router) => router.call(request).await.into_response(),
-        Standing::Closed { code, message, hints } if uri.path() == "/health/ready" => {
-            not_ready(&json!({"code": code, "message": message, "hints": hints}))
-        }
-        Standing::Closed { code, message, .. } => {
-            Refusal::because(StatusCode::SERVICE_UNAVAILABLE, code, message).into_response()
-        }
-    }
+/// Answers as long as the process does anything at all.
+pub(crate) async fn live() -> Response {
+    document(StatusCode::OK, &json!({"status": "live"}))
 }
 
 /// The answer of `/health/ready` when pushes and pulls would not work.

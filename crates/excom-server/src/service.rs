@@ -1,11 +1,11 @@
 //! The process's side: connections come, and end in peace when the server stops.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 
 use axum::http::Request;
-use axum::middleware::from_fn_with_state;
 use excom_core::{Error, ErrorKind, Result};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -14,7 +14,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::time::{Duration, sleep, timeout};
-use tower_service::Service as _;
 
 use crate::access::{AccessLog, Client, note};
 use crate::patient::{Patient, Taken};
@@ -112,10 +111,6 @@ impl Service {
     /// Serves until told to stop; then lets nobody in, and gives requests that are under way their time.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
         let Self { listener, options, readiness, tls, log, .. } = self;
-        let mut router = readiness.router();
-        if let Some(log) = log {
-            router = router.layer(from_fn_with_state(log, note));
-        }
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(options.head_timeout).max_buf_size(HEAD_BYTES);
         let connections = GracefulShutdown::new();
@@ -131,7 +126,8 @@ impl Service {
             };
             // Answers are small, and somebody waits for each.
             drop(stream.set_nodelay(true));
-            let (router, server, watcher) = (router.clone(), server.clone(), connections.watcher());
+            let (readiness, log) = (readiness.clone(), log.clone());
+            let (server, watcher) = (server.clone(), connections.watcher());
             let stream = Taken::new(stream, options.body_pause);
             let acceptor = tls.as_ref().map(Tls::acceptor);
             // What a client does wrong is its own affair, and ends with its connection.
@@ -139,7 +135,14 @@ impl Service {
                 let service = service_fn(move |request: Request<Incoming>| {
                     let mut request = request.map(|body| Patient::body(body, options.body_pause));
                     request.extensions_mut().insert(Client(client));
-                    router.clone().call(request)
+                    let (readiness, log) = (readiness.clone(), log.clone());
+                    async move {
+                        let answer = async |request| readiness.answer(request).await;
+                        Ok::<_, Infallible>(match log {
+                            Some(log) => note(log, request, answer).await,
+                            None => answer(request).await,
+                        })
+                    }
                 });
                 match acceptor {
                     None => drop(watcher.watch(server.serve_connection(TokioIo::new(stream), service)).await),

@@ -26,6 +26,9 @@ use crate::{Error, ErrorKind, ObjectName, Result, SequenceKey, XComKey};
 /// How many values of one call are loaded at the same time.
 const LOADS_AT_ONCE: usize = 32;
 
+/// For how many XComs of one call it is found out at the same time why they are not there.
+const EXPLAINED_AT_ONCE: usize = 16;
+
 /// An entry, if there is one; or the refusal to look for it.
 pub(crate) type Permitted = std::result::Result<Option<Entry>, Box<Answer>>;
 
@@ -267,12 +270,15 @@ impl Engine {
     /// An answer for each XCom, in the order given, unless it is refused. Values outside of the database are
     /// loaded together.
     pub(crate) async fn answers(&self, asked: Vec<(&XComKey, Permitted)>) -> Result<Vec<Answer>> {
-        let mut away = Vec::new();
+        let (mut away, mut missing) = (Vec::new(), Vec::new());
         let mut answers: Vec<Option<Answer>> = Vec::with_capacity(asked.len());
-        for (key, entry) in asked {
+        for (place, (key, entry)) in asked.into_iter().enumerate() {
             answers.push(match entry {
                 Err(refusal) => Some(*refusal),
-                Ok(None) => Some(self.explain(key).await?),
+                Ok(None) => {
+                    missing.push(async move { (place, self.explain(key).await) });
+                    None
+                }
                 Ok(Some(Entry { stored: Stored::Inline(value), version, writer, hash, secret, .. })) => {
                     Some(self.inline(key, Found { value, version, writer }, hash, secret))
                 }
@@ -281,6 +287,9 @@ impl Engine {
                     None
                 }
             });
+        }
+        for (place, explained) in at_once(missing, EXPLAINED_AT_ONCE).await {
+            answers[place] = Some(explained?);
         }
         let mut loaded = self.load(away).await?.into_iter();
         Ok(answers.into_iter().filter_map(|answer| answer.or_else(|| loaded.next())).collect())
