@@ -219,17 +219,18 @@ impl Soak {
     /// Lets faults come and go, one at a time, until so shortly before the end that all is well again by then.
     fn suffer(&self, end: Instant) {
         let mut schedule = Schedule::new(self.seed);
-        std::thread::sleep(Duration::from_secs(5));
+        let mut before = Duration::from_secs(5);
         loop {
-            let (kind, lasts, pause) = schedule.next();
-            if Instant::now() + LONGEST + GRACE > end {
+            if Instant::now() + before + LONGEST + GRACE > end {
                 return;
             }
+            std::thread::sleep(before);
+            let (kind, lasts, pause) = schedule.next();
             if let Err(error) = self.log.during(kind, || self.site.suffer(kind, lasts)) {
                 self.tally.wrong(&format!("{kind}: {error}"));
                 return;
             }
-            std::thread::sleep(pause);
+            before = pause;
         }
     }
 
