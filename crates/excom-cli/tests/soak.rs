@@ -15,7 +15,7 @@ fn two_servers_withstand_a_load_while_what_is_under_them_fails() {
     if let Err(why) = Postgres::available().and_then(|()| S3::available()) {
         return skipped("two_servers_withstand_a_load_while_what_is_under_them_fails", &why);
     }
-    let length = Length { fastest: Duration::from_secs(2), load: Duration::from_secs(28) };
+    let length = Length { fastest: Duration::from_secs(2), load: Duration::from_secs(25) };
     let report = soak::prove(Path::new(env!("CARGO_BIN_EXE_excom")), length, 7).unwrap();
     // Otherwise it loaded nobody, and nothing failed.
     assert!(report.faults > 0 && report.pushes > 0 && report.values > report.pushes, "{report}");

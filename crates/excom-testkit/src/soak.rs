@@ -29,9 +29,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{Result, child};
 use calls::{Calls, DAG, RUN, Request};
-use faults::{GRACE, LONGEST, Log, Schedule};
+use faults::{GRACE, LONGEST, Log, RESTARTED, Schedule};
 use load::Load;
-use samples::{Sample, growth, most, watch};
+use samples::{Sample, growth, most, too_much, watch};
 use site::Site;
 use tally::{Tally, counted};
 
@@ -95,14 +95,15 @@ pub fn prove(excom: &Path, length: Length, seed: u64) -> Result<Report> {
     let before = Sample::settled(&soak.site, Duration::from_secs(30), |_| true);
     let counted_before = counted(&soak.tally.done);
     let samples = soak.steadily(rate)?;
+    let ended = Instant::now();
     let reached = (counted(&soak.tally.done) - counted_before) as f64 / length.load.as_secs_f64();
     let compared = soak.runtime.block_on(end::compare(&*soak.calls()?, &soak.load));
     let after = end::idle(&soak.site, &soak.tally, &before);
-    let grew = growth(&samples, 0).unwrap_or_else(|told| {
+    let grew = growth(&samples, 1 - RESTARTED);
+    if let Some(told) = too_much(grew) {
         soak.tally.wrong(&told);
-        (0, 0)
-    });
-    let collected = end::collect(&soak.site, &soak.tally)?;
+    }
+    let collected = end::collect(&soak.site, &soak.tally, ended)?;
     end::stop(&soak.site, &soak.tally);
     let figures =
         Figures { fastest, rate, reached, before, after, most: most(&samples), grew, compared, collected };
@@ -218,17 +219,18 @@ impl Soak {
     /// Lets faults come and go, one at a time, until so shortly before the end that all is well again by then.
     fn suffer(&self, end: Instant) {
         let mut schedule = Schedule::new(self.seed);
-        std::thread::sleep(Duration::from_secs(5));
+        let mut before = Duration::from_secs(5);
         loop {
-            let (kind, lasts, pause) = schedule.next();
-            if Instant::now() + LONGEST + GRACE > end {
+            if Instant::now() + before + LONGEST + GRACE > end {
                 return;
             }
+            std::thread::sleep(before);
+            let (kind, lasts, pause) = schedule.next();
             if let Err(error) = self.log.during(kind, || self.site.suffer(kind, lasts)) {
                 self.tally.wrong(&format!("{kind}: {error}"));
                 return;
             }
-            std::thread::sleep(pause);
+            before = pause;
         }
     }
 

@@ -91,13 +91,14 @@ pub(super) fn idle(site: &Site, tally: &Tally, before: &Sample) -> Sample {
     now
 }
 
-/// Looks for objects that nobody knows, and for entries without theirs; then for what is loose.
+/// Looks for objects that nobody knows, and for entries without theirs; then for what is loose. The load has ended some
+/// time before.
 ///
 /// # Errors
 /// When the command does not run.
-pub(super) fn collect(site: &Site, tally: &Tally) -> Result<String> {
+pub(super) fn collect(site: &Site, tally: &Tally, ended: Instant) -> Result<String> {
     // What was interrupted last counts as abandoned then.
-    std::thread::sleep(ABANDONED_AFTER);
+    std::thread::sleep(ABANDONED_AFTER.saturating_sub(ended.elapsed()));
     let (went_well, told) = site.excom(&["gc", "--json", "--older-than", "1s"])?;
     let found: Json = serde_json::from_str(&told).unwrap_or_default();
     let count = |what: &str| found[what]["count"].as_u64();
