@@ -49,6 +49,14 @@ pub(crate) fn command() -> Command {
                 .global(true)
                 .help_heading(EVERYWHERE),
         )
+        .arg(
+            everywhere("server", "URL")
+                .help("Ask this Excom server instead of opening a database [default: [client] server]"),
+        )
+        .arg(
+            everywhere("token-file", "FILE")
+                .help("The file with the token for it [default: [client] token_file, or EXCOM__CLIENT__TOKEN]"),
+        )
         .arg(flag("json", "Answer with one JSON document, errors too").global(true).help_heading(EVERYWHERE))
         .subcommand(
             Command::new("xcom")
@@ -539,12 +547,11 @@ pub(crate) fn flag(name: &'static str, help: &'static str) -> Arg {
 }
 
 fn path(name: &'static str, value: &'static str) -> Arg {
-    Arg::new(name)
-        .long(name)
-        .value_name(value)
-        .value_parser(value_parser!(PathBuf))
-        .global(true)
-        .help_heading(EVERYWHERE)
+    everywhere(name, value).value_parser(value_parser!(PathBuf))
+}
+
+fn everywhere(name: &'static str, value: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).global(true).help_heading(EVERYWHERE)
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {

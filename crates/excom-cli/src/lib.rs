@@ -36,6 +36,7 @@ mod contracts;
 mod db;
 mod dictionary;
 mod doctor;
+mod door;
 mod gc;
 mod identity;
 mod input;
@@ -56,6 +57,7 @@ mod xcom;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::ArgMatches;
 use excom::config::{Environment, Settings};
 use excom::{Engine, Result};
 
@@ -86,6 +88,15 @@ pub fn run(complete: impl Fn(Engine, &Settings) -> Result<Engine> + 'static) -> 
     })
 }
 
+/// Whether a command can ask a server, or needs neither that nor a database.
+fn serves(command: &str, matches: &ArgMatches) -> bool {
+    match command {
+        "xcom" => !matches!(matches.subcommand_name(), Some("refusals")),
+        "trace" | "prune" | "config" | "token" | "completions" | "man" => true,
+        _ => false,
+    }
+}
+
 fn start(
     arguments: Vec<OsString>,
     environment: Environment,
@@ -94,6 +105,11 @@ fn start(
 ) -> Result<(), Stop> {
     let matches = arguments::command().try_get_matches_from(arguments)?;
     let context = Context::new(&matches, environment, complete);
+    if let Some((command, matches)) = matches.subcommand()
+        && !serves(command, matches)
+    {
+        context.without_server(command)?;
+    }
     pollster::block_on(async {
         match matches.subcommand() {
             Some(("xcom", matches)) => xcom::run(&context, matches, output).await,

@@ -1,11 +1,11 @@
 //! `excom trace`: where a value came from, or what came of it, as a tree.
 
 use clap::ArgMatches;
+use excom::Version;
 use excom::core::engine::{Direction, Trace, TraceOptions, Traced, TracedVersion};
-use excom::{PullOptions, Version};
 use serde_json::json;
 
-use crate::context::{self, Context};
+use crate::context::Context;
 use crate::output::{Output, Style};
 use crate::stop::{NoValue, Stop};
 use crate::{identity, text, xcom};
@@ -21,9 +21,8 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         children: number("children").unwrap_or(standard.children),
         ..standard
     };
-    let caller = identity::caller(context.environment())?;
-    let (engine, empty) = context.reader()?;
-    let trace = engine.trace(&caller, &key, version, options).await?;
+    let (door, empty) = context.looking()?;
+    let trace = door.trace(&key, version, options).await?;
     let Some(trace) = trace else {
         if let Some(version) = version {
             return Err(NoValue {
@@ -37,10 +36,10 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
             }
             .into());
         }
-        let answer = engine.pull(&caller, std::slice::from_ref(&key), PullOptions::default()).await?.pop();
+        let answer = door.answer(&key).await?;
         return answer.map_or(Ok(()), |answer| Err(xcom::no_value(answer, empty)));
     };
-    context::close(&engine, output).await;
+    door.close(output).await;
     if output.json() {
         return output.document(&json!({"direction": options.direction, "trace": trace}));
     }

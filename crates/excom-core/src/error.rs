@@ -48,6 +48,39 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// All kinds.
+    const ALL: [Self; 17] = [
+        Self::InvalidName,
+        Self::InvalidValue,
+        Self::TooLarge,
+        Self::Superseded,
+        Self::NotStarted,
+        Self::Forbidden,
+        Self::InvalidRequest,
+        Self::Unavailable,
+        Self::Full,
+        Self::ReadOnly,
+        Self::Exists,
+        Self::Lost,
+        Self::Corrupt,
+        Self::Incompatible,
+        Self::Configuration,
+        Self::NoValue,
+        Self::Other,
+    ];
+
+    /// The inverse of [`ErrorKind::code`], for errors that come from elsewhere.
+    ///
+    /// ```
+    /// use excom_core::ErrorKind;
+    ///
+    /// assert_eq!(ErrorKind::from_code("too_large"), Some(ErrorKind::TooLarge));
+    /// assert_eq!(ErrorKind::from_code("too_green"), None);
+    /// ```
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
     /// A stable name for logs, JSON output and documentation.
     pub const fn code(self) -> &'static str {
         match self {

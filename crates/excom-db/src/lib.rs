@@ -30,8 +30,6 @@ pub mod mysql;
 mod packing;
 #[cfg(feature = "postgres")]
 pub mod postgres;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-mod reactor;
 mod server;
 pub mod sqlite;
 #[cfg(any(feature = "mysql", feature = "postgres"))]

@@ -103,6 +103,16 @@ fn documents() -> ApiRouter<App> {
             }),
         )
         .api_route(
+            "/list",
+            post_with(entries::list, |op| operation(op, "list", "XComs without their values, in pages", &[])),
+        )
+        .api_route(
+            "/indexes/{dag_id}/{run_id}/{task_id}/{*key}",
+            get_with(sequences::indexes, |op| {
+                operation(op, "indexes", "The map indexes at which a mapped task produced something", &[])
+            }),
+        )
+        .api_route(
             "/sequences/{dag_id}/{run_id}/{task_id}/{*key}",
             get_with(sequences::page, |op| {
                 operation(op, "page", "A page of what a mapped task produced, by map index", &[])

@@ -12,8 +12,6 @@ pub mod frame;
 mod object;
 mod offload;
 mod process;
-#[cfg(any(feature = "object-storage", feature = "redis"))]
-mod reactor;
 #[cfg(feature = "redis")]
 pub mod redis;
 

@@ -6,6 +6,8 @@ pub mod embedded;
 pub mod program;
 
 pub use excom_airflow::{process, python};
+#[cfg(feature = "client")]
+pub use excom_client as client;
 pub use excom_core as core;
 pub use excom_core::{
     Answer, Attempt, AttemptId, Caller, Clock, Engine, Entry, EntryInfo, Error, ErrorKind, MetadataDb,

@@ -14,7 +14,9 @@ fn fine() -> Vec<Package> {
     vec![
         package("excom-core", &["serde"], &[]),
         package("excom-db", &["excom-core", "rusqlite"], &["excom-testkit"]),
-        package("excom-store", &["excom-core"], &["rusqlite"]),
+        package("excom-store", &["excom-core", "excom-reactor"], &["rusqlite"]),
+        package("excom-reactor", &["excom-core"], &[]),
+        package("excom-client", &["excom-core", "excom-reactor"], &[]),
         package("excom-macros", &["syn"], &["excom-flow"]),
         package("excom-flow", &["excom-core", "excom-macros"], &[]),
         package("excom", &["excom-core", "excom-db", "excom-store", "excom-flow", "excom-macros"], &[]),
@@ -41,12 +43,15 @@ fn the_intended_graph_breaks_nothing() {
 fn a_violation_names_both_crates_and_the_rule() {
     assert_eq!(
         broken("excom-core", "excom-db"),
-        ["excom-core depends on excom-db: core <- db, store, flow <- airflow <- server <- excom <- cli"]
+        [
+            "excom-core depends on excom-db: core <- reactor <- db, store, client, flow <- airflow <- server <- excom <- cli"
+        ]
     );
     for (from, to, rule) in [
-        ("excom-db", "excom-store", "core <- db"),
-        ("excom-store", "excom-flow", "core <- db"),
-        ("excom", "excom-cli", "core <- db"),
+        ("excom-client", "excom-store", "core <- reactor <- db"),
+        ("excom-db", "excom-store", "core <- reactor <- db"),
+        ("excom-store", "excom-flow", "core <- reactor <- db"),
+        ("excom", "excom-cli", "core <- reactor <- db"),
         ("excom-macros", "excom-core", "depends on no crate of the project"),
         ("excom-cli", "excom-macros", "only excom-flow and excom offer the macros"),
         ("excom", "excom-testkit", "by tests only"),

@@ -6,13 +6,14 @@ use excom::core::entry::{Version, Writer};
 use excom::core::seal::Reference;
 use excom::core::value::ContentHash;
 use excom::core::value::secret::REDACTED;
-use excom::{PullOptions, Shape, Stored, Value, XComKey};
+use excom::{Shape, Value, XComKey};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{no_value, raw, reveals};
-use crate::context::{self, Context};
+use crate::context::Context;
+use crate::door::About;
 use crate::output::{Output, Style};
 use crate::stop::Stop;
 use crate::{identity, text};
@@ -39,29 +40,25 @@ struct Document<'a> {
 
 pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
     let key = identity::xcom(matches, context.environment())?;
-    let caller = identity::caller(context.environment())?;
-    let (engine, empty) = context.reader()?;
-    let answer = engine.pull(&caller, std::slice::from_ref(&key), PullOptions::default()).await?.pop();
-    let entry = engine.db().entries(std::slice::from_ref(&key)).await?.pop().flatten();
-    context::close(&engine, output).await;
+    let (door, empty) = context.looking()?;
+    let answer = door.answer(&key).await?;
+    let about = door.about(&key).await?;
+    door.close(output).await;
     let Some(answer) = answer else { return Ok(()) };
     let Some(Found { value, version, writer }) = answer.found() else {
         return Err(no_value(answer, empty));
     };
     // A push between the two reads makes the second one another version; then where it is stays open.
-    let entry = entry.filter(|entry| entry.version == *version);
-    let reference = match entry.as_ref().map(|entry| &entry.stored) {
-        Some(Stored::Offloaded(reference)) => Some(reference),
-        _ => None,
-    };
+    let about = about.filter(|about| about.version == *version);
+    let reference = about.as_ref().and_then(|about| about.reference.as_ref());
     let secret = value.is_secret();
     // A checksum of a secret would tell it, so what is told is that of what is stored for it.
-    let (size, hash) = match (&entry, secret) {
-        (Some(entry), _) => (Some(entry.size), Some(entry.hash)),
+    let (size, hash) = match (&about, secret) {
+        (Some(about), _) => (Some(about.size), Some(about.hash)),
         (None, false) => (Some(value.size()), Some(ContentHash::of(value.bytes()))),
         (None, true) => (None, None),
     };
-    let concealed = secret && !reveals(&caller, matches);
+    let concealed = secret && !reveals(&door.caller, matches);
     if output.json() {
         return output.document(&Document {
             answer: answer.code(),
@@ -72,14 +69,15 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
             size,
             hash,
             shape: value.shape(),
-            offloaded: reference.is_some(),
+            offloaded: about.as_ref().is_some_and(|about| about.offloaded),
             secret,
             reference,
             value: if concealed { raw(&Value::of(REDACTED)?)? } else { raw(value)? },
         });
     }
-    let place = match (&entry, reference) {
+    let place = match (&about, reference) {
         (None, _) => "replaced while it was read".to_owned(),
+        (Some(About { offloaded: true, .. }), None) => "in a value store of the server".to_owned(),
         (Some(_), None) => "in the metadata database".to_owned(),
         (Some(_), Some(reference)) => format!(
             "in the value store `{}` as {}, sealed with key {}",

@@ -3,11 +3,12 @@
 use clap::ArgMatches;
 use excom::core::db::Filter;
 use excom::core::entry::PastEntry;
-use excom::{Caller, Engine, EntryInfo, PullOptions, Value, Version, XComKey};
+use excom::{EntryInfo, Value, Version, XComKey};
 use serde_json::{Value as Json, json};
 
 use super::{concealed, described, no_value, raw, reveals};
-use crate::context::{self, Context};
+use crate::context::Context;
+use crate::door::Door;
 use crate::identity;
 use crate::output::{Output, Style};
 use crate::stop::{NoValue, Stop};
@@ -18,14 +19,13 @@ const ALL: u32 = 1_000_000;
 
 pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
     let key = identity::xcom(matches, context.environment())?;
-    let (engine, empty) = context.reader()?;
-    let caller = identity::caller(context.environment())?;
+    let (door, empty) = context.looking()?;
     if let Some(version) = matches.get_one::<String>("version") {
         let version: Version = version.parse()?;
-        let value = value(&engine, &caller, &key, version).await;
-        context::close(&engine, output).await;
+        let value = value(&door, &key, version).await;
+        door.close(output).await;
         let value = value?;
-        if value.is_secret() && !reveals(&caller, matches) {
+        if value.is_secret() && !reveals(&door.caller, matches) {
             return Err(concealed(&key));
         }
         if output.json() {
@@ -41,11 +41,11 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     }
 
     let limit = matches.get_one::<u32>("limit").copied().unwrap_or(20);
-    let current = current(&engine, &caller, &key).await?;
-    let past = engine.history(&caller, &key, limit.saturating_sub(u32::from(current.is_some()))).await?;
-    context::close(&engine, output).await;
+    let current = current(&door, &key).await?;
+    let past = door.history(&key, limit.saturating_sub(u32::from(current.is_some()))).await?;
+    door.close(output).await;
     if current.is_none() && past.is_empty() {
-        let answer = engine.pull(&caller, std::slice::from_ref(&key), PullOptions::default()).await?.pop();
+        let answer = door.answer(&key).await?;
         return answer.map_or(Ok(()), |answer| Err(no_value(answer, empty)));
     }
     if output.json() {
@@ -71,7 +71,7 @@ fn ended(past: &PastEntry) -> Json {
 }
 
 /// The entry that a pull gets now.
-async fn current(engine: &Engine, caller: &Caller, key: &XComKey) -> Result<Option<EntryInfo>, Stop> {
+async fn current(door: &Door, key: &XComKey) -> Result<Option<EntryInfo>, Stop> {
     let filter = Filter {
         dag_id: Some(key.ti.dag_id.clone()),
         run_id: Some(key.ti.run_id.clone()),
@@ -79,7 +79,7 @@ async fn current(engine: &Engine, caller: &Caller, key: &XComKey) -> Result<Opti
         map_index: Some(key.ti.map_index),
         key: Some(key.key.clone()),
     };
-    Ok(engine.list(caller, &filter, None, 1).await?.items.pop())
+    Ok(door.list(&filter, None, 1).await?.items.pop())
 }
 
 fn table(current: Option<&EntryInfo>, past: &[PastEntry]) -> Table {
@@ -106,10 +106,9 @@ fn table(current: Option<&EntryInfo>, past: &[PastEntry]) -> Table {
 }
 
 /// The value of one version, current or past.
-async fn value(engine: &Engine, caller: &Caller, key: &XComKey, version: Version) -> Result<Value, Stop> {
-    if current(engine, caller, key).await?.is_some_and(|info| info.version == version) {
-        let answer = engine.pull(caller, std::slice::from_ref(key), PullOptions::default()).await?.pop();
-        match answer {
+async fn value(door: &Door, key: &XComKey, version: Version) -> Result<Value, Stop> {
+    if current(door, key).await?.is_some_and(|info| info.version == version) {
+        match door.answer(key).await? {
             Some(answer) if answer.found().is_some_and(|found| found.version == version) => {
                 return Ok(answer.value()?);
             }
@@ -118,10 +117,10 @@ async fn value(engine: &Engine, caller: &Caller, key: &XComKey, version: Version
             _ => {}
         }
     }
-    if let Some(value) = engine.pull_past(caller, key, version).await? {
+    if let Some(value) = door.pull_past(key, version).await? {
         return Ok(value);
     }
-    let known = engine.history(caller, key, ALL).await?;
+    let known = door.history(key, ALL).await?;
     let which =
         [("key".to_owned(), json!(key)), ("version".to_owned(), json!(version))].into_iter().collect();
     Err(match known.iter().find(|past| past.info.version == version) {

@@ -6,7 +6,7 @@ use excom::{EntryInfo, XComKey};
 use serde_json::{Value as Json, json};
 
 use super::described;
-use crate::context::{self, Context};
+use crate::context::Context;
 use crate::identity;
 use crate::output::{Output, Style};
 use crate::stop::Stop;
@@ -16,10 +16,9 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     let filter = identity::filter(matches, context.environment());
     let after = matches.get_one::<String>("after").map(|token| parse(token)).transpose()?;
     let limit = matches.get_one::<u32>("limit").copied().unwrap_or(100);
-    let (engine, empty) = context.reader()?;
-    let caller = identity::caller(context.environment())?;
-    let page = engine.list(&caller, &filter, after.as_ref(), limit).await?;
-    context::close(&engine, output).await;
+    let (door, empty) = context.looking()?;
+    let page = door.list(&filter, after.as_ref(), limit).await?;
+    door.close(output).await;
     let next = page.next.as_ref().map(token);
     if output.json() {
         let items: Vec<Json> = page.items.iter().map(described).collect();

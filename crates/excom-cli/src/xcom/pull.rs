@@ -6,13 +6,14 @@ use clap::ArgMatches;
 use excom::core::answer::Found;
 use excom::core::engine::TaskAnswer;
 use excom::core::entry::{Version, Writer};
-use excom::{Answer, Caller, Engine, Error, Payload, PullOptions, Shape, Value, XComKey};
+use excom::{Answer, Error, Payload, PullOptions, Shape, Value, XComKey};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{concealed, no_value, raw, reveals};
-use crate::context::{self, Context};
+use crate::context::Context;
+use crate::door::Door;
 use crate::identity;
 use crate::output::Output;
 use crate::stop::{NoValue, Stop};
@@ -64,13 +65,13 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         raw: matches.get_flag("raw"),
         reveal: reveals(&caller, matches),
     };
-    let (engine, empty) = context.reader()?;
+    let (door, empty) = context.looking()?;
     let pulled = if matches.get_flag("all") {
-        all(&engine, &caller, &wanted, output).await
+        all(&door, &wanted, output).await
     } else {
-        one(&engine, &caller, &wanted, output).await
+        one(&door, &wanted, output).await
     };
-    context::close(&engine, output).await;
+    door.close(output).await;
     match pulled? {
         None => Ok(()),
         Some(answer) => instead(answer, &wanted, empty, output),
@@ -85,16 +86,11 @@ fn default(text: &str) -> Result<Value, Stop> {
 }
 
 /// Prints the value of one XCom. The answer comes back when there is none.
-async fn one(
-    engine: &Engine,
-    caller: &Caller,
-    wanted: &Wanted,
-    output: &mut Output,
-) -> Result<Option<Answer>, Stop> {
+async fn one(door: &Door, wanted: &Wanted, output: &mut Output) -> Result<Option<Answer>, Stop> {
     let key = &wanted.key;
     // Only a value that is printed as it is needs not be held in memory.
     if !output.json() && !wanted.raw && !wanted.options.include_prior_dates {
-        return match engine.open(caller, key).await? {
+        return match door.open(key).await? {
             Ok(payload) => {
                 if let Payload::Value(value) = &payload {
                     wanted.may_print(key, value)?;
@@ -104,7 +100,7 @@ async fn one(
             Err(answer) => Ok(Some(answer)),
         };
     }
-    let Some(answer) = engine.pull(caller, std::slice::from_ref(key), wanted.options).await?.pop() else {
+    let Some(answer) = door.pull(std::slice::from_ref(key), wanted.options).await?.pop() else {
         return Ok(None);
     };
     let Some(Found { value, version, writer }) = answer.found() else { return Ok(Some(answer)) };
@@ -149,14 +145,9 @@ fn print(value: &Value, raw: bool, output: &mut Output) -> Result<(), Stop> {
 
 /// Prints the values of all map indexes. One that is damaged or forbidden is the answer for all: an
 /// object without it would pass for the whole.
-async fn all(
-    engine: &Engine,
-    caller: &Caller,
-    wanted: &Wanted,
-    output: &mut Output,
-) -> Result<Option<Answer>, Stop> {
+async fn all(door: &Door, wanted: &Wanted, output: &mut Output) -> Result<Option<Answer>, Stop> {
     let sequence = wanted.key.sequence();
-    let pulled = engine.pull_tasks(caller, std::slice::from_ref(&sequence), wanted.options).await?.pop();
+    let pulled = door.pull_tasks(std::slice::from_ref(&sequence), wanted.options).await?.pop();
     let (items, length) = match pulled {
         Some(TaskAnswer::Mapped { items, length }) => (items, length),
         Some(TaskAnswer::Single(answer)) => (vec![(excom::UNMAPPED, answer)], 1),
@@ -165,7 +156,7 @@ async fn all(
     if items.is_empty() {
         // An empty object would not tell a misspelt key from a task that pushed nothing.
         let whole = sequence.at(excom::UNMAPPED);
-        return Ok(engine.pull(caller, &[whole], wanted.options).await?.pop());
+        return Ok(door.pull(&[whole], wanted.options).await?.pop());
     }
     let mut values = Vec::with_capacity(items.len());
     for (map_index, answer) in items {

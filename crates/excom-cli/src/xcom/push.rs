@@ -7,7 +7,7 @@ use excom::core::engine::{Receipt, SECRET_LIMIT};
 use excom::{Caller, Engine, Payload, Value, XComKey};
 use serde::Serialize;
 
-use crate::context::{self, Context};
+use crate::context::Context;
 use crate::output::Output;
 use crate::stop::Stop;
 use crate::{identity, input, text};
@@ -22,7 +22,6 @@ struct Pushed<'a> {
 
 pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
     let key = identity::xcom(matches, context.environment())?;
-    let caller = identity::caller(context.environment())?;
     let argument = matches.get_one::<String>("value").map_or("", String::as_str);
     let payload = match (argument, matches.get_flag("text")) {
         ("-", false) => Payload::Stream(input::json(std::io::stdin())),
@@ -38,19 +37,14 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         true => collect(payload, SECRET_LIMIT).await?.into_secret().into(),
         false => payload,
     };
-    let engine = context.engine()?;
-    let payload = match (payload, &caller) {
-        // What may be inline is checked; more is streamed, and only its reader sees it whole.
-        (Payload::Stream(stream), Caller::Attempt(_)) => {
-            input::look_ahead(stream, engine.backend().inline_limit()).await?
-        }
-        (payload, _) => payload,
+    let door = context.writing()?;
+    let payload = match (door.here(), &door.caller) {
+        // A server has no contracts to check by.
+        (Some(engine), Caller::Attempt(_)) => checked(context, engine, &key, payload, output).await?,
+        _ => payload,
     };
-    if let (Payload::Value(value), Caller::Attempt(_)) = (&payload, &caller) {
-        check(context, &engine, &key, value, output).await?;
-    }
-    let receipt = engine.push(&caller, &key, payload).await?;
-    context::close(&engine, output).await;
+    let receipt = door.push(&key, payload).await?;
+    door.close(output).await;
     if output.json() {
         return output.document(&Pushed { key: &key, receipt: &receipt });
     }
@@ -69,6 +63,24 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         ))?;
     }
     Ok(())
+}
+
+/// What a task pushes, checked as far as it may be inline; more is streamed, and only its reader sees it whole.
+async fn checked(
+    context: &Context,
+    engine: &Engine,
+    key: &XComKey,
+    payload: Payload,
+    output: &mut Output,
+) -> Result<Payload, Stop> {
+    let payload = match payload {
+        Payload::Stream(stream) => input::look_ahead(stream, engine.backend().inline_limit()).await?,
+        payload => payload,
+    };
+    if let Payload::Value(value) = &payload {
+        check(context, engine, key, value, output).await?;
+    }
+    Ok(payload)
 }
 
 /// Whether a task may push the value: its DAG may declare another type for the key.

@@ -6,30 +6,28 @@ use clap::ArgMatches;
 use excom::core::db::Scope;
 use serde_json::json;
 
-use crate::context::{self, Context};
+use crate::context::Context;
 use crate::output::Output;
 use crate::stop::Stop;
 use crate::{identity, text};
 
 pub(crate) async fn clear(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
     let scope = identity::scope(matches, context.environment())?;
-    let caller = identity::caller(context.environment())?;
-    let (engine, empty) = context.reader()?;
-    let cleared = engine.clear(&caller, &scope).await?;
-    context::close(&engine, output).await;
+    let (door, empty) = context.looking()?;
+    let cleared = door.clear(&scope).await?;
+    door.close(output).await;
     tell("cleared", "moved to the history", cleared, &scope, empty, output)
 }
 
 pub(crate) async fn delete(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
     let scope = identity::scope(matches, context.environment())?;
-    let caller = identity::caller(context.environment())?;
     if !matches.get_flag("yes") && !confirmed(&scope, output)? {
         output.say("nothing was deleted");
         return Err(Stop::Told(1));
     }
-    let (engine, empty) = context.reader()?;
-    let deleted = engine.delete(&caller, &scope).await?;
-    context::close(&engine, output).await;
+    let (door, empty) = context.looking()?;
+    let deleted = door.delete(&scope).await?;
+    door.close(output).await;
     tell("deleted", "deleted with their history", deleted, &scope, empty, output)
 }
 

@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 mod answers;
+mod client;
 mod conformance;
 mod described;
 mod files;
 mod process;
+mod remote;
 mod workers;
 
 use std::io::{BufRead as _, BufReader};

@@ -197,6 +197,18 @@ impl Engine {
     /// # Errors
     /// As [`Engine::pull`]. `Ok(Err(answer))` when there is no value to stream.
     pub async fn open(&self, caller: &Caller, key: &XComKey) -> Result<std::result::Result<Payload, Answer>> {
+        Ok(self.open_version(caller, key).await?.map(|(_, payload)| payload))
+    }
+
+    /// As [`Engine::open`], with the version that it is.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub async fn open_version(
+        &self,
+        caller: &Caller,
+        key: &XComKey,
+    ) -> Result<std::result::Result<(Version, Payload), Answer>> {
         if let Some(refusal) = self.sight(caller).await?.refusal(key, false) {
             return Ok(Err(refusal));
         }
@@ -221,7 +233,7 @@ impl Engine {
         };
         let version = entry.version;
         self.note_reads(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
-        Ok(Ok(payload))
+        Ok(Ok((version, payload)))
     }
 
     /// The value of an earlier version, while its bytes are kept.

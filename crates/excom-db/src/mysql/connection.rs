@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use excom_core::{Error, ErrorKind, Result};
+use excom_reactor::Reactor;
 use futures_util::future::join;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, Params, Row, SslOpts, Value};
@@ -19,7 +20,6 @@ use url::Url;
 use super::failure::Failure;
 use super::row;
 use crate::away::{Away, PAUSES};
-use crate::reactor::Reactor;
 use crate::trust;
 
 /// How long a connection may take, unless the URL says (`connect_timeout`).

@@ -16,6 +16,7 @@ use deadpool_postgres::{
     ClientWrapper, Hook, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
 };
 use excom_core::{Error, ErrorKind, Result};
+use excom_reactor::Reactor;
 use futures_util::future::join;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::config::Host;
@@ -27,7 +28,6 @@ use super::failure::Failure;
 use super::known::Known;
 use super::tls;
 use crate::away::{Away, PAUSES};
-use crate::reactor::Reactor;
 
 /// Connections that reads share.
 pub(super) const READERS: usize = 2;

@@ -9,9 +9,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use excom_reactor::Reactor;
 use tokio::sync::{Mutex, mpsc, oneshot};
-
-use crate::reactor::Reactor;
 
 /// How many callers share a statement at most.
 const MOST: usize = 64;

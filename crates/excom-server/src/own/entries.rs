@@ -1,4 +1,7 @@
-//! What is known of XComs beside their values: previews, history and traces; and the end of those of a task instance.
+//! What is known of XComs beside their values: lists, previews, history and traces; and the end of those of a task
+//! instance.
+
+use std::sync::Arc;
 
 use axum::extract::State;
 use excom_core::db::{Filter, Scope};
@@ -15,7 +18,7 @@ use super::values::{End, Ended, end};
 use crate::app::App;
 use crate::auth::Asking;
 use crate::refusal::Refusal;
-use crate::request::{Path, Query};
+use crate::request::{Document, Path, Query};
 
 /// An XCom without its value.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -42,6 +45,44 @@ pub(super) async fn preview(
         Some(info) => Ok(Reply::ok(Preview { pushed_at: info.pushed_at(), info })),
         None => Err(none(&app, &asking.caller, key).await?),
     }
+}
+
+/// Which XComs are listed; parts that are not said match everything.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "List")]
+pub(super) struct Listed {
+    dag_id: Option<Arc<str>>,
+    run_id: Option<Arc<str>>,
+    task_id: Option<Arc<str>>,
+    #[schemars(range(min = -1))]
+    map_index: Option<i32>,
+    key: Option<Arc<str>>,
+    /// Go on behind this one, the `next` of the page before.
+    after: Option<XComKey>,
+    /// The most XComs; 100 when it is not said, never more than 1000.
+    limit: Option<u32>,
+}
+
+/// A page of XComs without their values, in order of DAG, run, task, map index and key.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Entries {
+    items: Vec<Preview>,
+    /// What to give as `after` for the next page; null at the end.
+    next: Option<XComKey>,
+}
+
+pub(super) async fn list(
+    State(app): State<App>,
+    asking: Asking,
+    Document(listed): Document<Listed>,
+) -> Result<Reply<Entries>, Refusal> {
+    let Listed { dag_id, run_id, task_id, map_index, key, after, limit } = listed;
+    let filter = Filter { dag_id, run_id, task_id, map_index, key };
+    let limit = limit.unwrap_or(100).clamp(1, 1000);
+    let page = app.engine.list(&asking.caller, &filter, after.as_ref(), limit).await?;
+    let items = page.items.into_iter().map(|info| Preview { pushed_at: info.pushed_at(), info }).collect();
+    Ok(Reply::ok(Entries { items, next: page.next }))
 }
 
 /// Why there is no value. Nothing is loaded, should there be one by now.

@@ -182,7 +182,11 @@ impl OperationOutput for Stream {
     type Inner = Self;
 
     fn operation_response(context: &mut GenContext, _: &mut Operation) -> Option<Described> {
-        Some(response::<Json>(context, "The value's JSON text"))
+        Some(response::<Json>(
+            context,
+            "The value's JSON text. `Excom-Version` in the head tells its version, and `Excom-Secret: true` that it is a \
+             secret",
+        ))
     }
 }
 

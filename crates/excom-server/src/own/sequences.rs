@@ -32,6 +32,22 @@ pub(super) struct Page {
     next: Option<i32>,
 }
 
+/// The map indexes at which there are elements.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Indexes {
+    /// In order.
+    indexes: Vec<i32>,
+}
+
+pub(super) async fn indexes(
+    State(app): State<App>,
+    asking: Asking,
+    Path(sequence): Path<OfSequence>,
+) -> Result<Reply<Indexes>, Refusal> {
+    let indexes = app.engine.indexes(&asking.caller, &sequence.key()?).await?;
+    Ok(Reply::ok(Indexes { indexes }))
+}
+
 /// Elements as long as they fit; at least one, so that whoever goes on comes to the end.
 pub(super) async fn page(
     State(app): State<App>,

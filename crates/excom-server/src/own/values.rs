@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
+use excom_core::backend::collect;
 use excom_core::db::Scope;
-use excom_core::engine::Receipt;
+use excom_core::engine::{Receipt, SECRET_LIMIT};
 use excom_core::{Answer, ByteStream, Error, ErrorKind, Payload, Version};
+use futures_util::stream::iter;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,7 +23,10 @@ use crate::refusal::{Refusal, text_of};
 use crate::request::{Path, Query};
 
 /// The version of a value: the idempotency token of a push, which may then be repeated.
-const VERSION: &str = "excom-version";
+const VERSION: HeaderName = HeaderName::from_static("excom-version");
+
+/// That a value is a secret, in both directions.
+const SECRET: HeaderName = HeaderName::from_static("excom-secret");
 
 /// How far from now a version may have been drawn: its time is that of the push, from which retention counts.
 const DRAWN: Duration = Duration::from_secs(24 * 60 * 60);
@@ -33,6 +38,17 @@ pub(super) struct PushHead {
     /// Names the push, which may then be repeated: it is pushed once.
     #[schemars(rename = "Excom-Version")]
     version: Option<Version>,
+    /// Whether it is a secret, of at most 1 MiB.
+    #[schemars(rename = "Excom-Secret")]
+    secret: Option<bool>,
+}
+
+/// Which version.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfVersion {
+    /// An earlier one, while its bytes are kept.
+    version: Option<Version>,
 }
 
 /// The value's JSON text. One that turns out damaged on its way is cut off, never ended.
@@ -40,21 +56,46 @@ pub(super) async fn read(
     State(app): State<App>,
     asking: Asking,
     Path(xcom): Path<OfXCom>,
+    Query(OfVersion { version: past }): Query<OfVersion>,
 ) -> Result<Response, Refusal> {
     let key = xcom.key()?;
+    if let Some(version) = past {
+        let found = app.engine.pull_past(&asking.caller, &key, version).await?;
+        let none = || Refusal::not_found(format!("the bytes of version {version} of {key} are not kept"));
+        return Ok(answered(version, found.ok_or_else(none)?.into()));
+    }
     let refused = |answer: Answer| {
         app.metrics.answered(&answer);
         Refusal::of_answer(&answer)
     };
-    let payload = app.engine.open(&asking.caller, &key).await?.map_err(refused)?;
+    let (version, payload) = app.engine.open_version(&asking.caller, &key).await?.map_err(refused)?;
     app.metrics.opened();
-    Ok(text_of(
-        StatusCode::OK,
-        match payload {
-            Payload::Value(value) => Body::from(value.bytes().clone()),
-            other => Body::from_stream(other.into_stream()),
-        },
-    ))
+    let payload = match payload {
+        // What is damaged at its beginning, and so any value of one frame, is told with a status.
+        Payload::Stream(mut stream) => {
+            let first = stream.next().await.transpose()?;
+            Payload::Stream(Box::pin(iter(first.map(Ok)).chain(stream)))
+        }
+        other => other,
+    };
+    Ok(answered(version, payload))
+}
+
+/// A value as an answer, whose head tells what its text does not.
+fn answered(version: Version, payload: Payload) -> Response {
+    let secret = matches!(&payload, Payload::Value(value) if value.is_secret());
+    let body = match payload {
+        Payload::Value(value) => Body::from(value.bytes().clone()),
+        other => Body::from_stream(other.into_stream()),
+    };
+    let mut answer = text_of(StatusCode::OK, body);
+    if let Ok(version) = HeaderValue::try_from(version.to_string()) {
+        answer.headers_mut().insert(VERSION, version);
+    }
+    if secret {
+        answer.headers_mut().insert(SECRET, HeaderValue::from_static("true"));
+    }
+    answer
 }
 
 /// Pushes the request's body.
@@ -71,8 +112,16 @@ pub(super) async fn write(
         |cause| Error::new(ErrorKind::InvalidRequest, "the request's body ended early").because(cause);
     let body: BodyDataStream = body.into_data_stream();
     let stream: ByteStream = Box::pin(body.map_err(broken).fuse());
-    let payload = Payload::Stream(stream);
-    let receipt = match head.get(VERSION) {
+    let payload = match head.get(SECRET).map(HeaderValue::as_bytes) {
+        // It is whole in memory while it is sealed.
+        Some(b"true") => collect(Payload::Stream(stream), SECRET_LIMIT).await?.into_secret().into(),
+        Some(b"false") | None => Payload::Stream(stream),
+        Some(_) => {
+            let message = "`true` for a secret, `false` otherwise";
+            return Err(Refusal::unprocessable("bool_parsing", &["header", "Excom-Secret"], message, ()));
+        }
+    };
+    let receipt = match head.get(&VERSION) {
         Some(version) => {
             let version: Version = version.to_str().unwrap_or_default().parse()?;
             let now = app.engine.clock().now();

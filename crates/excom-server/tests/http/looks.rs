@@ -1,6 +1,6 @@
 //! Excom's own API: looking at sequences, previews, traces and parts of values, and their end.
 
-use axum::http::Method;
+use axum::http::{Method, Request};
 use excom_core::{Caller, RETURN_VALUE, Value, XComKey};
 use excom_server::Role;
 use futures_util::future::join_all;
@@ -227,4 +227,88 @@ fn all_xcoms_of_a_task_instance_end_together() {
     assert_eq!(end(Role::Admin, "?forever=true").is(200).json(), json!({"deleted": 2}));
     let history = get(&server, "history/weather/r1/extract/-1/a").is(200).json();
     assert_eq!(history, json!({"history": []}));
+}
+
+#[test]
+fn lists_have_what_is_known_and_go_on_where_they_ended() {
+    let server = Server::new();
+    server.run("r1");
+    for (task, key) in [("a", "x"), ("a", "y"), ("b", "x")] {
+        let path = format!("/api/excom/v1/values/weather/r1/{task}/-1/{key}");
+        server.call(&server.person(Role::Write), Method::PUT, &path, Some(&json!([1, 2]))).is(201);
+    }
+    let list = |body: Json| {
+        server
+            .call(&server.person(Role::Read), Method::POST, "/api/excom/v1/list", Some(&body))
+            .is(200)
+            .json()
+    };
+    let first = list(json!({"dag_id": "weather", "limit": 2}));
+    let names = |page: &Json| -> Vec<String> {
+        let items = page["items"].as_array().unwrap().iter();
+        items.map(|item| format!("{}/{}", item["task_id"], item["key"]).replace('"', "")).collect()
+    };
+    assert_eq!(names(&first), ["a/x", "a/y"]);
+    let item = &first["items"][0];
+    assert_eq!(
+        (&item["size"], &item["kind"], &item["len"]),
+        (&json!(5), &json!("list"), &json!(2)),
+        "{item}"
+    );
+    assert_eq!((&item["preview"], &item["writer"]), (&json!("[1,2]"), &json!({"user": "ana"})));
+    let rest = list(json!({"dag_id": "weather", "after": first["next"]}));
+    assert_eq!((names(&rest), &rest["next"]), (vec!["b/x".to_owned()], &Json::Null));
+    assert_eq!(names(&list(json!({"key": "x", "task_id": "b"}))), ["b/x"]);
+    let wrong = json!({"dag": "weather"});
+    server.call(&server.person(Role::Read), Method::POST, "/api/excom/v1/list", Some(&wrong)).is(422);
+}
+
+#[test]
+fn a_list_of_what_a_task_may_not_read_is_refused() {
+    let server = Server::with(|mut settings| {
+        settings.access.reads = excom_core::engine::Reads::Run;
+        settings
+    });
+    server.run("r1");
+    let task = server.running("extract", -1);
+    let list = |body: &Json| server.call(&task.token, Method::POST, "/api/excom/v1/list", Some(body));
+    list(&json!({"dag_id": "weather", "run_id": "r1"})).is(200);
+    assert_eq!(list(&json!({"dag_id": "weather"})).is(403).json()["detail"]["reason"], "forbidden");
+    let indexes = |run: &str| {
+        let path = format!("/api/excom/v1/indexes/weather/{run}/load/return_value");
+        server.call(&task.token, Method::GET, &path, None)
+    };
+    assert_eq!(indexes("r1").is(200).json(), json!({"indexes": []}));
+    indexes("r2").is(403);
+}
+
+#[test]
+fn the_head_of_a_value_tells_its_version_and_a_secret() {
+    let server = Server::new();
+    server.run("r1");
+    let path = "/api/excom/v1/values/weather/r1/extract/-1/rows";
+    let put = |secret: &str, body: &'static str| {
+        let request = Request::put(path)
+            .header("authorization", format!("Bearer {}", server.person(Role::Write)))
+            .header("excom-secret", secret);
+        server.send(request.body(body.into()).unwrap())
+    };
+    let get =
+        |query: &str| server.call(&server.person(Role::Read), Method::GET, &format!("{path}{query}"), None);
+    let pushed = put("false", "1").is(201).json();
+    let first = pushed["version"].as_str().unwrap();
+    let read = get("").is(200);
+    assert_eq!(read.head["excom-version"].to_str().unwrap(), first);
+    assert!(!read.head.contains_key("excom-secret"));
+    let hidden = put("true", "\"hunter2\"").is(201);
+    assert!(!hidden.text.contains("hunter2") && hidden.json()["secret"] == true, "{hidden:?}");
+    let read = get("").is(200);
+    assert_eq!((read.text.as_str(), read.head["excom-secret"].to_str().unwrap()), ("\"hunter2\"", "true"));
+    let past = get(&format!("?version={first}")).is(200);
+    assert_eq!((past.text.as_str(), past.head["excom-version"].to_str().unwrap()), ("1", first));
+    get("?version=0000000000000001").is(404);
+    get("?version=x").is(422);
+    assert_eq!(put("yes", "1").is(422).json()["detail"][0]["loc"][1], "Excom-Secret");
+    let large = put("true", Box::leak("7".repeat(2 << 20).into_boxed_str()));
+    assert_eq!(large.is(413).json()["detail"]["reason"], "too_large");
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use excom_core::{ByteStream, Error, ErrorKind, ObjectName, Result, ValueStore};
+use excom_reactor::Reactor;
 use futures_util::TryStreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
 
 use super::failure::{Doing, Told};
 use super::upload::{MOST_PARTS, PART_BYTES, Parts, Upload};
-use crate::reactor::Reactor;
 
 /// Names that begin so are probes; no part of an [`ObjectName`] does.
 const PROBE: &str = ".excom-check-";

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use excom_core::{ByteStream, Result};
+use excom_reactor::Reactor;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, PutPayloadMut};
 use tokio::task::JoinSet;
-
-use crate::reactor::Reactor;
 
 /// The size of a part; S3 takes none below 5 MiB but the last, and some of its kind want all of one size.
 pub(super) const PART_BYTES: usize = 8 << 20;

@@ -46,6 +46,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use excom_core::{ByteStream, Error, ErrorKind, ObjectName, Result, ValueStore};
+use excom_reactor::Reactor;
 use futures_util::future::{join, join_all};
 use futures_util::stream::{self, StreamExt as _};
 use redis::{Cmd, FromRedisValue as _, RedisError, Value};
@@ -58,7 +59,6 @@ use self::key::Keys;
 use self::link::Link;
 use self::object::{CHUNK_BYTES, HEAD, Head, Writer};
 use self::wire::Wiring;
-use crate::reactor::Reactor;
 
 /// How many chunks are asked for before they are wanted.
 const CHUNKS_AHEAD: usize = 2;

@@ -37,7 +37,9 @@ pub use kind::{
     AccessLog, Age, DatabaseMode, Extras, Hidden, KeyPlace, KeySource, Listen, Mode, ObjectFormat, Seconds,
     Size, Threshold, Url,
 };
-pub use table::{Alias, CommonIo, Core, Database, Logging, Redis, Seal, Server, Settings, Spec, TABLE, XCom};
+pub use table::{
+    Alias, Client, CommonIo, Core, Database, Logging, Redis, Seal, Server, Settings, Spec, TABLE, XCom,
+};
 
 use kind::{Kind, Refusal};
 
@@ -264,6 +266,7 @@ impl Settings {
     fn check(&mut self) -> Result<()> {
         self.database.check()?;
         self.server.check()?;
+        self.client.check()?;
         let xcom = &mut self.xcom;
         xcom.apply_mode();
         if xcom.hard_limit.0 == 0 {
@@ -362,6 +365,20 @@ impl Server {
             let what = format!("{set} is set and [server] {missing} is not, and TLS needs both");
             Err(Error::new(ErrorKind::Configuration, what).hint(format!("set {missing} too")))
         })
+    }
+}
+
+impl Client {
+    /// The server is one of HTTP.
+    fn check(&self) -> Result<()> {
+        match &*self.server {
+            Some(url) if !matches!(url.scheme(), "http" | "https") => {
+                let set = format!("[client] server = {url} (from {})", self.server.origin);
+                Err(Error::new(ErrorKind::Configuration, format!("{set} is none of http:// or https://"))
+                    .hint("write it as http://127.0.0.1:8794 or https://excom.example"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -304,6 +304,23 @@ settings! {
             "How long requests that are under way may take to end when the server is told to stop.";
     }
 
+    /// `[client]`: a server that commands ask instead of opening a database.
+    ["client"] client: Client {
+        server: Option<Url> = None,
+            "The address of an Excom server, `http://` or `https://`, that `excom xcom`, `trace` and `prune` ask instead of \
+             opening a database; `--server` on the command line.";
+        token: Option<Hidden> = None,
+            "The token with which it is asked, as `excom token` makes it.";
+        token_file: Option<PathBuf> = None,
+            "A file with that token, which goes before `token`; `--token-file` on the command line.";
+        authorities: Option<PathBuf> = None,
+            "A file with certificates, in PEM, of authorities that are trusted besides those of the system.";
+        timeout: Age = Age(Duration::from_secs(60)),
+            "How long a request may go on without any progress.";
+        patience: Age = Age(Duration::from_secs(30)),
+            "How long a request that fails is repeated, where that is safe.";
+    }
+
     /// `[xcom]`: values, access, and how long things are kept.
     ["xcom"] xcom: XCom {
         mode: Mode = Mode::Open,

@@ -80,6 +80,12 @@ fn defaults_are_those_of_the_design() {
             "[server] body_limit 64MiB",
             "[server] longest_wait 1m",
             "[server] drain 30s",
+            "[client] server ",
+            "[client] token ",
+            "[client] token_file ",
+            "[client] authorities ",
+            "[client] timeout 1m",
+            "[client] patience 30s",
             "[xcom] mode open",
             "[xcom] offload threshold",
             "[xcom] inline_keys skipmixin_key, past_depends_met, _link_*",
@@ -386,8 +392,8 @@ fn what_is_wrong_in_a_file_is_told_with_its_line_and_what_is_right() {
             "excom.toml:1: there is no setting `retention` (configuration)\n  hint: nearest: [xcom] retention",
         ),
         (
-            "[what]\never = 1\n",
-            "excom.toml:1: there is no setting [what] ever (configuration)\n  \
+            "[what]\nzzz = 1\n",
+            "excom.toml:1: there is no setting [what] zzz (configuration)\n  \
              hint: `excom config list` shows all settings",
         ),
         (

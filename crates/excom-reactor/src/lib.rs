@@ -1,7 +1,16 @@
-//! Clients that need a runtime, for callers that have none.
+//! A runtime for clients of databases, stores and servers, because callers of Excom's contracts need not have one.
 //!
-//! Sockets and timers are driven by a runtime of the store's own, so a store serves whoever polls: a task of
-//! another runtime, or a thread that blocks. What a client does between two packets runs where it is polled.
+//! Sockets and timers are driven by a thread of the client's own, so a client serves whoever polls: a task of another
+//! runtime, or a thread that blocks. What it does between two packets runs where it is polled.
+//!
+//! ```
+//! use std::time::Duration;
+//! use excom_reactor::Reactor;
+//!
+//! let reactor = Reactor::start("example")?;
+//! pollster::block_on(reactor.run(async { tokio::time::sleep(Duration::from_millis(1)).await }));
+//! # Ok::<(), excom_core::Error>(())
+//! ```
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -20,7 +29,7 @@ const TICK: Duration = Duration::from_secs(10);
 
 /// A runtime with one thread, which ends with the last clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Reactor(Arc<Owned>);
+pub struct Reactor(Arc<Owned>);
 
 #[derive(Debug)]
 struct Owned(Option<Runtime>);
@@ -35,7 +44,11 @@ impl Drop for Owned {
 }
 
 impl Reactor {
-    pub(crate) fn start(name: &str) -> Result<Self> {
+    /// Starts its thread, under a name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Other`] when the system has no more threads.
+    pub fn start(name: &str) -> Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name(name).enable_all().build();
         let runtime = runtime.map_err(|e| {
             Error::new(ErrorKind::Other, format!("the thread {name} cannot start")).because(e)
@@ -53,7 +66,7 @@ impl Reactor {
     }
 
     /// Drives a future that uses sockets or timers, wherever it is polled.
-    pub(crate) async fn run<F: Future>(&self, future: F) -> F::Output {
+    pub async fn run<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         std::future::poll_fn(|context| {
             let _entered = self.handle().enter();
@@ -63,18 +76,15 @@ impl Reactor {
     }
 
     /// The same for a stream of bytes.
-    pub(crate) fn stream<S>(&self, stream: S) -> ByteStream
+    pub fn stream<S>(&self, stream: S) -> ByteStream
     where
         S: Stream<Item = Result<Bytes>> + Send + 'static,
     {
         Box::pin(Entered { reactor: self.clone(), stream: Box::pin(stream) })
     }
-}
 
-#[cfg(feature = "object-storage")]
-impl Reactor {
-    /// Drives a future that nobody waits for, as long as the store lives.
-    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+    /// Drives a future that nobody waits for on its own thread, until it is done or the last clone is gone.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         drop(self.handle().spawn(future));
     }
 }
