@@ -26,6 +26,7 @@ use tokio::sync::Semaphore;
 
 use self::openapi::{Head, Reply, Stream, described, operation};
 use self::wait::Waits;
+pub(crate) use self::wait::{PAUSE, Standing};
 use crate::app::App;
 use crate::auth::enter;
 use crate::refusal::text_of;

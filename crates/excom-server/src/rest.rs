@@ -1,7 +1,8 @@
-//! `/api/v2`: XComs as Airflow's REST API has them, for people and programs.
+//! `/api/v2`: XComs, the end of runs, and variables as Airflow's REST API has them, for people and programs.
 
 mod list;
 mod one;
+mod wait;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -18,6 +19,7 @@ pub(crate) fn router(app: &App) -> Router<App> {
     Router::new()
         .route(entries, get(list::list).post(one::create))
         .route(&format!("{entries}/{{*xcom_key}}"), get(one::read).patch(one::update).delete(one::delete))
+        .route("/dags/{dag_id}/dagRuns/{dag_run_id}/wait", get(wait::wait))
         .route_layer(from_fn_with_state(app.clone(), whole))
         .route_layer(from_fn_with_state(app.clone(), enter))
 }

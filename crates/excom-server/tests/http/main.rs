@@ -13,6 +13,7 @@ mod looks;
 mod openapi;
 mod own;
 mod rest;
+mod run_waits;
 mod service;
 mod variables;
 mod waits;
