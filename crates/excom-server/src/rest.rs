@@ -2,6 +2,9 @@
 
 mod list;
 mod one;
+mod page;
+mod patterns;
+mod variables;
 mod wait;
 
 use axum::Router;
@@ -20,6 +23,12 @@ pub(crate) fn router(app: &App) -> Router<App> {
         .route(entries, get(list::list).post(one::create))
         .route(&format!("{entries}/{{*xcom_key}}"), get(one::read).patch(one::update).delete(one::delete))
         .route("/dags/{dag_id}/dagRuns/{dag_run_id}/wait", get(wait::wait))
+        .route("/variables", get(variables::list).post(variables::create))
+        .route("/variables/", get(variables::no_key).patch(variables::no_key).delete(variables::no_key))
+        .route(
+            "/variables/{*variable_key}",
+            get(variables::read).patch(variables::update).delete(variables::delete),
+        )
         .route_layer(from_fn_with_state(app.clone(), whole))
         .route_layer(from_fn_with_state(app.clone(), enter))
 }
