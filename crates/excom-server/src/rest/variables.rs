@@ -32,7 +32,7 @@ pub(super) async fn list(
 ) -> Result<Response, Refusal> {
     asking.at_least(Role::Read)?;
     let page = Page::of(&params)?;
-    let orders = params.all("order_by").map(order).collect::<Result<Vec<_>, _>>()?;
+    let mut orders = params.all("order_by").map(order).collect::<Result<Vec<_>, _>>()?;
     let patterns = Patterns::of(&params, &PARTS)?;
     let (mut found, mut after, mut looked) = (Vec::new(), None::<String>, 0);
     loop {
@@ -48,7 +48,8 @@ pub(super) async fn list(
             break;
         }
     }
-    // They are in the order of their keys, which those keep that are equal.
+    // What is equal is in the order of the keys, in the direction of what was named last.
+    orders.push(Order(By::Key, orders.last().is_some_and(|order| order.1)));
     found.sort_by(|a, b| {
         orders.iter().map(|order| order.compare(a, b)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
     });
@@ -72,11 +73,10 @@ impl Order {
         let turned = |order: Ordering| if self.1 { order.reverse() } else { order };
         match self.0 {
             By::Key => turned(a.key.cmp(&b.key)),
-            By::Description => match (&a.description, &b.description) {
-                (Some(a), Some(b)) => turned(a.cmp(b)),
-                // Those without one come last, either way.
-                (a, b) => b.is_some().cmp(&a.is_some()),
-            },
+            // One without comes behind all others.
+            By::Description => turned(
+                (a.description.is_none(), &a.description).cmp(&(b.description.is_none(), &b.description)),
+            ),
             By::Nothing => Ordering::Equal,
         }
     }
