@@ -24,6 +24,9 @@ COMPATIBILITY = Path(__file__).parents[2] / "COMPATIBILITY.md"
 # Headers that clients read.
 HEADERS = ["content-range", "content-type", "correlation-id", "location"]
 
+# What each server has in its own way.
+PER_SERVER = {"timestamp": "when it was pushed", "is_encrypted": "whether it is in the database"}
+
 # What Airflow says when its database refused something, instead of what is wrong with it.
 BY_DATABASE = "Value rejected by database"
 
@@ -45,16 +48,24 @@ def refusal(detail):
     return {"reason": detail["reason"]} if isinstance(detail, dict) and "reason" in detail else {}
 
 
+def parsed(raw):
+    return json.loads(raw, parse_float=number, parse_constant=number)
+
+
 def content(status, kind, raw):
     """A body as it is compared."""
+    if raw and not kind:
+        # How a run stands, line by line.
+        return [parsed(line) for line in raw.splitlines()]
     if not raw or "json" not in kind:
         return raw.decode(errors="replace")
-    body = json.loads(raw, parse_float=number, parse_constant=number)
+    body = parsed(raw)
     if status >= 400:
         return refusal(body.get("detail"))
-    for entry in [body, *body.get("xcom_entries", [])] if isinstance(body, dict) else []:
-        if "timestamp" in entry:
-            entry["timestamp"] = "when it was pushed"
+    for entry in [body, *body.get("xcom_entries", []), *body.get("variables", [])] if isinstance(body, dict) else []:
+        for name, what in PER_SERVER.items():
+            if name in entry:
+                entry[name] = what
     return body
 
 

@@ -6,6 +6,8 @@ XComs of `one`; or with a slash. `{dag}` is the name of the scenario, and of its
 is.
 """
 
+import json
+
 
 def step(text, **how):
     """A step with another token, or with headers."""
@@ -281,6 +283,13 @@ XCOMS = {
         "GET two/k",
         "DELETE nobody/k",
         "DELETE /execution/xcoms/nowhere/r1/one/k",
+        *MAPPED,
+        "DELETE many/k",
+        "DELETE many/k?map_index=1",
+        "GET many/k/slice",
+        "POST /execution/xcoms/{dag}/r2/one/k 1",
+        "DELETE /execution/xcoms/{dag}/r2/one/k",
+        "GET /execution/xcoms/{dag}/r2/one/k",
     ],
     "key.empty": ["GET one/", "POST one/ 1", "DELETE one/", "GET one", "POST one 1", "DELETE one"],
     "key.like-a-part": [
@@ -437,6 +446,90 @@ def lists(*queries):
     return [as_("reader", f"GET {ALL}{query and '&'}{query}") for query in queries]
 
 
+def of_class(name, data, version="1"):
+    """An object as workers write it, with its names in the order in which PostgreSQL keeps them."""
+    return f'{{"__data__": {data}, "__version__": {version}, "__classname__": "{name}"}}'
+
+
+def in_text(value):
+    return json.dumps(value, ensure_ascii=False)
+
+
+PAIR = of_class("builtins.tuple", "[1, 2]")
+UTC = of_class("builtins.tuple", '["UTC", "pendulum.tz.timezone.FixedTimezone", 1, true]')
+MODULE = "unusual_prefix_0123456789abcdef0123456789abcdef01234567_mod.Point"
+
+# Values that are shown otherwise than they are stored.
+SHOWN = {
+    "null": "null",
+    "true": "true",
+    "zero": "0",
+    "integer": "-12345678901234567",
+    "large-integer": "123456789012345678901234567890",
+    "float": "1.5",
+    "whole-float": "1.0",
+    "small": "5e-324",
+    "exponent": "1e3",
+    "below-exponent": "0.0001",
+    "text": '"text"',
+    "empty-text": '""',
+    "unicode": '"é 😀"',
+    "list": '[1, "a", "it\'s", "\\"both\\" it\'s", [null, true], 1.0, 1e15, 0.00001]',
+    "characters": '["é", "😀", "\\u00a0", "\\u200b", "\\ue000", "\\u007f", "\\t\\r\\n\\\\"]',
+    "dict": '{"a": {"c": 2.0}, "bb": [], "ccc": {}}',
+    "twice-the-key": '{"a": 1, "a": 2}',
+    "json-number-in-text": '"5"',
+    "json-null-in-text": '"null"',
+    "json-dict-in-text": in_text('{"a": [1.0]}'),
+    "json-text-in-text": in_text('"a"'),
+    "json-tuple-in-text": in_text(PAIR),
+    "space-in-text": '" 1 "',
+    "no-json-in-text": '"{a}"',
+    "nan-in-text": '"NaN"',
+    "infinity-in-text": '"[-Infinity]"',
+    "tuple": PAIR,
+    "empty-tuple": of_class("builtins.tuple", "[]"),
+    "tuples": of_class("builtins.tuple", f'[1, {PAIR}, "a", [{PAIR}, "b"], null]'),
+    "tuple-in-list": f"[{PAIR}]",
+    "tuple-in-dict": f'{{"a": {PAIR}}}',
+    "set": of_class("builtins.set", '["b", "a"]'),
+    "frozenset": of_class("builtins.frozenset", "[1]"),
+    "tuple-of-dict": of_class("builtins.tuple", '{"a": 1}'),
+    "datetime": of_class("datetime.datetime", f'{{"tz": {UTC}, "timestamp": 1704164645.678901}}', "2"),
+    "naive-datetime": of_class("datetime.datetime", '{"tz": null, "timestamp": 1704164645.0}', "2"),
+    "date": of_class("datetime.date", '"2024-01-02"', "2"),
+    "timedelta": of_class("datetime.timedelta", "86401.000005", "2"),
+    "zone": of_class("zoneinfo.ZoneInfo", '"Europe/Paris"'),
+    "decimal": of_class("decimal.Decimal", "1.1"),
+    "numpy": of_class("numpy.bool", "true"),
+    "frame": of_class("pandas.DataFrame", '"50415231"'),
+    "object": of_class("mymod.DC", '{"s": "q", "x": 1, "yy": [1, "a"], "zzz": {"a": "b"}}', "0"),
+    "object-of-quotes": of_class("mymod.DC", '{"a": "it\'s", "b": ["it\'s"], "c": null}', "0"),
+    "object-in-object": of_class("mymod.DC", f'{{"a": {of_class("mymod.Other", "[1]")}}}', "0"),
+    "object-of-dag-file": of_class(MODULE, "{}"),
+    "object-without-data": '{"__version__": 3, "__classname__": "mymod.DC"}',
+    "object-of-null": of_class("mymod.DC", "null"),
+    "version-of-bool": of_class("mymod.DC", "1", "true"),
+    "no-version": '{"__data__": 1, "__classname__": "mymod.DC"}',
+    "old-tuple": '{"__var": [1], "__type": "tuple"}',
+    "old-dict": f'{{"__var": {{"a": {PAIR}}}, "__type": "dict"}}',
+    "old-object-in-dict": '{"__var": {"__data__": 1, "__version__": 1, "__classname__": "a.B"}, "__type": "dict"}',
+    "of-airflow": of_class("airflow.sdk.definitions.asset.AssetAlias", '{"name": "al", "group": "asset"}', "0"),
+    "of-airflow-inside": f'[{PAIR}, {of_class("airflow.sdk.definitions.asset.AssetAlias", "1")}]',
+    "of-airflow-in-text": in_text(of_class("airflow.sdk.definitions.asset.AssetAlias", '{"name": "al", "group": "asset"}', "0")),
+    "of-airflow-in-text-unknown": in_text(of_class("airflow.nowhere.Nothing", "1")),
+}
+
+# Objects that are none.
+MALFORMED = {
+    "class-of-number": '{"__data__": 1, "__version__": 1, "__classname__": 5}',
+    "class-of-nothing": of_class("", "1"),
+    "version-of-text": of_class("a.B", "1", '"1"'),
+    "old-dict-of-list": '{"__var": [1], "__type": "dict"}',
+    "old-type-of-number": '{"__var": [1], "__type": 5}',
+}
+
+
 REST = {
     "rest.get": [
         "POST one/k {\"a\": [1, null, \"é\"]}",
@@ -463,8 +556,30 @@ REST = {
         read("/k?deserialize=maybe"),
         read("/k?stringify=maybe"),
     ],
-    "rest.deserialize": ["POST one/k {\"a\": 1}", read("/k?deserialize=true")],
-    "rest.stringify": ["POST one/k {\"a\": 1}", read("/k?stringify=true")],
+    "rest.shown": [
+        line
+        for name, value in SHOWN.items()
+        for line in (
+            f"POST one/{name} {value}",
+            read(f"/{name}?deserialize=true"),
+            read(f"/{name}?stringify=true"),
+            read(f"/{name}?deserialize=1&stringify=yes"),
+        )
+    ],
+    "rest.shown-wrong": [
+        read("/k?deserialize=true"),
+        read("/k?stringify=true&map_index=x"),
+        read("/k?deserialize=2"),
+        "POST many/k?map_index=1 [1.0]",
+        as_("reader", "GET /api/v2/dags/{dag}/dagRuns/r1/taskInstances/many/xcomEntries/k?map_index=1&stringify=true"),
+    ],
+    "rest.shown-order": ['POST one/k {"bb": 1, "a": 2}', read("/k?stringify=true")],
+    "rest.shown-unassigned": ['POST one/k ["\\u0378"]', read("/k?stringify=true")],
+    "rest.shown-malformed": [
+        line
+        for name, value in MALFORMED.items()
+        for line in (f"POST one/{name} {value}", read(f"/{name}?deserialize=true"), read(f"/{name}?stringify=true"))
+    ],
     "rest.list": [
         *FILL,
         read(),
@@ -617,4 +732,166 @@ REST = {
     "rest.delete-as-writer": ["POST one/k 1", as_("writer", "DELETE entries/k")],
 }
 
-SCENARIOS = XCOMS | TOKENS | VARIABLES | REST
+WAIT = "/api/v2/dags/{dag}/dagRuns/r4/wait"
+RETURNED = [
+    'POST /execution/xcoms/{dag}/r4/one/return_value {"a": [1, null, "é", 1.5]}',
+    *[f"POST /execution/xcoms/{{dag}}/r4/many/return_value?map_index={index} {index}" for index in (2, 0)],
+    "POST /execution/xcoms/{dag}/r4/two/other 1",
+]
+
+
+def wait(*queries, path=WAIT):
+    return [as_("reader", f"GET {path}{query and '?'}{query}") for query in queries]
+
+
+WAITS = {
+    "rest.wait": [
+        *RETURNED,
+        *wait(
+            "interval=1", "interval=1&result=one", "interval=0.5&result=many", "interval=1e300&result=two",
+            "interval=1&result=two&result=one&result=nobody&result=many&result=one", "interval=1&result=",
+            "interval=1&unknown=1",
+        ),
+        "POST /execution/xcoms/{dag}/r4/two/return_value null",
+        *wait("interval=1&result=two"),
+    ],
+    "rest.wait-wrong": [
+        *wait("", "interval=", "interval=x", "interval=0", "interval=-1", "interval=nan", "interval=1&interval=0"),
+        *wait("interval=1", path="/api/v2/dags/{dag}/dagRuns/r9/wait"),
+        *wait("interval=1", path="/api/v2/dags/nowhere/dagRuns/r4/wait"),
+        *wait("interval=1", path="/api/v2/dags/~/dagRuns/r4/wait"),
+        as_(None, f"GET {WAIT}?interval=1"),
+        as_("task", f"GET {WAIT}?interval=1"),
+        as_("reader", f"POST {WAIT}?interval=1"),
+    ],
+    "rest.wait-result": [
+        "POST /execution/xcoms/{dag}/r4/one/return_value?dag_result=true 1",
+        *wait("interval=1"),
+    ],
+}
+
+
+def variable(line):
+    """A request about variables. What Airflow's simple auth manager lets nobody but operators do, an admin does here."""
+    method, rest = line.split(" ", 1)
+    return as_("admin", f"{method} /api/v2/variables{rest}")
+
+
+MADE = [
+    variable('POST  {"key": "{dag}.a", "value": "text", "description": "of a test"}'),
+    variable('POST  {"key": "{dag}.b/c", "value": {"n": [1, 2.0, null], "é": {}}}'),
+    variable('POST  {"key": "{dag}.c", "value": ""}'),
+]
+
+OWN = "variable_key_prefix_pattern={dag}"
+
+REST_VARIABLES = {
+    "rest.variables": [
+        *MADE,
+        *[variable(f"GET /{{dag}}.{key}") for key in ("a", "b/c", "b%2Fc", "c", "d", "A")],
+        *[f"GET /execution/variables/{{dag}}.{key}" for key in ("a", "b/c", "c")],
+        variable('POST  {"key": "{dag}.a", "value": "again"}'),
+        variable("DELETE /{dag}.a"),
+        variable("GET /{dag}.a"),
+        variable("DELETE /{dag}.a"),
+        variable("GET /"),
+        variable("DELETE /"),
+        variable(f"GET /{'k' * 251}"),
+        variable(f"DELETE /{'k' * 251}"),
+        variable('PUT /{dag}.c {"key": "{dag}.c", "value": "x"}'),
+        variable('POST /{dag}.c {"key": "{dag}.c", "value": "x"}'),
+    ],
+    "rest.variables-values": [
+        step
+        for number, value in enumerate(
+            ('"x"', "1", "-0", "1.0", "1e3", "true", "null", "[]", "{}", '[1, {"a": [], "b": {"c": null}}]', '"é 😀"',
+             '["é 😀 \\u0000\\u007f\\" / \\\\"]', '"a\\u0000b"', '{"a": 1, "a": 2}', '"[1,2]"', '"1e3"', '" 5 "', '"{"')
+        )
+        for step in (
+            variable(f'POST  {{"key": "{{dag}}.{number}", "value": {value}}}'),
+            variable(f"GET /{{dag}}.{number}"),
+            f"GET /execution/variables/{{dag}}.{number}",
+        )
+    ],
+    "rest.variables-patch": [
+        *MADE,
+        variable('PATCH /{dag}.a {"key": "{dag}.a", "value": "other"}'),
+        variable('PATCH /{dag}.a {"key": "{dag}.a", "value": [1], "description": "new"}'),
+        variable('PATCH /{dag}.a?update_mask=description {"key": "{dag}.a", "value": "not this", "description": "newer"}'),
+        variable('PATCH /{dag}.a?update_mask=value {"key": "{dag}.a", "value": "this", "description": "not this"}'),
+        variable('PATCH /{dag}.a?update_mask=value&update_mask=description {"key": "{dag}.a", "value": "both", "description": "too"}'),
+        variable('PATCH /{dag}.a?update_mask=description {"key": "{dag}.a", "value": "not this"}'),
+        variable('PATCH /{dag}.a?update_mask=nothing {"key": "{dag}.a", "value": "not this"}'),
+        variable('PATCH /{dag}.a?update_mask=value,description {"key": "{dag}.a", "value": "not this"}'),
+        variable('PATCH /{dag}.a?update_mask=key {"key": "{dag}.a", "value": "not this"}'),
+        variable('PATCH /{dag}.a?update_mask=key&update_mask=value {"key": "{dag}.a", "value": "not this"}'),
+        variable('PATCH /{dag}.a {"key": "{dag}.a", "value": null, "description": null}'),
+        "GET /execution/variables/{dag}.a",
+        variable('PATCH /{dag}.a {"key": "{dag}.b/c", "value": "x"}'),
+        variable('PATCH /{dag}.d {"key": "{dag}.d", "value": "x"}'),
+        variable('PATCH /{dag}.d?update_mask=key {"key": "{dag}.d", "value": "x"}'),
+        variable('PATCH /{dag}.b/c {"key": "{dag}.b/c", "value": "x"}'),
+        variable('PATCH / {"key": "", "value": "x"}'),
+    ],
+    "rest.variables-wrong": [
+        variable(f"POST  {body}")
+        for body in (
+            "{}", '{"key": "{dag}.k"}', '{"value": "x"}', '{"key": 1, "value": "x"}', '{"key": null, "value": "x"}', "[]", "{",
+            '{"key": "{dag}.k", "value": "x", "more": 1}', '{"key": "{dag}.k", "val": "x"}',
+            '{"key": "{dag}.k", "value": "x", "description": 1}', '{"key": "{dag}.k", "value": "x", "team_name": "t"}',
+            '{"key": "%s", "value": "x"}' % ("k" * 251),
+        )
+    ]
+    + [
+        variable('POST  {"key": "{dag}.k", "value": "x", "team_name": null}'),
+        variable('PATCH /{dag}.k {"key": "{dag}.k"}'),
+        variable('PATCH /{dag}.k {"key": "{dag}.k", "value": "x", "more": 1}'),
+        variable('PATCH /{dag}.k {"key": "{dag}.k", "value": "x", "team_name": "t"}'),
+        step('POST /api/v2/variables {"key": "{dag}.t", "value": "x"}', token="admin", headers={"content-type": "text/plain"}),
+    ],
+    "rest.variables-empty-key": [variable('POST  {"key": "", "value": "x"}')],
+    "rest.variables-list": [
+        *MADE,
+        *[
+            variable(f"GET ?{OWN}&{query}")
+            for query in (
+                "order_by=key", "order_by=-key", "order_by=description", "order_by=-description", "order_by=is_encrypted&order_by=key",
+                "order_by=value", "order_by=", "order_by=key&limit=2", "order_by=key&limit=2&offset=2", "offset=9", "limit=0", "limit=-1",
+                "limit=x", "offset=-1", "order_by=key&variable_key_pattern=B", "order_by=key&variable_key_pattern=b%25c",
+                "order_by=key&variable_key_pattern=%25c", "order_by=key&variable_key_pattern=~", "order_by=key&unknown=1",
+                "order_by=key&variable_key_pattern=.a|.c",
+            )
+        ],
+        variable("GET ?variable_key_pattern={dag}.b"),
+        variable("GET ?variable_key_prefix_pattern={dag}.b"),
+        variable("GET ?variable_key_prefix_pattern={dag}.B"),
+    ],
+    # Airflow also hides elsewhere what it has once found to be a secret, so each is another one.
+    "rest.variables-hidden": [
+        step
+        for number, (key, value) in enumerate(
+            (
+                ("password", '"hunter-1"'), ("my%20API-Key", '"hunter-2"'), ("TOKEN_of", '{"a": ["hunter-3", null], "b": "hunter-4"}'),
+                ("server", '{"host": "h", "login": {"password": "hunter-5", "user": "u"}}'),
+                ("text", '"{\\"secret\\": \\"hunter-6\\", \\"a\\": [{\\"proxies\\": [\\"hunter-7\\"]}]}"'),
+                ("deep.secret", '[[[[[[["hunter-8"]]]]]]]'), ("keys", '"plain"'), ("passphrases", '""'),
+            )
+        )
+        for step in (
+            variable(f'POST  {{"key": "{{dag}}.{key.replace("%20", " ")}", "value": {value}}}'),
+            variable(f"GET /{{dag}}.{key}"),
+        )
+    ],
+    "rest.variables-secret-numbers": [
+        variable('POST  {"key": "{dag}.secret", "value": {"a": 12345, "b": true}}'),
+    ],
+    "rest.variables-tokens": [
+        as_(None, "GET /api/v2/variables"),
+        as_("no token", "GET /api/v2/variables"),
+        as_("task", "GET /api/v2/variables"),
+        as_("reader", 'POST /api/v2/variables {"key": "{dag}.k", "value": "x"}'),
+        as_("reader", "DELETE /api/v2/variables/{dag}.k"),
+    ],
+}
+
+SCENARIOS = XCOMS | TOKENS | VARIABLES | REST | WAITS | REST_VARIABLES

@@ -1,7 +1,7 @@
 """The two servers: how each comes to its runs, task instances and tokens.
 
 Both have the same for every scenario: a DAG with its name and the tasks `one`, `two` and `many`, the last with three map
-indexes; the run `r1`, and those that its steps name; in `r1` the task instances `one` and `many[1]` have started.
+indexes; the run `r1`, and those that its steps name, of which `r4` has ended; in `r1` the task instances `one` and `many[1]` have started.
 """
 
 import datetime
@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import jwt
 
 TASKS = [("one", -1), ("two", -1), ("many", 0), ("many", 1), ("many", 2)]
-RUNS = {f"r{day}": datetime.datetime(2026, 11, day, tzinfo=datetime.timezone.utc) for day in (1, 2, 3)}
+RUNS = {f"r{day}": datetime.datetime(2026, 11, day, tzinfo=datetime.timezone.utc) for day in (1, 2, 3, 4)}
+ENDED = {"r4": "success"}
 STARTED = {"task": ("r1", "one", -1), "many[1]": ("r1", "many", 1)}
 
 START = {"state": "running", "hostname": "here", "unixname": "me", "pid": 1, "start_date": "2026-11-21T10:00:00Z"}
@@ -122,7 +123,8 @@ class Airflow(Server):
                 operators = DagSerialization.from_dict(DagSerialization.to_dict(dag)).task_dict
                 for run_id, when in runs(steps).items():
                     run = DagRun(
-                        dag_id=name, run_id=run_id, logical_date=when, run_after=when, run_type=DagRunType.MANUAL, state="running"
+                        dag_id=name, run_id=run_id, logical_date=when, run_after=when, run_type=DagRunType.MANUAL,
+                        state=ENDED.get(run_id, "running"),
                     )
                     run.created_dag_version = version
                     session.add(run)
@@ -168,6 +170,8 @@ class Excom(Server):
                 ti = run | {"task_id": task_id, "map_index": map_index}
                 _, told = self.call("POST", "/api/excom/v1/task-instances", self.admin, ti)
                 queued[run_id, task_id, map_index] = told["token"]
+            if run_id in ENDED:
+                self.call("PATCH", "/api/excom/v1/runs", self.admin, run | {"state": ENDED[run_id]})
         return {token: queued[ti] for token, ti in STARTED.items()}
 
     def people(self):

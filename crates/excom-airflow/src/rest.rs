@@ -1,4 +1,7 @@
-//! Airflow's REST API v2 as it is on the wire, as far as it is about XComs.
+//! Airflow's REST API v2 as it is on the wire, as far as it is about XComs and variables.
+
+mod masked;
+mod variable;
 
 use std::sync::Arc;
 
@@ -6,6 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use self::masked::{is_sensitive, masked};
+pub use self::variable::{VariableBody, VariableEntries, VariableEntry};
 use crate::numbers::map_index;
 
 /// Keys by which Airflow's workers mark values of Python's types. Who writes by REST may not use them.

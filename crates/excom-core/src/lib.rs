@@ -17,6 +17,7 @@ pub mod json;
 pub mod key;
 pub mod memory;
 mod misfit;
+pub mod python;
 pub mod run;
 pub mod seal;
 pub mod slice;

@@ -324,7 +324,10 @@ fn a_task_writes_only_its_own() {
         let version = Version::new(world.clock.now(), 7);
         forbidden(engine.push_version(&world.me, &other, version, one().into()).await);
         forbidden(engine.channel(world.attempt()).push(&other, one().into()).await);
-        forbidden(engine.clear(&world.me, &Scope::Key(other.clone())).await);
+        let error = forbidden(engine.clear(&world.me, &Scope::Key(other.clone())).await);
+        assert!(error.to_string().ends_with(rule), "{error}");
+        forbidden(engine.clear(&world.me, &Scope::TaskInstance(other.ti.clone())).await);
+        engine.clear(&world.me, &Scope::TaskInstance(ti("d", "r", "me"))).await.unwrap();
         forbidden(engine.delete(&world.me, &Scope::Key(key("d", "r", "me"))).await);
         let pushes = vec![(other.clone(), one().into())];
         forbidden(engine.finish(&world.attempt(), TaskState::Success, pushes).await);
@@ -452,6 +455,7 @@ fn what_is_only_observed_is_counted_and_not_refused() {
     let engine = observe(Reads::Declared);
     pollster::block_on(async {
         engine.push(&world.me, &key("d", "r", "before"), Value::of(&1).unwrap().into()).await.unwrap();
+        engine.clear(&world.me, &Scope::Key(key("d", "r", "taken"))).await.unwrap();
         engine.pull(&world.me, &[key("d", "r", "beside"), key("d", "r", "taken")], OWN).await.unwrap();
         engine.list(&world.me, &Filter::default(), None, 9).await.unwrap();
         engine.pull(&ana(), std::slice::from_ref(&table), OWN).await.unwrap();
@@ -466,6 +470,7 @@ fn what_is_only_observed_is_counted_and_not_refused() {
             "d/me: [xcom] reads = \"declared\" d/beside",
             "d/me: [xcom] reads = \"run\" other/table",
             "d/me: [xcom] writes = \"own\" d/before",
+            "d/me: [xcom] writes = \"own\" d/taken",
         ]
     );
 }

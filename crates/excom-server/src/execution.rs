@@ -1,6 +1,6 @@
 //! `/execution`: Airflow's Task Execution API, for its workers.
 
-mod dag_runs;
+pub(crate) mod dag_runs;
 mod instances;
 pub(crate) mod notes;
 mod variables;

@@ -5,7 +5,7 @@
 //! | below | for whom |
 //! | --- | --- |
 //! | `/execution` | Airflow's workers: the Task Execution API as Airflow 3 has it |
-//! | `/api/v2` | people and programs: XComs as Airflow's REST API has them |
+//! | `/api/v2` | people and programs: XComs, the end of runs, and variables as Airflow's REST API has them |
 //! | `/api/excom/v1` | people and programs: what those lack |
 //! | `/metrics` | Prometheus |
 //! | `/health` | whoever watches the process |

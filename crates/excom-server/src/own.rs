@@ -26,24 +26,28 @@ use tokio::sync::Semaphore;
 
 use self::openapi::{Head, Reply, Stream, described, operation};
 use self::wait::Waits;
+pub(crate) use self::wait::{PAUSE, Standing};
 use crate::app::App;
 use crate::auth::EVERYBODY;
 use crate::gate::{Gate, pass};
 use crate::refusal::text_of;
 
-/// How many paths are followed at the same time.
-const PATHS: usize = 4;
+/// How many values are looked into at the same time: as trees, and as texts, they take many times their bytes.
+const LOOKED_INTO: usize = 4;
+
+/// The most bytes of a value that is looked into.
+pub(crate) const LARGEST_LOOKED_INTO: u64 = 4 << 20;
 
 /// What requests share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) waits: Waits,
-    paths: Arc<Semaphore>,
+    pub(crate) looks: Arc<Semaphore>,
 }
 
 impl Shared {
     pub(crate) fn new() -> Self {
-        Self { waits: Waits::new(), paths: Arc::new(Semaphore::new(PATHS)) }
+        Self { waits: Waits::new(), looks: Arc::new(Semaphore::new(LOOKED_INTO)) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is answered when a request is not done: always a document, with the content type that Airflow's client insists
 //! on before it looks inside.
 
+use axum::BoxError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use excom_core::{Answer, Error, ErrorKind, TaskState};
@@ -85,6 +86,11 @@ impl Refusal {
             refusal = refusal.with("answer", answer.code());
         }
         refusal.hinted(answer.hints())
+    }
+
+    /// What ends an answer that has begun.
+    pub(crate) fn into_error(self) -> BoxError {
+        self.detail.to_string().into()
     }
 
     fn hinted(self, hints: Vec<String>) -> Self {

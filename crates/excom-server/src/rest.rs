@@ -1,7 +1,11 @@
-//! `/api/v2`: XComs as Airflow's REST API has them, for people and programs.
+//! `/api/v2`: XComs, the end of runs, and variables as Airflow's REST API has them, for people and programs.
 
 mod list;
 mod one;
+mod page;
+mod patterns;
+mod variables;
+mod wait;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -18,6 +22,13 @@ pub(crate) fn router(app: &App) -> Router<App> {
     Router::new()
         .route(entries, get(list::list).post(one::create))
         .route(&format!("{entries}/{{*xcom_key}}"), get(one::read).patch(one::update).delete(one::delete))
+        .route("/dags/{dag_id}/dagRuns/{dag_run_id}/wait", get(wait::wait))
+        .route("/variables", get(variables::list).post(variables::create))
+        .route("/variables/", get(variables::no_key).patch(variables::no_key).delete(variables::no_key))
+        .route(
+            "/variables/{*variable_key}",
+            get(variables::read).patch(variables::update).delete(variables::delete),
+        )
         .route_layer(from_fn_with_state(Gate::for_tokens(app, &EVERYBODY), pass))
 }
 

@@ -65,11 +65,14 @@ mod collections;
 mod dates;
 mod datetimes;
 mod decimal;
+mod dumped;
 mod envelope;
 mod numbers;
 mod object;
+mod parts;
 mod plain;
 mod seconds;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod uuids;
@@ -80,9 +83,11 @@ pub use collections::{FrozenSet, Set, Tuple, frozenset, set, tuple};
 pub use dates::{Date, TimeDelta, date, timedelta};
 pub use datetimes::{DateTime, Moment, datetime};
 pub use decimal::Decimal;
+pub(crate) use dumped::{Dump, Masking, dumped};
 pub use numbers::{Numpy, Scalar, numpy};
 pub use object::Object;
 pub use plain::plain;
+pub use shown::{deserialized, stringified};
 pub use uuids::{Uuid, uuid};
 pub use zone::Zone;
 

@@ -1,13 +1,11 @@
 //! Any value without Python's types.
 
-use std::fmt;
-
 use excom_core::Value;
-use serde::de::{Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::datetimes::DateTime;
 use super::envelope::{CLASS, DATA, LEGACY_DATA, LEGACY_DICT, LEGACY_TYPE, VERSION, legacy_class};
+use super::parts::{Parts, last};
 
 /// The value as plain JSON, for who does not care which Python types it had.
 ///
@@ -39,20 +37,9 @@ fn may_have_objects(text: &str) -> bool {
     text.contains(CLASS) || text.contains(LEGACY_TYPE) || text.contains("\\u")
 }
 
-/// A list or dict whose elements are still text.
-enum Parts<'a> {
-    List(Vec<&'a RawValue>),
-    Dict(Vec<(String, &'a RawValue)>),
-}
-
 fn write(raw: &RawValue, out: &mut String) -> Option<()> {
-    let text = raw.get();
-    if !text.starts_with(['[', '{']) {
-        out.push_str(text);
-        return Some(());
-    }
-    let mut json = serde_json::Deserializer::from_str(text);
-    match json.deserialize_any(Taken).ok()? {
+    match Parts::of(raw)? {
+        Parts::Scalar(text) => out.push_str(text),
         Parts::List(elements) => {
             out.push('[');
             for (n, element) in elements.into_iter().enumerate() {
@@ -92,8 +79,7 @@ struct Object<'a> {
 /// The object that a dict is, if it is one: a class that is text and a version that is an integer, or the
 /// two names of the legacy form.
 fn object<'a>(entries: &[(String, &'a RawValue)]) -> Option<Object<'a>> {
-    // Of a name that occurs twice, Python takes the last.
-    let get = |name: &str| entries.iter().rev().find(|(known, _)| known == name).map(|(_, raw)| *raw);
+    let get = |name: &str| last(entries, name);
     if let (Some(short), Some(data)) = (get(LEGACY_TYPE), get(LEGACY_DATA)) {
         let short: String = serde_json::from_str(short.get()).ok()?;
         let class = (short != LEGACY_DICT).then(|| legacy_class(&short).to_owned());
@@ -121,31 +107,5 @@ fn write_object(
             out.push_str("null");
             Some(())
         }
-    }
-}
-
-struct Taken;
-
-impl<'de> Visitor<'de> for Taken {
-    type Value = Parts<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list or a dict")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Parts<'de>, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(element) = list.next_element()? {
-            elements.push(element);
-        }
-        Ok(Parts::List(elements))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parts<'de>, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Parts::Dict(entries))
     }
 }

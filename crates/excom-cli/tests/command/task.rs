@@ -62,14 +62,17 @@ fn an_attempt_is_the_writer_and_is_fenced() {
 }
 
 #[test]
-fn an_attempt_does_not_delete_and_clears_its_own_only() {
+fn an_attempt_clears_and_does_not_delete() {
     let shell = task(-1);
     let attempt = start(&shell, -1, 1);
     let shell = shell.with("EXCOM_ATTEMPT_ID", &attempt.id.to_string());
     assert_eq!(shell.run(&["xcom", "push", "1"]), Told::nothing());
     shell.run(&["xcom", "delete", "--yes"]).contains(5, &["may not delete", "clear them instead"]);
-    shell.run(&["xcom", "clear", "--task-id", "other"]).contains(5, &["a task clears only its own"]);
     assert_eq!(shell.run(&["xcom", "clear"]), Told::nothing());
+    let other = ["--task-id", "other"];
+    assert_eq!(shell.run(&[&["xcom", "push", "1"], &other[..]].concat()), Told::nothing());
+    assert_eq!(shell.run(&[&["xcom", "clear"], &other[..]].concat()), Told::nothing());
+    shell.run(&[&["xcom", "pull"], &other[..]].concat()).contains(3, &["cleared"]);
 }
 
 #[test]
@@ -102,7 +105,9 @@ fn access_rules_hold_for_attempts_and_not_for_people() {
     shell.run(&pull).contains(5, &["forbidden: ", "[xcom] reads = \"run\""]);
     let told = shell.run(&[&pull[..], &["--default", "1", "--json"]].concat());
     assert_eq!((told.code, &told.json()["answer"]), (5, &"forbidden".into()));
-    shell.run(&[&["xcom", "push", "2"], &other[..]].concat()).contains(5, &["[xcom] writes = \"own\""]);
+    for change in [&["xcom", "push", "2"][..], &["xcom", "clear"]] {
+        shell.run(&[change, &other[..]].concat()).contains(5, &["[xcom] writes = \"own\""]);
+    }
     let person = Shell { variables: Shell::new().variables, ..shell };
     assert_eq!(person.run(&pull), Told::out("1\n"));
 }

@@ -246,9 +246,7 @@ async fn apply(h: &Harness, model: &mut Model, step: &Step, n: u64) -> Result<()
         Step::Clear { who, task, key } => {
             let caller = model.who(who, h);
             let result = h.engine.clear(&caller, &scope(task, key)).await;
-            let own = !matches!(&caller, Caller::Attempt(a) if a.ti != instance(task));
-            let expected = if own { model.fence(&caller) } else { Some(ErrorKind::Forbidden) };
-            prop_assert_eq!(kind(&result), expected);
+            prop_assert_eq!(kind(&result), model.fence(&caller));
             if let Ok(cleared) = result {
                 prop_assert_eq!(cleared, model.clear(&instance(task), key));
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Harness, large, text, ti, user, value, xcom};
+use super::{Harness, large, refused, text, ti, user, value, xcom};
 use crate::answer::Answer;
 use crate::db::{DagRun, LooseObject, Occupied, ReadTarget, RefusalCount, Scope};
 use crate::engine::{Ledger, Settings};
@@ -29,6 +29,31 @@ pub async fn a_clear_keeps_history(h: &Harness) {
     h.push(&me, &xcom("t", "a"), "3").await;
     h.engine.clear(&me, &Scope::Key(xcom("t", "a"))).await.unwrap();
     assert_eq!(h.engine.history(&user(), &xcom("t", "a"), 1).await.unwrap()[0].by, "its own task");
+}
+
+/// A task clears what others pushed, as far as it may write there. They go on, and what they had is kept.
+pub async fn a_task_clears_xcoms_of_others(h: &Harness) {
+    let (me, other) = (h.start("t", -1).await, h.start("u", -1).await);
+    h.push(&other, &xcom("u", "a"), "1").await;
+    h.push(&other, &xcom("u", "b"), &large(2)).await;
+    h.push(&other, &xcom("v", "a"), "3").await;
+    assert_eq!(h.engine.clear(&me, &Scope::Key(xcom("u", "a"))).await.unwrap(), 1);
+    assert_eq!(h.engine.clear(&me, &Scope::Key(xcom("u", "a"))).await.unwrap(), 0);
+    assert_eq!(h.engine.clear(&me, &Scope::TaskInstance(ti("u", -1))).await.unwrap(), 1);
+    assert_eq!(h.engine.clear(&me, &Scope::TaskInstance(ti("never", -1))).await.unwrap(), 0);
+    let past = h.engine.history(&user(), &xcom("u", "b"), 10).await.unwrap();
+    assert!(past[0].reason == EndReason::Cleared && past[0].by == "task d/r/t", "{past:?}");
+    let old = h.engine.pull_past(&user(), &xcom("u", "b"), past[0].info.version).await.unwrap();
+    assert_eq!(old.unwrap().as_str(), large(2));
+    h.push(&other, &xcom("u", "a"), "4").await;
+
+    // An attempt whose successor has started clears nothing anywhere.
+    h.start("t", -1).await;
+    for scope in [Scope::Key(xcom("u", "a")), Scope::TaskInstance(ti("v", -1))] {
+        refused(h.engine.clear(&me, &scope).await, ErrorKind::Superseded);
+    }
+    assert_eq!(text(&h.pull(&xcom("u", "a")).await), "4");
+    assert_eq!(text(&h.pull(&xcom("v", "a")).await), "3");
 }
 
 /// A delete by a person removes history and bytes too: what was deleted is gone.

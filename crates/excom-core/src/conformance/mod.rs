@@ -300,6 +300,7 @@ macro_rules! conformance_scenarios {
                 pages_stream_a_sequence
                 one_element_is_a_sequence
                 a_clear_keeps_history
+                a_task_clears_xcoms_of_others
                 a_delete_leaves_nothing
                 history_tells_who_and_why
                 retention_expires_and_forgets

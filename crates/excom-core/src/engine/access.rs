@@ -1,6 +1,7 @@
 //! Who may read and write what: the rules as they are set, and each question that they answer.
 //!
-//! Everything that reads asks [`Engine::sight`] first, everything that pushes [`Engine::may_write`].
+//! Everything that reads asks [`Engine::sight`] first, everything that pushes [`Engine::may_write`], and a clear
+//! [`Engine::may_clear`].
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -36,7 +37,7 @@ pub struct Access {
     pub reads_from: String,
 }
 
-/// Which XComs a task may write.
+/// Which XComs a task may push and clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Writes {
@@ -338,19 +339,29 @@ impl Engine {
         self.sight(caller).await?.permit(key)
     }
 
-    /// Whether a caller may write an XCom.
+    /// Whether a caller may push an XCom.
     pub(super) fn may_write(&self, caller: &Caller, key: &XComKey) -> Result<()> {
+        self.may_change(caller, &key.ti, || format!("push {key}"))
+    }
+
+    /// Whether a caller may clear XComs.
+    pub(super) fn may_clear(&self, caller: &Caller, scope: &Scope) -> Result<()> {
+        self.may_change(caller, scope.ti(), || format!("clear XComs of {}", scope.ti()))
+    }
+
+    /// Whether a caller may change XComs of a task instance.
+    fn may_change(&self, caller: &Caller, ti: &TaskInstanceKey, what: impl FnOnce() -> String) -> Result<()> {
         let access = &self.0.settings.access;
         match self.bound(caller, access.writes == Writes::Own) {
-            Some(attempt) if attempt.ti != key.ti && access.observe => {
-                self.observe(WRITES_OWN, &attempt.ti, format!("{}/{}", key.ti.dag_id, key.ti.task_id));
+            Some(attempt) if attempt.ti != *ti && access.observe => {
+                self.observe(WRITES_OWN, &attempt.ti, format!("{}/{}", ti.dag_id, ti.task_id));
                 Ok(())
             }
-            Some(attempt) if attempt.ti != key.ti => Err(Error::new(
+            Some(attempt) if attempt.ti != *ti => Err(Error::new(
                 ErrorKind::Forbidden,
-                format!("{caller} may not push {key}: {}", told(WRITES_OWN, &access.writes_from)),
+                format!("{caller} may not {}: {}", what(), told(WRITES_OWN, &access.writes_from)),
             )
-            .hint("a task pushes its own XComs; let others pull them")),
+            .hint("a task pushes and clears its own XComs; let others pull them")),
             _ => Ok(()),
         }
     }
@@ -364,18 +375,6 @@ impl Engine {
             }
             _ => None,
         }
-    }
-}
-
-/// An attempt clears its own task instance only.
-pub(super) fn may_remove(caller: &Caller, scope: &Scope) -> Result<()> {
-    match caller {
-        Caller::Attempt(attempt) if attempt.ti != *scope.ti() => Err(Error::new(
-            ErrorKind::Forbidden,
-            format!("{caller} may not clear XComs of {}: a task clears only its own", scope.ti()),
-        )
-        .hint("this holds whatever [xcom] writes is set to")),
-        _ => Ok(()),
     }
 }
 

@@ -412,12 +412,12 @@ impl Engine {
         self.0.db.history(key, limit).await
     }
 
-    /// Moves XComs to the history. An attempt may clear only its own task instance, and is fenced.
+    /// Moves XComs to the history. `[xcom] writes` holds for it as for a push, and so does the fence.
     ///
     /// # Errors
     /// [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden), `Superseded`, `NotStarted`.
     pub async fn clear(&self, caller: &Caller, scope: &Scope) -> Result<u64> {
-        access::may_remove(caller, scope)?;
+        self.may_clear(caller, scope)?;
         let cleared = self.0.db.clear(caller, scope, self.0.clock.now()).await?;
         if cleared > 0 {
             self.tell_cleared(scope.ti()).await;

@@ -1,5 +1,6 @@
 //! JSON and template data: in with every digit of their integers, and out as Python's `json` writes it.
 
+use excom_core::python::float;
 use excom_core::{Error, ErrorKind, Result};
 use minijinja::Value;
 use minijinja::value::ValueKind;
@@ -103,7 +104,7 @@ fn element(
         ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
         ValueKind::Number if value.is_integer() => out.push_str(&value.to_string()),
         ValueKind::Number => match f64::try_from(value.clone()) {
-            Ok(number) if number.is_finite() => out.push_str(&python::float(number)),
+            Ok(number) if number.is_finite() => out.push_str(&float(number)),
             _ => return Err(fail("JSON has no infinity and no NaN")),
         },
         ValueKind::String => text(out, value.as_str().unwrap_or_default(), style.ascii),

@@ -1,5 +1,6 @@
 //! Values as Python's `str()` and `repr()` print them, which is what a Jinja template shows in Airflow.
 
+use excom_core::python::{float, quote};
 use minijinja::value::ValueKind;
 use minijinja::{Error, Value};
 
@@ -124,64 +125,6 @@ fn dict(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
     }
     out.push('}');
     Ok(())
-}
-
-/// `repr(float)`: the shortest digits that read back as the same number, with an exponent below 1e-4
-/// and from 1e16.
-pub(super) fn float(number: f64) -> String {
-    if number.is_nan() {
-        return "nan".to_owned();
-    }
-    if number.is_infinite() {
-        return if number > 0.0 { "inf" } else { "-inf" }.to_owned();
-    }
-    let scientific = format!("{number:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if number != 0.0 && !(-4..16).contains(&exponent) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{digits}e{sign}{:02}", exponent.unsigned_abs());
-    }
-    let plain = number.to_string();
-    if plain.contains('.') { plain } else { plain + ".0" }
-}
-
-/// `repr(str)`: single quotes, unless only they are inside.
-fn quote(out: &mut String, text: &str) {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    out.push(quote);
-    for character in text.chars() {
-        let code = u32::from(character);
-        match character {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            _ if character == quote => out.extend(['\\', quote]),
-            _ if is_printable(character) => out.push(character),
-            _ if code < 0x100 => out.push_str(&format!("\\x{code:02x}")),
-            _ if code < 0x1_0000 => out.push_str(&format!("\\u{code:04x}")),
-            _ => out.push_str(&format!("\\U{code:08x}")),
-        }
-    }
-    out.push(quote);
-}
-
-/// Python's `str.isprintable` for one character: no controls, no invisible formatting, no separators but
-/// the space, nothing for private use.
-fn is_printable(character: char) -> bool {
-    if character == ' ' {
-        return true;
-    }
-    !(character.is_control()
-        || character.is_whitespace()
-        || matches!(
-            character,
-            '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{180e}'
-                | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-                | '\u{e000}'..='\u{f8ff}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}'..='\u{ffff}'
-                | '\u{e0001}'..='\u{e007f}' | '\u{f0000}'..
-        ))
 }
 
 #[cfg(test)]

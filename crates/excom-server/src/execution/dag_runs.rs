@@ -72,7 +72,7 @@ async fn state(
 }
 
 /// A run's state in Airflow's words.
-fn name(state: Option<RunState>) -> &'static str {
+pub(crate) fn name(state: Option<RunState>) -> &'static str {
     match state {
         // One that is known only because something was pushed into it.
         None | Some(RunState::Running) => "running",

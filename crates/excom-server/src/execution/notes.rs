@@ -119,14 +119,19 @@ pub(super) async fn defer(app: &App, attempt: &Attempt, deferral: &Deferral) -> 
     Ok(app.engine.note(attempt, RUNNER, None).await?)
 }
 
-/// The same for one that is put off. It begins anew then.
+/// The same for one that is put off. It begins anew then. Told again until the same date, since the answer was lost, it is
+/// counted once: whoever is put off again is so until later.
 pub(super) async fn put_off(
     app: &App,
     attempt: &Attempt,
     found: &AttemptInfo,
     date: Timestamp,
 ) -> Result<(), Refusal> {
-    let count = Noted::of(app, &attempt.ti, found).await?.reschedule.map_or(0, |before| before.count) + 1;
+    let count = match Noted::of(app, &attempt.ti, found).await?.reschedule {
+        Some(before) if before.date == date => before.count,
+        Some(before) => before.count.saturating_add(1),
+        None => 1,
+    };
     note(app, attempt, RESCHEDULE, Some(&Reschedule { count, date })).await?;
     app.engine.note(attempt, DEFERRAL, None).await?;
     Ok(app.engine.note(attempt, RUNNER, None).await?)

@@ -15,15 +15,13 @@ use serde_json::value::RawValue;
 use serde_json_path::JsonPath;
 use tokio::task::spawn_blocking;
 
+use super::LARGEST_LOOKED_INTO;
 use super::names::OfXCom;
 use super::openapi::Reply;
 use crate::app::App;
 use crate::auth::Asking;
 use crate::refusal::Refusal;
 use crate::request::{Path, Query};
-
-/// The most bytes of a value; as a tree it has many times as many.
-const LARGEST: u64 = 4 << 20;
 
 /// The most bytes of a path.
 const LONGEST: usize = 1000;
@@ -58,8 +56,8 @@ pub(super) async fn query(
     bounded(&path).map_err(|why| unfit(&path, &why))?;
     let parsed = JsonPath::parse(&path).map_err(|error| unfit(&path, &error.to_string()))?;
     // A permit is never refused: nobody closes them.
-    let turn = app.own.paths.clone().acquire_owned().await;
-    let (key, mut bytes) = (std::slice::from_ref(&key), LARGEST);
+    let turn = app.own.looks.clone().acquire_owned().await;
+    let (key, mut bytes) = (std::slice::from_ref(&key), LARGEST_LOOKED_INTO);
     let options = PullOptions::default();
     let answer = app.engine.pull_within(&asking.caller, key, options, &mut bytes).await?.pop();
     let Some(answer) = answer else { return Err(Refusal::not_found("there is no answer")) };

@@ -1,4 +1,5 @@
-//! Pulls that wait until XComs are there, or cannot come any more: all at once, or each as an event when it comes.
+//! Pulls that wait until XComs are there, or cannot come any more: all at once, or each as an event when it comes. And who
+//! waits for the end of a run.
 //!
 //! One task looks for all that is waited for; it pauses longer than it looks, so those who wait take a small part of the
 //! database, however many they are.
@@ -13,7 +14,8 @@ use axum::body::Body as Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use excom_core::{Caller, Engine, Error, PullOptions, Result};
+use excom_core::db::RunInfo;
+use excom_core::{Caller, Engine, Error, PullOptions, Result, RunState};
 use futures_util::stream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,10 +33,10 @@ use crate::refusal::Refusal;
 use crate::request::Document;
 
 /// The least pause between two looks, and how many times as long as a look one is.
-const PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_FOR_LOOK: u32 = 9;
 
-/// The most XComs that one request, and all together, wait for.
+/// The most XComs that one request, and all together, wait for. A run counts as one for each who waits for it.
 const MOST: usize = 1000;
 const MOST_OF_ALL: usize = 10_000;
 
@@ -95,9 +97,31 @@ pub(crate) struct Waits {
     over: watch::Sender<bool>,
 }
 
+/// DAG and run.
+pub(crate) type RunKey = (Arc<str>, Arc<str>);
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Going,
+    Ended(RunState),
+    /// It was removed.
+    Gone,
+}
+
+impl From<Option<RunInfo>> for Standing {
+    fn from(found: Option<RunInfo>) -> Self {
+        let Some(info) = found else { return Self::Gone };
+        // One without a state is known only because something was pushed into it.
+        info.state.filter(|state| state.is_finished()).map_or(Self::Going, Self::Ended)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
     waiters: HashMap<u64, Waiter>,
+    /// How runs stood when they were looked at last.
+    runs: HashMap<RunKey, watch::Sender<Standing>>,
     last: u64,
     looking: Option<JoinHandle<()>>,
 }
@@ -118,12 +142,62 @@ impl Waits {
         self.over.send_replace(true);
     }
 
+    /// How a run stands from now on, which is looked for as long as somebody listens.
+    ///
+    /// # Errors
+    /// 429 when too much is waited for already.
+    pub(crate) fn follow(&self, app: &App, run: RunKey) -> Result<watch::Receiver<Standing>, Refusal> {
+        let mut waiting = self.waiting();
+        waiting.admit(1)?;
+        let standing =
+            waiting.runs.entry(run).or_insert_with(|| watch::channel(Standing::Going).0).subscribe();
+        waiting.look(app);
+        Ok(standing)
+    }
+
+    /// Whether the server stops.
+    pub(crate) fn over(&self) -> watch::Receiver<bool> {
+        self.over.subscribe()
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Waiting {
+    /// Refuses to wait for more than so much at once.
+    fn admit(&self, count: usize) -> Result<(), Refusal> {
+        let xcoms: usize = self.waiters.values().map(|waiter| waiter.left.len()).sum();
+        let runs: usize = self.runs.values().map(watch::Sender::receiver_count).sum();
+        let others = xcoms + runs;
+        if others + count > MOST_OF_ALL {
+            let message = format!("{others} XComs and runs are waited for, the most are {MOST_OF_ALL}");
+            return Err(Refusal::because(StatusCode::TOO_MANY_REQUESTS, "too_many", message));
+        }
+        Ok(())
+    }
+
+    /// Has somebody look, if nobody does.
+    fn look(&mut self, app: &App) {
+        if self.looking.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.looking = Some(tokio::spawn(look(app.clone())));
+        }
+    }
+
+    /// The runs that somebody waits for.
+    fn followed(&mut self) -> Vec<RunKey> {
+        self.runs.retain(|_, standing| standing.receiver_count() > 0);
+        self.runs.keys().cloned().collect()
+    }
+
+    /// Tells everybody how a run stands.
+    fn stands(&mut self, run: &RunKey, now: Standing) {
+        if let Some(standing) = self.runs.get(run) {
+            standing.send_if_modified(|before| std::mem::replace(before, now) != now);
+        }
+    }
+
     /// Everything that somebody waits for, once.
     fn wanted(&self) -> Vec<Wanted> {
         let left = self.waiters.values().flat_map(|waiter| &waiter.left);
@@ -149,20 +223,25 @@ impl Waiting {
 /// Looks until nobody waits any more.
 async fn look(app: App) {
     loop {
-        let wanted = {
+        let (wanted, runs) = {
             let mut waiting = app.own.waits.waiting();
-            let wanted = waiting.wanted();
-            if wanted.is_empty() {
+            let (wanted, runs) = (waiting.wanted(), waiting.followed());
+            if wanted.is_empty() && runs.is_empty() {
                 waiting.looking = None;
                 return;
             }
-            wanted
+            (wanted, runs)
         };
         let begun = Instant::now();
         // While the database is away nothing comes; whoever waits is told with the pull at the end.
         if let Ok(pending) = pending(&app.engine, &LOOKING, &wanted).await {
             let came = wanted.into_iter().zip(pending).filter(|(_, pending)| !pending);
             app.own.waits.waiting().came(&came.map(|(wanted, _)| wanted).collect());
+        }
+        for run in runs {
+            if let Ok(found) = app.engine.db().run_info(&run.0, &run.1).await {
+                app.own.waits.waiting().stands(&run, found.into());
+            }
         }
         sleep(PAUSE.max(begun.elapsed() * PAUSE_FOR_LOOK)).await;
     }
@@ -211,18 +290,14 @@ impl Wait {
             if is_pending { left.push((place, wanted[place].clone())) } else { come.push(place) }
         }
         let (tell, told) = mpsc::unbounded_channel();
-        let over = app.own.waits.over.subscribe();
+        let over = app.own.waits.over();
         let mut waiting = app.own.waits.waiting();
-        let others: usize = waiting.waiters.values().map(|waiter| waiter.left.len()).sum();
-        if others + left.len() > MOST_OF_ALL {
-            let message = format!("{others} XComs are waited for, the most are {MOST_OF_ALL}");
-            return Err(Refusal::because(StatusCode::TOO_MANY_REQUESTS, "too_many", message));
-        }
+        waiting.admit(left.len())?;
         waiting.last += 1;
         let (id, count) = (waiting.last, left.len());
         waiting.waiters.insert(id, Waiter { left, tell });
-        if count > 0 && waiting.looking.as_ref().is_none_or(JoinHandle::is_finished) {
-            waiting.looking = Some(tokio::spawn(look(app.clone())));
+        if count > 0 {
+            waiting.look(&app);
         }
         drop(waiting);
         Ok(Self { app, caller, wanted, id, come, told, left: count, deadline, over })

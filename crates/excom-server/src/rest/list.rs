@@ -13,6 +13,8 @@ use excom_core::{DagRun, UNMAPPED};
 use jiff::Timestamp;
 
 use super::entry;
+use super::page::Page;
+use super::patterns::{Asked, Patterns};
 use crate::app::App;
 use crate::auth::{Asking, Role};
 use crate::refusal::{Refusal, document};
@@ -24,17 +26,8 @@ const STEP: u32 = 1000;
 /// The most entries that a list is made of, since they are put in order in memory.
 const MOST: usize = 100_000;
 
-/// The most bytes of a pattern.
-const LONGEST_PATTERN: usize = 1000;
-
-/// The most entries of a page.
-const LARGEST_PAGE: usize = 100;
-
-/// A part of an XCom.
-type Part = fn(&XComEntry) -> &str;
-
 /// Parts that patterns look at, by the names of their parameters.
-const PARTS: [(&str, &str, Part); 4] = [
+const PARTS: [Asked<XComEntry>; 4] = [
     ("xcom_key_pattern", "xcom_key_prefix_pattern", |entry| &entry.key),
     ("dag_display_name_pattern", "dag_display_name_prefix_pattern", |entry| &entry.dag_display_name),
     ("run_id_pattern", "run_id_prefix_pattern", |entry| &entry.run_id),
@@ -48,9 +41,7 @@ pub(super) async fn list(
     params: Params,
 ) -> Result<Response, Refusal> {
     asking.at_least(Role::Read)?;
-    let size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-    let limit = params.count("limit")?.map_or(50, size).min(LARGEST_PAGE);
-    let offset = params.count("offset")?.map_or(0, size);
+    let page = Page::of(&params)?;
     let orders = orders(&params)?;
     let chosen = |part: String| (part != "~").then(|| Arc::<str>::from(part));
     let map_index = params.map_index("map_index", UNMAPPED.into())?;
@@ -68,7 +59,7 @@ pub(super) async fn list(
         orders.iter().map(|order| order.compare(a, b)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
     });
     let total_entries = found.len();
-    let xcom_entries = found.into_iter().skip(offset).take(limit).collect();
+    let xcom_entries = page.cut(found).collect();
     Ok(document(StatusCode::OK, &XComEntries { xcom_entries, total_entries }))
 }
 
@@ -79,7 +70,7 @@ async fn matching(
     filter: &Filter,
     params: &Params,
 ) -> Result<Vec<XComEntry>, Refusal> {
-    let patterns = Patterns::of(params)?;
+    let patterns = Patterns::of(params, &PARTS)?;
     let ranges = [Range::of(params, "logical_date")?, Range::of(params, "run_after")?];
     let mut runs: HashMap<(Arc<str>, Arc<str>), Option<DagRun>> = HashMap::new();
     let (mut found, mut after, mut looked) = (Vec::new(), None, 0);
@@ -131,101 +122,6 @@ impl Range {
     }
 }
 
-/// What patterns ask of the parts of an entry; one of the terms of each is to fit.
-#[derive(Default)]
-struct Patterns<'a> {
-    within: Vec<(Part, Vec<Segments>)>,
-    before: Vec<(Part, Vec<&'a str>)>,
-}
-
-impl<'a> Patterns<'a> {
-    /// Refuses those that would take a server's time: each is looked for in every entry.
-    fn of(params: &'a Params) -> Result<Self, Refusal> {
-        let given = |name: &str| match params.text(name) {
-            Some(text) if text.len() > LONGEST_PATTERN => {
-                let message = format!("a pattern has at most {LONGEST_PATTERN} bytes");
-                Err(Refusal::unprocessable("string_too_long", &["query", name], message, text))
-            }
-            text => Ok(text),
-        };
-        let mut patterns = Self::default();
-        for (pattern, prefix, part) in PARTS {
-            if let Some(pattern) = given(pattern)? {
-                patterns.within.push((part, terms(pattern).map(segments).collect()));
-            }
-            if let Some(prefix) = given(prefix)? {
-                patterns.before.push((part, terms(prefix).collect()));
-            }
-        }
-        Ok(patterns)
-    }
-
-    fn hold(&self, entry: &XComEntry) -> bool {
-        let within = |(part, terms): &(Part, Vec<Segments>)| {
-            let text: Vec<char> = part(entry).to_lowercase().chars().collect();
-            terms.iter().any(|term| contains(term, &text))
-        };
-        let before = |(part, terms): &(Part, Vec<&str>)| terms.iter().any(|term| begins(term, part(entry)));
-        self.within.iter().all(within) && self.before.iter().all(before)
-    }
-}
-
-/// The terms of a pattern: `|` stands between them, and `~` alone for every text.
-fn terms(pattern: &str) -> impl Iterator<Item = &str> {
-    let parts = || pattern.split('|').map(str::trim).filter(|term| !term.is_empty());
-    let one = match pattern {
-        "~" => Some(""),
-        _ if pattern.contains('|') && parts().next().is_some() => None,
-        _ => Some(pattern),
-    };
-    one.into_iter().chain(parts().filter(move |_| one.is_none()))
-}
-
-/// Whether a text begins with a term, of which what stands behind its last letter or digit does not count.
-fn begins(term: &str, text: &str) -> bool {
-    text.starts_with(term.trim_end_matches(|end: char| !end.is_alphanumeric()))
-}
-
-/// Whether a text contains a term as SQL's ILIKE has it: in upper or lower case, `%` for anything, `_` for any
-/// character, and a backslash before one that stands for itself. The text is in lower case.
-fn contains(term: &Segments, text: &[char]) -> bool {
-    let mut left = text;
-    term.iter().all(|segment| {
-        let found = left.windows(segment.len().max(1)).position(|place| {
-            segment.iter().zip(place).all(|(wanted, there)| wanted.is_none_or(|wanted| wanted == *there))
-        });
-        match found {
-            _ if segment.is_empty() => true,
-            Some(place) => {
-                left = &left[place + segment.len()..];
-                true
-            }
-            None => false,
-        }
-    })
-}
-
-/// What stands between the `%` of a term: characters in lower case, or none for any.
-type Segments = Vec<Vec<Option<char>>>;
-
-fn segments(term: &str) -> Segments {
-    let mut segments = vec![Vec::new()];
-    let mut left = term.chars().flat_map(char::to_lowercase);
-    while let Some(next) = left.next() {
-        let one = match next {
-            '%' => {
-                segments.push(Vec::new());
-                continue;
-            }
-            '_' => None,
-            '\\' => Some(left.next().unwrap_or('\\')),
-            other => Some(other),
-        };
-        segments.last_mut().into_iter().for_each(|last| last.push(one));
-    }
-    segments
-}
-
 /// How two entries are compared.
 struct Order(fn(&XComEntry, &XComEntry) -> Ordering, bool);
 
@@ -259,49 +155,4 @@ fn order(named: &str) -> Result<Order, Refusal> {
         }
     };
     Ok(Order(compare, backwards))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{begins, contains, segments, terms};
-
-    #[test]
-    fn patterns_are_parts_of_texts_in_any_case() {
-        for (pattern, text, fits) in [
-            ("row", "Rows", true),
-            ("r%s", "rows", true),
-            ("r%x", "rows", false),
-            ("r_ws", "Rows", true),
-            ("r_s", "rows", false),
-            (r"r\%s", "r%s", true),
-            (r"r\%s", "rows", false),
-            (r"r\_", "rows", false),
-            ("x|ROW", "rows", true),
-            ("~", "rows", true),
-            ("", "rows", true),
-            ("|", "rows", false),
-            ("s%r", "rows", false),
-        ] {
-            let lower: Vec<char> = text.to_lowercase().chars().collect();
-            assert_eq!(
-                terms(pattern).any(|term| contains(&segments(term), &lower)),
-                fits,
-                "{pattern} {text}"
-            );
-        }
-    }
-
-    #[test]
-    fn prefixes_are_exact_up_to_their_last_letter() {
-        for (prefix, text, fits) in [
-            ("ro", "rows", true),
-            ("Ro", "rows", false),
-            ("x | ro", "rows", true),
-            ("ro_", "rows", true),
-            ("o", "rows", false),
-            ("~", "rows", true),
-        ] {
-            assert_eq!(terms(prefix).any(|term| begins(term, text)), fits, "{prefix} {text}");
-        }
-    }
 }

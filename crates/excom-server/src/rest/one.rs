@@ -3,25 +3,41 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use excom_airflow::python::{deserialized, stringified};
 use excom_airflow::rest::{ChangedXCom, NewXCom, XComEntry, reserved};
 use excom_core::answer::Found;
 use excom_core::db::{RunFilter, Scope};
 use excom_core::{Answer, PullOptions, UNMAPPED, Value, XComKey};
 use serde_json::value::RawValue;
+use tokio::task::spawn_blocking;
 
 use super::entry;
 use crate::app::App;
 use crate::auth::{Asking, Role};
+use crate::own::LARGEST_LOOKED_INTO;
 use crate::refusal::{Refusal, document};
 use crate::request::{Declared, Params, Path};
+
+/// The most bytes of a value that is shown otherwise than it is stored.
+const LONGEST: usize = 16 << 20;
 
 /// DAG, run, task and key of a path.
 type Names = Path<(String, String, String, String)>;
 
 /// What is there under a key.
 async fn found(app: &App, asking: &Asking, key: &XComKey) -> Result<Option<Found>, Refusal> {
-    let answer =
-        app.engine.pull(&asking.caller, std::slice::from_ref(key), PullOptions::default()).await?.pop();
+    found_within(app, asking, key, u64::MAX).await
+}
+
+/// The same, if it has no more than so many bytes.
+async fn found_within(
+    app: &App,
+    asking: &Asking,
+    key: &XComKey,
+    mut most: u64,
+) -> Result<Option<Found>, Refusal> {
+    let (key, options) = (std::slice::from_ref(key), PullOptions::default());
+    let answer = app.engine.pull_within(&asking.caller, key, options, &mut most).await?.pop();
     let Some(answer) = answer else { return Ok(None) };
     app.metrics.answered(&answer);
     match answer {
@@ -41,6 +57,53 @@ async fn shown(app: &App, key: &XComKey, found: &Found) -> Result<XComEntry, Ref
     Ok(entry)
 }
 
+/// How a value is shown.
+#[derive(Debug, Clone, Copy)]
+struct Showing {
+    /// With objects of Python as text.
+    deserialize: bool,
+    /// As Python's text.
+    stringify: bool,
+}
+
+impl Showing {
+    /// A value as it is shown; none when that is too long.
+    fn of(self, value: Value) -> Option<Value> {
+        let value = if self.deserialize { deserialized(&value, LONGEST)? } else { value };
+        match self.stringify && !value.is_null() {
+            true => Value::of(&stringified(&value, LONGEST)?).ok(),
+            false => Some(value),
+        }
+    }
+}
+
+/// What is there under a key, as it is shown. Only what is not too large is looked into, off the threads that answer.
+async fn looked_into(
+    app: &App,
+    asking: &Asking,
+    key: &XComKey,
+    showing: Showing,
+) -> Result<Option<Found>, Refusal> {
+    // A permit is never refused: nobody closes them.
+    let turn = app.own.looks.clone().acquire_owned().await;
+    let Some(found) = found_within(app, asking, key, LARGEST_LOOKED_INTO).await? else { return Ok(None) };
+    let Found { value, version, writer } = found;
+    let shown = spawn_blocking(move || {
+        let shown = showing.of(value);
+        drop(turn);
+        shown
+    });
+    let stopped =
+        |_| Refusal::plain(StatusCode::INTERNAL_SERVER_ERROR, "the value was not looked into to its end");
+    let too_long = || {
+        let message = format!("{key} would be shown with over {LONGEST} bytes");
+        Refusal::because(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+            .with("hints", vec!["ask for it without `deserialize` and `stringify`"])
+    };
+    let value = shown.await.map_err(stopped)?.ok_or_else(too_long)?;
+    Ok(Some(Found { value, version, writer }))
+}
+
 pub(super) async fn read(
     State(app): State<App>,
     asking: Asking,
@@ -48,12 +111,7 @@ pub(super) async fn read(
     params: Params,
 ) -> Result<Response, Refusal> {
     asking.at_least(Role::Read)?;
-    for name in ["deserialize", "stringify"] {
-        if params.flag(name)? {
-            let message = format!("`{name}` is not there yet: values are told as they are stored");
-            return Err(Refusal::plain(StatusCode::BAD_REQUEST, message));
-        }
-    }
+    let showing = Showing { deserialize: params.flag("deserialize")?, stringify: params.flag("stringify")? };
     let key = XComKey::new(
         dag,
         run,
@@ -61,7 +119,11 @@ pub(super) async fn read(
         params.map_index("map_index", UNMAPPED.into())?.unwrap_or(UNMAPPED),
         key,
     )?;
-    match found(&app, &asking, &key).await? {
+    let found = match showing {
+        Showing { deserialize: false, stringify: false } => found(&app, &asking, &key).await?,
+        _ => looked_into(&app, &asking, &key, showing).await?,
+    };
+    match found {
         Some(found) => Ok(document(StatusCode::OK, &shown(&app, &key, &found).await?)),
         None => Err(absent(format!("XCom entry with key: `{}` not found", key.key))),
     }

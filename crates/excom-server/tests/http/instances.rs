@@ -290,12 +290,20 @@ fn one_that_is_put_off_counts_how_often() {
     server.run("r1");
     let admin = server.person(Role::Admin);
     let task = server.running("poke", -1);
-    let date = "2026-11-21T11:00:00Z";
     let first = format!("/task-reschedules/{}/start_date", task.id);
     assert_eq!(task.get(&first).is(200).text, "null");
     task.own(Method::PATCH, "state", &json!({"state": "up_for_reschedule"})).is(422);
-    let put_off = json!({"state": "up_for_reschedule", "reschedule_date": date, "end_date": date});
     for count in 1..3 {
+        let date = format!("2026-11-21T1{count}:00:00Z");
+        let put_off = json!({"state": "up_for_reschedule", "reschedule_date": date, "end_date": date});
+        task.own(Method::PATCH, "state", &put_off).is(204);
+        // One whose answer was lost comes again: when it was done, and when it was done by half.
+        task.own(Method::PATCH, "state", &put_off).is(200);
+        let id = excom_core::AttemptId(task.id.parse().unwrap());
+        let ti = excom_core::TaskInstanceKey::new("weather", "r1", "poke", -1).unwrap();
+        let attempt = excom_core::Attempt { ti, id };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(server.engine.set_attempt_state(&attempt, excom_core::TaskState::Running)).unwrap();
         task.own(Method::PATCH, "state", &put_off).is(204);
         let shown = server
             .call(&admin, Method::GET, "/api/excom/v1/task-instances/weather/r1/poke/-1", None)

@@ -13,6 +13,8 @@ mod looks;
 mod openapi;
 mod own;
 mod rest;
+mod rest_variables;
+mod run_waits;
 mod service;
 mod variables;
 mod waits;

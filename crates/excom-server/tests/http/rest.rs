@@ -113,6 +113,61 @@ fn lists_are_filtered_ordered_and_in_pages() {
 }
 
 #[test]
+fn a_value_is_shown_as_it_is_stored_as_python_has_it_and_as_its_text() {
+    let server = filled();
+    let task = server.running("shown", -1);
+    let shown = |key: &str, query: &str| {
+        let path = format!("{}/{key}?{query}", ENTRIES.replace("extract", "shown"));
+        call(&server, Role::Read, Method::GET, &path, None).is(200).json()["value"].clone()
+    };
+    let pair = json!({"__data__": [1, "a"], "__version__": 1, "__classname__": "builtins.tuple"});
+    let asset =
+        json!({"__data__": {}, "__version__": 1, "__classname__": "airflow.sdk.definitions.asset.Asset"});
+    for (key, value, deserialized, stringified, both) in [
+        ("null", json!(null), json!(null), json!(null), json!(null)),
+        ("text", json!("it's"), json!("it's"), json!("it's"), json!("it's")),
+        ("number", json!("5"), json!(5), json!("5"), json!("5")),
+        (
+            "list",
+            json!(["it's", 1.0]),
+            json!(["it's", 1.0]),
+            json!("[\"it's\", 1.0]"),
+            json!("[\"it's\", 1.0]"),
+        ),
+        (
+            "pair",
+            json!({"a": pair}),
+            json!({"a": "(1,a)"}),
+            json!("{'a': {'__data__': [1, 'a'], '__version__': 1, '__classname__': 'builtins.tuple'}}"),
+            json!("{'a': '(1,a)'}"),
+        ),
+        (
+            "asset in text",
+            json!(asset.to_string()),
+            json!(asset.to_string()),
+            json!(asset.to_string()),
+            json!(asset.to_string()),
+        ),
+    ] {
+        let key = &key.replace(' ', "%20");
+        task.push(&format!("shown/{key}"), &value).is(201);
+        assert_eq!(shown(key, "deserialize=false&stringify=false"), value);
+        assert_eq!(shown(key, "deserialize=true"), deserialized);
+        assert_eq!(shown(key, "stringify=true"), stringified);
+        assert_eq!(shown(key, "deserialize=true&stringify=true"), both);
+    }
+    // As a text it would take more than it has bytes.
+    let server = Server::offloading();
+    server.run("r1");
+    server.running("extract", -1).push("extract/k", &json!("x".repeat(5 << 20))).is(201);
+    let path = format!("{ENTRIES}/k");
+    call(&server, Role::Read, Method::GET, &path, None).is(200);
+    call(&server, Role::Read, Method::GET, &format!("{path}?stringify=true"), None).is(413);
+    call(&server, Role::Read, Method::GET, &format!("{path}?deserialize=maybe"), None).is(422);
+    call(&server, Role::Read, Method::GET, &format!("{ENTRIES}/other?deserialize=true"), None).is(404);
+}
+
+#[test]
 fn what_may_not_be_written_is_refused() {
     let server = filled();
     let create = |body: &Json| call(&server, Role::Write, Method::POST, ENTRIES, Some(body));

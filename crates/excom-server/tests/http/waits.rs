@@ -12,7 +12,13 @@ use tower::ServiceExt as _;
 
 use crate::client::Server;
 
-fn request(server: &Server, method: Method, path: &str, accept: &str, body: &Json) -> Request<Body> {
+pub(crate) fn request(
+    server: &Server,
+    method: Method,
+    path: &str,
+    accept: &str,
+    body: &Json,
+) -> Request<Body> {
     Request::builder()
         .method(method)
         .uri(format!("/api/excom/v1/{path}"))
@@ -27,7 +33,7 @@ fn wait(server: &Server, accept: &str, xcoms: &Json, seconds: u32) -> Request<Bo
     request(server, Method::POST, "wait", accept, &body)
 }
 
-async fn sent(server: &Server, request: Request<Body>) -> (u16, String) {
+pub(crate) async fn sent(server: &Server, request: Request<Body>) -> (u16, String) {
     let answer = server.router().oneshot(request).await.unwrap();
     let status = answer.status().as_u16();
     let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
@@ -35,7 +41,7 @@ async fn sent(server: &Server, request: Request<Body>) -> (u16, String) {
 }
 
 /// Waits, and does something else as soon as that has begun.
-fn meanwhile(server: &Server, wait: Request<Body>, other: impl Future<Output = ()>) -> String {
+pub(crate) fn meanwhile(server: &Server, wait: Request<Body>, other: impl Future<Output = ()>) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let ((status, text), ()) = runtime.block_on(join(sent(server, wait), other));
     assert_eq!(status, 200, "{text}");

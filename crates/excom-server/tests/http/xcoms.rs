@@ -202,6 +202,36 @@ fn clearing_answers_the_same_however_often() {
 }
 
 #[test]
+fn a_task_clears_xcoms_of_others() {
+    let server = Server::new();
+    server.run("r1");
+    let (task, other) = (server.running("extract", -1), server.running("load", -1));
+    other.push("load/k", &json!(1)).is(201);
+    task.call(Method::DELETE, "/xcoms/weather/r1/load/k", None).is(200);
+    let cleared = task.get("/xcoms/weather/r1/load/k").is(404).json();
+    assert_eq!(cleared["detail"]["reason"], "not_found");
+    let own = "/api/excom/v1";
+    let history = server.call(&task.token, Method::GET, &format!("{own}/history/weather/r1/load/-1/k"), None);
+    assert_eq!(history.is(200).json()["history"][0]["by"], "task weather/r1/extract");
+    for path in ["/xcoms/weather/r1/nobody/k", "/xcoms/nowhere/r1/load/k"] {
+        task.call(Method::DELETE, path, None).is(200);
+    }
+    other.push("load/k", &json!(2)).is(201);
+    let cleared =
+        server.call(&task.token, Method::DELETE, &format!("{own}/values/weather/r1/load/-1/k"), None);
+    assert_eq!(cleared.is(200).json(), json!({"cleared": 1}));
+    server
+        .call(&task.token, Method::DELETE, &format!("{own}/values/weather/r1/load/-1/k?forever=true"), None)
+        .is(403);
+
+    // An attempt whose successor has started clears nothing.
+    other.push("load/k", &json!(3)).is(201);
+    server.started(server.queued("extract", -1, 2));
+    task.call(Method::DELETE, "/xcoms/weather/r1/load/k", None).is(409);
+    assert_eq!(other.get("/xcoms/weather/r1/load/k").is(200).json()["value"], 3);
+}
+
+#[test]
 fn what_a_rule_forbids_is_403_and_names_the_rule() {
     let server = Server::with(|mut settings| {
         settings.access.writes = excom_core::engine::Writes::Own;
@@ -213,6 +243,9 @@ fn what_a_rule_forbids_is_403_and_names_the_rule() {
     other.push("load/k", &json!(1)).is(201);
     let refused = task.push("load/k", &json!(2)).is(403).json();
     assert!(refused["detail"]["message"].as_str().unwrap().contains("writes"), "{refused}");
+    let refused = task.call(Method::DELETE, "/xcoms/weather/r1/load/k", None).is(403).json();
+    assert!(refused["detail"]["message"].as_str().unwrap().contains("writes"), "{refused}");
+    server.call(&task.token, Method::DELETE, "/api/excom/v1/values/weather/r1/load/-1/k", None).is(403);
     task.get("/xcoms/weather/r1/load/k").is(200);
     let refused = task.get("/xcoms/weather/r0/load/k").is(403).json();
     assert_eq!(refused["detail"]["reason"], "forbidden");

@@ -358,7 +358,7 @@ settings! {
              which they are stored shorter. A dictionary that is there is used in any case; `excom dictionary train` \
              makes one by hand.";
         writes: Writes = Writes::Any,
-            "Which XComs a task may write: `any`, or with `own` only those of its own task instance.";
+            "Which XComs a task may push and clear: `any`, or with `own` only those of its own task instance.";
         reads: Reads = Reads::Any,
             "Which XComs a task may read: `any`, with `run` only those of its own DAG run, or with `declared` of \
              these only its own task's, those of the tasks directly before it, and those that it takes as \
