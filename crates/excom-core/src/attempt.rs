@@ -96,6 +96,11 @@ impl TaskState {
         usize::try_from(code).ok().and_then(|i| Self::ALL.get(i)).copied()
     }
 
+    /// Whether an attempt runs, or ran to its end: nobody may decide any more that it is not to.
+    pub fn has_begun(self) -> bool {
+        matches!(self, Self::Running | Self::Success | Self::Failed)
+    }
+
     /// Whether the task instance will do nothing more by itself.
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Success | Self::Failed | Self::Skipped | Self::UpstreamFailed | Self::Removed)

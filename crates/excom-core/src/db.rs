@@ -235,6 +235,10 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// Registers a run and sets it running. One that was started before keeps that time and goes on.
     async fn start_run(&self, run: &DagRun, at: Timestamp) -> Result<()>;
 
+    /// The same for a run that has not been started yet: of two at once one starts it, and what that one said of it
+    /// stays. `false` when it was started before; then nothing changes.
+    async fn begin_run(&self, run: &DagRun, at: Timestamp) -> Result<bool>;
+
     /// Tells how a run stands or ended. One that is not known becomes known.
     async fn set_run_state(&self, dag_id: &str, run_id: &str, state: RunState, at: Timestamp) -> Result<()>;
 
@@ -263,6 +267,9 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// Sets states of task instances outside any attempt: scheduled, skipped, removed. Runs that are
     /// not known become known.
     async fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()>;
+
+    /// Sets task instances skipped, but for those that have begun: they run, have ended well or failed.
+    async fn skip(&self, instances: &[TaskInstanceKey], at: Timestamp) -> Result<()>;
 
     /// A task instance.
     async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>>;

@@ -330,6 +330,14 @@ macro_rules! airflows_alone {
                 self.airflows(&format!("starts the runs of {}", run.dag_id))
             }
 
+            pub(super) async fn begin_run(
+                &self,
+                run: &excom_core::db::DagRun,
+                at: jiff::Timestamp,
+            ) -> std::result::Result<bool, $failure> {
+                self.start_run(run, at).await.map(|()| true)
+            }
+
             pub(super) async fn set_run_state(
                 &self,
                 dag_id: &str,
@@ -346,6 +354,17 @@ macro_rules! airflows_alone {
                 _at: jiff::Timestamp,
             ) -> std::result::Result<(), $failure> {
                 match states {
+                    [] => Ok(()),
+                    _ => self.airflows("sets the states of its task instances"),
+                }
+            }
+
+            pub(super) async fn skip(
+                &self,
+                instances: &[excom_core::TaskInstanceKey],
+                _at: jiff::Timestamp,
+            ) -> std::result::Result<(), $failure> {
+                match instances {
                     [] => Ok(()),
                     _ => self.airflows("sets the states of its task instances"),
                 }

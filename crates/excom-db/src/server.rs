@@ -32,6 +32,10 @@ macro_rules! metadata_db {
                     self.told(self.0.start_run(run, at).await)
                 }
 
+                async fn begin_run(&self, run: &DagRun, at: Timestamp) -> Result<bool> {
+                    self.told(self.0.begin_run(run, at).await)
+                }
+
                 async fn set_run_state(
                     &self,
                     dag_id: &str,
@@ -71,6 +75,10 @@ macro_rules! metadata_db {
                     at: Timestamp,
                 ) -> Result<()> {
                     self.told(self.0.set_states(states, at).await)
+                }
+
+                async fn skip(&self, instances: &[TaskInstanceKey], at: Timestamp) -> Result<()> {
+                    self.told(self.0.skip(instances, at).await)
                 }
 
                 async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {

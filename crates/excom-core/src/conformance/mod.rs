@@ -360,6 +360,8 @@ macro_rules! conformance_scenarios {
                 notes_are_of_the_task_instance
                 rendered_fields_are_of_the_newest_try
                 runs_have_states_and_times
+                a_run_begins_once
+                what_has_begun_is_not_left_out
                 runs_are_listed_newest_first
                 the_last_success_is_by_date
                 task_instances_come_in_pages

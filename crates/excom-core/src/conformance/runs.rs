@@ -18,6 +18,50 @@ async fn info(h: &Harness, run_id: &str) -> RunInfo {
     h.engine.db().run_info("d", run_id).await.unwrap().unwrap()
 }
 
+/// A run that many begin at once is what one of them said, and the others are told that it was not they.
+pub async fn a_run_begins_once(h: &Harness) {
+    let run = |run_id: &str, n: u32| DagRun {
+        conf: Some(value(&format!(r#"{{"n": {n}}}"#))),
+        ..dated("d", run_id, "2026-11-20T00:00:00Z")
+    };
+    for round in ["r1", "r2", "r3", "r4", "r5"] {
+        let engine = &h.engine;
+        let begun: Vec<u32> = std::thread::scope(|scope| {
+            let begin =
+                |n| (n, scope.spawn(move || pollster::block_on(engine.begin_run(&run(round, n))).unwrap()));
+            let all: Vec<_> = (0..4).map(begin).collect();
+            all.into_iter().filter_map(|(n, one)| one.join().unwrap().then_some(n)).collect()
+        });
+        let [n] = begun[..] else { panic!("{round} was begun by {begun:?}") };
+        let known = info(h, round).await;
+        assert_eq!((known.run, known.state), (run(round, n), Some(RunState::Running)));
+    }
+    // One that has ended has begun; one that was only pushed into has not.
+    h.engine.set_run_state("d", "r1", RunState::Failed).await.unwrap();
+    let before = info(h, "r1").await;
+    assert!(!h.engine.begin_run(&run("r1", 9)).await.unwrap());
+    assert_eq!(info(h, "r1").await, before);
+    h.push(&user(), &TaskInstanceKey::new("d", "pushed", "t", -1).unwrap().return_value(), "1").await;
+    assert!(h.engine.begin_run(&run("pushed", 1)).await.unwrap());
+    assert_eq!(info(h, "pushed").await.run, run("pushed", 1));
+}
+
+/// What is left out does not begin; what has begun is not left out.
+pub async fn what_has_begun_is_not_left_out(h: &Harness) {
+    for (map_index, state) in (0..).zip(TaskState::ALL) {
+        h.engine.set_states(&[(ti("t", map_index), state)]).await.unwrap();
+    }
+    let mut all: Vec<TaskInstanceKey> = (0..).zip(TaskState::ALL).map(|(index, _)| ti("t", index)).collect();
+    all.push(ti("new", -1));
+    h.engine.skip(&all).await.unwrap();
+    for (ti, state) in all.iter().zip(TaskState::ALL) {
+        let expected = if state.has_begun() { state } else { TaskState::Skipped };
+        assert_eq!(h.engine.task_instance(ti).await.unwrap().unwrap().state, expected, "{state}");
+    }
+    assert_eq!(h.engine.task_instance(&ti("new", -1)).await.unwrap().unwrap().state, TaskState::Skipped);
+    h.engine.skip(&[]).await.unwrap();
+}
+
 /// A run is started, ends, and goes on; a door that only names it changes nothing of that.
 pub async fn runs_have_states_and_times(h: &Harness) {
     let begin = h.clock.now();

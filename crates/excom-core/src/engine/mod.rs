@@ -313,6 +313,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Starts a run that has not been started yet: of two at once one does. `false` when it was; then nothing changes.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn begin_run(&self, run: &DagRun) -> Result<bool> {
+        let begun = self.0.db.begin_run(run, self.0.clock.now()).await?;
+        self.0.declared.forget_run(&run.dag_id, &run.run_id);
+        Ok(begun)
+    }
+
     /// Tells how a run stands or ended.
     ///
     /// # Errors
@@ -327,6 +337,14 @@ impl Engine {
     /// When the database cannot be written.
     pub async fn set_states(&self, states: &[(TaskInstanceKey, TaskState)]) -> Result<()> {
         self.0.db.set_states(states, self.0.clock.now()).await
+    }
+
+    /// Leaves out task instances, but for those that have begun.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn skip(&self, instances: &[TaskInstanceKey]) -> Result<()> {
+        self.0.db.skip(instances, self.0.clock.now()).await
     }
 
     /// A task instance, if known.

@@ -66,6 +66,15 @@ impl MetadataDb for Db {
         Ok(())
     }
 
+    async fn begin_run(&self, run: &DagRun, at: Timestamp) -> Result<bool> {
+        let mut tables = self.lock();
+        if tables.ensure_run(&run.dag_id, &run.run_id, run.run_after).state.is_some() {
+            return Ok(false);
+        }
+        tables.register_run(run).set(RunState::Running, at);
+        Ok(true)
+    }
+
     async fn set_run_state(&self, dag_id: &str, run_id: &str, state: RunState, at: Timestamp) -> Result<()> {
         self.lock().ensure_run(&dag_id.into(), &run_id.into(), at).set(state, at);
         Ok(())
@@ -92,11 +101,16 @@ impl MetadataDb for Db {
     async fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {
         let mut tables = self.lock();
         for (ti, state) in states {
-            tables.ensure_run(&ti.dag_id, &ti.run_id, at);
-            let instance = tables.instances.entry(ti.clone()).or_insert_with(|| Instance::new(*state));
-            instance.state = *state;
-            if let Some(current) = instance.attempts.last_mut() {
-                current.state = *state;
+            tables.set_state(ti, *state, at);
+        }
+        Ok(())
+    }
+
+    async fn skip(&self, instances: &[TaskInstanceKey], at: Timestamp) -> Result<()> {
+        let mut tables = self.lock();
+        for ti in instances {
+            if !tables.instances.get(ti).is_some_and(|instance| instance.state.has_begun()) {
+                tables.set_state(ti, TaskState::Skipped, at);
             }
         }
         Ok(())

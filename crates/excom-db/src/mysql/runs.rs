@@ -28,6 +28,9 @@ const SET_DATES: &str = "UPDATE excom_dag_run SET logical_date = :logical_date, 
         conf = COALESCE(:conf, conf), dag_version = COALESCE(:version, dag_version)
     WHERE id = :run";
 
+/// One run by its number, if it has not been started.
+const IS_NEW: &str = "SELECT id FROM excom_dag_run WHERE id = :run AND state IS NULL";
+
 /// One run by its number.
 const SET_STATE: &str = "UPDATE excom_dag_run SET state = :state, started = COALESCE(started, :at),
         ended = CASE WHEN :is_finished THEN :at END
@@ -113,6 +116,15 @@ impl Connection {
         }
     }
 
+    async fn begin_run(&mut self, run: &DagRun, at: Timestamp) -> Result<bool> {
+        let id = self.changing(&run.dag_id, &run.run_id, run.run_after).await?;
+        let is_new = self.one(IS_NEW, named! { "run" => id }).await?.is_some();
+        if is_new {
+            self.register_run(run, Some(at)).await?;
+        }
+        Ok(is_new)
+    }
+
     async fn set_state_of(&mut self, run: i32, state: RunState, at: Timestamp) -> Result<()> {
         let parameters = named! {
             "run" => run,
@@ -161,6 +173,10 @@ impl Tables {
 
     pub(super) async fn start_run(&self, run: &DagRun, at: Timestamp) -> Result<()> {
         step!(self, write, connection.register_run(run, Some(at))).await
+    }
+
+    pub(super) async fn begin_run(&self, run: &DagRun, at: Timestamp) -> Result<bool> {
+        step!(self, write, connection.begin_run(run, at)).await
     }
 
     pub(super) async fn set_run_state(

@@ -82,13 +82,26 @@ const START: &str = "INSERT INTO excom_task_instance
 const NEXT_KEY: &str = "SELECT xcom_key FROM excom_entry
     WHERE run = :run AND task = :task AND xcom_key > :key ORDER BY xcom_key LIMIT 1";
 
-/// States of many task instances, in the order of their key.
-const SET_STATES: &str = "INSERT INTO excom_task_instance (run, task, map_index, number, state)
+/// States of many task instances, in the order of their key; the last part is what one that is known gets.
+macro_rules! set_states {
+    ($state:literal) => {
+        concat!(
+            "INSERT INTO excom_task_instance (run, task, map_index, number, state)
     SELECT a.of_run, a.of_task, a.of_map, 0, a.new_state
     FROM JSON_TABLE(:states, '$[*]' COLUMNS (
              of_run INT PATH '$[0]', of_task INT PATH '$[1]', of_map INT PATH '$[2]', new_state INT PATH '$[3]')) a
     ORDER BY a.of_run, a.of_task, a.of_map
-    ON DUPLICATE KEY UPDATE excom_task_instance.state = VALUES(state)";
+    ON DUPLICATE KEY UPDATE excom_task_instance.state = ",
+            $state
+        )
+    };
+}
+
+const SET_STATES: &str = set_states!("VALUES(state)");
+
+/// But for those that have begun: running, success, failed.
+const SKIP: &str =
+    set_states!("IF(excom_task_instance.state IN (2, 6, 7), excom_task_instance.state, VALUES(state))");
 
 /// What a delete removes, and where its objects are: all rows of a task in a run are looked at.
 macro_rules! deleted {
@@ -336,7 +349,12 @@ impl Connection {
         Ok(Started { number, cleared })
     }
 
-    async fn set_states(&mut self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {
+    async fn set_states(
+        &mut self,
+        statement: &str,
+        states: &[(TaskInstanceKey, TaskState)],
+        at: Timestamp,
+    ) -> Result<()> {
         let texts: Vec<&str> = states.iter().flat_map(|(ti, _)| [&*ti.dag_id, &*ti.task_id]).collect();
         let numbers = self.names(&texts).await?;
         let mut runs: Vec<(i32, &str, Option<i32>)> =
@@ -356,7 +374,7 @@ impl Connection {
         let rows: Vec<_> =
             rows.into_iter().map(|((run, task, map_index), state)| (run, task, map_index, state)).collect();
         let states = serde_json::to_string(&rows).unwrap_or_default();
-        self.change(SET_STATES, named! { "states" => states }).await.map(drop)
+        self.change(statement, named! { "states" => states }).await.map(drop)
     }
 
     async fn clear(&mut self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64> {
@@ -481,7 +499,13 @@ impl Tables {
         states: &[(TaskInstanceKey, TaskState)],
         at: Timestamp,
     ) -> Result<()> {
-        step!(self, write, connection.set_states(states, at)).await
+        step!(self, write, connection.set_states(SET_STATES, states, at)).await
+    }
+
+    pub(super) async fn skip(&self, instances: &[TaskInstanceKey], at: Timestamp) -> Result<()> {
+        let states: Vec<_> = instances.iter().map(|ti| (ti.clone(), TaskState::Skipped)).collect();
+        let states = &states[..];
+        step!(self, write, connection.set_states(SKIP, states, at)).await
     }
 
     pub(super) async fn clear(&self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64> {

@@ -41,6 +41,22 @@ const START_RUN: Statement<'_> = Statement {
     types: types![TEXT, TEXT, INT8, INT8, TEXT, TEXT, INT8],
 };
 
+/// One run by its key, which becomes known.
+const KNOW_RUN: Statement<'_> =
+    Statement { sql: "SELECT excom.run_of($1, $2, $3)", types: types![TEXT, TEXT, INT8] };
+
+/// The same, which is known: whoever comes while another one begins it waits, and finds that it has a state then.
+const BEGIN_RUN: Statement<'_> = Statement {
+    sql: concat!(
+        "UPDATE excom.dag_run SET logical_date = $3, run_after = $4, conf = coalesce($5, conf),
+             dag_version = coalesce($6, dag_version), state = 0, started = coalesce(started, $7), ended = NULL
+         WHERE state IS NULL AND id = ",
+        run!("$1", "$2"),
+        " RETURNING true"
+    ),
+    types: types![TEXT, TEXT, INT8, INT8, TEXT, TEXT, INT8],
+};
+
 /// One run by its key.
 const SET_RUN_STATE: Statement<'_> = Statement {
     sql: "SELECT excom.set_run_state(r, $3, $4, $5) FROM excom.run_of($1, $2, $5) r",
@@ -146,6 +162,18 @@ impl Tables {
 
     pub(super) async fn start_run(&self, run: &DagRun, at: Timestamp) -> Result<()> {
         self.register(run, Some(at)).await
+    }
+
+    /// In two steps, since what a function adds is not seen by the statement that calls it. After the first it is as if
+    /// something had been pushed into the run.
+    pub(super) async fn begin_run(&self, run: &DagRun, at: Timestamp) -> Result<bool> {
+        let logical_date = run.logical_date.map(Timestamp::as_millisecond);
+        let (conf, version) = (run.conf.as_ref().map(Value::as_str), run.version.as_deref());
+        let (run_after, at) = (run.run_after.as_millisecond(), at.as_millisecond());
+        self.connections.write(&KNOW_RUN, &[&&*run.dag_id, &&*run.run_id, &run_after]).await?;
+        let parameters: [Parameter<'_>; 7] =
+            [&&*run.dag_id, &&*run.run_id, &logical_date, &run_after, &conf, &version, &at];
+        Ok(!self.connections.write(&BEGIN_RUN, &parameters).await?.is_empty())
     }
 
     /// Makes a run known with its dates; when it starts, running too.

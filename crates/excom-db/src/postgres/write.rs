@@ -100,23 +100,37 @@ const SET_STATE: Statement<'_> = Statement {
     types: types![TEXT, TEXT, TEXT, INT4, UUID, INT2, BOOL, INT8],
 };
 
-/// States of many task instances; the last of one counts. Rows are locked in one order by all.
-const SET_STATES: Statement<'_> = Statement {
-    sql: "WITH asked AS (
-              SELECT * FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY AS a (dag, run_id, task, map_index, state, place)),
-          run AS MATERIALIZED (
-              SELECT dag, run_id, excom.run_of(dag, run_id, $6) AS id
-              FROM (SELECT DISTINCT dag, run_id FROM asked ORDER BY dag, run_id) r),
-          task AS MATERIALIZED (
-              SELECT text, excom.number_of(text) AS id
-              FROM (SELECT DISTINCT task AS text FROM asked ORDER BY task) t)
-          INSERT INTO excom.task_instance (run, task, map_index, number, state)
-          SELECT DISTINCT ON (run.id, task.id, a.map_index) run.id, task.id, a.map_index, 0, a.state
-          FROM asked a JOIN run USING (dag, run_id) JOIN task ON task.text = a.task
-          ORDER BY run.id, task.id, a.map_index, a.place DESC
-          ON CONFLICT (run, task, map_index) DO UPDATE SET state = excluded.state",
-    types: types![TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, INT2_ARRAY, INT8],
-};
+/// States of many task instances, as far as those that are known may be changed; the last of one counts. Rows are locked in
+/// one order by all.
+macro_rules! set_states {
+    ($may:literal) => {
+        Statement {
+            sql: concat!(
+                "WITH asked AS (
+                    SELECT * FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY
+                        AS a (dag, run_id, task, map_index, state, place)),
+                run AS MATERIALIZED (
+                    SELECT dag, run_id, excom.run_of(dag, run_id, $6) AS id
+                    FROM (SELECT DISTINCT dag, run_id FROM asked ORDER BY dag, run_id) r),
+                task AS MATERIALIZED (
+                    SELECT text, excom.number_of(text) AS id
+                    FROM (SELECT DISTINCT task AS text FROM asked ORDER BY task) t)
+                INSERT INTO excom.task_instance AS i (run, task, map_index, number, state)
+                SELECT DISTINCT ON (run.id, task.id, a.map_index) run.id, task.id, a.map_index, 0, a.state
+                FROM asked a JOIN run USING (dag, run_id) JOIN task ON task.text = a.task
+                ORDER BY run.id, task.id, a.map_index, a.place DESC
+                ON CONFLICT (run, task, map_index) DO UPDATE SET state = excluded.state ",
+                $may
+            ),
+            types: types![TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, INT2_ARRAY, INT8],
+        }
+    };
+}
+
+const SET_STATES: Statement<'_> = set_states!("");
+
+/// But for those that have begun: running, success, failed.
+const SKIP: Statement<'_> = set_states!("WHERE i.state NOT IN (2, 6, 7)");
 
 /// A clear: the entry by its key, or a look for each key that the task has.
 const CLEAR: Statement<'_> = Statement {
@@ -439,13 +453,27 @@ impl Tables {
         states: &[(TaskInstanceKey, TaskState)],
         at: Timestamp,
     ) -> Result<(), Failure> {
+        self.put_states(&SET_STATES, states, at).await
+    }
+
+    pub(super) async fn skip(&self, instances: &[TaskInstanceKey], at: Timestamp) -> Result<(), Failure> {
+        let states: Vec<_> = instances.iter().map(|ti| (ti.clone(), TaskState::Skipped)).collect();
+        self.put_states(&SKIP, &states, at).await
+    }
+
+    async fn put_states(
+        &self,
+        statement: &Statement<'_>,
+        states: &[(TaskInstanceKey, TaskState)],
+        at: Timestamp,
+    ) -> Result<(), Failure> {
         let dags: Vec<&str> = states.iter().map(|(ti, _)| &*ti.dag_id).collect();
         let runs: Vec<&str> = states.iter().map(|(ti, _)| &*ti.run_id).collect();
         let tasks: Vec<&str> = states.iter().map(|(ti, _)| &*ti.task_id).collect();
         let maps: Vec<i32> = states.iter().map(|(ti, _)| ti.map_index).collect();
         let codes: Vec<i16> = states.iter().map(|(_, state)| row::code(state.to_code())).collect();
         let at = at.as_millisecond();
-        self.connections.write(&SET_STATES, &[&dags, &runs, &tasks, &maps, &codes, &at]).await.map(drop)
+        self.connections.write(statement, &[&dags, &runs, &tasks, &maps, &codes, &at]).await.map(drop)
     }
 
     pub(super) async fn clear(&self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64> {

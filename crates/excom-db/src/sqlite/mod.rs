@@ -226,6 +226,11 @@ impl MetadataDb for Db {
         self.write_few(move |t| t.start_run(&run, at)).await
     }
 
+    async fn begin_run(&self, run: &DagRun, at: Timestamp) -> Result<bool> {
+        let run = run.clone();
+        self.write_few(move |t| t.begin_run(&run, at)).await
+    }
+
     async fn set_run_state(&self, dag_id: &str, run_id: &str, state: RunState, at: Timestamp) -> Result<()> {
         let (dag_id, run_id) = (dag_id.to_owned(), run_id.to_owned());
         self.write_few(move |t| t.set_run_state(&dag_id, &run_id, state, at)).await
@@ -252,6 +257,11 @@ impl MetadataDb for Db {
     async fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {
         let states = states.to_vec();
         self.write(move |t| t.set_states(&states, at)).await
+    }
+
+    async fn skip(&self, instances: &[TaskInstanceKey], at: Timestamp) -> Result<()> {
+        let instances = instances.to_vec();
+        self.write(move |t| t.skip(&instances, at)).await
     }
 
     async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {

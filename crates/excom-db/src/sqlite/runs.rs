@@ -43,6 +43,17 @@ impl Transaction<'_> {
         self.put_run_state(id, RunState::Running, at)
     }
 
+    pub(super) fn begin_run(&self, run: &DagRun, at: Timestamp) -> Result<bool> {
+        let id = self.names.run(&run.dag_id, &run.run_id, run.run_after.as_millisecond())?;
+        let mut state =
+            self.connection.prepare_cached("SELECT state IS NULL FROM excom_dag_run WHERE id = ?1")?;
+        let is_new = state.query_row((id,), |row| row.get(0))?;
+        if is_new {
+            self.start_run(run, at)?;
+        }
+        Ok(is_new)
+    }
+
     pub(super) fn set_run_state(
         &self,
         dag_id: &str,

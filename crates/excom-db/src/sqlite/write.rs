@@ -174,6 +174,21 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    pub(super) fn skip(&self, instances: &[TaskInstanceKey], at: Timestamp) -> Result<()> {
+        let [running, success, failed] =
+            [TaskState::Running, TaskState::Success, TaskState::Failed].map(TaskState::to_code);
+        for ti in instances {
+            let ti = self.ti(ti, at)?;
+            self.execute(
+                "INSERT INTO excom_task_instance (run, task, map_index, number, state)
+                 VALUES (?1, ?2, ?3, 0, ?4)
+                 ON CONFLICT DO UPDATE SET state = excluded.state WHERE state NOT IN (?5, ?6, ?7)",
+                (ti.run, ti.task, ti.map_index, TaskState::Skipped.to_code(), running, success, failed),
+            )?;
+        }
+        Ok(())
+    }
+
     pub(super) fn start_attempt(
         &self,
         attempt: &Attempt,

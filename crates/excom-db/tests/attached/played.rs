@@ -48,6 +48,13 @@ impl MetadataDb for Played {
         self.airflow.start_run(run, at)
     }
 
+    async fn begin_run(&self, run: &DagRun, at: Timestamp) -> Result<bool> {
+        if self.db.run_info(&run.dag_id, &run.run_id).await?.is_some_and(|info| info.state.is_some()) {
+            return Ok(false);
+        }
+        self.start_run(run, at).await.map(|()| true)
+    }
+
     async fn set_run_state(&self, dag_id: &str, run_id: &str, state: RunState, at: Timestamp) -> Result<()> {
         self.airflow.end_run(dag_id, run_id, state, at)
     }
@@ -72,6 +79,16 @@ impl MetadataDb for Played {
 
     async fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {
         self.airflow.set_states(states, at)
+    }
+
+    async fn skip(&self, instances: &[TaskInstanceKey], at: Timestamp) -> Result<()> {
+        for ti in instances {
+            let state = self.db.task_instance(ti).await?.map(|info| info.state);
+            if !state.is_some_and(TaskState::has_begun) {
+                self.airflow.set_states(&[(ti.clone(), TaskState::Skipped)], at)?;
+            }
+        }
+        Ok(())
     }
 
     async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {

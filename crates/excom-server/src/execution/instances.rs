@@ -265,14 +265,9 @@ async fn skip_downstream(
             Left::Task(task_id) => (task_id, UNMAPPED),
             Left::Instance(task_id, map_index) => (task_id, map_index),
         };
-        let ti = TaskInstanceKey::new(dag_id.clone(), run_id.clone(), task_id, map_index)?;
-        let state = app.engine.task_instance(&ti).await?.map(|info| info.state);
-        let begun = [TaskState::Running, TaskState::Success, TaskState::Failed];
-        if !state.is_some_and(|state| begun.contains(&state)) {
-            skipped.push((ti, TaskState::Skipped));
-        }
+        skipped.push(TaskInstanceKey::new(dag_id.clone(), run_id.clone(), task_id, map_index)?);
     }
-    app.engine.set_states(&skipped).await?;
+    app.engine.skip(&skipped).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -137,21 +137,25 @@ pub(super) async fn start_run(
         ..DagRun::new(dag_id, run_id, run_after.or(logical_date).unwrap_or(now))
     };
     let told = Run { dag_id: run.dag_id.clone(), run_id: run.run_id.clone() };
-    if let Some(known) = app.engine.db().run_info(&run.dag_id, &run.run_id).await?
-        && let Some(state) = known.state
-    {
-        let same = run.logical_date.is_none_or(|date| known.run.logical_date == Some(date))
-            && run.conf.as_ref().is_none_or(|conf| known.run.conf.as_ref() == Some(conf));
-        if same && !state.is_finished() {
-            return Ok(Reply::ok(told));
+    loop {
+        // One that is known only because something was pushed into it has not been started.
+        let known = app.engine.db().run_info(&run.dag_id, &run.run_id).await?;
+        if let Some((known, state)) = known.and_then(|known| Some((known.run, known.state?))) {
+            let same = run.logical_date.is_none_or(|date| known.logical_date == Some(date))
+                && run.conf.as_ref().is_none_or(|conf| known.conf.as_ref() == Some(conf));
+            if same && !state.is_finished() {
+                return Ok(Reply::ok(told));
+            }
+            let message =
+                format!("run {} of {} is {state}, or is for another date or conf", run.run_id, run.dag_id);
+            return Err(Refusal::because(StatusCode::CONFLICT, "exists", message)
+                .with("hints", vec!["PATCH it with the state `running` to go on with one that has ended"]));
         }
-        let message =
-            format!("run {} of {} is {state}, or is for another date or conf", run.run_id, run.dag_id);
-        return Err(Refusal::because(StatusCode::CONFLICT, "exists", message)
-            .with("hints", vec!["PATCH it with the state `running` to go on with one that has ended"]));
+        if app.engine.begin_run(&run).await? {
+            return Ok(Reply(StatusCode::CREATED, told));
+        }
+        // Somebody was faster, and it is looked whether that was the same.
     }
-    app.engine.start_run(&run).await?;
-    Ok(Reply(StatusCode::CREATED, told))
 }
 
 /// Tells how a run ended.

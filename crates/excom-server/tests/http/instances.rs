@@ -235,6 +235,26 @@ fn what_makes_no_sense_is_not_queued() {
 }
 
 #[test]
+fn of_two_that_start_a_run_at_once_one_is_told_that_it_is_not_theirs() {
+    let server = Server::new();
+    let admin = server.person(Role::Admin);
+    for round in 0..20 {
+        let start = |n: u32| {
+            let run = json!({"dag_id": "weather", "run_id": format!("r{round}"), "conf": {"n": n}});
+            server.call(&admin, Method::POST, "/api/excom/v1/runs", Some(&run)).status.as_u16()
+        };
+        let start = &start;
+        let mut told = std::thread::scope(|scope| {
+            let both = [1, 2].map(|n| scope.spawn(move || (n, start(n))));
+            both.map(|one| one.join().unwrap())
+        });
+        told.sort_by_key(|(_, status)| *status);
+        let [(first, 201), (second, 409)] = told else { panic!("{told:?}") };
+        assert_eq!((start(first), start(second)), (200, 409));
+    }
+}
+
+#[test]
 fn what_was_deferred_goes_on_with_what_it_put_down() {
     let server = Server::new();
     server.run("r1");

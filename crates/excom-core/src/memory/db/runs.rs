@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::tables::Tables;
-use crate::attempt::TaskInstanceInfo;
+use super::tables::{Instance, Tables};
+use crate::attempt::{TaskInstanceInfo, TaskState};
 use crate::db::{DagRun, DagVersion, RunFilter, RunInfo, RunState};
 use crate::value::Value;
 use crate::{TaskInstanceKey, UNMAPPED};
@@ -29,6 +29,16 @@ impl Tables {
             ..run.clone()
         };
         known
+    }
+
+    /// Sets the state of a task instance, which is that of its attempt too.
+    pub(super) fn set_state(&mut self, ti: &TaskInstanceKey, state: TaskState, at: Timestamp) {
+        self.ensure_run(&ti.dag_id, &ti.run_id, at);
+        let instance = self.instances.entry(ti.clone()).or_insert_with(|| Instance::new(state));
+        instance.state = state;
+        if let Some(current) = instance.attempts.last_mut() {
+            current.state = state;
+        }
     }
 
     pub(super) fn runs(&self, filter: &RunFilter, before: Option<&DagRun>, limit: u32) -> Vec<RunInfo> {

@@ -278,6 +278,10 @@ impl MetadataDb for Bare {
         self.told(self.0.start_run(run, at).await)
     }
 
+    async fn begin_run(&self, run: &DagRun, at: Timestamp) -> Result<bool> {
+        self.told(self.0.begin_run(run, at).await)
+    }
+
     async fn set_run_state(&self, dag_id: &str, run_id: &str, state: RunState, at: Timestamp) -> Result<()> {
         self.told(self.0.set_run_state(dag_id, run_id, state, at).await)
     }
@@ -302,6 +306,10 @@ impl MetadataDb for Bare {
 
     async fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {
         self.told(self.0.set_states(states, at).await)
+    }
+
+    async fn skip(&self, instances: &[TaskInstanceKey], at: Timestamp) -> Result<()> {
+        self.told(self.0.skip(instances, at).await)
     }
 
     async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {
