@@ -51,7 +51,7 @@ impl Dump {
             Parts::Scalar("null") => out.push_str("null"),
             Parts::Scalar(_) if hides => out.push_str(HIDDEN),
             Parts::Scalar(text) if text.starts_with('"') => {
-                quote(out, &serde_json::from_str::<String>(text).ok()?)
+                quote(out, &serde_json::from_str::<String>(text).ok()?);
             }
             Parts::Scalar(text @ ("true" | "false")) => out.push_str(text),
             Parts::Scalar(number) => out.push_str(&match printed(number).as_str() {
