@@ -387,7 +387,10 @@ struct Patience {
 
 impl Patience {
     fn new(patience: Duration) -> Self {
-        Self { end: Instant::now() + patience, pause: FIRST_PAUSE, tries: 1 }
+        // Without an end there is one in a year.
+        let now = Instant::now();
+        let end = now.checked_add(patience).unwrap_or_else(|| now + Duration::from_secs(365 * 86_400));
+        Self { end, pause: FIRST_PAUSE, tries: 1 }
     }
 
     /// Waits until it is time to try again.
@@ -402,7 +405,7 @@ impl Patience {
         };
         let half = self.pause / 2;
         let pause = asked.unwrap_or_default().max(half + half.mul_f64(fraction()));
-        if Instant::now() + pause >= self.end {
+        if Instant::now().checked_add(pause).is_none_or(|then| then >= self.end) {
             return Err(self.given_up(failure));
         }
         sleep(pause).await;

@@ -66,7 +66,8 @@ enum Ended {
 }
 
 impl Client {
-    /// Moves XComs to the history, and tells how many. Repeated because no answer came it does no more, and tells 0.
+    /// Moves XComs to the history, and tells how many. When no answer came it is repeated: then it tells 0, unless somebody
+    /// has pushed again meanwhile, whose value goes to the history too.
     ///
     /// # Errors
     /// As [`Engine::clear`](excom_core::Engine::clear); when the server cannot be reached.
@@ -74,7 +75,8 @@ impl Client {
         self.end(scope, false).await
     }
 
-    /// Deletes XComs with their history and bytes, and tells how many. Repeated as [`Client::clear`].
+    /// Deletes XComs with their history and bytes, and tells how many. It is not repeated when no answer came: what somebody
+    /// has pushed meanwhile would be gone for good.
     ///
     /// # Errors
     /// As [`Engine::delete`](excom_core::Engine::delete); when the server cannot be reached.
@@ -87,8 +89,9 @@ impl Client {
             Scope::Key(key) => place::xcom("values", key)?,
             Scope::TaskInstance(ti) => place::task_instance("task-instances", ti)?,
         };
-        let (Ended::Cleared(count) | Ended::Deleted(count)) =
-            self.ask(&Call::new(Method::DELETE, path).with("forever", forever)).await?;
+        let call = Call::new(Method::DELETE, path).with("forever", forever);
+        let call = if forever { call.once() } else { call };
+        let (Ended::Cleared(count) | Ended::Deleted(count)) = self.ask(&call).await?;
         Ok(count)
     }
 

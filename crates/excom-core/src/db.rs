@@ -236,7 +236,8 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     async fn start_run(&self, run: &DagRun, at: Timestamp) -> Result<()>;
 
     /// The same for a run that has not been started yet: of two at once one starts it, and what that one said of it
-    /// stays. `false` when it was started before; then nothing changes.
+    /// stays. `false` when it was started before, perhaps by this very call, whose answer was lost on its way from a server;
+    /// then nothing changes.
     async fn begin_run(&self, run: &DagRun, at: Timestamp) -> Result<bool>;
 
     /// Tells how a run stands or ended. One that is not known becomes known.

@@ -8,13 +8,20 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
+use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::runtime::Handle;
+use tokio::time::{Sleep, sleep, timeout};
+
+/// How long, and how much, of a body that nobody wants any more is taken.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 64 << 20;
 
 /// A body, and how long its next piece may take.
 pub(crate) struct Patient {
-    body: Incoming,
+    /// None when it is not wanted any more.
+    body: Option<Incoming>,
     pause: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
 }
@@ -25,7 +32,7 @@ impl Patient {
         if body.is_end_stream() {
             return Body::empty();
         }
-        Body::new(Self { body, pause, waiting: None })
+        Body::new(Self { body: Some(body), pause, waiting: None })
     }
 }
 
@@ -37,22 +44,40 @@ impl HttpBody for Patient {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
             self.waiting = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)));
         }
         let pause = self.pause;
         ready!(self.waiting.get_or_insert_with(|| Box::pin(sleep(pause))).as_mut().poll(context));
+        self.body = None;
         let late = io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {pause:?}"));
         Poll::Ready(Some(Err(axum::Error::new(late))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map(Incoming::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Patient {
+    /// Who is refused in the middle of sending does not hear why when the connection ends under what it still sends. So that
+    /// is taken for a moment more, and thrown away.
+    fn drop(&mut self) {
+        let Some(mut body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
+        let Ok(runtime) = Handle::try_current() else { return };
+        drop(runtime.spawn(timeout(LINGER, async move {
+            let mut left = LINGER_BYTES;
+            while let Some(Ok(frame)) = body.frame().await {
+                let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { break };
+                left = rest;
+            }
+        })));
     }
 }
 

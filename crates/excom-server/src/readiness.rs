@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use excom_core::{Error, ErrorKind};
 use serde_json::{Value as Json, json};
@@ -53,7 +53,7 @@ impl Readiness {
         let standing = self.0.borrow().clone();
         match (standing, request.uri().path()) {
             (Standing::Open(mut router), _) => router.call(request).await.into_response(),
-            (Standing::Closed { .. }, LIVE) => {
+            (Standing::Closed { .. }, LIVE) if matches!(*request.method(), Method::GET | Method::HEAD) => {
                 Noted::route(&request, LIVE);
                 live().await
             }

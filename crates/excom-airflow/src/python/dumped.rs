@@ -1,5 +1,6 @@
 //! JSON as Python's `json.dumps` writes it, with what is to be hidden hidden.
 
+use excom_core::json::MAX_DEPTH;
 use serde_json::value::RawValue;
 
 use super::parts::Parts;
@@ -29,7 +30,8 @@ pub(crate) struct Dump {
     pub(crate) masking: Masking,
 }
 
-/// `json.dumps` of a value, with an indent if there is one; none where a text in it is no Unicode.
+/// `json.dumps` of a value, with an indent if there is one; none where a text in it is no Unicode, or it is deeper than
+/// values may be.
 pub(crate) fn dumped(raw: &RawValue, indent: Option<usize>) -> Option<String> {
     Dump { indent, masking: Masking::None }.text(raw)
 }
@@ -42,6 +44,9 @@ impl Dump {
     }
 
     fn value(self, out: &mut String, raw: &RawValue, masking: Masking, depth: usize) -> Option<()> {
+        if depth > MAX_DEPTH {
+            return None;
+        }
         let hides = matches!(masking, Masking::All);
         if hides && depth > DEEPEST {
             out.push_str(HIDDEN);

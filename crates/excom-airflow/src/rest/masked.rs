@@ -31,6 +31,9 @@ const SENSITIVE: [&str; 22] = [
     "webhook_url",
 ];
 
+/// What stands in a secret's place.
+const HIDDEN: &str = "***";
+
 /// Whether a name says that what it names is a secret.
 ///
 /// ```
@@ -58,6 +61,9 @@ pub fn is_sensitive(name: &str) -> bool {
 /// assert_eq!(masked("greeting", "hello"), "hello");
 /// assert_eq!(masked("token", "hello"), "***");
 /// assert_eq!(masked("server", r#"{"host":"h","password":"p"}"#), r#"{"host": "h", "password": "***"}"#);
+/// // What only Python reads is shown as it is, or not at all.
+/// assert_eq!(masked("server", "[NaN]"), "[NaN]");
+/// assert_eq!(masked("server", r#"{"password": "p", "most": NaN}"#), "***");
 /// ```
 pub fn masked(key: &str, text: &str) -> String {
     let masking = if is_sensitive(key) { Masking::All } else { Masking::Under(is_sensitive) };
@@ -68,7 +74,9 @@ pub fn masked(key: &str, text: &str) -> String {
     });
     match (shown, masking) {
         (Some(shown), _) => shown,
-        (None, Masking::All) => "***".to_owned(),
+        // Python reads more as JSON than there is, so what looks like it may hold names.
+        (None, Masking::All) => HIDDEN.to_owned(),
+        (None, _) if text.trim_start().starts_with(['{', '[']) && is_sensitive(text) => HIDDEN.to_owned(),
         (None, _) => text.to_owned(),
     }
 }

@@ -62,7 +62,7 @@ fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Stri
 }
 
 impl VariableBody {
-    /// The text that the variable gets; none for a text that is no Unicode.
+    /// The text that the variable gets; none for a text that is no Unicode, and for what is deeper than values may be.
     pub fn text(&self) -> Option<String> {
         match self.value.get() {
             text if text.starts_with('"') => serde_json::from_str(text).ok(),

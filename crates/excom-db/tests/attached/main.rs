@@ -20,6 +20,7 @@ use excom_db::postgres::attached::Db;
 const NOT_OURS: [(&str, &str); 7] = [
     ("a_value_comes_back_as_it_was_pushed", "jsonb refuses NUL characters: see formats.rs for all others"),
     ("attempts_are_remembered", "a try number is no free label: Airflow counts the tries"),
+    ("a_run_begins_once", "Airflow begins runs"),
     ("runs_have_states_and_times", "parameters and versions of runs are Airflow's, and none is cancelled"),
     ("runs_are_listed_newest_first", "Airflow has one run of a DAG for a logical date"),
     ("retention_expires_and_forgets", "it ends with a run that goes, which `airflow db clean` does"),

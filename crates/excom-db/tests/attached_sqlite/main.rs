@@ -19,6 +19,7 @@ use excom_db::sqlite::attached::Db;
 /// Scenarios of what is Airflow's here, and why they do not hold.
 const NOT_OURS: [(&str, &str); 6] = [
     ("attempts_are_remembered", "a try number is no free label: Airflow counts the tries"),
+    ("a_run_begins_once", "Airflow begins runs"),
     ("runs_have_states_and_times", "parameters and versions of runs are Airflow's, and none is cancelled"),
     ("runs_are_listed_newest_first", "Airflow has one run of a DAG for a logical date"),
     ("retention_expires_and_forgets", "it ends with a run that goes, which `airflow db clean` does"),

@@ -141,7 +141,9 @@ pub(super) async fn start_run(
         // One that is known only because something was pushed into it has not been started.
         let known = app.engine.db().run_info(&run.dag_id, &run.run_id).await?;
         if let Some((known, state)) = known.and_then(|known| Some((known.run, known.state?))) {
-            let same = run.logical_date.is_none_or(|date| known.logical_date == Some(date))
+            // Dates are kept in milliseconds.
+            let kept = |date: Option<Timestamp>| date.map(Timestamp::as_millisecond);
+            let same = run.logical_date.is_none_or(|date| kept(known.logical_date) == kept(Some(date)))
                 && run.conf.as_ref().is_none_or(|conf| known.conf.as_ref() == Some(conf));
             if same && !state.is_finished() {
                 return Ok(Reply::ok(told));

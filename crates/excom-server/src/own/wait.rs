@@ -149,6 +149,8 @@ impl Waits {
     pub(crate) fn follow(&self, app: &App, run: RunKey) -> Result<watch::Receiver<Standing>, Refusal> {
         let mut waiting = self.waiting();
         waiting.admit(1)?;
+        // One that has ended is told to those who waited; it may go on again since.
+        waiting.runs.retain(|other, standing| *other != run || *standing.borrow() == Standing::Going);
         let standing =
             waiting.runs.entry(run).or_insert_with(|| watch::channel(Standing::Going).0).subscribe();
         waiting.look(app);

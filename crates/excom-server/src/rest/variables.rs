@@ -15,8 +15,8 @@ use crate::auth::{Asking, Role};
 use crate::refusal::{Refusal, document};
 use crate::request::{Declared, Params, Path};
 
-/// How many variables are read together.
-const STEP: u32 = 1000;
+/// How many variables are read together: each may have a text of a megabyte.
+const STEP: u32 = 64;
 
 /// The most variables that a list is made of, since they are put in order in memory.
 const MOST: usize = 10_000;
@@ -39,7 +39,12 @@ pub(super) async fn list(
         let read = app.engine.variables(&asking.caller, "", after.as_deref(), STEP).await?;
         looked += read.len();
         after = read.last().filter(|_| read.len() == STEP as usize).map(|last| last.key.to_string());
-        found.extend(read.into_iter().filter(|variable| patterns.hold(variable)));
+        let fitting = read.into_iter().filter(|variable| patterns.hold(variable));
+        // Only the texts of the page are shown, so only they are kept.
+        found.extend(fitting.map(|mut variable| {
+            variable.text = String::new();
+            variable
+        }));
         if looked > MOST {
             let message = format!("over {MOST} variables to look through");
             return Err(Refusal::plain(StatusCode::BAD_REQUEST, message));
@@ -54,7 +59,10 @@ pub(super) async fn list(
         orders.iter().map(|order| order.compare(a, b)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
     });
     let total_entries = found.len();
-    let variables = page.cut(found).map(VariableEntry::from).collect();
+    let mut variables = Vec::new();
+    for variable in page.cut(found) {
+        variables.extend(stored(&app, &asking, &variable.key).await?.map(VariableEntry::from));
+    }
     Ok(document(StatusCode::OK, &VariableEntries { variables, total_entries }))
 }
 
@@ -147,7 +155,7 @@ fn text(body: &VariableBody) -> Result<String, Refusal> {
         return Err(Refusal::unprocessable("value_error", &["body", field], message, ()));
     }
     body.text().ok_or_else(|| {
-        Refusal::unprocessable("value_error", &["body", "value"], "the value is no Unicode", ())
+        Refusal::unprocessable("value_error", &["body", "value"], "the value is no Unicode, or too deep", ())
     })
 }
 

@@ -24,8 +24,8 @@ use crate::own::{PAUSE, Standing};
 use crate::refusal::Refusal;
 use crate::request::{Params, Path};
 
-/// How many tasks' results are read together.
-const STEP: usize = 128;
+/// The most elements of a sequence in the last line.
+const ELEMENTS: u64 = 1000;
 
 /// A line of the answer.
 #[derive(Serialize)]
@@ -161,13 +161,17 @@ impl Following {
     async fn end(&self, state: RunState) -> Result<String, Refusal> {
         let mut line = Line { state: name(Some(state)), results: IndexMap::new() };
         let mut bytes = self.app.options.body_limit;
-        for keys in self.results.chunks(STEP) {
+        for key in &self.results {
             let (engine, options) = (&self.app.engine, PullOptions::default());
-            let answers = engine.pull_tasks_within(&self.caller, keys, options, &mut bytes).await?;
-            for (key, answer) in keys.iter().zip(answers) {
-                if let Some(returned) = self.returned(answer)? {
-                    line.results.insert(&key.task_id, returned);
-                }
+            let count = engine.count(&self.caller, key).await?;
+            if count > ELEMENTS {
+                let message = format!("{key} has {count} elements, the most in one answer are {ELEMENTS}");
+                return Err(Refusal::because(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
+            }
+            let key = std::slice::from_ref(key);
+            let answer = engine.pull_tasks_within(&self.caller, key, options, &mut bytes).await?.pop();
+            if let Some(returned) = answer.map(|answer| self.returned(answer)).transpose()?.flatten() {
+                line.results.insert(&key[0].task_id, returned);
             }
         }
         Ok(text(&line))

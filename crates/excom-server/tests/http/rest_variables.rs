@@ -157,3 +157,13 @@ fn what_is_no_variable_is_refused_and_roles_bound_what_people_do() {
     server.call(&task.token, Method::GET, VARIABLES, None).is(403);
     server.call(&task.token, Method::GET, &format!("{VARIABLES}/k"), None).is(403);
 }
+
+#[test]
+fn a_value_that_is_too_deep_is_refused() {
+    let server = Server::new();
+    let deep = (0..2000).fold(json!(1), |inside, _| json!([inside]));
+    let new = json!({"key": "deep", "value": deep});
+    call(&server, Role::Write, Method::POST, "", Some(&new)).is(422);
+    made(&server, "deep", &json!([[1]]));
+    call(&server, Role::Write, Method::PATCH, "/deep", Some(&new)).is(422);
+}
