@@ -17,7 +17,7 @@ mod writers;
 use excom_db::sqlite::attached::Db;
 
 /// Scenarios of what is Airflow's here, and why they do not hold.
-const NOT_OURS: [(&str, &str); 6] = [
+const NOT_OURS: [(&str, &str); 7] = [
     ("attempts_are_remembered", "a try number is no free label: Airflow counts the tries"),
     ("a_run_begins_once", "Airflow begins runs"),
     ("runs_have_states_and_times", "parameters and versions of runs are Airflow's, and none is cancelled"),
