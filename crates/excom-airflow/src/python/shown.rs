@@ -26,7 +26,7 @@ use super::parts::{Parts, last};
 /// assert_eq!(shown(pair)?.as_str(), r#"{"pair":"(1.0,a)"}"#);
 /// let point = r#"{"__classname__": "geo.Point", "__version__": 2, "__data__": {"x": 1, "name": "here"}}"#;
 /// assert_eq!(shown(point)?.as_str(), r#""geo.Point@version=2(x=1, name='here')""#);
-/// assert_eq!(shown(r#""[1, 2]""#)?.as_str(), "[1, 2]");
+/// assert_eq!(shown(r#""[1, 2]""#)?.as_str(), "[1,2]");
 /// # Ok::<(), excom_core::Error>(())
 /// ```
 pub fn deserialized(value: &Value, most: usize) -> Option<Value> {
