@@ -28,7 +28,7 @@ pub(super) fn beside_others(kind: Kind, quick: bool) -> Result<Figures> {
     rate(address, &asked, quick)?;
     let most = rate(address, &asked, quick)?;
     let p99 = || open(address, &all(&asked), LOAD * most, round(quick) * 2).map(|took| p99(&took));
-    let text = format!("\"{}\"", random_text(BYTES));
+    let text = random_text(BYTES);
     push(address, token, &text)?;
     let moved = AtomicUsize::new(0);
     let beside = || {
