@@ -25,7 +25,7 @@ const LOAD: f64 = 0.05;
 pub(super) fn beside_others(kind: Kind, quick: bool) -> Result<Figures> {
     let ours = Ours::on_postgres(&entries(), &kilobytes(kind, ENTRIES))?;
     let asked = pulls(kind, &ours.tokens()?);
-    let (address, token) = (ours.address, ours.admin());
+    let (address, token) = (ours.address, &*ours.admin);
     rate(address, &asked, quick)?;
     let most = rate(address, &asked, quick)?;
     let p99 = || open(address, &all(&asked), LOAD * most, round(quick) * 2).map(|took| p99(&took));

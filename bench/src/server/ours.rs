@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use excom_core::engine::Settings;
-use excom_core::{Clock as _, Engine, Value, XComKey};
+use excom_core::{Engine, Value, XComKey};
 use excom_db::sqlite;
 use excom_testkit::postgres::Postgres;
 use serde_json::{Value as Json, json};
@@ -24,7 +24,8 @@ use crate::system::{SystemClock, resident_of};
 pub(super) struct Ours {
     pub(super) address: SocketAddr,
     process: Child,
-    admin: String,
+    /// A token that may do everything.
+    pub(super) admin: String,
     /// Its database, when that is not a file.
     pub(super) database: Option<Postgres>,
     _place: Place,
@@ -44,8 +45,7 @@ impl Ours {
         let place = Place::new()?;
         fs::create_dir_all(home(&place))?;
         let db = sqlite::Db::open(&home(&place).join("excom.db"), sqlite::Options::default())?;
-        let engine =
-            Engine::builder(Arc::new(db), Arc::new(SystemClock)).settings(Settings::default()).build();
+        let engine = Engine::builder(Arc::new(db), Arc::new(SystemClock)).build();
         fill(&engine, keys, values)?;
         pollster::block_on(engine.close())?;
         drop(engine);
@@ -70,12 +70,12 @@ impl Ours {
         let address = line()?.trim_start_matches("http://").parse()?;
         let admin = line()?;
         let ours = Self { address, process, admin, database, _place: place };
-        let begin = SystemClock.now();
+        let begin = Instant::now();
         while call(address, "GET /health/ready", "", &Json::Null)?.status != 200 {
-            if SystemClock.now().duration_since(begin).as_secs() > 60 {
+            if begin.elapsed() > Duration::from_secs(60) {
                 return Err("the server is not ready after a minute".into());
             }
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
         }
         Ok(ours)
     }
@@ -95,11 +95,6 @@ impl Ours {
     /// The memory that it has in use, in MiB.
     pub(super) fn resident(&self) -> Result<f64> {
         Ok(resident_of(self.process.id())?)
-    }
-
-    /// A token that may do everything.
-    pub(super) fn admin(&self) -> &str {
-        &self.admin
     }
 }
 

@@ -9,8 +9,8 @@ use excom_core::{Error, ErrorKind, Result};
 use futures_util::stream::unfold;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::body::{Stuck, Upload};
@@ -189,8 +189,27 @@ impl Client {
     /// # Errors
     /// The server's refusal; that it cannot be reached; that it is none of Excom's.
     pub(crate) async fn ask<T: DeserializeOwned>(&self, call: &Call) -> Result<T> {
-        let text = self.text(call).await?;
-        serde_json::from_slice(&text).map_err(|cause| self.nonsense(&cause))
+        self.read(&self.text(call).await?)
+    }
+
+    /// A document of the server's.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Incompatible`] for what is none that this client understands.
+    pub(crate) fn read<'a, T: Deserialize<'a>>(&self, text: &'a [u8]) -> Result<T> {
+        serde_json::from_slice(text).map_err(|cause| self.nonsense(&cause))
+    }
+
+    /// The text of a document, or none where the server says that there is nothing.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub(crate) async fn unless_none(&self, call: &Call) -> Result<Option<Bytes>> {
+        match self.tried(call).await {
+            Ok(text) => Ok(Some(text)),
+            Err(Failure { told: Told::Refused(refused), .. }) if refused.is_none() => Ok(None),
+            Err(failure) => Err(failure.into()),
+        }
     }
 
     /// The text of a document.
@@ -251,7 +270,7 @@ impl Client {
             }
         };
         let text: Bytes = self.0.reactor.run(tries).await?;
-        serde_json::from_slice(&text).map_err(|cause| self.nonsense(&cause))
+        self.read(&text)
     }
 
     async fn answered(&self, call: &Call) -> std::result::Result<Response, Failure> {

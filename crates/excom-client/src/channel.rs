@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::call::{Call, Failure, Told};
+use crate::call::Call;
 use crate::client::Client;
 use crate::place;
 
@@ -106,16 +106,8 @@ impl TaskChannel for Channel {
         struct Told {
             value: String,
         }
-        let call = Call::get(place::execution("variables", [key])?);
-        match self.client.tried(&call).await {
-            Ok(text) => {
-                let told: Told =
-                    serde_json::from_slice(&text).map_err(|cause| self.client.nonsense(&cause))?;
-                Ok(Some(told.value))
-            }
-            Err(Failure { told: self::Told::Refused(refused), .. }) if refused.is_none() => Ok(None),
-            Err(failure) => Err(failure.into()),
-        }
+        let text = self.client.unless_none(&Call::get(place::execution("variables", [key])?)).await?;
+        text.map(|text| Ok(self.client.read::<Told>(&text)?.value)).transpose()
     }
 
     async fn set_variable(&self, key: &str, text: Option<&str>) -> Result<()> {
@@ -130,11 +122,7 @@ impl TaskChannel for Channel {
                     self.client.ask(&Call::document(Method::PUT, path, &Set { val: text })?).await?;
                 Ok(())
             }
-            None => match self.client.tried(&Call::new(Method::DELETE, path)).await {
-                Ok(_) => Ok(()),
-                Err(Failure { told: self::Told::Refused(refused), .. }) if refused.is_none() => Ok(()),
-                Err(failure) => Err(failure.into()),
-            },
+            None => self.client.unless_none(&Call::new(Method::DELETE, path)).await.map(drop),
         }
     }
 

@@ -67,7 +67,7 @@ impl Client {
     /// As [`Client::list`].
     pub async fn preview(&self, key: &XComKey) -> Result<Option<EntryInfo>> {
         let text = self.unless_none(&Call::get(place::xcom("preview", key)?)).await?;
-        text.map(|text| serde_json::from_slice(&text).map_err(|cause| self.nonsense(&cause))).transpose()
+        text.map(|text| self.read(&text)).transpose()
     }
 
     /// Earlier versions of an XCom, newest first, at most 1000.
@@ -139,17 +139,8 @@ impl Client {
             }
             Err(failure) => return Err(failure.into()),
         };
-        let told: Told = serde_json::from_slice(&text).map_err(|cause| self.nonsense(&cause))?;
+        let told: Told = self.read(&text)?;
         Value::parse(told.values.get().to_owned())
-    }
-
-    /// A document, or none where the server says that there is nothing.
-    async fn unless_none(&self, call: &Call) -> Result<Option<bytes::Bytes>> {
-        match self.tried(call).await {
-            Ok(text) => Ok(Some(text)),
-            Err(Failure { told: Told::Refused(refused), .. }) if refused.is_none() => Ok(None),
-            Err(failure) => Err(failure.into()),
-        }
     }
 }
 

@@ -47,7 +47,7 @@ impl Client {
         let PullOptions { include_prior_dates } = options;
         let pull = Pull { xcoms: keys.iter().map(Into::into).collect(), include_prior_dates };
         let text = self.text(&Call::document(Method::POST, place::own("pull", [])?, &pull)?).await?;
-        let told: Answers<'_> = serde_json::from_slice(&text).map_err(|cause| self.nonsense(&cause))?;
+        let told: Answers<'_> = self.read(&text)?;
         let answers: Vec<Answer> =
             told.answers.into_iter().map(|body| body.answer()).collect::<Result<_>>()?;
         self.as_many(answers, keys.len())
@@ -113,7 +113,7 @@ impl Client {
         let PullOptions { include_prior_dates } = options;
         let pull = Pull { xcoms: keys.iter().map(Into::into).collect(), include_prior_dates };
         let text = self.text(&Call::document(Method::POST, place::own("pull", [])?, &pull)?).await?;
-        let told: Answers<'_> = serde_json::from_slice(&text).map_err(|cause| self.nonsense(&cause))?;
+        let told: Answers<'_> = self.read(&text)?;
         let produced = told.answers.into_iter().map(|body| body.produced()).collect::<Result<_>>()?;
         self.as_many(produced, keys.len())
     }
@@ -155,7 +155,7 @@ impl Client {
     ) -> Result<(Vec<(i32, Answer)>, Option<i32>)> {
         let call = Call::get(place::sequence("sequences", key)?).maybe("after", after).with("limit", limit);
         let text = self.text(&call).await?;
-        let Page { items, next } = serde_json::from_slice(&text).map_err(|cause| self.nonsense(&cause))?;
+        let Page { items, next } = self.read(&text)?;
         Ok((items.into_iter().map(|body| body.element()).collect::<Result<_>>()?, next))
     }
 
@@ -232,7 +232,7 @@ impl Client {
         let wait = Wait { xcoms: keys.iter().map(Into::into).collect(), seconds: time.as_secs() };
         let call = Call::document(Method::POST, place::own("wait", [])?, &wait)?.longer(time);
         let text = self.text(&call).await?;
-        let told: Waited<'_> = serde_json::from_slice(&text).map_err(|cause| self.nonsense(&cause))?;
+        let told: Waited<'_> = self.read(&text)?;
         let bodies = self.as_many(told.answers, keys.len())?;
         let mut answers = Vec::with_capacity(bodies.len());
         for body in bodies {

@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::call::{Call, Failure, Told};
+use crate::call::Call;
 use crate::client::Client;
 use crate::place;
 
@@ -115,11 +115,8 @@ impl Client {
     /// # Errors
     /// When the server cannot be reached, or the token is of a task.
     pub async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<Standing>> {
-        match self.tried(&Call::get(place::task_instance("task-instances", ti)?)).await {
-            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|cause| self.nonsense(&cause)),
-            Err(Failure { told: Told::Refused(refused), .. }) if refused.is_none() => Ok(None),
-            Err(failure) => Err(failure.into()),
-        }
+        let text = self.unless_none(&Call::get(place::task_instance("task-instances", ti)?)).await?;
+        text.map(|text| self.read(&text)).transpose()
     }
 
     /// Makes a try of a task instance known, with the token by which a worker starts it. It is not repeated when no

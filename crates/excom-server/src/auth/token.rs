@@ -234,14 +234,16 @@ impl fmt::Debug for Known {
 }
 
 impl Known {
+    fn is_with(&self, held: &Arc<Held>) -> bool {
+        self.held.as_ref().is_some_and(|known| Arc::ptr_eq(known, held))
+    }
+
     fn of(&self, held: &Arc<Held>, token: &str) -> Option<Arc<Claims>> {
-        let same = self.held.as_ref().is_some_and(|known| Arc::ptr_eq(known, held));
-        self.claims.get(token).filter(|_| same).cloned()
+        if self.is_with(held) { self.claims.get(token).cloned() } else { None }
     }
 
     fn keep(&mut self, held: &Arc<Held>, token: &str, claims: &Arc<Claims>) {
-        let same = self.held.as_ref().is_some_and(|known| Arc::ptr_eq(known, held));
-        if !same || self.claims.len() >= KNOWN {
+        if !self.is_with(held) || self.claims.len() >= KNOWN {
             self.claims.clear();
         }
         self.held = Some(Arc::clone(held));
