@@ -53,6 +53,36 @@ pub fn quote(out: &mut String, text: &str) {
     out.push(quote);
 }
 
+/// A text as `json.dumps` writes it, put behind what is there. In ASCII whatever is not printable there is escaped too,
+/// also the one at its end.
+///
+/// ```
+/// let mut out = String::new();
+/// excom_core::python::json_text(&mut out, "\u{e9}\u{7f}\n", true);
+/// assert_eq!(out, r#""\u00e9\u007f\n""#);
+/// ```
+pub fn json_text(out: &mut String, text: &str, ascii: bool) {
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            _ if character < ' ' || (ascii && character > '~') => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    out.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+            _ => out.push(character),
+        }
+    }
+    out.push('"');
+}
+
 /// Python's `str.isprintable` for one character: no controls, no invisible formatting, no separators but
 /// the space, nothing for private use. What Unicode has not assigned yet is taken for printable.
 fn is_printable(character: char) -> bool {

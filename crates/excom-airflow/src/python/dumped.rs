@@ -1,6 +1,7 @@
 //! JSON as Python's `json.dumps` writes it, with what is to be hidden hidden.
 
 use excom_core::json::MAX_DEPTH;
+use excom_core::python::json_text;
 use serde_json::value::RawValue;
 
 use super::parts::Parts;
@@ -56,7 +57,7 @@ impl Dump {
             Parts::Scalar("null") => out.push_str("null"),
             Parts::Scalar(_) if hides => out.push_str(HIDDEN),
             Parts::Scalar(text) if text.starts_with('"') => {
-                quote(out, &serde_json::from_str::<String>(text).ok()?);
+                json_text(out, &serde_json::from_str::<String>(text).ok()?, true);
             }
             Parts::Scalar(text @ ("true" | "false")) => out.push_str(text),
             Parts::Scalar(number) => out.push_str(&match printed(number).as_str() {
@@ -78,7 +79,7 @@ impl Dump {
                 out.push('{');
                 for (n, (name, element)) in entries.iter().enumerate() {
                     self.between(out, n, depth);
-                    quote(out, name);
+                    json_text(out, name, true);
                     out.push_str(": ");
                     let below = match masking {
                         Masking::Under(is_hidden) if is_hidden(name) => Masking::All,
@@ -114,29 +115,6 @@ impl Dump {
             out.extend(std::iter::repeat_n(' ', indent * depth));
         }
     }
-}
-
-/// A text in ASCII.
-fn quote(out: &mut String, text: &str) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            ' '..='~' => out.push(character),
-            _ => {
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    out.push_str(&format!("\\u{unit:04x}"));
-                }
-            }
-        }
-    }
-    out.push('"');
 }
 
 #[cfg(test)]

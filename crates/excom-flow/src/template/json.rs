@@ -1,6 +1,6 @@
 //! JSON and template data: in with every digit of their integers, and out as Python's `json` writes it.
 
-use excom_core::python::float;
+use excom_core::python::{float, json_text};
 use excom_core::{Error, ErrorKind, Result};
 use minijinja::Value;
 use minijinja::value::ValueKind;
@@ -107,7 +107,7 @@ fn element(
             Ok(number) if number.is_finite() => out.push_str(&float(number)),
             _ => return Err(fail("JSON has no infinity and no NaN")),
         },
-        ValueKind::String => text(out, value.as_str().unwrap_or_default(), style.ascii),
+        ValueKind::String => json_text(out, value.as_str().unwrap_or_default(), style.ascii),
         ValueKind::Undefined => return Err(fail("a value in it is not defined")),
         ValueKind::Seq => {
             let items = value.try_iter()?;
@@ -122,7 +122,7 @@ fn element(
                 entries.sort_by(|(a, _), (b, _)| a.cmp(b));
             }
             sequence(out, '{', '}', entries.into_iter(), style, depth, |out, (name, value)| {
-                text(out, &name, style.ascii);
+                json_text(out, &name, style.ascii);
                 out.push_str(&style.separators.1);
                 element(out, &value, style, depth + 1)
             })?;
@@ -131,7 +131,7 @@ fn element(
             let items = value.try_iter()?;
             sequence(out, '[', ']', items, style, depth, |out, item| element(out, &item, style, depth + 1))?;
         }
-        _ if style.lenient => text(out, &python::text(value)?, style.ascii),
+        _ if style.lenient => json_text(out, &python::text(value)?, style.ascii),
         _ => return Err(fail(format!("JSON has no {}", python::type_name(value)))),
     }
     Ok(())
@@ -177,27 +177,4 @@ fn sequence<T>(
     }
     out.push(close);
     Ok(())
-}
-
-fn text(out: &mut String, text: &str, ascii: bool) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            _ if character < ' ' || (ascii && !character.is_ascii()) => {
-                let mut units = [0; 2];
-                for unit in character.encode_utf16(&mut units) {
-                    out.push_str(&format!("\\u{unit:04x}"));
-                }
-            }
-            _ => out.push(character),
-        }
-    }
-    out.push('"');
 }
