@@ -1,7 +1,7 @@
 //! Clients that are waited for only so long at a time: who stops sending a body, or taking an answer, is cut off, and who is
-//! slow is not.
+//! slow is not. Nor do those who are fast keep others waiting.
 
-use std::future::Future as _;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,11 +12,15 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
+use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep, timeout};
 
 /// How long, and how much, of a body that nobody wants any more is taken.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 64 << 20;
+
+/// How much goes over a connection before others have their turn.
+const TURN_BYTES: usize = 256 << 10;
 
 /// A body, and how long its next piece may take.
 pub(crate) struct Patient {
@@ -81,16 +85,50 @@ impl Drop for Patient {
     }
 }
 
-/// A connection on which no write waits longer than this for the client to take something.
+/// A connection on which no write waits longer than this for the client to take something, and whose client, however fast it
+/// sends or takes, has the thread only for a turn at a time.
 pub(crate) struct Taken<S> {
     stream: S,
     pause: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Bytes since the stream was last waited for, or others had their turn.
+    moved: usize,
+    others: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl<S> Taken<S> {
     pub(crate) fn new(stream: S, pause: Duration) -> Self {
-        Self { stream, pause, waiting: None }
+        Self { stream, pause, waiting: None, moved: 0, others: None }
+    }
+
+    /// Comes when it is this connection's turn: whoever else is ready, and what has come in meanwhile, goes before one that
+    /// moved much.
+    fn turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.moved >= TURN_BYTES {
+            self.moved = 0;
+            self.others = Some(Box::pin(yield_now()));
+        }
+        if let Some(others) = &mut self.others {
+            ready!(others.as_mut().poll(context));
+            self.others = None;
+        }
+        Poll::Ready(())
+    }
+
+    fn moved(&mut self, bytes: Option<usize>) {
+        self.moved = bytes.map_or(0, |bytes| self.moved + bytes);
+    }
+
+    fn written(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.moved(match written {
+            Poll::Ready(Ok(bytes)) => Some(bytes),
+            _ => None,
+        });
+        self.within(written, context)
     }
 
     /// What came of a write, or that it waited too long.
@@ -111,7 +149,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Taken<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        ready!(self.turn(context));
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.moved(read.is_ready().then(|| buffer.filled().len() - before));
+        read
     }
 }
 
@@ -121,8 +163,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Taken<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.turn(context));
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.within(written, context)
+        self.written(written, context)
     }
 
     fn poll_write_vectored(
@@ -130,8 +173,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Taken<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.turn(context));
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.within(written, context)
+        self.written(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -146,5 +190,37 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Taken<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(context);
         self.within(shut, context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt as _, repeat};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_sends_without_a_pause_leaves_others_their_turns() {
+        const PIECE: usize = 16 << 10;
+        let turns = Arc::new(AtomicUsize::new(0));
+        let others = tokio::spawn({
+            let turns = turns.clone();
+            async move {
+                loop {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    yield_now().await;
+                }
+            }
+        });
+        let mut sends = Taken::new(repeat(b'x'), Duration::from_secs(1));
+        let mut piece = [0; PIECE];
+        for _ in 0..4 * TURN_BYTES / PIECE {
+            sends.read_exact(&mut piece).await.unwrap();
+        }
+        others.abort();
+        assert!(turns.load(Ordering::Relaxed) >= 3, "{turns:?}");
     }
 }

@@ -21,6 +21,8 @@ use bytes::Bytes;
 use excom_core::{ByteStream, Error, ErrorKind, ObjectName, Result, ValueStore};
 use futures_core::Stream;
 
+use crate::aside::Aside;
+
 /// How much is read at a time.
 const READ_BYTES: usize = 2 << 20;
 
@@ -318,6 +320,7 @@ struct Writing {
     /// Bytes of what is gathered.
     size: usize,
     write: Option<Task<io::Result<()>>>,
+    aside: Aside,
     sync: Option<Task<io::Result<()>>>,
     /// Bytes since the last sync began.
     unsynced: usize,
@@ -326,7 +329,8 @@ struct Writing {
 impl Writing {
     fn new(file: File) -> Self {
         let (gathered, size) = (Vec::new(), 0);
-        Self { file: Arc::new(file), gathered, size, write: None, sync: None, unsynced: 0 }
+        let (write, sync, aside) = (None, None, Aside::default());
+        Self { file: Arc::new(file), gathered, size, write, aside, sync, unsynced: 0 }
     }
 
     async fn write(&mut self, piece: Bytes) -> io::Result<()> {
@@ -348,7 +352,7 @@ impl Writing {
         }
         self.unsynced += std::mem::take(&mut self.size);
         let (file, pieces) = (Arc::clone(&self.file), std::mem::take(&mut self.gathered));
-        self.write = Some(unblock(move || write_all(&file, &pieces)));
+        self.write = Some(self.aside.run(move || write_all(&file, &pieces)));
         Ok(())
     }
 
@@ -427,6 +431,7 @@ impl Drop for Lent {
 /// A file read ahead by one piece.
 struct Reading {
     next: Option<Task<io::Result<Bytes>>>,
+    aside: Aside,
     file: Arc<File>,
     buffers: Buffers,
     path: PathBuf,
@@ -434,14 +439,15 @@ struct Reading {
 
 impl Reading {
     fn of(file: File, path: PathBuf) -> Self {
-        let mut reading = Self { next: None, file: Arc::new(file), buffers: Buffers::default(), path };
+        let (next, aside, buffers) = (None, Aside::default(), Buffers::default());
+        let mut reading = Self { next, aside, file: Arc::new(file), buffers, path };
         reading.ahead();
         reading
     }
 
     fn ahead(&mut self) {
         let (file, buffers) = (Arc::clone(&self.file), self.buffers.clone());
-        self.next = Some(unblock(move || buffers.read(&file)));
+        self.next = Some(self.aside.run(move || buffers.read(&file)));
     }
 }
 

@@ -6,6 +6,7 @@
 //! in its version of its XCom and nowhere else.
 //! [`Process`] is the backend that is a program of its own, in any language.
 
+mod aside;
 mod files;
 pub mod frame;
 #[cfg(feature = "object-storage")]

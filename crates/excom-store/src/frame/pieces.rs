@@ -5,9 +5,11 @@ use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use blocking::{Task, unblock};
+use blocking::Task;
 use bytes::Bytes;
 use excom_core::Result;
+
+use crate::aside::Aside;
 
 /// How many frames are packed or opened at the same time.
 const AT_ONCE: usize = 4;
@@ -110,15 +112,18 @@ impl From<Bytes> for Pieces {
 
 /// Frames that are packed or opened, in their order.
 #[derive(Default)]
-pub(super) struct Underway(VecDeque<Task<Result<Pieces>>>);
+pub(super) struct Underway {
+    frames: VecDeque<Task<Result<Pieces>>>,
+    aside: Aside,
+}
 
 impl Underway {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.frames.is_empty()
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= AT_ONCE
+        self.frames.len() >= AT_ONCE
     }
 
     /// Works on so many bytes: a few at once, when nothing is waited for, others on a thread.
@@ -130,15 +135,16 @@ impl Underway {
         if bytes < ON_A_THREAD && self.is_empty() {
             return Some(work());
         }
-        self.0.push_back(unblock(work));
+        let frame = self.aside.run(work);
+        self.frames.push_back(frame);
         None
     }
 
     /// The next that is done; none when nothing is under way.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Pieces>>> {
-        let Some(first) = self.0.front_mut() else { return Poll::Ready(None) };
+        let Some(first) = self.frames.front_mut() else { return Poll::Ready(None) };
         let done = ready!(Pin::new(first).poll(context));
-        self.0.pop_front();
+        self.frames.pop_front();
         Poll::Ready(Some(done))
     }
 }
