@@ -10,6 +10,9 @@ use excom_testkit::python::Python;
 use excom_testkit::skip::skipped;
 use serde_json::{Value as Json, json};
 
+/// How many texts are put together at random besides.
+const RANDOM: u64 = 5000;
+
 /// As environment variables have them.
 const TEXTS: &[&str] = &[
     "postgresql://login:password@host:5432/schema",
@@ -128,6 +131,69 @@ const TEXTS: &[&str] = &[
     r#"  {"conn_type": "http", "login": "ü😀"}  "#,
 ];
 
+/// Texts of such pieces, put together in the order of the number.
+fn put_together(mut number: u64) -> String {
+    let mut one_of = |of: &[&str]| {
+        // SplitMix64.
+        number = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        of[((mixed ^ (mixed >> 31)) % of.len() as u64) as usize].to_owned()
+    };
+    let scheme = ["http://", "My-Db://", "postgresql://", "//", "", "a_b://", "x+y.z://", ":", " ://"];
+    let second = ["", "", "", "", "https://", "HTTP://", "://"];
+    let user = [
+        "",
+        "",
+        "u@",
+        "u:p@",
+        ":p@",
+        "u:@",
+        "@",
+        "a@b:c@",
+        "%40:%3A%2F@",
+        "é:%C3%A9@",
+        "u:[p]@",
+        "u/:p@",
+        "u:p#@",
+    ];
+    let host = [
+        "",
+        "h",
+        "H.Example",
+        "%2FTmp%2Fs",
+        "[::1]",
+        "[::1",
+        "[FE80::1%25A]",
+        "é",
+        "a%zzB",
+        "h h",
+        "h\\p",
+        "1.2.3.4",
+        "*",
+    ];
+    let port = ["", "", ":", ":0", ":80", ":080", ":99999", ":x", ":+1", ":1:2", ": 1", ":٣"];
+    let path = ["", "/", "/s", "/a/b", "/%2F", "//", "/é%FF", ";a", "/a:b@c", "/a b"];
+    let query = [
+        "",
+        "",
+        "?",
+        "?a=1",
+        "?a=b&a=c",
+        "?a",
+        "?a=%7B%22b%22%3A1.0%7D",
+        "?__extra__=%7B%22k%22%3A1%7D",
+        "?__extra__=1",
+        "?a=+%2B&é=é",
+        "?a=\"x\"",
+        "?&&=&=x",
+        "?u=http://v",
+        "?a=[1,{}]&b=tru",
+    ];
+    let behind = ["", "", "", "#f", "#?a=b", "\n", "\t", " "];
+    [&scheme[..], &second, &user, &host, &port, &path, &query, &behind].map(|of| one_of(of)).concat()
+}
+
 /// As files have them.
 fn files() -> Vec<Json> {
     vec![
@@ -165,7 +231,10 @@ fn connections_are_read_as_airflows_server_reads_them() {
     };
     let folder = tempfile::tempdir().unwrap();
     let [rows, result] = ["rows.jsonl", "result.jsonl"].map(|name| folder.path().join(name));
-    let texts = TEXTS.iter().map(|text| (json!({"text": text}), told(Connection::parse("c", text))));
+    let random = (0..RANDOM).map(put_together);
+    let texts = TEXTS.iter().map(|&text| text.to_owned()).chain(random);
+    let texts = texts.filter(|text| !text.trim().is_empty());
+    let texts = texts.map(|text| (json!({"text": text}), told(Connection::parse("c", &text))));
     let files = files().into_iter().map(|value| {
         let found = in_file("f", &json!({"c": value}).to_string());
         (json!({"file": value}), told(found.map(|mut found| found.remove("c").unwrap())))
@@ -184,6 +253,8 @@ fn connections_are_read_as_airflows_server_reads_them() {
     let theirs: Vec<Option<String>> =
         theirs.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(theirs.len(), ours.len());
+    let read = ours.iter().filter(|(_, told)| told.is_some()).count();
+    assert!(read > 1000 && ours.len() - read > 1000, "{read} of {} are connections", ours.len());
     let wrong: Vec<String> = ours
         .iter()
         .zip(&theirs)
