@@ -21,7 +21,8 @@ pub(super) fn of(text: &str, id: Option<&str>) -> Result<Connection, String> {
     let Some(Parts::Dict(entries)) = Parts::of(raw) else { return Err("is no JSON object".to_owned()) };
     let mut fields = Fields(BTreeMap::new());
     for (name, raw) in entries {
-        if !FIELDS.contains(&&*name) && !(id.is_some() && IN_FILES.contains(&&*name)) {
+        let known = FIELDS.contains(&&*name) || (id.is_some() && IN_FILES.contains(&&*name));
+        if !known {
             return Err(format!("has a field `{name}`, which connections do not have"));
         }
         if fields.0.insert(name.clone(), raw).is_some() {

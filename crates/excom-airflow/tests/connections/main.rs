@@ -133,7 +133,7 @@ const TEXTS: &[&str] = &[
 
 /// Texts of such pieces, put together in the order of the number.
 fn put_together(mut number: u64) -> String {
-    let mut one_of = |of: &[&str]| {
+    let one_of = |of: &[&str]| {
         // SplitMix64.
         number = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -153,7 +153,7 @@ fn put_together(mut number: u64) -> String {
         "a@b:c@",
         "%40:%3A%2F@",
         "é:%C3%A9@",
-        "u:[p]@",
+        "u:%5Bp%5D@",
         "u/:p@",
         "u:p#@",
     ];
@@ -191,7 +191,7 @@ fn put_together(mut number: u64) -> String {
         "?a=[1,{}]&b=tru",
     ];
     let behind = ["", "", "", "#f", "#?a=b", "\n", "\t", " "];
-    [&scheme[..], &second, &user, &host, &port, &path, &query, &behind].map(|of| one_of(of)).concat()
+    [&scheme[..], &second, &user, &host, &port, &path, &query, &behind].map(one_of).concat()
 }
 
 /// As files have them.
