@@ -223,6 +223,28 @@ pub struct SetVariable {
     pub description: Option<String>,
 }
 
+/// A connection as a worker is told it. It holds credentials, so it has no `Debug`.
+#[allow(missing_debug_implementations, reason = "nobody is to print it")]
+#[derive(Clone, Copy, Serialize)]
+pub struct ConnectionAnswer<'a> {
+    /// Its id, as it was asked for.
+    pub conn_id: &'a str,
+    /// What it leads to.
+    pub conn_type: &'a str,
+    /// The host, with a scheme where it has one of its own.
+    pub host: Option<&'a str>,
+    /// The schema, or whatever is behind the host.
+    pub schema: Option<&'a str>,
+    /// The user.
+    pub login: Option<&'a str>,
+    /// The password.
+    pub password: Option<&'a str>,
+    /// The port.
+    pub port: Option<u16>,
+    /// A JSON object with whatever else there is.
+    pub extra: Option<&'a str>,
+}
+
 /// What made a run, as far as its id tells.
 pub fn run_type(run_id: &str) -> &'static str {
     const TYPES: [&str; 5] =

@@ -1,5 +1,6 @@
 //! What Excom knows of Apache Airflow's own formats. Nothing else in Excom knows their field names.
 
+pub mod connections;
 pub mod execution;
 mod numbers;
 pub mod objects;

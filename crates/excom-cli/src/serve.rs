@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command};
-use excom::config::{self, Age, Settings};
+use excom::config::{self, Age, Environment, Settings};
 use excom::embedded::SystemClock;
 use excom::{Clock, Engine, Error, ErrorKind};
 use excom_server::{
-    AccessLog, App, Drained, Issued, KeyPlaces, Keys, Options, Readiness, Role, Service, ServiceOptions, Tls,
-    TokenRules, person_token,
+    AccessLog, App, Connections, Drained, Issued, KeyPlaces, Keys, Options, Readiness, Role, Service,
+    ServiceOptions, Tls, TokenRules, person_token,
 };
 use serde_json::json;
 use tokio::runtime;
@@ -43,8 +43,8 @@ pub(crate) fn commands() -> [Command; 2] {
         .after_help(
             "Airflow's Task Execution API is below /execution/, Excom's own below /api/excom/v1/, and how it is at\n\
              /health/live and /health/ready. Nothing else is reachable without a token; `excom token` makes one.\n\
-             It ends with SIGTERM or SIGINT, when requests that are under way are answered. With SIGHUP it reads keys\n\
-             and certificates again, and opens the access log anew.",
+             It ends with SIGTERM or SIGINT, when requests that are under way are answered. With SIGHUP it reads keys,\n\
+             certificates and connections again, and opens the access log anew.",
         );
     let token = Command::new("token")
         .about("Make a token for a person, or a program that acts for one")
@@ -72,7 +72,7 @@ pub(crate) fn serve(context: &Context, matches: &ArgMatches, output: &mut Output
         runtime.map_err(|cause| Error::new(ErrorKind::Other, "no threads can be started").because(cause))?;
     runtime.block_on(async {
         let mut told = (interrupt(SignalKind::terminate())?, interrupt(SignalKind::interrupt())?);
-        let files = Files::open(&settings, keys)?;
+        let files = Files::open(context.environment(), &settings, keys)?;
         let mut options = ServiceOptions::default();
         options.drain_timeout = settings.server.drain.0;
         let service = files.behind(Service::bind(listen, options).await?);
@@ -100,7 +100,7 @@ pub(crate) fn serve(context: &Context, matches: &ArgMatches, output: &mut Output
             let opened = opened(context, &settings, &readiness, &output).await;
             let engine = engine.get_or_init(|| opened);
             readiness.open(
-                app.get_or_init(|| App::new(engine.clone(), files.keys.clone(), options_of(&settings))),
+                app.get_or_init(|| App::new(engine.clone(), files.keys.clone(), files.options(&settings))),
             );
             engine.maintain(|error| warn(&output, error)).await;
         };
@@ -117,26 +117,16 @@ pub(crate) fn serve(context: &Context, matches: &ArgMatches, output: &mut Output
     })
 }
 
-fn options_of(settings: &Settings) -> Options {
-    let server = &settings.server;
-    let mut options = Options::default();
-    options.max_map_length = u64::from(*settings.core.max_map_length);
-    options.body_limit = server.body_limit.0;
-    options.longest_wait = server.longest_wait.0;
-    options.limit_requests = *server.limit_requests;
-    options.limit_bytes = server.limit_bytes.map(|size| size.0);
-    options
-}
-
 /// What a server has from files that change while it runs.
 struct Files {
     keys: Keys,
     tls: Option<Tls>,
     log: Option<AccessLog>,
+    connections: Connections,
 }
 
 impl Files {
-    fn open(settings: &Settings, keys: Keys) -> Result<Self, Error> {
+    fn open(environment: &Environment, settings: &Settings, keys: Keys) -> Result<Self, Error> {
         let server = &settings.server;
         let tls = match (&*server.tls_certificate, &*server.tls_key) {
             (Some(certificate), Some(key)) => Some(Tls::at(certificate, key)?),
@@ -147,7 +137,20 @@ impl Files {
             config::AccessLog::Stderr => Some(AccessLog::stderr()?),
             config::AccessLog::File(path) => Some(AccessLog::file(path)?),
         };
-        Ok(Self { keys, tls, log })
+        let connections = Connections::new(environment.connections(), server.connections.as_deref())?;
+        Ok(Self { keys, tls, log, connections })
+    }
+
+    fn options(&self, settings: &Settings) -> Options {
+        let server = &settings.server;
+        let mut options = Options::default();
+        options.max_map_length = u64::from(*settings.core.max_map_length);
+        options.body_limit = server.body_limit.0;
+        options.longest_wait = server.longest_wait.0;
+        options.limit_requests = *server.limit_requests;
+        options.limit_bytes = server.limit_bytes.map(|size| size.0);
+        options.connections = self.connections.clone();
+        options
     }
 
     fn behind(&self, service: Service) -> Service {
@@ -178,17 +181,18 @@ impl Files {
                 let outcomes = [
                     self.keys.refresh().await,
                     self.tls.as_ref().map_or(Ok(()), Tls::reload),
+                    self.connections.reload(),
                     self.log.as_ref().map_or(Ok(()), AccessLog::reopen),
                 ];
                 let failed: Vec<&Error> =
                     outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
                 failed.iter().for_each(|error| warn(error));
                 if failed.is_empty() {
-                    output.borrow_mut().say("keys, certificate and access log are read again");
+                    output.borrow_mut().say("keys, certificate, connections and access log are read again");
                 }
             }
         };
-        tokio::join!(self.keys.keep(warn), tls, told);
+        tokio::join!(self.keys.keep(warn), self.connections.keep(warn), tls, told);
     }
 
     /// Writes what is left of the access log.

@@ -24,7 +24,7 @@ use crate::json::Shape;
 pub use crate::run::{DagRun, DagVersion, RunFilter, RunInfo, RunState};
 use crate::seal::SealKeys;
 use crate::value::{ContentHash, Value};
-pub use crate::variable::Variable;
+pub use crate::variable::{Variable, VariableWrite};
 pub use kept::{Kept, LooseObject, Outside, Place, Scan};
 pub use ledger::{LedgerRow, ReadTarget, Reads, RefusalCount};
 pub use refusals::{being_removed, intent_gone, key_gone, not_started, superseded, version_taken};
@@ -410,11 +410,11 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// A variable.
     async fn variable(&self, key: &str) -> Result<Option<Variable>>;
 
-    /// Sets a variable; without a description the one before stays. An attempt is fenced.
+    /// Writes a variable; tells whether it was, which depends on whether there is one. An attempt is fenced.
     ///
     /// # Errors
     /// [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`].
-    async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()>;
+    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool>;
 
     /// Deletes a variable; tells whether there was one. An attempt is fenced.
     ///

@@ -26,6 +26,41 @@ pub struct Variable {
     pub updated_at: Timestamp,
 }
 
+/// What is written of a variable, in one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VariableWrite {
+    /// Set it, whether there is one or not; without a description the one before stays.
+    Set(Variable),
+    /// Make it, unless there is one.
+    Make(Variable),
+    /// Change the one that there is; what is none stays.
+    Change {
+        /// Its key.
+        key: Arc<str>,
+        /// Its text.
+        text: Option<String>,
+        /// What it is for.
+        description: Option<String>,
+        /// When.
+        updated_at: Timestamp,
+    },
+}
+
+impl VariableWrite {
+    /// The key, the text, the description and the time, for statements that have them in one order.
+    pub fn parts(&self) -> (&Arc<str>, Option<&str>, Option<&str>, Timestamp) {
+        match self {
+            Self::Set(Variable { key, text, description, updated_at })
+            | Self::Make(Variable { key, text, description, updated_at }) => {
+                (key, Some(text), description.as_deref(), *updated_at)
+            }
+            Self::Change { key, text, description, updated_at } => {
+                (key, text.as_deref(), description.as_deref(), *updated_at)
+            }
+        }
+    }
+}
+
 /// Checks a variable's key: 1 to [`KEY_LIMIT`] characters, of which none is NUL.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ macro_rules! metadata_db {
                 Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject,
                 MetadataDb, Note, Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed,
                 Rule, RunFilter, RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings,
-                Variable,
+                Variable, VariableWrite,
             };
             use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
             use excom_core::{ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
@@ -235,8 +235,8 @@ macro_rules! metadata_db {
                     self.told(self.0.variable(key).await)
                 }
 
-                async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
-                    self.told(self.0.set_variable(caller, variable).await)
+                async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+                    self.told(self.0.write_variable(caller, write).await)
                 }
 
                 async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {

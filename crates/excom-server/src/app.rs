@@ -11,6 +11,7 @@ use axum::middleware::from_fn_with_state;
 use excom_core::Engine;
 
 use crate::auth::{Keys, Tokens};
+use crate::connections::Connections;
 use crate::gate::{Gate, pass};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -18,7 +19,7 @@ use crate::refusal::Refusal;
 use crate::{execution, health, metrics, own, rest};
 
 /// What routes are set to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
     /// The longest sequence that a task may push for others to be mapped over, as Airflow's `[core] max_map_length`.
@@ -31,6 +32,8 @@ pub struct Options {
     pub limit_bytes: Option<u64>,
     /// How long somebody may wait for XComs to come.
     pub longest_wait: Duration,
+    /// The connections that tasks get.
+    pub connections: Connections,
 }
 
 impl Default for Options {
@@ -41,6 +44,7 @@ impl Default for Options {
             limit_requests: None,
             limit_bytes: None,
             longest_wait: Duration::from_secs(60),
+            connections: Connections::default(),
         }
     }
 }
@@ -49,7 +53,8 @@ async fn nowhere() -> Refusal {
     Refusal::plain(StatusCode::NOT_FOUND, "Not Found")
 }
 
-async fn not_so() -> Refusal {
+/// A method that a route does not have.
+pub(crate) async fn not_so() -> Refusal {
     Refusal::plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
 }
 

@@ -1,5 +1,6 @@
 //! `/execution`: Airflow's Task Execution API, for its workers.
 
+mod connections;
 pub(crate) mod dag_runs;
 mod instances;
 pub(crate) mod notes;
@@ -18,8 +19,7 @@ pub(crate) use self::version::Spoken;
 use crate::app::App;
 use crate::auth::Audience;
 use crate::gate::{Gate, pass};
-use crate::refusal::{Refusal, document};
-use crate::request::Path;
+use crate::refusal::document;
 
 pub(crate) fn router(app: &App) -> Router<App> {
     let guarded = Router::new()
@@ -28,7 +28,7 @@ pub(crate) fn router(app: &App) -> Router<App> {
         .nest("/dag-runs", dag_runs::router())
         .nest("/task-reschedules", notes::reschedules())
         .nest("/store/ti", notes::store())
-        .route("/connections/{*id}", get(connection));
+        .merge(connections::router());
     let open = Router::new().route("/health", get(healthy)).route("/health/ping", get(ping));
     let gate = || Gate::for_tokens(app, &[Audience::Task]).for_workers();
     Router::new()
@@ -44,9 +44,4 @@ async fn healthy() -> Response {
 
 async fn ping() -> Response {
     document(StatusCode::OK, &json!({"ok": [], "failing": {}}))
-}
-
-/// Connections are the workers' own: in their environment, or a secrets backend.
-async fn connection(Path(id): Path<String>) -> Refusal {
-    Refusal::not_found(format!("Connection with ID {id} not found"))
 }

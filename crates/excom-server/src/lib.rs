@@ -16,6 +16,7 @@
 mod access;
 mod app;
 mod auth;
+mod connections;
 mod counted;
 mod execution;
 mod gate;
@@ -34,6 +35,7 @@ mod tls;
 pub use access::AccessLog;
 pub use app::{App, Options};
 pub use auth::{Issued, KeyPlaces, Keys, Role, TaskClaim, TokenRules, person_token};
+pub use connections::Connections;
 pub use readiness::Readiness;
 pub use service::{Drained, Service, ServiceOptions};
 pub use tls::Tls;

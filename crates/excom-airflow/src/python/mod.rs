@@ -86,6 +86,7 @@ pub use decimal::Decimal;
 pub(crate) use dumped::{Dump, Masking, dumped};
 pub use numbers::{Numpy, Scalar, numpy};
 pub use object::Object;
+pub(crate) use parts::Parts;
 pub use plain::plain;
 pub use shown::{deserialized, stringified};
 pub use uuids::{Uuid, uuid};

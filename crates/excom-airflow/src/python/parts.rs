@@ -7,7 +7,7 @@ use serde::de::{Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// One level of a value.
-pub(super) enum Parts<'a> {
+pub(crate) enum Parts<'a> {
     /// What has no elements, as it is written.
     Scalar(&'a str),
     List(Vec<&'a RawValue>),
@@ -16,7 +16,7 @@ pub(super) enum Parts<'a> {
 
 impl<'a> Parts<'a> {
     /// The uppermost level; none where a name cannot be read.
-    pub(super) fn of(raw: &'a RawValue) -> Option<Self> {
+    pub(crate) fn of(raw: &'a RawValue) -> Option<Self> {
         let text = raw.get();
         if !text.starts_with(['[', '{']) {
             return Some(Self::Scalar(text));

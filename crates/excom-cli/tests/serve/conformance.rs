@@ -25,6 +25,18 @@ const SECRET: &str = "a secret of the tests, as long as HS512 wants it to be: si
 const SETTINGS: [(&str, &str); 2] =
     [("AIRFLOW__API_AUTH__JWT_SECRET", SECRET), ("AIRFLOW__CORE__MAX_MAP_LENGTH", "1024")];
 
+/// The connections that both have in their environments.
+const CONNECTIONS: [(&str, &str); 4] = [
+    ("AIRFLOW_CONN_MY_DB", "postgresql://ana:p%40ss@db.example:5432/rows?sslmode=require&timeout=10"),
+    ("AIRFLOW_CONN_JSON", r#"{"conn_type": "aws", "login": "é", "port": "80", "extra": {"region": "eu"}}"#),
+    ("AIRFLOW_CONN_UNTYPED", "//host"),
+    ("AIRFLOW_CONN_EMPTY", ""),
+];
+
+/// Those that they have in a file.
+const FILE: &str =
+    r#"{"files": "sftp://files.example:22", "fields": {"conn_type": "http", "extra": {"a": [1.5]}}}"#;
+
 /// Airflow's own server, with a database of its own.
 struct Airflow {
     process: Child,
@@ -46,7 +58,15 @@ impl Airflow {
         let log = File::create(home.join("server.log")).unwrap();
         let server = ["api-server", "--host", "127.0.0.1", "--port", &port, "--workers", "1"];
         let mut process = python.airflow_command(home, &server);
-        process.envs(SETTINGS).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let file = serde_json::json!({"connections_file_path": home.join("connections.json")});
+        process.env("AIRFLOW__SECRETS__BACKEND", "airflow.secrets.local_filesystem.LocalFilesystemBackend");
+        process.env("AIRFLOW__SECRETS__BACKEND_KWARGS", file.to_string());
+        process
+            .envs(SETTINGS)
+            .envs(CONNECTIONS)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         let process = process.spawn().unwrap();
         let airflow = Self { process, address: format!("127.0.0.1:{port}"), python, database };
         let begun = Instant::now();
@@ -75,6 +95,8 @@ impl Drop for Airflow {
 #[test]
 fn airflow_and_excom_answer_the_same_but_for_what_is_listed() {
     let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("connections.json");
+    std::fs::write(&file, FILE).unwrap();
     let airflow = match Airflow::start(folder.path()) {
         Ok(airflow) => airflow,
         Err(why) => {
@@ -83,9 +105,11 @@ fn airflow_and_excom_answer_the_same_but_for_what_is_listed() {
     };
     airflow.database.sql("postgres", "CREATE DATABASE excom").unwrap();
     let url = airflow.database.url("excom");
-    let on_postgres = [&SETTINGS[..], &[("EXCOM__DATABASE__URL", &url)]].concat();
+    let connections = [("EXCOM__SERVER__CONNECTIONS", file.to_str().unwrap())];
+    let settings = [&SETTINGS[..], &CONNECTIONS, &connections].concat();
+    let on_postgres = [&settings[..], &[("EXCOM__DATABASE__URL", &url)]].concat();
     let excoms = [
-        Served::set(&folder.path().join("home"), &SETTINGS),
+        Served::set(&folder.path().join("home"), &settings),
         Served::set(&folder.path().join("other"), &on_postgres),
     ];
     let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance/http");

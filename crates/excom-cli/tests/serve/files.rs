@@ -218,3 +218,87 @@ fn keys_of_tokens_are_files_in_airflows_names_and_read_again() {
     assert_eq!(status(&second), "404");
     assert!(server.stop().success());
 }
+
+/// A task that runs: the token with which it asks.
+fn running(server: &Served) -> String {
+    let post = |path: &str, body: &str| {
+        let head = format!("POST /api/excom/v1/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+        let head =
+            format!("{head}authorization: Bearer {}\r\ncontent-length: {}\r\n\r\n", server.token, body.len());
+        exchange(&server.address, &(head + body))
+    };
+    post("runs", r#"{"dag_id": "weather", "run_id": "r1", "logical_date": "2026-11-21T10:00:00Z"}"#);
+    let queued = post("task-instances", r#"{"dag_id": "weather", "run_id": "r1", "task_id": "count"}"#);
+    let queued: Json = serde_json::from_str(queued.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let body = r#"{"state": "running", "hostname": "here", "unixname": "me", "pid": 1, "start_date": "2026-11-21T10:00:01Z"}"#;
+    let path = format!("/execution/task-instances/{}/run", queued["id"].as_str().unwrap());
+    let head = format!(
+        "PATCH {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
+    );
+    let token = queued["token"].as_str().unwrap();
+    let head = format!("{head}authorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n", body.len());
+    let started = exchange(&server.address, &(head + body));
+    let token = started.lines().find_map(|line| line.strip_prefix("refreshed-api-token: "));
+    token.unwrap_or_else(|| panic!("{started}")).to_owned()
+}
+
+#[test]
+fn connections_are_read_again_and_written_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, log) = (folder.path().join("connections.json"), folder.path().join("access.log"));
+    fs::write(&file, r#"{"a": "http://ana:hunter2@first"}"#).unwrap();
+    let settings = [
+        ("EXCOM__SERVER__CONNECTIONS", file.to_str().unwrap()),
+        ("EXCOM__SERVER__ACCESS_LOG", log.to_str().unwrap()),
+        ("AIRFLOW_CONN_B", "http://ana:hunter2@environment"),
+    ];
+    let home = folder.path().join("home");
+    let server = Served::set(&home, &settings);
+    ready(&server);
+    let token = running(&server);
+    let host = |id: &str| {
+        let answer = get(&server.address, &format!("/execution/connections/{id}"), &token);
+        let told: Json = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        told["host"].as_str().map(str::to_owned)
+    };
+    assert_eq!((host("a").as_deref(), host("b").as_deref()), (Some("first"), Some("environment")));
+    fs::write(&file, r#"{"a": "http://ana:hunter2@second"}"#).unwrap();
+    server.signal("-HUP");
+    until("the old connection", || (host("a").as_deref() == Some("second")).then_some(()));
+    assert!(get(&server.address, "/execution/connections/a", &server.token).starts_with("HTTP/1.1 403"));
+    assert!(server.stop().success());
+    let written = fs::read_to_string(&log).unwrap();
+    assert!(written.contains("/execution/connections/{*id}") && !written.contains("hunter2"), "{written}");
+    for entry in fs::read_dir(&home).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = if path.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+        assert!(!bytes.windows(7).any(|part| part == b"hunter2"), "{}", path.display());
+    }
+}
+
+#[test]
+fn connections_that_cannot_be_read_are_told_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("connections.json");
+    fs::write(&file, r#"{"a": "http://ana:hunter2@host:x"}"#).unwrap();
+    let gone = folder.path().join("gone.json");
+    for (name, value, why) in [
+        (
+            "EXCOM__SERVER__CONNECTIONS",
+            file.to_str().unwrap(),
+            "connections.json: the connection `a` has a port",
+        ),
+        ("EXCOM__SERVER__CONNECTIONS", gone.to_str().unwrap(), "gone.json cannot be read"),
+        (
+            "AIRFLOW_CONN_MY_DB",
+            "http://ana:hunter2@host:x",
+            "AIRFLOW_CONN_MY_DB has a port that is no number",
+        ),
+    ] {
+        let mut command = excom(&folder.path().join("home"));
+        let output = command.args(["serve", "--dev"]).env(name, value).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && told.contains(why), "{why}: {told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}

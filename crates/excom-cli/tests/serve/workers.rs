@@ -63,8 +63,14 @@ fn in_airflow(python: &Python, home: &Path) -> Result<XComs, String> {
 }
 
 /// What the supervisor leaves with Excom behind it.
-fn in_excom(python: &Python, dags: &Path, home: &Path, files: &[(&str, &[&str])]) -> XComs {
-    let server = Served::start(home);
+fn in_excom(
+    python: &Python,
+    dags: &Path,
+    home: &Path,
+    files: &[(&str, &[&str])],
+    settings: &[(&str, &str)],
+) -> XComs {
+    let server = Served::set(home, settings);
     for (file, names) in files {
         for dag in *names {
             let mut command = python.run(RUN_DAG);
@@ -107,7 +113,7 @@ fn airflows_examples_leave_the_same_xcoms() {
     // Both take a minute, and one processor each.
     let (theirs, ours) = thread::scope(|scope| {
         let theirs = scope.spawn(|| in_airflow(&python, folder.path()).unwrap());
-        let ours = in_excom(&python, &dags, &folder.path().join("home"), &EXAMPLES);
+        let ours = in_excom(&python, &dags, &folder.path().join("home"), &EXAMPLES, &[]);
         (theirs.join().unwrap(), ours)
     });
     assert!(theirs.len() >= 20, "{theirs:?}");
@@ -125,11 +131,38 @@ fn tasks_that_wait_go_on_with_what_they_put_down() {
     let dags = folder.path().join("dags");
     fs::create_dir(&dags).unwrap();
     fs::write(dags.join("waits.py"), include_str!("../../../../conformance/waits.py")).unwrap();
-    let left = in_excom(&python, &dags, &folder.path().join("home"), &[("waits.py", &["waits"])]);
+    let left = in_excom(&python, &dags, &folder.path().join("home"), &[("waits.py", &["waits"])], &[]);
     let of = |task: &str, key: &str| &left[&("waits".into(), task.into(), -1, key.into())];
     let given = json!([1, 2.5, "é", {"nested": null}]);
     assert_eq!(*of("deferred", "return_value"), json!({"given": given, "before": "kept", "fired": true}));
     assert_eq!(*of("deferred", "before"), json!("kept"));
     assert_eq!(*of("fails_once", "return_value"), json!({"gone": null, "cursor": {"page": 7}}));
     assert_eq!(left.len(), 3, "what the first try pushed is cleared: {left:?}");
+}
+
+#[test]
+fn tasks_get_connections_as_hooks_and_templates_take_them() {
+    let python = match Python::with_airflow() {
+        Ok(python) => python,
+        Err(why) => {
+            return skipped("workers::tasks_get_connections_as_hooks_and_templates_take_them", &why);
+        }
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let dags = folder.path().join("dags");
+    fs::create_dir(&dags).unwrap();
+    fs::write(dags.join("connections.py"), include_str!("../../../../conformance/connections.py")).unwrap();
+    let file = folder.path().join("connections.json");
+    fs::write(&file, r#"{"files": {"conn_type": "sftp", "host": "files.example"}}"#).unwrap();
+    let settings = [
+        ("AIRFLOW_CONN_MY_DB", "postgresql://ana:p%40ss@db.example:5432/rows?sslmode=require"),
+        ("EXCOM__SERVER__CONNECTIONS", file.to_str().unwrap()),
+    ];
+    let files: [(&str, &[&str]); 1] = [("connections.py", &["connections"])];
+    let left = in_excom(&python, &dags, &folder.path().join("home"), &files, &settings);
+    let of = |task: &str| &left[&("connections".into(), task.into(), -1, "return_value".into())];
+    let taken =
+        json!(["my_db", "postgres", "db.example", "rows", "ana", "p@ss", 5432, {"sslmode": "require"}]);
+    assert_eq!(*of("taken"), taken);
+    assert_eq!((of("missing"), of("rendered")), (&json!("not found"), &json!("files.example:none")));
 }

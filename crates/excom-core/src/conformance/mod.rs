@@ -368,6 +368,7 @@ macro_rules! conformance_scenarios {
                 versions_of_a_dag_are_kept_once
                 killed_runs_go_by_and_by
                 variables_are_set_listed_and_deleted
+                variables_are_made_once_and_changed_in_part
                 the_environment_overrides_variables
                 a_zombie_sets_no_variable
                 reads_and_pushes_of_an_attempt_are_known

@@ -1,6 +1,7 @@
 //! Variables: kept exactly, listed by prefix, overridden by the environment, fenced.
 
 use super::{Harness, attempt, refused, user};
+use crate::together::at_once;
 use crate::variable::KEY_LIMIT;
 use crate::{Engine, ErrorKind, TaskChannel as _};
 
@@ -59,6 +60,58 @@ pub async fn variables_are_set_listed_and_deleted(h: &Harness) {
     refused(engine.set_variable(&user(), "k", "1", Some(&long)).await, ErrorKind::TooLarge);
 }
 
+/// Whether there is a variable, and what else is in it, is looked at in the step that writes it.
+pub async fn variables_are_made_once_and_changed_in_part(h: &Harness) {
+    let engine = &h.engine;
+    let stored = async || {
+        let found = engine.db().variable("k").await.unwrap()?;
+        Some((found.text, found.description))
+    };
+    let is = |text: &str, description: Option<&str>| Some((text.to_owned(), description.map(str::to_owned)));
+    assert!(!engine.change_variable(&user(), "k", Some("1"), Some("x")).await.unwrap());
+    assert!(!engine.change_variable(&user(), "k", None, None).await.unwrap());
+    assert_eq!(stored().await, None, "what is not there is not changed");
+    let made = engine.make_variable(&user(), "k", "1", None).await.unwrap().unwrap();
+    assert_eq!(engine.db().variable("k").await.unwrap(), Some(made));
+    assert_eq!(engine.make_variable(&user(), "k", "2", Some("other")).await.unwrap(), None);
+    assert_eq!(stored().await, is("1", None), "what is there is not made");
+    h.clock.advance(std::time::Duration::from_secs(1));
+    assert!(engine.change_variable(&user(), "k", None, Some("how many")).await.unwrap());
+    assert_eq!(stored().await, is("1", Some("how many")));
+    assert_eq!(engine.db().variable("k").await.unwrap().unwrap().updated_at, crate::Clock::now(&*h.clock));
+    assert!(engine.change_variable(&user(), "k", Some("3"), None).await.unwrap());
+    assert_eq!(stored().await, is("3", Some("how many")));
+    // Also when nothing is another than before.
+    for (text, description) in [(Some("3"), Some("how many")), (None, None), (Some(""), Some(""))] {
+        assert!(engine.change_variable(&user(), "k", text, description).await.unwrap());
+    }
+    assert_eq!(stored().await, is("", Some("")));
+    engine.delete_variable(&user(), "k").await.unwrap();
+
+    // Of many at once one makes it, and changes of different parts are all kept.
+    let texts: Vec<String> = (0..8).map(|number| number.to_string()).collect();
+    let caller = user();
+    let make = |text| engine.make_variable(&caller, "k", text, None);
+    let made = at_once(texts.iter().map(|text| make(text)).collect(), texts.len()).await;
+    let made: Vec<String> = made.into_iter().filter_map(|made| Some(made.unwrap()?.text)).collect();
+    assert_eq!(made.len(), 1, "{made:?}");
+    assert_eq!(stored().await, is(&made[0], None));
+    let parts = [(Some("new"), None), (None, Some("newer"))];
+    let change = |(text, description)| engine.change_variable(&caller, "k", text, description);
+    for changed in at_once(parts.into_iter().map(change).collect(), parts.len()).await {
+        assert!(changed.unwrap());
+    }
+    assert_eq!(stored().await, is("new", Some("newer")));
+
+    for key in [String::new(), "a\0".to_owned()] {
+        refused(engine.make_variable(&user(), &key, "1", None).await, ErrorKind::InvalidName);
+        refused(engine.change_variable(&user(), &key, None, None).await, ErrorKind::InvalidName);
+    }
+    let long = "x".repeat((1 << 20) + 1);
+    refused(engine.make_variable(&user(), "k", &long, None).await, ErrorKind::TooLarge);
+    refused(engine.change_variable(&user(), "k", None, Some(&long)).await, ErrorKind::TooLarge);
+}
+
 /// The environment wins on reads, also after a set, which then says so; Excom's name wins over Airflow's.
 pub async fn the_environment_overrides_variables(h: &Harness) {
     let overrides = [
@@ -96,6 +149,8 @@ pub async fn a_zombie_sets_no_variable(h: &Harness) {
     let next = h.start("t", -1).await;
     refused(channel.set_variable("k", Some("2")).await, ErrorKind::Superseded);
     refused(channel.set_variable("k", None).await, ErrorKind::Superseded);
+    refused(h.engine.make_variable(&me, "new", "1", None).await, ErrorKind::Superseded);
+    refused(h.engine.change_variable(&me, "k", Some("2"), None).await, ErrorKind::Superseded);
     assert_eq!(channel.variable("k").await.unwrap().as_deref(), Some("1"));
     let channel = h.engine.channel(attempt(&next).clone());
     channel.set_variable("k", None).await.unwrap();

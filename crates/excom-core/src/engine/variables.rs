@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Engine;
 use crate::attempt::Caller;
-use crate::variable::{OVERRIDES, Variable, check_key};
+use crate::variable::{OVERRIDES, Variable, VariableWrite, check_key};
 use crate::{Error, ErrorKind, Result};
 
 /// The most bytes of a variable's text or description.
@@ -64,8 +64,64 @@ impl Engine {
         text: &str,
         description: Option<&str>,
     ) -> Result<VariableSet> {
+        let write = VariableWrite::Set(self.variable_of(key, text, description));
+        self.write_variable(caller, &write).await?;
+        let overridden = |(name, _)| {
+            format!("variable `{key}` is set, and {name} in the environment overrides it: reads give that")
+        };
+        Ok(VariableSet { warnings: self.override_of(key).map(overridden).into_iter().collect() })
+    }
+
+    /// Makes a variable of the database; none when there is one already. Of several who make one at the same time only one
+    /// does.
+    ///
+    /// # Errors
+    /// As [`Engine::set_variable`].
+    pub async fn make_variable(
+        &self,
+        caller: &Caller,
+        key: &str,
+        text: &str,
+        description: Option<&str>,
+    ) -> Result<Option<Variable>> {
+        let variable = self.variable_of(key, text, description);
+        let made = self.write_variable(caller, &VariableWrite::Make(variable.clone())).await?;
+        Ok(made.then_some(variable))
+    }
+
+    /// Changes a variable of the database: what is none stays as it is by then. Tells whether there is one.
+    ///
+    /// # Errors
+    /// As [`Engine::set_variable`].
+    pub async fn change_variable(
+        &self,
+        caller: &Caller,
+        key: &str,
+        text: Option<&str>,
+        description: Option<&str>,
+    ) -> Result<bool> {
+        let write = VariableWrite::Change {
+            key: key.into(),
+            text: text.map(str::to_owned),
+            description: description.map(str::to_owned),
+            updated_at: self.0.clock.now(),
+        };
+        self.write_variable(caller, &write).await
+    }
+
+    fn variable_of(&self, key: &str, text: &str, description: Option<&str>) -> Variable {
+        Variable {
+            key: key.into(),
+            text: text.to_owned(),
+            description: description.map(str::to_owned),
+            updated_at: self.0.clock.now(),
+        }
+    }
+
+    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+        let (key, text, description, _) = write.parts();
         check_key(key)?;
-        for (what, text) in [("text", Some(text)), ("description", description)] {
+        for (what, text) in [("text", text), ("description", description)] {
             let size = text.map_or(0, str::len);
             if size > TEXT_LIMIT {
                 return Err(Error::new(
@@ -75,17 +131,7 @@ impl Engine {
                 .hint("push large data as an XCom, or keep a pointer to it in the variable"));
             }
         }
-        let variable = Variable {
-            key: key.into(),
-            text: text.to_owned(),
-            description: description.map(str::to_owned),
-            updated_at: self.0.clock.now(),
-        };
-        self.0.db.set_variable(caller, &variable).await?;
-        let overridden = |(name, _)| {
-            format!("variable `{key}` is set, and {name} in the environment overrides it: reads give that")
-        };
-        Ok(VariableSet { warnings: self.override_of(key).map(overridden).into_iter().collect() })
+        self.0.db.write_variable(caller, write).await
     }
 
     /// Deletes a variable from the database; tells whether there was one.

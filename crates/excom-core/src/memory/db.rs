@@ -18,8 +18,8 @@ use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Note,
     Occupied, Page, Place, Produced, Push, Pushed, RENDERED, ReadTarget, Reads, RefusalCount, Removed, Rule,
-    RunFilter, RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, cleared_by,
-    version_taken,
+    RunFilter, RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, VariableWrite,
+    cleared_by, version_taken,
 };
 use crate::entry::{Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::value::Value;
@@ -394,13 +394,25 @@ impl MetadataDb for Db {
         Ok(self.lock().variables.get(key).cloned())
     }
 
-    async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
+    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
         let mut tables = self.lock();
         tables.fence(caller)?;
-        let before = tables.variables.remove(&variable.key).and_then(|before| before.description);
-        let description = variable.description.clone().or(before);
-        tables.variables.insert(variable.key.clone(), Variable { description, ..variable.clone() });
-        Ok(())
+        let (key, text, description, updated_at) = write.parts();
+        let before = tables.variables.get(key);
+        match (write, before) {
+            (VariableWrite::Make(_), Some(_)) | (VariableWrite::Change { .. }, None) => return Ok(false),
+            _ => {}
+        }
+        let variable = Variable {
+            key: key.clone(),
+            text: text.or(before.map(|before| &*before.text)).unwrap_or_default().to_owned(),
+            description: description
+                .or_else(|| before.and_then(|before| before.description.as_deref()))
+                .map(str::to_owned),
+            updated_at,
+        };
+        tables.variables.insert(key.clone(), variable);
+        Ok(true)
     }
 
     async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {

@@ -1,7 +1,7 @@
 //! Variables: the statements that write and read them.
 
 use excom_core::attempt::Caller;
-use excom_core::db::Variable;
+use excom_core::db::{Variable, VariableWrite};
 use mysql_async::Row;
 
 use super::Tables;
@@ -17,6 +17,14 @@ const SET: &str = "INSERT INTO excom_variable (name, text, description, updated)
     VALUES (:name, :text, :description, :updated)
     ON DUPLICATE KEY UPDATE text = VALUES(text), updated = VALUES(updated),
         description = COALESCE(VALUES(description), description)";
+
+/// One variable by its key, unless there is one.
+const MAKE: &str = "INSERT INTO excom_variable (name, text, description, updated)
+    VALUES (:name, :text, :description, :updated)";
+
+/// One variable by its key, if there is one.
+const CHANGE: &str = "UPDATE excom_variable SET text = COALESCE(:text, text),
+    description = COALESCE(:description, description), updated = :updated WHERE name = :name";
 
 /// One variable by its key.
 pub(super) const DELETE: &str = "DELETE FROM excom_variable WHERE name = :name";
@@ -37,20 +45,25 @@ impl Connection {
         self.fence_of(caller, own).await.map(drop)
     }
 
-    async fn set_variable(&mut self, caller: &Caller, variable: &Variable) -> Result<()> {
+    async fn write_variable(&mut self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
         self.fenced(caller).await?;
-        self.put_variable(variable).await
+        self.put_variable(write).await
     }
 
-    /// Sets a variable for a caller who may.
-    pub(super) async fn put_variable(&mut self, variable: &Variable) -> Result<()> {
+    /// Writes a variable for a caller who may.
+    pub(super) async fn put_variable(&mut self, write: &VariableWrite) -> Result<bool> {
+        let (key, text, description, updated) = write.parts();
         let row = named! {
-            "name" => &*variable.key,
-            "text" => variable.text.as_bytes(),
-            "description" => variable.description.as_deref().map(str::to_owned),
-            "updated" => variable.updated_at.as_millisecond(),
+            "name" => &**key,
+            "text" => text.map(str::as_bytes),
+            "description" => description.map(str::to_owned),
+            "updated" => updated.as_millisecond(),
         };
-        self.change(SET, row).await.map(drop)
+        match write {
+            VariableWrite::Set(_) => self.change(SET, row).await.map(|_| true),
+            VariableWrite::Make(_) => self.insert(MAKE, row).await,
+            VariableWrite::Change { .. } => Ok(self.change(CHANGE, row).await? > 0),
+        }
     }
 
     async fn delete_variable(&mut self, caller: &Caller, name: &str) -> Result<bool> {
@@ -60,8 +73,8 @@ impl Connection {
 }
 
 impl Tables {
-    pub(super) async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
-        step!(self, write, connection.set_variable(caller, variable)).await
+    pub(super) async fn write_variable(&self, caller: &Caller, change: &VariableWrite) -> Result<bool> {
+        step!(self, write, connection.write_variable(caller, change)).await
     }
 
     pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {

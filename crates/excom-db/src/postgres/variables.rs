@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use excom_core::Result;
 use excom_core::attempt::Caller;
-use excom_core::db::Variable;
+use excom_core::db::{Variable, VariableWrite};
 use tokio_postgres::Row;
 
 use super::Tables;
@@ -13,9 +13,11 @@ use super::failure::{Failure, damaged};
 use super::row;
 use super::write::Fenced;
 
-/// What is asked of a table of variables: to set one, to delete one, one by its key, and many.
+/// What is asked of a table of variables: to set, make, change and delete one, one by its key, and many.
 pub(super) struct Statements {
     pub(super) set: Statement<'static>,
+    pub(super) make: Statement<'static>,
+    pub(super) change: Statement<'static>,
     pub(super) delete: Statement<'static>,
     pub(super) one: Statement<'static>,
     pub(super) many: Statement<'static>,
@@ -33,7 +35,27 @@ macro_rules! statements {
                     " AS v (key, text, description, updated)
                      SELECT $6, $7, $8, $9 FROM excom.fence($1, $2, $3, $4, $5)
                      ON CONFLICT (key) DO UPDATE SET text = excluded.text, updated = excluded.updated,
-                         description = coalesce(excluded.description, v.description)"
+                         description = coalesce(excluded.description, v.description) RETURNING true"
+                ),
+                types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, BYTEA, BYTEA, INT8],
+            },
+            make: Statement {
+                sql: concat!(
+                    "INSERT INTO ",
+                    $table,
+                    " (key, text, description, updated)
+                     SELECT $6, $7, $8, $9 FROM excom.fence($1, $2, $3, $4, $5)
+                     ON CONFLICT (key) DO NOTHING RETURNING true"
+                ),
+                types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, BYTEA, BYTEA, INT8],
+            },
+            change: Statement {
+                sql: concat!(
+                    "UPDATE ",
+                    $table,
+                    " AS v SET text = coalesce($7, v.text), description = coalesce($8, v.description),
+                         updated = $9
+                     FROM excom.fence($1, $2, $3, $4, $5) WHERE v.key = $6 RETURNING true"
                 ),
                 types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, BYTEA, BYTEA, INT8],
             },
@@ -67,20 +89,26 @@ const OWN: Statements = statements!("excom.variable");
 pub(super) const BESIDE: Statements = statements!("excom.own_variable");
 
 impl Tables {
-    pub(super) async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
-        match self.set_variable_by(&OWN, caller, variable).await {
-            Ok(()) => Ok(()),
+    pub(super) async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+        match self.write_variable_by(&OWN, caller, write).await {
+            Ok(written) => Ok(written),
             Err(failure) => Err(self.refused(failure, caller).await),
         }
     }
 
     /// The same by statements about a table, with the refusal as the database told it.
-    pub(super) async fn set_variable_by(
+    pub(super) async fn write_variable_by(
         &self,
         statements: &Statements,
         caller: &Caller,
-        variable: &Variable,
-    ) -> Result<(), Failure> {
+        write: &VariableWrite,
+    ) -> Result<bool, Failure> {
+        let statement = match write {
+            VariableWrite::Set(_) => &statements.set,
+            VariableWrite::Make(_) => &statements.make,
+            VariableWrite::Change { .. } => &statements.change,
+        };
+        let (key, text, description, updated) = write.parts();
         let fenced = Fenced::caller(caller);
         let [dag, run, task, map_index, attempt] = fenced.parameters();
         let parameters: [Parameter<'_>; 9] = [
@@ -89,12 +117,12 @@ impl Tables {
             task,
             map_index,
             attempt,
-            &&*variable.key,
-            &variable.text.as_bytes(),
-            &variable.description.as_deref().map(str::as_bytes),
-            &variable.updated_at.as_millisecond(),
+            &&**key,
+            &text.map(str::as_bytes),
+            &description.map(str::as_bytes),
+            &updated.as_millisecond(),
         ];
-        self.connections.write(&statements.set, &parameters).await.map(drop)
+        Ok(!self.connections.write(statement, &parameters).await?.is_empty())
     }
 
     pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {

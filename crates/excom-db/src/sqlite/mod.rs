@@ -34,7 +34,7 @@ use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskSt
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Note,
     Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter, RunInfo,
-    RunState, Scan, Scope, StartMode, Started, Surroundings, Variable,
+    RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, VariableWrite,
 };
 use excom_core::dictionary::{Dictionary, Gain, Training};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
@@ -409,9 +409,9 @@ impl MetadataDb for Db {
         self.read(|view| view.variable(key))
     }
 
-    async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
-        let (caller, variable) = (caller.clone(), variable.clone());
-        self.write_few(move |t| t.set_variable(&caller, &variable)).await
+    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+        let (caller, write) = (caller.clone(), write.clone());
+        self.write_few(move |t| t.write_variable(&caller, &write)).await
     }
 
     async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {

@@ -1,7 +1,7 @@
 //! Variables: the statements that write and read them.
 
 use excom_core::attempt::Caller;
-use excom_core::db::Variable;
+use excom_core::db::{Variable, VariableWrite};
 use rusqlite::{Row, params};
 
 use super::failure::Failure;
@@ -12,24 +12,29 @@ use super::writer::Transaction;
 type Result<T> = std::result::Result<T, Failure>;
 
 impl Transaction<'_> {
-    pub(super) fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
+    pub(super) fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
         self.fence_caller(caller)?;
-        self.put_variable(variable)
+        self.put_variable(write)
     }
 
-    pub(super) fn put_variable(&self, variable: &Variable) -> Result<()> {
-        self.execute(
-            "INSERT INTO excom_variable (key, text, description, updated) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET text = excluded.text, updated = excluded.updated,
-                 description = ifnull(excluded.description, description)",
-            params![
-                &*variable.key,
-                variable.text,
-                variable.description,
-                variable.updated_at.as_millisecond()
-            ],
-        )?;
-        Ok(())
+    pub(super) fn put_variable(&self, write: &VariableWrite) -> Result<bool> {
+        let (key, text, description, updated) = write.parts();
+        let sql = match write {
+            VariableWrite::Set(_) => {
+                "INSERT INTO excom_variable (key, text, description, updated) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET text = excluded.text, updated = excluded.updated,
+                     description = ifnull(excluded.description, description)"
+            }
+            VariableWrite::Make(_) => {
+                "INSERT INTO excom_variable (key, text, description, updated) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO NOTHING"
+            }
+            VariableWrite::Change { .. } => {
+                "UPDATE excom_variable SET text = ifnull(?2, text), description = ifnull(?3, description),
+                     updated = ?4 WHERE key = ?1"
+            }
+        };
+        Ok(self.execute(sql, params![&**key, text, description, updated.as_millisecond()])? > 0)
     }
 
     pub(super) fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {

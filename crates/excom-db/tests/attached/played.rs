@@ -10,7 +10,7 @@ use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskSt
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Note,
     Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter, RunInfo,
-    RunState, Scan, Scope, StartMode, Started, Surroundings, Variable,
+    RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, VariableWrite,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
@@ -226,8 +226,8 @@ impl MetadataDb for Played {
         self.db.variable(key).await
     }
 
-    async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
-        self.db.set_variable(caller, variable).await
+    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+        self.db.write_variable(caller, write).await
     }
 
     async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {

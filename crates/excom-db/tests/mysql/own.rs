@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use excom_core::attempt::TaskState;
-use excom_core::db::Variable;
+use excom_core::db::{Variable, VariableWrite};
 use excom_core::{
     Caller, Engine, ErrorKind, MetadataDb as _, Result, TaskInstanceKey, Value, XComKey, memory,
 };
@@ -95,7 +95,7 @@ fn what_is_larger_than_a_packet_is_told() {
     let set = |text: String| {
         let variable =
             Variable { key: "k".into(), text, description: None, updated_at: Timestamp::UNIX_EPOCH };
-        pollster::block_on(db.set_variable(&Caller::user("test"), &variable))
+        pollster::block_on(db.write_variable(&Caller::user("test"), &VariableWrite::Set(variable)))
     };
     let found = || pollster::block_on(db.variable("k")).unwrap().unwrap().text.len();
     // The server takes 16 MiB.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// The short names of folders that the page uses.
-const PLACES: [(&str, &str); 18] = [
+const PLACES: [(&str, &str); 19] = [
     ("flow/", "crates/excom-flow/tests/flow/"),
     ("contract/", "crates/excom-flow/tests/contract/"),
     ("corpus/", "crates/excom-flow/tests/corpus/"),
@@ -17,6 +17,7 @@ const PLACES: [(&str, &str); 18] = [
     ("airflow-src/", "crates/excom-airflow/src/"),
     ("objects/", "crates/excom-airflow/tests/objects/"),
     ("process/", "crates/excom-airflow/tests/process/"),
+    ("connections/", "crates/excom-airflow/tests/connections/"),
     ("contracts/", "crates/excom-flow/tests/contracts/"),
     ("settings/", "crates/excom/src/config/"),
     ("program/", "crates/excom-testkit/tests/program/"),

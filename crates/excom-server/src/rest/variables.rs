@@ -141,12 +141,14 @@ pub(super) async fn create(
     asking.at_least(Role::Write)?;
     let text = text(&body)?;
     check_key(&body.key)?;
-    if stored(&app, &asking, &body.key).await?.is_some() {
-        let message = format!("The Variable with key: `{}` already exists", body.key);
-        return Err(Refusal::plain(StatusCode::CONFLICT, message));
-    }
     let description = body.description.flatten();
-    set(&app, &asking, &body.key, &text, description.as_deref(), StatusCode::CREATED).await
+    match app.engine.make_variable(&asking.caller, &body.key, &text, description.as_deref()).await? {
+        Some(made) => Ok(document(StatusCode::CREATED, &VariableEntry::from(made))),
+        None => {
+            let message = format!("The Variable with key: `{}` already exists", body.key);
+            Err(Refusal::plain(StatusCode::CONFLICT, message))
+        }
+    }
 }
 
 /// The text that a body gives a variable.
@@ -157,20 +159,6 @@ fn text(body: &VariableBody) -> Result<String, Refusal> {
     body.text().ok_or_else(|| {
         Refusal::unprocessable("value_error", &["body", "value"], "the value is no Unicode, or too deep", ())
     })
-}
-
-async fn set(
-    app: &App,
-    asking: &Asking,
-    key: &str,
-    text: &str,
-    description: Option<&str>,
-    status: StatusCode,
-) -> Result<Response, Refusal> {
-    app.engine.set_variable(&asking.caller, key, text, description).await?;
-    // Somebody may have been faster.
-    let found = stored(app, asking, key).await?.ok_or_else(|| not_there(key))?;
-    Ok(document(status, &VariableEntry::from(found)))
 }
 
 /// Changes of a variable what the body says, or of that only what `update_mask` names.
@@ -187,18 +175,22 @@ pub(super) async fn update(
     if body.key != key {
         return refuse("Invalid body, key from request body doesn't match uri parameter");
     }
-    let Some(before) = stored(&app, &asking, &key).await? else { return Err(not_there(&key)) };
     let mask: Vec<&str> = params.all("update_mask").collect();
-    if mask.contains(&"key") {
+    if mask.contains(&"key") && stored(&app, &asking, &key).await?.is_some() {
         return refuse(
             "Update not allowed: the following fields are immutable and cannot be modified: {'key'}",
         );
     }
+    if check_key(&key).is_err() {
+        return Err(not_there(&key));
+    }
     let changes = |field| mask.is_empty() || mask.contains(&field);
-    let text = if changes("value") { text } else { before.text };
-    // What is taken away is empty: without one the description before would stay.
+    let text = Some(&*text).filter(|_| changes("value"));
+    // What is taken away is empty: none would leave the one before.
     let description = body.description.filter(|_| changes("description")).map(Option::unwrap_or_default);
-    set(&app, &asking, &key, &text, description.as_deref(), StatusCode::OK).await
+    app.engine.change_variable(&asking.caller, &key, text, description.as_deref()).await?;
+    let found = stored(&app, &asking, &key).await?.ok_or_else(|| not_there(&key))?;
+    Ok(document(StatusCode::OK, &VariableEntry::from(found)))
 }
 
 pub(super) async fn delete(

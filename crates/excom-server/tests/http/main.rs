@@ -5,6 +5,7 @@
 mod attacks;
 mod auth;
 mod client;
+mod connections;
 mod fuzz;
 mod instances;
 mod keys;

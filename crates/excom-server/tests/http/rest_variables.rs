@@ -1,6 +1,8 @@
 //! Variables as Airflow's REST API has them.
 
-use axum::http::Method;
+use std::thread;
+
+use axum::http::{Method, StatusCode};
 use excom_server::Role;
 use serde_json::{Value as Json, json};
 
@@ -20,6 +22,42 @@ fn keys(server: &Server, query: &str) -> Vec<String> {
     let list = call(server, Role::Read, Method::GET, query, None).is(200).json();
     let key = |variable: &Json| variable["key"].as_str().unwrap().to_owned();
     list["variables"].as_array().unwrap().iter().map(key).collect()
+}
+
+#[test]
+fn of_several_who_make_a_variable_at_once_one_does_and_changes_of_parts_are_all_kept() {
+    let server = Server::new();
+    for round in 0..20 {
+        let body = |who: usize| json!({"key": format!("k{round}"), "value": format!("of {who}")});
+        let answers: Vec<Answer> = thread::scope(|scope| {
+            let post = |who| call(&server, Role::Write, Method::POST, "", Some(&body(who)));
+            let all: Vec<_> = (0..6).map(|who| scope.spawn(move || post(who))).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let (won, lost): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|answer| answer.status == StatusCode::CREATED);
+        assert!(won.len() == 1 && lost.len() == 5, "{won:?}");
+        assert!(lost.iter().all(|answer| answer.status == StatusCode::CONFLICT), "{lost:?}");
+        let stored = call(&server, Role::Read, Method::GET, &format!("/k{round}"), None).is(200).json();
+        assert_eq!(stored, won[0].json(), "what is stored is of who was told so");
+    }
+
+    // One changes the text, and one what it is for.
+    thread::scope(|scope| {
+        for (field, other) in [("value", "description"), ("description", "value")] {
+            let server = &server;
+            scope.spawn(move || {
+                for number in 0..100 {
+                    let body = json!({"key": "k0", field: format!("{field} {number}"), other: "not this"});
+                    let path = format!("/k0?update_mask={field}");
+                    let told = call(server, Role::Write, Method::PATCH, &path, Some(&body)).is(200).json();
+                    assert_eq!(told[field], format!("{field} {number}"), "nobody else writes it");
+                }
+            });
+        }
+    });
+    let left = call(&server, Role::Read, Method::GET, "/k0", None).is(200).json();
+    assert_eq!((&left["value"], &left["description"]), (&json!("value 99"), &json!("description 99")));
 }
 
 #[test]

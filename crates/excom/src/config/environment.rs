@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use excom_core::variable::OVERRIDES;
 use excom_core::{Error, ErrorKind, Result};
 
+/// How variables with connections begin.
+const CONNECTIONS: &str = "AIRFLOW_CONN_";
+
 /// Environment variables.
 ///
 /// ```
@@ -18,7 +21,7 @@ impl Environment {
     /// The process's variables. Those that are not UTF-8 are left out.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] when one of Excom's own is not UTF-8, or one that overrides a variable.
+    /// [`ErrorKind::Configuration`] when one of Excom's own is not UTF-8, or one that overrides a variable or is a connection.
     pub fn of_process() -> Result<Self> {
         let mut variables = BTreeMap::new();
         for (name, value) in std::env::vars_os() {
@@ -26,7 +29,9 @@ impl Environment {
                 (Ok(name), Ok(value)) => {
                     variables.insert(name, value);
                 }
-                (Ok(name), Err(_)) if name.starts_with("EXCOM") || name.starts_with("AIRFLOW_VAR_") => {
+                (Ok(name), Err(_))
+                    if ["EXCOM", "AIRFLOW_VAR_", CONNECTIONS].iter().any(|own| name.starts_with(own)) =>
+                {
                     return Err(Error::new(
                         ErrorKind::Configuration,
                         format!("the environment variable {name} is not UTF-8"),
@@ -58,6 +63,16 @@ impl Environment {
     pub fn variable_overrides(&self) -> BTreeMap<String, String> {
         let named = OVERRIDES.iter().flat_map(|prefix| self.behind(prefix));
         named.map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
+    }
+
+    /// What the environment has of connections: Airflow's `AIRFLOW_CONN_<ID>`.
+    ///
+    /// ```
+    /// let environment = excom::config::Environment::from_iter([("AIRFLOW_CONN_ROWS", "sqlite://"), ("HOME", "/")]);
+    /// assert_eq!(environment.connections().collect::<Vec<_>>(), [("AIRFLOW_CONN_ROWS", "sqlite://")]);
+    /// ```
+    pub fn connections(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.behind(CONNECTIONS)
     }
 
     /// What the clients of clouds read (`AWS_*`, `GOOGLE_*`, `AZURE_*`), and the variables named.

@@ -300,6 +300,9 @@ settings! {
             "A request with a body over this size is refused; answers with the values of several XComs stop at it.";
         longest_wait: Age = Age(Duration::from_secs(60)),
             "How long a request may wait for XComs to come.";
+        connections: Option<PathBuf> = None,
+            "The file, in JSON, with connections for tasks by their ids, as Airflow's local filesystem backend reads it: each a \
+             URI or an object. What is in the environment as `AIRFLOW_CONN_<ID>` goes before it.";
         drain: Age = Age(Duration::from_secs(30)),
             "How long requests that are under way may take to end when the server is told to stop.";
     }

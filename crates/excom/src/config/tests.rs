@@ -79,6 +79,7 @@ fn defaults_are_those_of_the_design() {
             "[server] limit_bytes off",
             "[server] body_limit 64MiB",
             "[server] longest_wait 1m",
+            "[server] connections ",
             "[server] drain 30s",
             "[client] server ",
             "[client] token ",

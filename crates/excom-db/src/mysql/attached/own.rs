@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use excom_core::attempt::Caller;
-use excom_core::db::{DagVersion, LedgerRow, LooseObject, Note, Pushed, Reads, RefusalCount, Variable};
+use excom_core::db::{
+    DagVersion, LedgerRow, LooseObject, Note, Pushed, Reads, RefusalCount, Variable, VariableWrite,
+};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{ObjectName, TaskInstanceKey, Value, XComKey};
 use jiff::Timestamp;
@@ -31,9 +33,9 @@ const NOTE_READS: &str = note_reads!(
 );
 
 impl Airflow<'_> {
-    async fn set_variable(&mut self, caller: &Caller, variable: &Variable) -> Result<()> {
+    async fn write_variable(&mut self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
         self.fence(caller).await?;
-        self.0.put_variable(variable).await
+        self.0.put_variable(write).await
     }
 
     async fn delete_variable(&mut self, caller: &Caller, name: &str) -> Result<bool> {
@@ -47,8 +49,8 @@ impl Airflow<'_> {
 }
 
 impl Tables {
-    pub(super) async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
-        step!(self, write, set_variable(caller, variable)).await
+    pub(super) async fn write_variable(&self, caller: &Caller, change: &VariableWrite) -> Result<bool> {
+        step!(self, write, write_variable(caller, change)).await
     }
 
     pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {

@@ -14,7 +14,8 @@ use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskSt
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Note,
     Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter, RunInfo,
-    RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, not_started, superseded,
+    RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, VariableWrite, not_started,
+    superseded,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{
@@ -593,7 +594,7 @@ impl MetadataDb for Bare {
         self.needs("moving values")
     }
 
-    async fn set_variable(&self, _: &Caller, _: &Variable) -> Result<()> {
+    async fn write_variable(&self, _: &Caller, _: &VariableWrite) -> Result<bool> {
         self.needs("a variable of Excom's own")
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use excom_core::attempt::Caller;
-use excom_core::db::{RefusalCount, Variable};
+use excom_core::db::{RefusalCount, Variable, VariableWrite};
 use jiff::Timestamp;
 
 use super::super::failure::Failure;
@@ -27,9 +27,13 @@ impl Tables {
         self.own.variables_by(&BESIDE, prefix, after, limit).await
     }
 
-    pub(super) async fn set_variable(&self, caller: &Caller, variable: &Variable) -> excom_core::Result<()> {
-        match self.own.set_variable_by(&BESIDE, caller, variable).await {
-            Ok(()) => Ok(()),
+    pub(super) async fn write_variable(
+        &self,
+        caller: &Caller,
+        write: &VariableWrite,
+    ) -> excom_core::Result<bool> {
+        match self.own.write_variable_by(&BESIDE, caller, write).await {
+            Ok(written) => Ok(written),
             Err(failure) => Err(self.refused(failure, caller).await),
         }
     }

@@ -32,7 +32,7 @@ use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskSt
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb as _,
     Note, Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter,
-    RunInfo, Scan, Scope, StartMode, Started, Surroundings, Variable,
+    RunInfo, Scan, Scope, StartMode, Started, Surroundings, Variable, VariableWrite,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
@@ -252,9 +252,9 @@ impl Tables {
         self.change(bytes, move |w| w.t.note_reads(&reads, |_, attempt| w.number_of(attempt))).await
     }
 
-    async fn set_variable(&self, caller: &Caller, variable: &Variable) -> Result<()> {
-        let (caller, variable) = (caller.clone(), variable.clone());
-        let work = move |w: &Writing<'_>| w.fence(&caller).and_then(|_| w.t.put_variable(&variable));
+    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+        let (caller, write) = (caller.clone(), write.clone());
+        let work = move |w: &Writing<'_>| w.fence(&caller).and_then(|_| w.t.put_variable(&write));
         self.change(0, work).await
     }
 
