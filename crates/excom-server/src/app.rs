@@ -15,6 +15,7 @@ use crate::gate::{Gate, pass};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
+use crate::telemetry::Traces;
 use crate::{execution, health, metrics, own, rest};
 
 /// What routes are set to.
@@ -31,6 +32,8 @@ pub struct Options {
     pub limit_bytes: Option<u64>,
     /// How long somebody may wait for XComs to come.
     pub longest_wait: Duration,
+    /// Where the spans of requests go; requests have none without.
+    pub traces: Option<Traces>,
 }
 
 impl Default for Options {
@@ -41,6 +44,7 @@ impl Default for Options {
             limit_requests: None,
             limit_bytes: None,
             longest_wait: Duration::from_secs(60),
+            traces: None,
         }
     }
 }
@@ -82,7 +86,7 @@ impl App {
     pub fn new(engine: Engine, keys: Keys, options: Options) -> Self {
         let tokens = Tokens::new(keys, Arc::clone(engine.clock()));
         let limits = Limits::new(options.limit_requests, options.limit_bytes);
-        let (metrics, own) = (Metrics::new(), own::Shared::new());
+        let (metrics, own) = (Metrics::new(options.traces.as_ref()), own::Shared::new());
         Self(Arc::new(Parts { engine, tokens, options, metrics, limits, own }))
     }
 

@@ -29,6 +29,7 @@ mod refusal;
 mod request;
 mod rest;
 mod service;
+mod telemetry;
 mod tls;
 
 pub use access::AccessLog;
@@ -36,4 +37,5 @@ pub use app::{App, Options};
 pub use auth::{Issued, KeyPlaces, Keys, Role, TaskClaim, TokenRules, person_token};
 pub use readiness::Readiness;
 pub use service::{Drained, Service, ServiceOptions};
+pub use telemetry::{Collector, Traces};
 pub use tls::Tls;
