@@ -123,7 +123,8 @@ impl Traces {
         match self.0.tally.lost() - lost {
             0 => Ok(()),
             lost => {
-                let message = format!("{lost} spans of the last requests did not reach {}", self.0.collector);
+                let message =
+                    format!("spans of the last requests did not reach {}: {lost}", self.0.collector);
                 Err(Error::new(ErrorKind::Unavailable, message))
             }
         }

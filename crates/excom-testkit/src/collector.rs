@@ -110,6 +110,11 @@ impl Collector {
         state.taken.clone()
     }
 
+    /// What it took by now.
+    pub fn taken(&self) -> Vec<Request> {
+        self.shared.state().taken.clone()
+    }
+
     /// Waits until so many requests came, whether they were taken or not.
     ///
     /// # Panics

@@ -223,11 +223,12 @@ impl Exporter {
         if lost == self.told_of || self.told.is_some_and(|told| now < told + TELL_EVERY) {
             return;
         }
-        let more = lost - self.told_of;
         (self.told, self.told_of) = (Some(now), lost);
         let why = if why.is_empty() { "it takes them slower than they come" } else { why };
-        let message =
-            format!("{more} spans are lost: the collector {} has not taken them, {why}", self.collector);
+        let message = format!(
+            "spans are lost, {lost} so far: the collector {} does not take them, {why}",
+            self.collector
+        );
         let trouble = Error::new(ErrorKind::Unavailable, message).hint(
             "check [server] traces, or OTEL_EXPORTER_OTLP_ENDPOINT, and that it takes OTLP over HTTP as JSON",
         );

@@ -41,7 +41,12 @@ impl Sampler {
             "parentbased_always_on" => Self::Parent(Chance(1.0)),
             "parentbased_always_off" => Self::Parent(Chance(0.0)),
             "parentbased_traceidratio" => Self::Parent(ratio()?),
-            _ => return Err(format!("OTEL_TRACES_SAMPLER = \"{name}\" is no sampler that is known here")),
+            _ => {
+                return Err(format!(
+                    "OTEL_TRACES_SAMPLER = \"{name}\" is no sampler that is known here; it is as if it were \
+                     parentbased_always_on"
+                ));
+            }
         })
     }
 
