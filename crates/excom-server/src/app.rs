@@ -15,7 +15,7 @@ use crate::gate::{Gate, pass};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
-use crate::telemetry::Traces;
+use crate::telemetry::{Steps, Traces};
 use crate::{execution, health, metrics, own, rest};
 
 /// What routes are set to.
@@ -84,6 +84,10 @@ impl Deref for App {
 impl App {
     /// An engine behind tokens that keys sign.
     pub fn new(engine: Engine, keys: Keys, options: Options) -> Self {
+        if options.traces.is_some() {
+            // An engine behind several apps has one watch, which knows by itself whose request it is.
+            engine.watch(Arc::new(Steps));
+        }
         let tokens = Tokens::new(keys, Arc::clone(engine.clock()));
         let limits = Limits::new(options.limit_requests, options.limit_bytes);
         let (metrics, own) = (Metrics::new(options.traces.as_ref()), own::Shared::new());

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use collector::Collector;
-pub(crate) use span::{answered, entered};
+pub(crate) use span::{Steps, answered, entered};
 
 use export::Exporter;
 use otlp::Ended;

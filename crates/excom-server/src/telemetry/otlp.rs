@@ -34,6 +34,7 @@ pub(super) type Attributes = Vec<(&'static str, Attribute)>;
 /// What kind a span is, as OTLP numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
+    Internal = 1,
     Server = 2,
 }
 
@@ -46,7 +47,7 @@ pub(super) struct Ended {
     /// Whether another process has the parent.
     pub(super) elsewhere: bool,
     pub(super) state: String,
-    pub(super) name: String,
+    pub(super) name: Cow<'static, str>,
     pub(super) kind: Kind,
     pub(super) begun: Timestamp,
     pub(super) ended: Timestamp,

@@ -1,4 +1,4 @@
-//! A request's span, from its head to the end of its answer.
+//! A request's span, from its head to the end of its answer, and those of what it waits for.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -9,6 +9,7 @@ use axum::extract::{OriginalUri, RawPathParams, Request};
 use axum::http::{Method, Version, header, uri::Authority};
 use axum::response::Response;
 use excom_core::Clock;
+use excom_core::engine::{Step, Waiting, Watch};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -201,10 +202,9 @@ impl Open {
     }
 
     fn placed(&self, sender: Option<Sender>) -> Place {
-        let id = || std::iter::repeat_with(|| self.clock.random()).find(|id| *id != 0).unwrap_or(1);
         let trace = match &sender {
             Some(sender) => sender.trace,
-            None => (u128::from(id()) << 64) | u128::from(id()),
+            None => (u128::from(self.id()) << 64) | u128::from(self.id()),
         };
         let sampled = self.traces.0.collector.sampler.takes(trace, sender.as_ref());
         if (sampled || sender.is_some())
@@ -212,7 +212,69 @@ impl Open {
         {
             noted.trace(trace);
         }
-        Place { trace, id: id(), sender, sampled }
+        Place { trace, id: self.id(), sender, sampled }
+    }
+
+    /// The time, which goes on evenly since the request began.
+    fn now(&self) -> Timestamp {
+        self.begun.checked_add(self.since.elapsed()).unwrap_or(self.begun)
+    }
+
+    /// A number that no other span has.
+    fn id(&self) -> u64 {
+        self.clock.random().max(1)
+    }
+}
+
+/// What the engine waits for, as spans below that of the request that is being answered.
+#[derive(Debug)]
+pub(crate) struct Steps;
+
+/// A step that is under way. The request's span has not ended before it.
+struct Part {
+    within: Span,
+    name: &'static str,
+    store: Option<String>,
+    begun: Timestamp,
+}
+
+impl Watch for Steps {
+    fn begins(&self, step: Step<'_>) -> Option<Waiting> {
+        let within = CURRENT.try_with(Span::clone).ok()?;
+        if !within.0.place.get()?.sampled {
+            return None;
+        }
+        let (name, store) = match step {
+            Step::Entries => ("database entries", None),
+            Step::Produced => ("database produced", None),
+            Step::Push => ("database push", None),
+            Step::Read(store) => ("store read", Some(store.to_owned())),
+            Step::Write(store) => ("store write", Some(store.to_owned())),
+            _ => return None,
+        };
+        let begun = within.0.now();
+        Some(Arc::new(Part { within, name, store, begun }))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let open = &self.within.0;
+        let place = open.place();
+        let store = self.store.take().map(|store| ("excom.store", Attribute::text(store)));
+        open.traces.take(Ended {
+            trace: place.trace,
+            id: open.id(),
+            parent: Some(place.id),
+            elsewhere: false,
+            state: place.sender.as_ref().map(|sender| sender.state.clone()).unwrap_or_default(),
+            name: self.name.into(),
+            kind: Kind::Internal,
+            begun: self.begun,
+            ended: open.now(),
+            attributes: store.into_iter().collect(),
+            failed: false,
+        });
     }
 }
 
@@ -232,17 +294,16 @@ impl Drop for Open {
         let failed = error.is_some();
         attributes.extend(error.map(|error| ("error.type", Attribute::text(error))));
         attributes.extend(told.answer.map(|answer| ("excom.answer", Attribute::text(answer))));
-        let took = self.since.elapsed();
         self.traces.take(Ended {
             trace: place.trace,
             id: place.id,
             parent: place.sender.as_ref().map(|sender| sender.span),
             elsewhere: place.sender.is_some(),
             state: place.sender.map(|sender| sender.state).unwrap_or_default(),
-            name: std::mem::take(&mut self.name),
+            name: std::mem::take(&mut self.name).into(),
             kind: Kind::Server,
             begun: self.begun,
-            ended: self.begun.checked_add(took).unwrap_or(self.begun),
+            ended: self.now(),
             attributes,
             failed,
         });

@@ -2,11 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, header};
+use excom_core::memory;
 use excom_server::{AccessLog, Collector, Role, Service, ServiceOptions, Traces};
 use excom_testkit::collector::{self, Mood, attributes};
 use serde_json::{Value as Json, json};
@@ -42,6 +44,12 @@ impl Watched {
         Self { server, traces, runtime }
     }
 
+    /// The same with large values outside of the database.
+    fn offloading(self) -> Self {
+        let backend = memory::Backend::new(Arc::new(memory::Store::new()), 1000);
+        Self { server: self.server.with_backend(backend), ..self }
+    }
+
     fn send(&self, token: &str, method: Method, path: &str, parent: &str) -> Answer {
         let mut request =
             Request::builder().method(method).uri(path).header(header::HOST, "xcoms.example:8794");
@@ -51,7 +59,7 @@ impl Watched {
         if !parent.is_empty() {
             request = request.header("traceparent", parent).header("tracestate", "vendor=1");
         }
-        self.server.send(request.body(Body::from("[365]")).unwrap())
+        self.server.send(request.body(Body::from("[\"unheard-of\"]")).unwrap())
     }
 
     /// A pull that was answered.
@@ -71,6 +79,11 @@ impl Watched {
     }
 }
 
+/// The spans of requests, without those of what they waited for.
+fn served(requests: &[collector::Request]) -> Vec<Json> {
+    collector::spans(requests).into_iter().filter(|span| span["kind"] == 2).collect()
+}
+
 fn parent(sampled: bool) -> String {
     format!("00-{TRACE}-{SPAN}-0{}", u8::from(sampled))
 }
@@ -88,15 +101,15 @@ fn a_request_is_part_of_its_senders_trace() {
     watched.send(&token, Method::PUT, VALUE, &parent(true)).is(201);
     let part = VALUE.replace("values", "query");
     let found = watched.send(&token, Method::GET, &format!("{part}?path=$[0]"), &parent(true)).is(200);
-    assert_eq!(found.json(), json!({"values": [365]}));
-    let requests = collector.until(|requests| collector::spans(requests).len() >= 2);
+    assert_eq!(found.json(), json!({"values": ["unheard-of"]}));
+    let requests = collector.until(|requests| served(requests).len() >= 2);
     assert!(requests[0].line.starts_with("POST /v1/traces HTTP/1.1"), "{requests:?}");
     assert_eq!(requests[0].head["x-key"], "of ours");
     assert_eq!(requests[0].head["content-type"], "application/json");
     let resource = attributes(&requests[0].document["resourceSpans"][0]["resource"]);
     assert_eq!(resource["service.name"], "xcoms");
 
-    let spans = collector::spans(&requests);
+    let spans = served(&requests);
     let (push, pull) = (&spans[0], &spans[1]);
     for span in [push, pull] {
         assert_eq!((text(span, "traceId"), text(span, "parentSpanId")), (TRACE, SPAN));
@@ -129,7 +142,7 @@ fn a_request_is_part_of_its_senders_trace() {
     assert_eq!(attributes(push)["http.response.status_code"], "201");
     assert!(!attributes(push).contains_key("excom.answer"));
     let all = format!("{requests:?}");
-    assert!(!all.contains("365") && !all.contains(&token) && !all.contains("$["), "{all}");
+    assert!(!all.contains("unheard-of") && !all.contains(&token) && !all.contains("$["), "{all}");
 }
 
 #[test]
@@ -147,7 +160,7 @@ fn the_senders_decision_holds() {
     watched.send("", Method::GET, "/health/live", &parent(true)).is(200);
     watched.send("", Method::GET, "/execution/health", &parent(true)).is(200);
     watched.close(Duration::from_secs(60)).unwrap();
-    let spans = collector.spans(4);
+    let spans = served(&collector.until(|requests| served(requests).len() >= 4));
     let names: Vec<&str> = spans.iter().map(|span| text(span, "name").split(' ').next().unwrap()).collect();
     assert_eq!(names, ["GET"; 4], "{spans:?}");
     let mut traces: Vec<&str> = spans.iter().map(|span| text(span, "traceId")).collect();
@@ -173,9 +186,37 @@ fn answers_of_several_are_told_together() {
         let asked = json!({"dag_id": "weather", "run_id": "r1", "xcoms": keys.map(xcom)});
         watched.server.call(&token, Method::POST, "/api/excom/v1/pull", Some(&asked)).is(200);
     }
-    let spans = collector.spans(3);
+    let spans = served(&collector.until(|requests| served(requests).len() >= 3));
     assert_eq!(attributes(&spans[1])["excom.answer"], "mixed");
     assert_eq!(attributes(&spans[2])["excom.answer"], "missing");
+}
+
+#[test]
+fn what_a_request_waits_for_has_spans_of_its_own() {
+    let collector = collector::Collector::start().unwrap();
+    let watched = Watched::to(&collector.url(), &[]).offloading();
+    let token = watched.server.person(Role::Write);
+    let large = json!("x".repeat(2000));
+    watched.server.call(&token, Method::PUT, VALUE, Some(&large)).is(201);
+    watched.server.call(&token, Method::GET, VALUE, None).is(200);
+    watched.send(&token, Method::GET, VALUE, &parent(false)).is(200);
+    watched.close(Duration::from_secs(60)).unwrap();
+    let spans = collector::spans(&collector.taken());
+    let requests = served(&collector.taken());
+    assert_eq!(requests.len(), 2);
+    for (request, expected) in
+        requests.iter().zip([["store write", "database push"], ["database entries", "store read"]])
+    {
+        let id = text(request, "spanId");
+        let parts: Vec<&Json> = spans.iter().filter(|span| text(span, "parentSpanId") == id).collect();
+        let names: Vec<&str> = parts.iter().map(|part| text(part, "name")).collect();
+        assert_eq!(names, expected, "{spans:?}");
+        for part in parts {
+            assert_eq!((&part["traceId"], &part["flags"]), (&request["traceId"], &json!(0x101)));
+            let store = attributes(part).get("excom.store").cloned();
+            assert_eq!(store.is_some(), text(part, "name").starts_with("store"), "{part}");
+        }
+    }
 }
 
 #[test]
@@ -186,11 +227,16 @@ fn what_waits_is_sent_when_the_server_stops() {
         watched.pull(&parent(true));
     }
     watched.close(Duration::from_secs(60)).unwrap();
-    assert_eq!(collector.spans(3).len(), 3);
-    assert_eq!(watched.counted("sent"), 3);
+    assert_eq!(served(&collector.taken()).len(), 3);
+    // Each looked into the database.
+    assert_eq!(watched.counted("sent"), 6);
     // None is after that.
     watched.pull(&parent(true));
-    assert_eq!(watched.counted("dropped"), 2, "the question before is one too");
+    assert_eq!(
+        watched.counted("dropped"),
+        3,
+        "the pull, its look into the database, and the question before"
+    );
 }
 
 #[test]
@@ -201,9 +247,9 @@ fn a_collector_that_comes_back_has_them() {
     watched.pull(&parent(true));
     collector.until_asked(1);
     collector.is(Mood::Takes);
-    assert_eq!(collector.spans(1).len(), 1);
     watched.close(Duration::from_secs(60)).unwrap();
-    assert_eq!((watched.counted("sent"), watched.counted("failed")), (1, 0));
+    assert_eq!(served(&collector.taken()).len(), 1);
+    assert_eq!((watched.counted("sent"), watched.counted("failed")), (2, 0));
 }
 
 #[test]
@@ -227,9 +273,9 @@ fn a_collector_that_fails_keeps_nobody_waiting() {
             assert!(told.contains("spans of the last requests did not reach"), "{told}");
         }
         let counted = ["sent", "failed", "dropped"].map(|outcome| watched.counted(outcome));
-        // The two questions before are dropped too.
-        assert_eq!((counted[0], counted[1] + counted[2]), (0, 22), "{url}: {counted:?}");
-        assert!(counted[1] > 0 && (refuses || counted[2] >= 16), "{url}: {counted:?}");
+        // Each has a span for the database too, and the two questions before have none of that.
+        assert_eq!((counted[0], counted[1] + counted[2]), (0, 42), "{url}: {counted:?}");
+        assert!(counted[1] > 0 && (refuses || counted[2] >= 36), "{url}: {counted:?}");
     }
 }
 
@@ -281,7 +327,7 @@ fn the_access_log_and_spans_name_the_same_trace() {
     thread::scope(|scope| drop(scope.spawn(|| ask(&parent(true))).join()));
     ask("none");
     ask(&parent(false));
-    let spans = collector.spans(2);
+    let spans = served(&collector.until(|requests| served(requests).len() >= 2));
     log.close();
     let text_of_log = std::fs::read_to_string(folder.path().join("access.log")).unwrap();
     let lines: Vec<Json> = text_of_log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
