@@ -131,15 +131,18 @@ mod tests {
 
     use axum::Router;
     use axum::body::Body;
+    use axum::handler::Handler as _;
     use axum::middleware::from_fn_with_state;
     use axum::routing::get;
     use excom_core::Engine;
     use excom_core::memory::{Clock, Db};
+    use excom_testkit::collector::{self, attributes};
     use tower::ServiceExt as _;
 
     use super::*;
     use crate::app::Options;
     use crate::auth::Keys;
+    use crate::telemetry::{Collector, Traces};
 
     async fn mistake() -> StatusCode {
         panic!("a mistake, on purpose")
@@ -154,5 +157,25 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let answer = runtime.block_on(router.oneshot(Request::new(Body::empty()))).unwrap();
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+
+    #[test]
+    fn a_mistake_of_ours_shows_in_its_span() {
+        let collector = collector::Collector::start().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let to = Collector::of(Some(&collector.url()), |_| None, |_| {}).unwrap().unwrap();
+            let traces = Traces::to(to).unwrap();
+            let options = Options { traces: Some(traces.clone()), ..Options::default() };
+            let engine = Engine::builder(Arc::new(Db::new()), Arc::new(Clock::new())).build();
+            let app = App::new(engine, Keys::secret(b"sixteen bytes or more").unwrap(), options);
+            let router: Router =
+                Router::new().fallback(mistake.layer(from_fn_with_state(Gate::open(&app), pass)));
+            drop(router.oneshot(Request::new(Body::empty())).await.unwrap());
+            traces.close(std::time::Duration::from_secs(60)).await.unwrap();
+        });
+        let span = &collector.spans(1)[0];
+        assert_eq!(span["status"]["code"], 2, "{span}");
+        assert_eq!(attributes(span)["error.type"], "500");
     }
 }

@@ -51,7 +51,7 @@ impl Engine {
     /// ```
     /// use std::sync::{Arc, Mutex};
     /// use excom_core::engine::{Step, Waiting, Watch};
-    /// use excom_core::{Engine, PullOptions, Value, XComKey, memory};
+    /// use excom_core::{Caller, Engine, PullOptions, Value, XComKey, memory};
     ///
     /// #[derive(Debug, Default)]
     /// struct Steps(Mutex<Vec<String>>);
@@ -67,7 +67,7 @@ impl Engine {
     /// let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build();
     /// let steps = Arc::new(Steps::default());
     /// assert!(engine.watch(steps.clone()));
-    /// let (caller, key) = (excom_core::Caller::System, XComKey::new("weather", "r1", "extract", -1, "rows")?);
+    /// let (caller, key) = (Caller::user("ana"), XComKey::new("weather", "r1", "extract", -1, "rows")?);
     /// engine.push(&caller, &key, Value::of(&365)?.into()).await?;
     /// engine.pull(&caller, &[key], PullOptions::default()).await?;
     /// assert_eq!(*steps.0.lock().unwrap(), ["Push", "Entries"]);

@@ -13,8 +13,10 @@ use excom_server::{AccessLog, Collector, Role, Service, ServiceOptions, Traces};
 use excom_testkit::collector::{self, Mood, attributes};
 use serde_json::{Value as Json, json};
 use tokio::runtime::Runtime;
+use tower::ServiceExt as _;
 
 use crate::client::{Answer, Server};
+use crate::waits::request;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
@@ -217,6 +219,24 @@ fn what_a_request_waits_for_has_spans_of_its_own() {
             assert_eq!(store.is_some(), text(part, "name").starts_with("store"), "{part}");
         }
     }
+}
+
+#[test]
+fn a_client_that_goes_away_shows() {
+    let collector = collector::Collector::start().unwrap();
+    let watched = Watched::to(&collector.url(), &[]);
+    watched.server.run("r1");
+    let xcoms = json!([{"task_id": "extract", "map_index": -1}]);
+    let asked = json!({"dag_id": "weather", "run_id": "r1", "xcoms": xcoms, "seconds": 30});
+    let asked = request(&watched.server, Method::POST, "wait", "application/json", &asked);
+    let waiting = watched.server.router().oneshot(asked);
+    let gone = async { tokio::time::timeout(Duration::from_millis(50), waiting).await.is_err() };
+    assert!(watched.runtime.block_on(gone));
+    watched.close(Duration::from_secs(60)).unwrap();
+    let spans = served(&collector.taken());
+    let (span, told) = (&spans[1], attributes(&spans[1]));
+    assert_eq!((&span["status"], &*told["error.type"]), (&json!({"code": 2}), "cancelled"));
+    assert!(!told.contains_key("http.response.status_code"), "{span}");
 }
 
 #[test]
