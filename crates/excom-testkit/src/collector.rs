@@ -27,9 +27,9 @@ pub enum Mood {
 /// A request that it was sent.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Its first line, and its fields with small names.
+    /// Its first line.
     pub line: String,
-    /// The fields of its head.
+    /// The fields of its head, by names in small letters.
     pub head: BTreeMap<String, String>,
     /// The document that it was sent.
     pub document: Json,
