@@ -5,7 +5,7 @@ Usage: run_dag.py SERVER TOKEN FILE DAG_ID RUN_ID
 There is no scheduler: tasks start in an order that their dependencies allow, each with a token that the server gives,
 and a mapped task has as many instances as its lists have elements. One that is deferred goes on when its trigger has
 fired, which runs here; one that is put off when it is time; one that is to be retried at once. The file lies in the
-folder of [core] dags_folder.
+folder of [core] dags_folder. Where TRACEPARENT is in the environment, tasks are part of that trace.
 """
 
 import asyncio
@@ -128,6 +128,8 @@ def main():
                     "id": queued["id"], "try_number": queued["try_number"], "dag_version_id": str(uuid.uuid4()),
                     "queue": "default", "pool_slots": 1, "priority_weight": 1,
                 }
+                if parent := os.environ.get("TRACEPARENT"):
+                    ti["context_carrier"] = {"traceparent": parent}
                 workload = {
                     "type": "ExecuteTask", "token": queued["token"], "ti": ti, "dag_rel_path": path.name,
                     "bundle_info": {"name": "dags-folder"}, "log_path": None,

@@ -10,8 +10,8 @@ use excom::config::{self, Age, Environment, Settings};
 use excom::embedded::SystemClock;
 use excom::{Clock, Engine, Error, ErrorKind};
 use excom_server::{
-    AccessLog, App, Connections, Drained, Issued, KeyPlaces, Keys, Options, Readiness, Role, Service,
-    ServiceOptions, Tls, TokenRules, person_token,
+    AccessLog, App, Collector, Connections, Drained, Issued, KeyPlaces, Keys, Options, Readiness, Role,
+    Service, ServiceOptions, Tls, TokenRules, Traces, person_token,
 };
 use serde_json::json;
 use tokio::runtime;
@@ -26,6 +26,9 @@ use crate::stop::Stop;
 /// How long after a failure the engine is opened again, first and at last.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long a collector may take for the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(5);
 
 /// How long a person's token is good.
 const LIFETIME: Age = Age(Duration::from_secs(30 * 86_400));
@@ -73,6 +76,7 @@ pub(crate) fn serve(context: &Context, matches: &ArgMatches, output: &mut Output
     runtime.block_on(async {
         let mut told = (interrupt(SignalKind::terminate())?, interrupt(SignalKind::interrupt())?);
         let files = Files::open(context.environment(), &settings, keys)?;
+        let traces = traces(context, &settings, output)?;
         let mut options = ServiceOptions::default();
         options.drain_timeout = settings.server.drain.0;
         let service = files.behind(Service::bind(listen, options).await?);
@@ -99,22 +103,52 @@ pub(crate) fn serve(context: &Context, matches: &ArgMatches, output: &mut Output
         let opening = async {
             let opened = opened(context, &settings, &readiness, &output).await;
             let engine = engine.get_or_init(|| opened);
-            readiness.open(
-                app.get_or_init(|| App::new(engine.clone(), files.keys.clone(), files.options(&settings))),
-            );
+            readiness.open(app.get_or_init(|| {
+                let options = files.options(&settings, traces.clone());
+                App::new(engine.clone(), files.keys.clone(), options)
+            }));
             engine.maintain(|error| warn(&output, error)).await;
         };
-        let upkeep = async { tokio::join!(opening, files.keep(hang_up, &output)) };
+        let losing = async {
+            if let Some(traces) = &traces {
+                traces.keep(|error| warn(&output, error)).await;
+            }
+        };
+        let upkeep = async { tokio::join!(opening, files.keep(hang_up, &output), losing) };
         let drained = tokio::select! { drained = &mut serving => drained, _ = upkeep => serving.await };
-        if let Some(engine) = engine.get() {
-            engine.close().await?;
-        }
+        let closing = async {
+            match engine.get() {
+                Some(engine) => engine.close().await,
+                None => Ok(()),
+            }
+        };
+        let last_spans = async {
+            if let Some(traces) = &traces
+                && let Err(error) = traces.close(LAST_SPANS).await
+            {
+                warn(&output, &error);
+            }
+        };
+        let (closed, ()) = tokio::join!(closing, last_spans);
+        closed?;
         files.close();
         if !matches!(drained, Ok(Drained::Whole)) {
             output.borrow_mut().say("warning: requests that took longer than [server] drain were cut off");
         }
         Ok(())
     })
+}
+
+/// Where spans go, when somebody says where.
+fn traces(context: &Context, settings: &Settings, output: &mut Output) -> Result<Option<Traces>, Error> {
+    let address = match &*settings.server.traces {
+        config::Traces::Off => return Ok(None),
+        config::Traces::Environment => None,
+        config::Traces::To(url) => Some(url.secret()),
+    };
+    let variable = |name: &str| context.environment().get(name).map(str::to_owned);
+    let collector = Collector::of(address, variable, |wrong| output.say(&format!("warning: {wrong}")))?;
+    collector.map(Traces::to).transpose()
 }
 
 /// What a server has from files that change while it runs.
@@ -141,7 +175,7 @@ impl Files {
         Ok(Self { keys, tls, log, connections })
     }
 
-    fn options(&self, settings: &Settings) -> Options {
+    fn options(&self, settings: &Settings, traces: Option<Traces>) -> Options {
         let server = &settings.server;
         let mut options = Options::default();
         options.max_map_length = u64::from(*settings.core.max_map_length);
@@ -150,6 +184,7 @@ impl Files {
         options.limit_requests = *server.limit_requests;
         options.limit_bytes = server.limit_bytes.map(|size| size.0);
         options.connections = self.connections.clone();
+        options.traces = traces;
         options
     }
 

@@ -148,11 +148,21 @@ fn opened(path: &Path) -> Result<File> {
 
 /// The other side of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Client(pub(crate) SocketAddr);
+pub(crate) struct Client {
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: bool,
+}
 
-/// What becomes known about a request only inside: which route it is, and who asks.
+/// What becomes known about a request only inside: which route it is, who asks, and of which trace it is part.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Noted(Arc<(OnceLock<String>, OnceLock<Who>)>);
+pub(crate) struct Noted(Arc<Inside>);
+
+#[derive(Debug, Default)]
+struct Inside {
+    route: OnceLock<String>,
+    who: OnceLock<Who>,
+    trace: OnceLock<u128>,
+}
 
 #[derive(Debug, Clone, Serialize)]
 struct Who {
@@ -164,15 +174,20 @@ impl Noted {
     /// Notes the route of a request, where anybody wants to know.
     pub(crate) fn route(request: &Request, route: &str) {
         if let Some(noted) = request.extensions().get::<Self>() {
-            drop(noted.0.0.set(route.to_owned()));
+            drop(noted.0.route.set(route.to_owned()));
         }
     }
 
     /// Notes who asks.
     pub(crate) fn who(request: &Request, subject: &str, role: &'static str) {
         if let Some(noted) = request.extensions().get::<Self>() {
-            drop(noted.0.1.set(Who { subject: subject.to_owned(), role }));
+            drop(noted.0.who.set(Who { subject: subject.to_owned(), role }));
         }
+    }
+
+    /// Notes the trace.
+    pub(crate) fn trace(&self, trace: u128) {
+        let _ = self.0.trace.set(trace);
     }
 }
 
@@ -180,6 +195,9 @@ impl Noted {
 struct Line {
     time: Timestamp,
     request_id: String,
+    /// In hexadecimal digits, as in traces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<SocketAddr>,
     method: String,
@@ -216,8 +234,9 @@ impl Written {
 impl Drop for Written {
     fn drop(&mut self) {
         self.line.micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.line.route = self.noted.0.0.get().cloned();
-        self.line.who = self.noted.0.1.get().cloned();
+        self.line.route = self.noted.0.route.get().cloned();
+        self.line.who = self.noted.0.who.get().cloned();
+        self.line.trace_id = self.noted.0.trace.get().map(|trace| format!("{trace:032x}"));
         self.log.write(&mut self.line);
     }
 }
@@ -234,7 +253,8 @@ pub(crate) async fn note(
     let line = Line {
         time,
         request_id: request_id.clone(),
-        client: request.extensions().get::<Client>().map(|client| client.0),
+        trace_id: None,
+        client: request.extensions().get::<Client>().map(|client| client.address),
         method: request.method().as_str().to_owned(),
         route: None,
         status: 0,

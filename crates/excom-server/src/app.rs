@@ -16,6 +16,7 @@ use crate::gate::{Gate, pass};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
+use crate::telemetry::{Steps, Traces};
 use crate::{execution, health, metrics, own, rest};
 
 /// What routes are set to.
@@ -34,6 +35,8 @@ pub struct Options {
     pub longest_wait: Duration,
     /// The connections that tasks get.
     pub connections: Connections,
+    /// Where the spans of requests go; requests have none without.
+    pub traces: Option<Traces>,
 }
 
 impl Default for Options {
@@ -45,6 +48,7 @@ impl Default for Options {
             limit_bytes: None,
             longest_wait: Duration::from_secs(60),
             connections: Connections::default(),
+            traces: None,
         }
     }
 }
@@ -85,9 +89,13 @@ impl Deref for App {
 impl App {
     /// An engine behind tokens that keys sign.
     pub fn new(engine: Engine, keys: Keys, options: Options) -> Self {
+        if options.traces.is_some() {
+            // An engine behind several apps has one watch, which knows by itself whose request it is.
+            engine.watch(Arc::new(Steps));
+        }
         let tokens = Tokens::new(keys, Arc::clone(engine.clock()));
         let limits = Limits::new(options.limit_requests, options.limit_bytes);
-        let (metrics, own) = (Metrics::new(), own::Shared::new());
+        let (metrics, own) = (Metrics::new(options.traces.as_ref()), own::Shared::new());
         Self(Arc::new(Parts { engine, tokens, options, metrics, limits, own }))
     }
 

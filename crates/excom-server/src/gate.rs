@@ -16,6 +16,7 @@ use crate::auth::{Audience, Entered, enter, refreshing};
 use crate::execution::Spoken;
 use crate::refusal::Refusal;
 use crate::request::whole;
+use crate::telemetry::entered;
 
 /// Requests to what is no route.
 const NO_ROUTE: &str = "none";
@@ -74,7 +75,8 @@ impl Gate {
         if self.audiences.is_empty() {
             return Ok(next.run(request).await);
         }
-        let entered = enter(&self.app, self.audiences, &mut request).await?;
+        let who = enter(&self.app, self.audiences, &mut request).await?;
+        entered();
         let app = &self.app;
         let run = async |request| match self.whole {
             true => match whole(app.options.body_limit, request).await {
@@ -83,8 +85,8 @@ impl Gate {
             },
             false => next.run(request).await,
         };
-        let answer = app.limits.pass(entered.name(), request, run).await;
-        Ok(match &entered {
+        let answer = app.limits.pass(who.name(), request, run).await;
+        Ok(match &who {
             Entered::Person(_) => answer,
             Entered::Task(task) => refreshing(app, task, answer),
         })
@@ -99,13 +101,28 @@ pub(crate) async fn pass(State(gate): State<Gate>, mut request: Request, next: N
     // Bodies are bounded by who reads them.
     DefaultBodyLimit::disable().apply(&mut request);
     let method = request.method().clone();
-    let answer = AssertUnwindSafe(gate.answer(request, next)).catch_unwind().await;
+    let span = match &gate.app.options.traces {
+        // Whoever looks all the time how it is makes no traces.
+        Some(traces) if !gate.audiences.is_empty() || route == NO_ROUTE => {
+            let known = (route != NO_ROUTE).then_some(&*route);
+            Some(traces.begin(gate.app.engine.clock(), &mut request, known).await)
+        }
+        _ => None,
+    };
+    let answering = AssertUnwindSafe(gate.answer(request, next)).catch_unwind();
+    let answer = match &span {
+        Some(span) => span.around(answering).await,
+        None => answering.await,
+    };
     let answer = answer.unwrap_or_else(|_| {
         let message = "something went wrong that should not; the server's standard error tells what";
         Refusal::because(StatusCode::INTERNAL_SERVER_ERROR, "panic", message).into_response()
     });
     gate.app.metrics.observe(&route, &method, begun, &answer);
-    answer
+    match span {
+        Some(span) => span.ends_with(answer),
+        None => answer,
+    }
 }
 
 #[cfg(test)]
@@ -114,15 +131,18 @@ mod tests {
 
     use axum::Router;
     use axum::body::Body;
+    use axum::handler::Handler as _;
     use axum::middleware::from_fn_with_state;
     use axum::routing::get;
     use excom_core::Engine;
     use excom_core::memory::{Clock, Db};
+    use excom_testkit::collector::{self, attributes};
     use tower::ServiceExt as _;
 
     use super::*;
     use crate::app::Options;
     use crate::auth::Keys;
+    use crate::telemetry::{Collector, Traces};
 
     async fn mistake() -> StatusCode {
         panic!("a mistake, on purpose")
@@ -137,5 +157,25 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let answer = runtime.block_on(router.oneshot(Request::new(Body::empty()))).unwrap();
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+
+    #[test]
+    fn a_mistake_of_ours_shows_in_its_span() {
+        let collector = collector::Collector::start().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let to = Collector::of(Some(&collector.url()), |_| None, |_| {}).unwrap().unwrap();
+            let traces = Traces::to(to).unwrap();
+            let options = Options { traces: Some(traces.clone()), ..Options::default() };
+            let engine = Engine::builder(Arc::new(Db::new()), Arc::new(Clock::new())).build();
+            let app = App::new(engine, Keys::secret(b"sixteen bytes or more").unwrap(), options);
+            let router: Router =
+                Router::new().fallback(mistake.layer(from_fn_with_state(Gate::open(&app), pass)));
+            drop(router.oneshot(Request::new(Body::empty())).await.unwrap());
+            traces.close(std::time::Duration::from_secs(60)).await.unwrap();
+        });
+        let span = &collector.spans(1)[0];
+        assert_eq!(span["status"]["code"], 2, "{span}");
+        assert_eq!(attributes(span)["error.type"], "500");
     }
 }

@@ -30,6 +30,7 @@ mod refusal;
 mod request;
 mod rest;
 mod service;
+mod telemetry;
 mod tls;
 
 pub use access::AccessLog;
@@ -38,4 +39,5 @@ pub use auth::{Issued, KeyPlaces, Keys, Role, TaskClaim, TokenRules, person_toke
 pub use connections::Connections;
 pub use readiness::Readiness;
 pub use service::{Drained, Service, ServiceOptions};
+pub use telemetry::{Collector, Traces};
 pub use tls::Tls;

@@ -1,4 +1,4 @@
-//! What Prometheus is told: requests by route, how long they took, and what pulls were answered.
+//! What Prometheus is told: requests by route, how long they took, what pulls were answered, and what became of spans.
 
 use axum::Router;
 use axum::extract::State;
@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::auth::{Asking, EVERYBODY, Role};
 use crate::gate::{Gate, pass};
 use crate::refusal::Refusal;
+use crate::telemetry::{self, Traces};
 
 /// The content type of OpenMetrics' text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -34,7 +35,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(traces: Option<&Traces>) -> Self {
         let mut registry = Registry::with_prefix("excom");
         let requests = Family::<Labels<3>, Counter>::default();
         // From a tenth of a millisecond to somewhat more than a minute.
@@ -49,6 +50,9 @@ impl Metrics {
             seconds.clone(),
         );
         registry.register("answers", "Pulls of single XComs, by what they were answered", answers.clone());
+        if let Some(traces) = traces {
+            registry.register("spans", "Spans of requests, by what became of them", traces.counts());
+        }
         Self { registry, requests, seconds, answers }
     }
 
@@ -71,7 +75,8 @@ impl Metrics {
         self.counted("found");
     }
 
-    fn counted(&self, code: &str) {
+    fn counted(&self, code: &'static str) {
+        telemetry::answered(code);
         self.answers.get_or_create(&[("answer", code.to_owned())]).inc();
     }
 }

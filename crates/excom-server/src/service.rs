@@ -130,11 +130,12 @@ impl Service {
             let (server, watcher) = (server.clone(), connections.watcher());
             let stream = Taken::new(stream, options.body_pause);
             let acceptor = tls.as_ref().map(Tls::acceptor);
+            let client = Client { address: client, tls: acceptor.is_some() };
             // What a client does wrong is its own affair, and ends with its connection.
             tokio::spawn(async move {
                 let service = service_fn(move |request: Request<Incoming>| {
                     let mut request = request.map(|body| Patient::body(body, options.body_pause));
-                    request.extensions_mut().insert(Client(client));
+                    request.extensions_mut().insert(client);
                     let (readiness, log) = (readiness.clone(), log.clone());
                     async move {
                         let answer = async |request| readiness.answer(request).await;

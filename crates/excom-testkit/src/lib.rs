@@ -20,7 +20,8 @@
 //! waits for the disk at every commit.
 //!
 //! [`python`] is a real Apache Airflow for tests that compare with it; [`postgres`], [`pgbouncer`], [`mysql`],
-//! [`s3`], [`azure`] and [`gcs`] are services that a test starts for itself.
+//! [`s3`], [`azure`] and [`gcs`] are services that a test starts for itself, and [`collector`] stands in for an
+//! OpenTelemetry collector.
 //!
 //! A proof starts the `prove` binary itself as its children, and ends each by its own id. The binary `dag-program`
 //! is a DAG program that tests stop, kill and go on with.
@@ -28,6 +29,7 @@
 pub mod azure;
 pub mod certificates;
 pub mod child;
+pub mod collector;
 pub mod crash;
 pub mod dags;
 pub mod faults;

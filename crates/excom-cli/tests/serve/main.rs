@@ -10,6 +10,7 @@ mod described;
 mod files;
 mod process;
 mod remote;
+mod traces;
 mod workers;
 
 use std::io::{BufRead as _, BufReader};

@@ -26,6 +26,7 @@ mod secret;
 mod sequence;
 mod trace;
 mod variables;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,6 +49,7 @@ pub use retention::{Pruning, Retention};
 pub use secret::{KeyGlob, SECRET_LIMIT};
 pub use trace::{Direction, Ended, Trace, TraceOptions, Traced, TracedVersion};
 pub use variables::{VariableSet, VariableValue};
+pub use watch::{Step, Waiting, Watch};
 
 use self::backends::Backends;
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
@@ -125,6 +127,7 @@ struct Inner {
     pruned: Mutex<Option<Timestamp>>,
     /// The last backend that could not be told of a clear.
     untold: Mutex<Option<Error>>,
+    watcher: watch::Watcher,
 }
 
 impl fmt::Debug for Engine {
@@ -207,6 +210,7 @@ impl Builder {
             declared: declared::Declared::default(),
             pruned: Mutex::default(),
             untold: Mutex::default(),
+            watcher: watch::Watcher::default(),
             db: self.db,
             clock: self.clock,
             keys,
@@ -280,7 +284,9 @@ impl Engine {
             settings: inner.settings.clone(),
             overrides: inner.overrides.clone(),
         };
-        builder.build()
+        let engine = builder.build();
+        engine.0.watcher.set(&inner.watcher);
+        engine
     }
 
     /// The clock.

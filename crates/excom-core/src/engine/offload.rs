@@ -11,7 +11,7 @@ use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::push::{Looks, too_large};
-use super::{Engine, INLINE_HARD_LIMIT, SECRET_LIMIT, disguise};
+use super::{Engine, INLINE_HARD_LIMIT, SECRET_LIMIT, Step, disguise};
 use crate::backend::{Object, Placement, collect};
 use crate::db::{LooseObject, Push, Pushed};
 use crate::entry::{Stored, Version};
@@ -121,7 +121,10 @@ impl Engine {
                 (Payload::Stream(Box::pin(stream)), Some(seen))
             }
         };
-        let codec = match self.backend().serialize_value(&object, payload).await {
+        let writing = self.begins(Step::Write(store));
+        let written = self.backend().serialize_value(&object, payload).await;
+        drop(writing);
+        let codec = match written {
             // An earlier try of this very push was interrupted behind the object: it is as good as
             // written now, if it is the same.
             Err(error) if error.kind() == ErrorKind::Exists => {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::future::join;
 
-use super::Engine;
 use super::ledger::{Ledger, TargetRef};
+use super::{Engine, Step, Waiting};
 use crate::answer::{Answer, Damaged, Ended, Found, Large, Missing, Near, NotYet};
 use crate::attempt::{Caller, TaskState};
 use crate::backend::Object;
@@ -80,7 +80,9 @@ impl Engine {
                 }
             }
         }
+        let looking = self.begins(Step::Entries);
         let entries = self.0.db.entries(&keys).await?;
+        drop(looking);
         let mut asked: Vec<(&XComKey, _)> = keys
             .iter()
             .zip(entries.into_iter().zip(refusals))
@@ -160,7 +162,9 @@ impl Engine {
                 }
             }
         }
+        let looking = self.begins(Step::Produced);
         let produced = self.0.db.produced(&keys).await?;
+        drop(looking);
         let mut answers = Vec::with_capacity(keys.len());
         let mut read: Vec<(XComKey, Version)> = Vec::new();
         let mut sequences = Vec::new();
@@ -212,7 +216,9 @@ impl Engine {
         if let Some(refusal) = self.sight(caller).await?.refusal(key, false) {
             return Ok(Err(refusal));
         }
+        let looking = self.begins(Step::Entries);
         let entry = self.0.db.entries(std::slice::from_ref(key)).await?.pop().flatten();
+        drop(looking);
         let Some(entry) = entry else {
             return Ok(Err(self.explain(key).await?));
         };
@@ -398,9 +404,11 @@ impl Engine {
         away.sort_by(|a, b| a.2.store.cmp(b.2.store));
         for group in away.chunk_by(|a, b| a.2.store == b.2.store) {
             let objects: Vec<Object<'_>> = group.iter().map(|(.., object)| object.clone()).collect();
+            let reading = self.begins(Step::Read(objects[0].store));
             let stored = self.0.backends.of(objects[0].store).deserialize_values(&objects).await;
             for ((place, entry, object), stored) in group.iter().zip(stored) {
-                payloads[*place] = Some(stored.and_then(|stored| verified(stored, entry, object)));
+                payloads[*place] =
+                    Some(stored.and_then(|stored| verified(stored, entry, object, reading.clone())));
             }
         }
         let untold = || Err(Error::new(ErrorKind::Other, "the backend told nothing of the value"));
@@ -572,7 +580,12 @@ fn nearest(key: &XComKey, around: Surroundings) -> Near {
 }
 
 /// What a backend read of an entry: all of it checked, or on its way.
-fn verified(stored: Payload, entry: &Entry, object: &Object<'_>) -> Result<Payload> {
+fn verified(
+    stored: Payload,
+    entry: &Entry,
+    object: &Object<'_>,
+    reading: Option<Waiting>,
+) -> Result<Payload> {
     let bytes = match stored {
         Payload::Value(value) => value.bytes().clone(),
         Payload::Whole(bytes) => bytes,
@@ -585,6 +598,7 @@ fn verified(stored: Payload, entry: &Entry, object: &Object<'_>) -> Result<Paylo
                 key: object.key.clone(),
                 version: object.version,
                 side: Side::split(object.store).1,
+                _reading: reading,
             })));
         }
     };
@@ -613,6 +627,8 @@ struct Verified {
     key: XComKey,
     version: Version,
     side: Side,
+    /// It is read until the stream ends.
+    _reading: Option<Waiting>,
 }
 
 impl Verified {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::offload::Sized;
-use super::{Engine, credential, disguise};
+use super::{Engine, Step, credential, disguise};
 use crate::attempt::{Attempt, Caller, TaskState};
 use crate::backend::Placement;
 use crate::db::{Push, Pushed, version_taken};
@@ -86,6 +86,7 @@ impl Engine {
     pub async fn push(&self, caller: &Caller, key: &XComKey, value: Payload) -> Result<Receipt> {
         let Prepared { mut push, looks, secret, .. } = self.prepare(caller, key, None, value).await?;
         loop {
+            let _writing = self.begins(Step::Push);
             match self.0.db.push(&push).await? {
                 Pushed::Written => return Ok(self.receipt(&push, Pushed::Written, looks)),
                 Pushed::Already if self.redraw(&mut push, secret.as_ref())? => {}
@@ -107,8 +108,11 @@ impl Engine {
         value: Payload,
     ) -> Result<Receipt> {
         let Prepared { push, stored, looks, .. } = self.prepare(caller, key, Some(version), value).await?;
-        if stored == Pushed::Written && self.0.db.push(&push).await? == Pushed::Written {
-            return Ok(self.receipt(&push, Pushed::Written, looks));
+        if stored == Pushed::Written {
+            let _writing = self.begins(Step::Push);
+            if self.0.db.push(&push).await? == Pushed::Written {
+                return Ok(self.receipt(&push, Pushed::Written, looks));
+            }
         }
         self.repeated(push, looks).await
     }
@@ -150,6 +154,7 @@ impl Engine {
             secrets.push(prepared.secret);
         }
         let mut draws = DRAWS;
+        let _writing = self.begins(Step::Push);
         while let Err(error) = self.0.db.finish_attempt(attempt, state, &pushes, self.0.clock.now()).await {
             draws -= 1;
             // Which version is taken is not told; those of inline values may be any.

@@ -58,6 +58,7 @@ pub(crate) struct Server {
     _folder: TempDir,
     pub(crate) clock: Arc<memory::Clock>,
     keys: Keys,
+    options: Options,
 }
 
 impl Server {
@@ -94,8 +95,8 @@ impl Server {
         let engine = Engine::builder(Arc::new(db), clock.clone())
             .settings(settings(excom_core::engine::Settings::default()))
             .build();
-        let app = App::new(engine.clone(), keys.clone(), options);
-        Self { router: app.router(), app, engine, _folder: folder, clock, keys }
+        let app = App::new(engine.clone(), keys.clone(), options.clone());
+        Self { router: app.router(), app, engine, _folder: folder, clock, keys, options }
     }
 
     /// All routes.
@@ -125,12 +126,13 @@ impl Server {
     /// The same with values in a backend.
     pub(crate) fn with_backend(self, backend: memory::Backend) -> Self {
         let engine = self.engine.clone().with_backend(Arc::new(backend));
-        self.over(engine, Options::default())
+        let options = self.options.clone();
+        self.over(engine, options)
     }
 
     fn over(self, engine: Engine, options: Options) -> Self {
-        let app = App::new(engine.clone(), self.keys.clone(), options);
-        Self { router: app.router(), app, engine, ..self }
+        let app = App::new(engine.clone(), self.keys.clone(), options.clone());
+        Self { router: app.router(), app, engine, options, ..self }
     }
 
     pub(crate) fn send(&self, request: Request<Body>) -> Answer {

@@ -17,6 +17,7 @@ mod rest;
 mod rest_variables;
 mod run_waits;
 mod service;
+mod traces;
 mod variables;
 mod waits;
 mod xcoms;

@@ -274,6 +274,45 @@ impl Kind for AccessLog {
     }
 }
 
+/// Where the spans of a server's requests go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Traces {
+    /// Where OpenTelemetry's own variables say; nowhere when they do not.
+    Environment,
+    /// Nowhere, whatever they say.
+    Off,
+    /// To a collector.
+    To(Url),
+}
+
+impl Kind for Traces {
+    const ALLOWED: &'static str =
+        "the URL of an OpenTelemetry collector such as http://127.0.0.1:4318, off, or nothing";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match text {
+            "" => Ok(Self::Environment),
+            "off" => Ok(Self::Off),
+            text if ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme)) => {
+                Ok(Self::To(Url(text.to_owned())))
+            }
+            _ => Err(Refusal::new("is none of http:// and https://")),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Environment => String::new(),
+            Self::Off => "off".to_owned(),
+            Self::To(url) => url.to_string(),
+        }
+    }
+
+    fn shown(text: &str) -> String {
+        Url(text.to_owned()).to_string()
+    }
+}
+
 /// A place that has a scheme: `s3://bucket/prefix`. Shown without its password.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Url(String);

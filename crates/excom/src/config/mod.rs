@@ -35,7 +35,7 @@ pub use excom_airflow::objects::Compression;
 pub use excom_db::sqlite::Durability;
 pub use kind::{
     AccessLog, Age, DatabaseMode, Extras, Hidden, KeyPlace, KeySource, Listen, Mode, ObjectFormat, Seconds,
-    Size, Threshold, Url,
+    Size, Threshold, Traces, Url,
 };
 pub use table::{
     Alias, Client, CommonIo, Core, Database, Logging, Redis, Seal, Server, Settings, Spec, TABLE, XCom,

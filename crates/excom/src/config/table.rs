@@ -16,7 +16,7 @@ use super::backend::Backend;
 use super::environment::Secret;
 use super::kind::{
     AccessLog, Age, DatabaseMode, Extras, Form, Hidden, KeySource, Kind, Listen, Mode, ObjectFormat, Refusal,
-    Seconds, Size, Threshold, Url,
+    Seconds, Size, Threshold, Traces, Url,
 };
 use super::{Origin, Setting, Sources};
 
@@ -292,6 +292,10 @@ settings! {
         access_log: AccessLog = AccessLog::Off,
             "Where a line of JSON is written for each request: `stderr`, a file, or `off`. It never has tokens, values or \
              parameters.";
+        traces: Traces = Traces::Environment,
+            "The OpenTelemetry collector that the server sends a span of each request, as OTLP over HTTP: its URL, to which \
+             `/v1/traces` is added. When it is not set, `OTEL_EXPORTER_OTLP_ENDPOINT` and its neighbours say where; `off` \
+             sends none.";
         limit_requests: Option<u32> = None,
             "How many requests a second one name in tokens may make, counted by each server; `off` does not count.";
         limit_bytes: Option<Size> = None,

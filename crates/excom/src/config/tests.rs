@@ -75,6 +75,7 @@ fn defaults_are_those_of_the_design() {
             "[server] tls_certificate ",
             "[server] tls_key ",
             "[server] access_log off",
+            "[server] traces ",
             "[server] limit_requests off",
             "[server] limit_bytes off",
             "[server] body_limit 64MiB",

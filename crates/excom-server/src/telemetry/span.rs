@@ -1,0 +1,311 @@
+//! A request's span, from its head to the end of its answer, and those of what it waits for.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use axum::RequestExt as _;
+use axum::extract::{OriginalUri, RawPathParams, Request};
+use axum::http::{Method, Version, header, uri::Authority};
+use axum::response::Response;
+use excom_core::Clock;
+use excom_core::engine::{Step, Waiting, Watch};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::Traces;
+use super::context::Sender;
+use super::otlp::{Attribute, Attributes, Ended, Kind};
+use crate::access::{Client, Noted};
+use crate::counted::Counted;
+
+tokio::task_local! {
+    /// The span of the request that is being answered.
+    static CURRENT: Span;
+}
+
+/// What an answer with several different ones is.
+const MIXED: &str = "mixed";
+
+/// A request's span while the request is under way. It ends with the last clone, which the answer's body has.
+#[derive(Clone)]
+pub(crate) struct Span(Arc<Open>);
+
+struct Open {
+    traces: Traces,
+    clock: Arc<dyn Clock>,
+    begun: Timestamp,
+    since: Instant,
+    name: String,
+    attributes: Attributes,
+    /// As whose part the request was sent. That counts for who has a good token: anybody else might make up samples.
+    sender: Option<Sender>,
+    noted: Option<Noted>,
+    place: OnceLock<Place>,
+    told: Mutex<Told>,
+}
+
+/// Where a span is among others.
+struct Place {
+    trace: u128,
+    id: u64,
+    sender: Option<Sender>,
+    sampled: bool,
+}
+
+/// What becomes known on the way.
+#[derive(Debug, Default)]
+struct Told {
+    status: Option<u16>,
+    answer: Option<&'static str>,
+}
+
+impl Traces {
+    /// Begins a request's span.
+    pub(crate) async fn begin(
+        &self,
+        clock: &Arc<dyn Clock>,
+        request: &mut Request,
+        route: Option<&str>,
+    ) -> Span {
+        let (begun, since) = (clock.now(), Instant::now());
+        let (name, mut attributes) = described(request, route);
+        if let Some(route) = route {
+            // Without it the path begins below where the route is nested.
+            let whole =
+                request.extensions().get::<OriginalUri>().map_or(request.uri(), |OriginalUri(uri)| uri);
+            attributes.push(("url.path", Attribute::text(whole.path().to_owned())));
+            attributes.push(("http.route", Attribute::text(route.to_owned())));
+            if let Ok(names) = request.extract_parts::<RawPathParams>().await {
+                attributes.extend(named(&names));
+            }
+        }
+        Span(Arc::new(Open {
+            traces: self.clone(),
+            clock: Arc::clone(clock),
+            begun,
+            since,
+            name,
+            attributes,
+            sender: Sender::of(request.headers()),
+            noted: request.extensions().get::<Noted>().cloned(),
+            place: OnceLock::new(),
+            told: Mutex::default(),
+        }))
+    }
+}
+
+/// A span's name, and what OpenTelemetry's conventions for servers of HTTP ask for.
+fn described(request: &Request, route: Option<&str>) -> (String, Attributes) {
+    let text = |text: &str| Attribute::text(text.to_owned());
+    let mut attributes = Attributes::new();
+    let mut method = request.method().as_str();
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::CONNECT,
+        Method::TRACE,
+    ];
+    if !known.contains(request.method()) {
+        attributes.push(("http.request.method_original", text(method)));
+        method = "HTTP";
+    }
+    let named = if method == "HTTP" { "_OTHER" } else { method };
+    attributes.push(("http.request.method", text(named)));
+    let client = request.extensions().get::<Client>();
+    let scheme = if client.is_some_and(|client| client.tls) { "https" } else { "http" };
+    attributes.push(("url.scheme", Attribute::text(scheme)));
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()?.parse().ok());
+    if let Some(host) = host.as_ref().or(request.uri().authority()) {
+        let host: &Authority = host;
+        let usual = if scheme == "https" { 443 } else { 80 };
+        attributes.push(("server.address", text(host.host())));
+        attributes.push(("server.port", Attribute::Number(host.port_u16().unwrap_or(usual).into())));
+    }
+    if let Some(Client { address, .. }) = client {
+        attributes.push(("client.address", Attribute::text(SocketAddr::ip(address).to_string())));
+    }
+    if let Some(agent) = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()) {
+        attributes.push(("user_agent.original", text(agent)));
+    }
+    let version = if request.version() == Version::HTTP_10 { "1.0" } else { "1.1" };
+    attributes.push(("network.protocol.version", Attribute::text(version)));
+    (route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}")), attributes)
+}
+
+/// The names of a task instance and an XCom, as far as a route has them.
+fn named(names: &RawPathParams) -> Attributes {
+    let of_task = names.iter().any(|(name, _)| name == "task_id");
+    let attribute = |(name, value): (&str, &str)| {
+        let name = match name {
+            "dag_id" => "excom.dag_id",
+            "run_id" | "dag_run_id" => "excom.run_id",
+            "task_id" => "excom.task_id",
+            "map_index" => {
+                let index = value.parse().ok()?;
+                return Some(("excom.map_index", Attribute::Number(index)));
+            }
+            // Elsewhere it is the name of a variable.
+            "key" | "xcom_key" if of_task => "excom.key",
+            _ => return None,
+        };
+        Some((name, Attribute::text(value.to_owned())))
+    };
+    names.iter().filter_map(attribute).collect()
+}
+
+impl Span {
+    /// What is done meanwhile can tell something of the span.
+    pub(crate) fn around<F: Future>(&self, answering: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self.clone(), answering)
+    }
+
+    /// Notes the answer, and ends with it.
+    pub(crate) fn ends_with(self, answer: Response) -> Response {
+        self.0.told().status = Some(answer.status().as_u16());
+        self.0.place();
+        answer.map(|body| {
+            Counted::body(body, move |_| {
+                let _ = &self;
+            })
+        })
+    }
+}
+
+/// Whoever sent the request has a good token, so it is part of the trace that it names.
+pub(crate) fn entered() {
+    let _ = CURRENT.try_with(|Span(open)| drop(open.place.set(open.placed(open.sender.clone()))));
+}
+
+/// Notes what a pull was answered.
+pub(crate) fn answered(code: &'static str) {
+    let note = |Span(open): &Span| {
+        let answer = &mut open.told().answer;
+        *answer = Some(if answer.is_none_or(|before| before == code) { code } else { MIXED });
+    };
+    let _ = CURRENT.try_with(note);
+}
+
+impl Open {
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the span is; by itself when nobody with a good token said otherwise.
+    fn place(&self) -> &Place {
+        self.place.get_or_init(|| self.placed(None))
+    }
+
+    fn placed(&self, sender: Option<Sender>) -> Place {
+        let trace = match &sender {
+            Some(sender) => sender.trace,
+            None => (u128::from(self.id()) << 64) | u128::from(self.id()),
+        };
+        let sampled = self.traces.0.collector.sampler.takes(trace, sender.as_ref());
+        if (sampled || sender.is_some())
+            && let Some(noted) = &self.noted
+        {
+            noted.trace(trace);
+        }
+        Place { trace, id: self.id(), sender, sampled }
+    }
+
+    /// The time, which goes on evenly since the request began.
+    fn now(&self) -> Timestamp {
+        self.begun.checked_add(self.since.elapsed()).unwrap_or(self.begun)
+    }
+
+    /// A number that no other span has.
+    fn id(&self) -> u64 {
+        self.clock.random().max(1)
+    }
+}
+
+/// What the engine waits for, as spans below that of the request that is being answered.
+#[derive(Debug)]
+pub(crate) struct Steps;
+
+/// A step that is under way. The request's span has not ended before it.
+struct Part {
+    within: Span,
+    name: &'static str,
+    store: Option<String>,
+    begun: Timestamp,
+}
+
+impl Watch for Steps {
+    fn begins(&self, step: Step<'_>) -> Option<Waiting> {
+        let within = CURRENT.try_with(Span::clone).ok()?;
+        if !within.0.place.get()?.sampled {
+            return None;
+        }
+        let (name, store) = match step {
+            Step::Entries => ("database entries", None),
+            Step::Produced => ("database produced", None),
+            Step::Push => ("database push", None),
+            Step::Read(store) => ("store read", Some(store.to_owned())),
+            Step::Write(store) => ("store write", Some(store.to_owned())),
+            _ => return None,
+        };
+        let begun = within.0.now();
+        Some(Arc::new(Part { within, name, store, begun }))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let open = &self.within.0;
+        let place = open.place();
+        let store = self.store.take().map(|store| ("excom.store", Attribute::text(store)));
+        open.traces.take(Ended {
+            trace: place.trace,
+            id: open.id(),
+            parent: Some(place.id),
+            elsewhere: false,
+            state: place.sender.as_ref().map(|sender| sender.state.clone()).unwrap_or_default(),
+            name: self.name.into(),
+            kind: Kind::Internal,
+            begun: self.begun,
+            ended: open.now(),
+            attributes: store.into_iter().collect(),
+            failed: false,
+        });
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.place();
+        let told = std::mem::take(&mut *self.told());
+        let Some(place) = self.place.take().filter(|place| place.sampled) else { return };
+        let mut attributes = std::mem::take(&mut self.attributes);
+        if let Some(status) = told.status {
+            attributes.push(("http.response.status_code", Attribute::Number(status.into())));
+        }
+        let error = match told.status {
+            None => Some("cancelled".to_owned()),
+            Some(status) => (status >= 500).then(|| status.to_string()),
+        };
+        let failed = error.is_some();
+        attributes.extend(error.map(|error| ("error.type", Attribute::text(error))));
+        attributes.extend(told.answer.map(|answer| ("excom.answer", Attribute::text(answer))));
+        self.traces.take(Ended {
+            trace: place.trace,
+            id: place.id,
+            parent: place.sender.as_ref().map(|sender| sender.span),
+            elsewhere: place.sender.is_some(),
+            state: place.sender.map(|sender| sender.state).unwrap_or_default(),
+            name: std::mem::take(&mut self.name).into(),
+            kind: Kind::Server,
+            begun: self.begun,
+            ended: self.now(),
+            attributes,
+            failed,
+        });
+    }
+}
