@@ -30,3 +30,6 @@ const NOT_OURS: [(&str, &str); 8] = [
 
 /// A dict that a task pushes: `jsonb` puts keys in order.
 const DICT: &str = r#"{"":"x","a":{"c":2.0},"bb":1}"#;
+
+/// Whether a row that Airflow is just writing is held by it alone.
+const HOLDS_ROWS: bool = true;

@@ -94,6 +94,11 @@ impl Database {
         self.sql("SELECT count(*) FROM excom.history")
     }
 
+    /// How many rows of Airflow's, and how many objects without one, Excom has noted.
+    pub(crate) fn noted(&self) -> String {
+        self.sql("SELECT (SELECT count(*) FROM excom.extra) + (SELECT count(*) FROM excom.loose_object)")
+    }
+
     pub(crate) fn sql(&self, sql: &str) -> String {
         SERVER.sql(&self.name, sql).unwrap()
     }

@@ -107,6 +107,14 @@ impl Database {
         self.sql(&format!("SELECT COUNT(*) FROM excom_{}.excom_history", self.name))
     }
 
+    /// How many rows of Airflow's, and how many objects without one, Excom has noted.
+    pub(crate) fn noted(&self) -> String {
+        self.sql(&format!(
+            "SELECT (SELECT COUNT(*) FROM excom_{0}.excom_entry) + (SELECT COUNT(*) FROM excom_{0}.excom_loose_object)",
+            self.name
+        ))
+    }
+
     pub(crate) fn sql(&self, sql: &str) -> String {
         SERVER.sql(&self.name, sql).unwrap()
     }

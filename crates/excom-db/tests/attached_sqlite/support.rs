@@ -73,6 +73,11 @@ impl Database {
         self.sql("SELECT count(*) FROM excom_history")
     }
 
+    /// How many rows of Airflow's, and how many objects without one, Excom has noted.
+    pub(crate) fn noted(&self) -> String {
+        self.sql("SELECT (SELECT count(*) FROM excom_entry) + (SELECT count(*) FROM excom_loose_object)")
+    }
+
     /// Runs statements, and tells what one that is alone finds: rows as lines, columns with bars between.
     pub(crate) fn sql(&self, sql: &str) -> String {
         let connection = Connection::open(self.file()).unwrap();

@@ -22,6 +22,7 @@ mod around;
 mod columns;
 mod expiry;
 mod kept;
+mod outside;
 mod own;
 mod read;
 mod row;
@@ -32,6 +33,7 @@ mod write;
 use std::fmt;
 
 use excom_core::Result;
+use excom_core::db::Outside;
 
 use super::connection::{Connection, Connections, Options};
 use super::failure::Failure;
@@ -149,4 +151,22 @@ impl fmt::Debug for Db {
     }
 }
 
-metadata_db!(Db);
+metadata_db! {
+    Db,
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn outside(
+        &self,
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Outside>> {
+        self.told(self.0.outside(dag_id, after, limit).await)
+    }
+
+    async fn adopt(&self, found: &Outside, at: Timestamp) -> Result<Option<Kept>> {
+        self.told(self.0.adopt(found, at).await)
+    }
+}

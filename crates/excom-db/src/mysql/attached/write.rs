@@ -108,7 +108,7 @@ const REMOVE_ROW: &str = concat!("DELETE FROM airflow.xcom", by_key!());
 pub(super) const MOVE_ROW: &str = concat!("UPDATE airflow.xcom SET value = :value", by_key!());
 
 /// What is known of a row, whatever was known before. A new number says that it was pushed anew.
-const NOTE: &str = "REPLACE INTO excom_entry (run, task, xcom_key, map_index, version, size, hash, shape, number, codec,
+pub(super) const NOTE: &str = "REPLACE INTO excom_entry (run, task, xcom_key, map_index, version, size, hash, shape, number, codec,
         writer, head, body)
     VALUES (:run, :task, :key, :map_index, :version, :size, :hash, :shape, :number, :codec, :writer, :head, :body)";
 
@@ -262,7 +262,7 @@ impl Airflow<'_> {
     }
 
     /// Forgets what is known of a row that is another's by now, or gone; an object of it is to go.
-    async fn forget_stale(&mut self, of: Xcom, at: Timestamp) -> Result<()> {
+    pub(super) async fn forget_stale(&mut self, of: Xcom, at: Timestamp) -> Result<()> {
         if let Some(away) = self.0.one(AWAY, xcom(of)).await? {
             let store = own::reference(own::bytes(&away, 1)?)?.store;
             self.0.loosen(of, own::version(&away, 0)?, &store, at.as_millisecond()).await?;

@@ -17,6 +17,7 @@ mod around;
 mod columns;
 mod expiry;
 mod kept;
+mod outside;
 mod read;
 mod row;
 mod runs;
@@ -31,8 +32,8 @@ use std::time::Duration;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb as _,
-    Note, Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter,
-    RunInfo, Scan, Scope, StartMode, Started, Surroundings, Variable,
+    Note, Occupied, Outside, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule,
+    RunFilter, RunInfo, Scan, Scope, StartMode, Started, Surroundings, Variable,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
@@ -155,7 +156,25 @@ impl fmt::Debug for Db {
     }
 }
 
-metadata_db!(Db);
+metadata_db! {
+    Db,
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn outside(
+        &self,
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Outside>> {
+        self.0.outside(dag_id, after, limit)
+    }
+
+    async fn adopt(&self, found: &Outside, at: Timestamp) -> Result<Option<Kept>> {
+        self.0.adopt(found, at).await
+    }
+}
 airflows_alone!(Tables, Error);
 excoms_own!(Tables);
 
@@ -278,6 +297,7 @@ impl Tables {
         self.look(|beside| beside.view.kept(expiry::BESIDES, dag_id, after, limit))
     }
 
+    /// What Excom wrote first, in the order of its ids; where rules say so, then what something else wrote, run by run.
     async fn due(
         &self,
         rules: &[Rule],
@@ -285,16 +305,30 @@ impl Tables {
         after: Option<Place>,
         limit: u32,
     ) -> Result<Scan<Due>> {
-        self.look(|beside| beside.view.due(&expiry::BESIDE, rules, dag_id, after, limit))
+        if let Some(Place { past: true, row: behind }) = after {
+            return self.look(|beside| beside.due_outside(rules, dag_id, behind, limit));
+        }
+        let mut scan = self.look(|beside| beside.view.due(&expiry::BESIDE, rules, dag_id, after, limit))?;
+        if scan.next.is_none() && rules.iter().any(|rule| rule.outside) {
+            scan.next = Some(Place { past: true, row: 0 });
+        }
+        Ok(scan)
     }
 
     async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
-        let (rules, due) = (rules.to_vec(), due.to_vec());
-        let work = move |w: &Writing<'_>| {
-            w.fence(&Caller::System("db"))?;
-            w.t.expire(&expiry::BESIDE, &rules, &due, at)
-        };
-        self.change(usize::MAX, work).await
+        let mut removed = Removed::default();
+        // A page of whole runs may be long; a step is short.
+        for due in due.chunks(outside::STEP) {
+            let (rules, due) = (rules.to_vec(), due.to_vec());
+            let work = move |w: &Writing<'_>| {
+                w.fence(&Caller::System("db"))?;
+                let mut removed = w.t.expire(&expiry::BESIDE, &rules, &due, at)?;
+                removed.add(w.expire_outside(&rules, &due, at)?);
+                Ok(removed)
+            };
+            removed.add(self.change(usize::MAX, work).await?);
+        }
+        Ok(removed)
     }
 
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {

@@ -66,7 +66,7 @@ const PUT_ROW: &str = "INSERT INTO xcom (dag_run_id, task_id, map_index, key, da
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
     ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE SET value = excluded.value, timestamp = excluded.timestamp";
 
-const REMOVE_ROW: &str =
+pub(super) const REMOVE_ROW: &str =
     "DELETE FROM xcom WHERE dag_run_id = ?1 AND task_id = ?2 AND map_index = ?3 AND key = ?4";
 
 /// The same version in another place keeps its time.
@@ -103,9 +103,9 @@ pub(super) struct Found {
     /// Of what Excom wrote; none where something else did.
     pub(super) version: Option<Version>,
     codec: Option<i64>,
-    micros: i64,
+    pub(super) micros: i64,
     /// What Airflow reads, where it is the value's text.
-    text: Option<String>,
+    pub(super) text: Option<String>,
     secret: bool,
 }
 
@@ -228,7 +228,7 @@ impl Writing<'_> {
     }
 
     /// Forgets what is known of a row that is another's by now, or gone; an object of it is to go.
-    fn forget(&self, of: Xcom, at: Timestamp) -> Result<()> {
+    pub(super) fn forget(&self, of: Xcom, at: Timestamp) -> Result<()> {
         let Xcom { ti, key } = of;
         self.t.execute(
             loosen!(
