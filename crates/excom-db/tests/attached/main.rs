@@ -3,12 +3,29 @@
 #![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
 
 mod airflow;
+mod alone;
 mod bare;
 mod conformance;
+#[path = "../postgres/failover.rs"]
+mod failover;
+#[path = "../server/faults.rs"]
+mod faults;
+#[path = "../server/full.rs"]
+mod full;
+#[path = "../postgres/held.rs"]
+mod held;
+#[path = "../postgres/locks.rs"]
+mod locks;
 mod mapping;
+#[path = "../server/network.rs"]
+mod network;
+#[path = "../server/outages.rs"]
+mod outages;
 mod outside;
 mod played;
 mod real;
+#[path = "../postgres/rough.rs"]
+mod rough;
 mod schemas;
 mod support;
 mod survey;

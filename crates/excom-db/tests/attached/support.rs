@@ -24,10 +24,15 @@ static FREE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Has Airflow make its schema, the newest one or that of a release.
 pub(crate) fn migrated(database: &str, release: Option<&str>) -> Result<(), String> {
+    migrated_on(&SERVER, database, release)
+}
+
+/// The same on another server.
+pub(crate) fn migrated_on(server: &Postgres, database: &str, release: Option<&str>) -> Result<(), String> {
     let home = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut arguments = vec!["db", "migrate"];
     arguments.extend(release.iter().flat_map(|release| ["--to-version", release]));
-    Python::with_airflow()?.on_postgres(&SERVER.url(database))?.airflow(home.path(), &arguments)
+    Python::with_airflow()?.on_postgres(&server.url(database))?.airflow(home.path(), &arguments)
 }
 
 /// A database that Airflow made, which no other test uses meanwhile.

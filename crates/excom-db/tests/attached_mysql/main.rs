@@ -3,14 +3,31 @@
 #![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
 
 mod airflow;
+mod alone;
 #[path = "../attached/conformance.rs"]
 mod conformance;
+#[path = "../mysql/failover.rs"]
+mod failover;
+#[path = "../server/faults.rs"]
+mod faults;
+#[path = "../server/full.rs"]
+mod full;
+#[path = "../mysql/held.rs"]
+mod held;
+#[path = "../mysql/locks.rs"]
+mod locks;
+#[path = "../server/network.rs"]
+mod network;
+#[path = "../server/outages.rs"]
+mod outages;
 #[path = "../attached/outside.rs"]
 mod outside;
 #[path = "../attached/played.rs"]
 mod played;
 #[path = "../attached/real.rs"]
 mod real;
+#[path = "../mysql/rough.rs"]
+mod rough;
 mod schemas;
 mod support;
 #[path = "../attached/writers.rs"]

@@ -28,8 +28,19 @@ static TEMPLATE: LazyLock<Result<String, String>> = LazyLock::new(|| {
         let made = made.split_once('\t').map_or("", |(_, made)| made).replace("\\n", "\n");
         script += &format!("{made};\n");
     }
-    Ok(script + "INSERT INTO alembic_version SELECT * FROM airflow.alembic_version;")
+    let revision = sql("SELECT version_num FROM alembic_version")?;
+    Ok(script + &format!("INSERT INTO alembic_version VALUES ('{revision}');"))
 });
+
+/// The server of all tests.
+pub(crate) fn server() -> &'static Mysql {
+    &SERVER
+}
+
+/// The statements that make the tables of an Airflow, or why there are none.
+pub(crate) fn template() -> Result<&'static str, &'static String> {
+    TEMPLATE.as_ref().map(String::as_str)
+}
 
 /// Databases that tests are done with: to make one takes longer than to empty one.
 static FREE: Mutex<Vec<String>> = Mutex::new(Vec::new());

@@ -77,12 +77,13 @@ impl Db {
     /// attached to it; [`ErrorKind::Incompatible`](excom_core::ErrorKind::Incompatible) when Airflow's schema is not
     /// known or ours is newer; [`ErrorKind::Unavailable`](excom_core::ErrorKind::Unavailable).
     pub async fn open(url: &str, options: &Options) -> Result<Self> {
-        let airflows = Connections::new(url, options)?;
+        let airflows = Connections::airflows(url, options)?;
         let found = schema::look(&airflows).await?;
         if found.version < Self::SCHEMA {
             return Err(schema::missing(&found, airflows.place(), airflows.ours()));
         }
         let own = super::Tables { connections: Connections::beside(url, options)? };
+        own.connections.remember().await;
         Ok(Self(Tables { own, airflows, keeps_text: found.keeps_text }))
     }
 
@@ -91,7 +92,7 @@ impl Db {
     /// # Errors
     /// As [`Db::open`], but not when Excom was not attached to it.
     pub async fn look(url: &str, options: &Options) -> Result<Found> {
-        schema::look(&Connections::new(url, options)?).await
+        schema::look(&Connections::airflows(url, options)?).await
     }
 
     /// The statements that [`Db::attach`] would run, as a script for somebody who may: the first makes our database, each
@@ -100,7 +101,7 @@ impl Db {
     /// # Errors
     /// As [`Db::look`].
     pub async fn script(url: &str, options: &Options) -> Result<String> {
-        let airflows = Connections::new(url, options)?;
+        let airflows = Connections::airflows(url, options)?;
         Ok(schema::script(&schema::look(&airflows).await?, airflows.ours()))
     }
 
@@ -109,14 +110,14 @@ impl Db {
     /// # Errors
     /// As [`Db::look`]; [`ErrorKind::Configuration`](excom_core::ErrorKind::Configuration) when the user may not.
     pub async fn attach(url: &str, options: &Options) -> Result<Found> {
-        let airflows = Connections::new(url, options)?;
+        let airflows = Connections::airflows(url, options)?;
         let found = schema::look(&airflows).await?;
         let script = &*schema::script(&found, airflows.ours());
         if script.is_empty() {
             return Ok(found);
         }
         // Its last database is ours, so the connection is used for nothing else.
-        let maker = Connections::new(url, options)?;
+        let maker = Connections::airflows(url, options)?;
         let made = maker.alone(|mut connection| async move {
             let made = connection.script(script).await;
             (connection, made)
