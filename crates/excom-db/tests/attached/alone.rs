@@ -45,6 +45,9 @@ impl Alone {
     /// The table that pushes write to.
     pub(crate) const TABLE: &str = "xcom";
 
+    /// How much each writer pushes while the network is spoiled.
+    pub(crate) const PUSHES: u64 = 12;
+
     /// How large a disk is that gets full, in KiB.
     pub(crate) const DISK: u64 = 64 << 10;
 

@@ -16,6 +16,8 @@ mod full;
 mod held;
 #[path = "../mysql/locks.rs"]
 mod locks;
+#[path = "../attached/mapping.rs"]
+mod mapping;
 #[path = "../server/network.rs"]
 mod network;
 #[path = "../server/outages.rs"]

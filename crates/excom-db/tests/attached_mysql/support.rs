@@ -58,7 +58,7 @@ pub(crate) struct Database {
 }
 
 /// Tables of Airflow's that tests write to, those that refer to others first.
-const WRITTEN: [&str; 4] = ["xcom", "task_instance_history", "task_instance", "dag_run"];
+const WRITTEN: [&str; 5] = ["task_map", "xcom", "task_instance_history", "task_instance", "dag_run"];
 
 impl Database {
     /// One with Excom attached to it; none, and a line that counts the test as skipped, where there is no Airflow.
@@ -116,6 +116,12 @@ impl Database {
     /// How many earlier versions there are.
     pub(crate) fn history(&self) -> String {
         self.sql(&format!("SELECT COUNT(*) FROM excom_{}.excom_history", self.name))
+    }
+
+    /// The lengths that Airflow's scheduler is told, each with its task and the keys of a dict.
+    pub(crate) fn lengths(&self) -> String {
+        let sql = "SELECT concat(task_id, ' ', length, ' ', `keys`) FROM task_map ORDER BY task_id";
+        self.sql(sql).lines().collect::<Vec<_>>().join(", ")
     }
 
     /// How many rows of Airflow's, and how many objects without one, Excom has noted.

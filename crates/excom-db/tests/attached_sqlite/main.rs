@@ -5,6 +5,8 @@
 mod airflow;
 #[path = "../attached/conformance.rs"]
 mod conformance;
+#[path = "../attached/mapping.rs"]
+mod mapping;
 #[path = "../attached/outside.rs"]
 mod outside;
 #[path = "../attached/played.rs"]

@@ -33,6 +33,9 @@ impl Alone {
     /// The table that pushes write to.
     pub(crate) const TABLE: &str = "excom_entry";
 
+    /// How much each writer pushes while the network is spoiled.
+    pub(crate) const PUSHES: u64 = 8;
+
     /// How large a disk is that gets full, in KiB.
     pub(crate) const DISK: u64 = 24 << 10;
 

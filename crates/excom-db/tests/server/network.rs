@@ -8,7 +8,6 @@ use crate::alone::Alone;
 use crate::faults::{all, key, pulled, push};
 
 const WRITERS: usize = 8;
-const PUSHES: u64 = 8;
 
 /// The most connections that a process opens by default.
 const CONNECTIONS: u64 = 12;
@@ -39,7 +38,7 @@ fn what_is_cut_is_there_once_or_not_at_all() {
                 let engine = &engine;
                 scope.spawn(move || {
                     let mut acknowledged = vec![0];
-                    for number in 1..=PUSHES {
+                    for number in 1..=Alone::PUSHES {
                         match push(engine, key, number) {
                             Ok(()) => acknowledged.push(number),
                             Err(error) => {
@@ -67,7 +66,7 @@ fn what_is_cut_is_there_once_or_not_at_all() {
         let found = all(&engine, key);
         assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "a push is there twice: {found:?}");
         assert!(acknowledged.iter().all(|number| found.contains(number)), "a push was lost: {found:?}");
-        push(&engine, key, PUSHES + 1).unwrap();
+        push(&engine, key, Alone::PUSHES + 1).unwrap();
     }
 }
 

@@ -37,6 +37,7 @@ use excom_core::db::Outside;
 
 use super::connection::{Connection, Connections, Options};
 use super::failure::Failure;
+use crate::expansion::{Expansion, MAX_MAP_LENGTH};
 use crate::server::metadata_db;
 pub use schema::Found;
 
@@ -53,6 +54,7 @@ struct Tables {
     airflows: Connections,
     /// Whether Airflow's column gives a text back as it was written.
     keeps_text: bool,
+    expansion: Expansion,
 }
 
 /// A connection in a transaction about Airflow's rows.
@@ -84,7 +86,16 @@ impl Db {
         }
         let own = super::Tables { connections: Connections::beside(url, options)? };
         own.connections.remember().await;
-        Ok(Self(Tables { own, airflows, keeps_text: found.keeps_text }))
+        let expansion = Expansion::up_to(MAX_MAP_LENGTH);
+        Ok(Self(Tables { own, airflows, keeps_text: found.keeps_text, expansion }))
+    }
+
+    /// With the most elements that a value may have over which Airflow's tasks are mapped: Airflow's own setting
+    /// `[core] max_map_length`, and 1024 unless it is said. More are refused, as by Airflow.
+    #[must_use]
+    pub fn with_max_map_length(mut self, most: u32) -> Self {
+        self.0.expansion = Expansion::up_to(most);
+        self
     }
 
     /// Looks at a database. Nothing is made or changed.

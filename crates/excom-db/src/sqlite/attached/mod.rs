@@ -44,6 +44,7 @@ use super::read::View;
 use super::writer::{Transaction, Writer};
 use super::{Options, ROW_BYTES, bytes_of, connection};
 use crate::airflow::{Row, airflows_alone, excoms_own};
+use crate::expansion::{Expansion, MAX_MAP_LENGTH};
 use crate::server::metadata_db;
 pub use schema::Found;
 
@@ -55,6 +56,7 @@ pub struct Db(Tables);
 /// What its statements are asked through: our tables, as those of a file of Excom's own.
 struct Tables {
     own: super::Db,
+    expansion: Arc<Expansion>,
 }
 
 /// One view of Airflow's tables and ours.
@@ -67,6 +69,7 @@ struct Beside<'a> {
 struct Writing<'a> {
     t: &'a Transaction<'a>,
     path: &'a Path,
+    expansion: &'a Expansion,
 }
 
 impl Db {
@@ -91,7 +94,18 @@ impl Db {
                 Some(Writer::start(connection, durability, path, false)?)
             }
         };
-        Ok(Self(Tables { own: super::Db::over(path, writer) }))
+        Ok(Self(Tables {
+            own: super::Db::over(path, writer),
+            expansion: Arc::new(Expansion::up_to(MAX_MAP_LENGTH)),
+        }))
+    }
+
+    /// With the most elements that a value may have over which Airflow's tasks are mapped: Airflow's own setting
+    /// `[core] max_map_length`, and 1024 unless it is said. More are refused, as by Airflow.
+    #[must_use]
+    pub fn with_max_map_length(mut self, most: u32) -> Self {
+        self.0.expansion = Arc::new(Expansion::up_to(most));
+        self
     }
 
     /// Looks at a file. Nothing is made or changed.
@@ -195,8 +209,8 @@ impl Tables {
         T: Send + 'static,
         F: FnMut(&Writing<'_>) -> Result<T, Failure> + Send + 'static,
     {
-        let path = self.own.path.clone();
-        self.own.write_sized(bytes, move |t| work(&Writing { t, path: &path })).await
+        let (path, expansion) = (self.own.path.clone(), self.expansion.clone());
+        self.own.write_sized(bytes, move |t| work(&Writing { t, path: &path, expansion: &expansion })).await
     }
 
     // ---- runs and tries, which are Airflow's
