@@ -198,7 +198,7 @@ fn tier() -> Command {
              as for what is offloaded by a push. From then on [xcom] retention applies to it; what goes by\n\
              `airflow db clean` takes its object along.\n\n\
              It may run while tasks push and pull: a row that is written anew meanwhile is left alone. Interrupted,\n\
-             it is run again. What it frees, PostgreSQL uses again after its next vacuum.",
+             it is run again. What it frees, PostgreSQL uses again after its next vacuum, the others at once.",
         )
 }
 

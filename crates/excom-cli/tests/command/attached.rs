@@ -305,9 +305,11 @@ const MYSQL_GRANTS: &str = "
     GRANT SELECT, INSERT, UPDATE, DELETE ON excom.* TO excom_user;
     GRANT SELECT ON airflow.alembic_version TO excom_user;
     GRANT SELECT ON airflow.dag_run TO excom_user;
+    GRANT SELECT ON airflow.serialized_dag TO excom_user;
     GRANT SELECT ON airflow.task_instance_history TO excom_user;
     GRANT SELECT, UPDATE ON airflow.task_instance TO excom_user;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON airflow.xcom TO excom_user";
+    GRANT SELECT, INSERT, UPDATE, DELETE ON airflow.xcom TO excom_user;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON airflow.task_map TO excom_user";
 
 /// The same on MySQL.
 const COUNT_EXISTS_ON_MYSQL: &str = "
@@ -351,6 +353,10 @@ fn the_command_works_in_airflows_own_mysql() {
     sql(COUNT_EXISTS_ON_MYSQL);
     assert_eq!(user.count("push", &["1.50"]), Told::nothing());
     assert_eq!(user.count("pull", &[]), Told::out("1.50\n"));
+    for (value, length) in [("[1,2]", "2"), ("7", "")] {
+        assert_eq!(user.count("push", &[value]), Told::nothing());
+        assert_eq!(sql("SELECT length FROM task_map"), length, "what Airflow's scheduler reads");
+    }
     let write = |json: &str, days: u32| {
         sql(&format!("UPDATE xcom SET value = '{json}', timestamp = UTC_TIMESTAMP(6) - INTERVAL {days} DAY"));
     };

@@ -17,13 +17,10 @@ use pollster::block_on;
 use crate::airflow::Airflow;
 use crate::held::Held;
 use crate::rough::{await_commit, elsewhere, hold_commits, kill};
-use crate::support::{server, template};
+use crate::support::template;
 
 /// The server.
 static SERVER: LazyLock<Mutex<Mysql>> = LazyLock::new(|| Mutex::new(Mysql::start().unwrap()));
-
-/// What takes its place: the server of all other tests.
-pub(crate) type Replica = &'static Mysql;
 
 pub(crate) struct Alone {
     server: MutexGuard<'static, Mysql>,
@@ -118,8 +115,8 @@ impl Alone {
     }
 
     /// A server with a database of the same name, and nothing in it.
-    pub(crate) fn replica(&self) -> Replica {
-        let server = server();
+    pub(crate) fn replica(&self) -> Mysql {
+        let server = Mysql::start().unwrap();
         server.sql("excom", &format!("CREATE DATABASE {} CHARACTER SET utf8mb4", self.database)).unwrap();
         server
     }

@@ -32,11 +32,6 @@ static TEMPLATE: LazyLock<Result<String, String>> = LazyLock::new(|| {
     Ok(script + &format!("INSERT INTO alembic_version VALUES ('{revision}');"))
 });
 
-/// The server of all tests.
-pub(crate) fn server() -> &'static Mysql {
-    &SERVER
-}
-
 /// The statements that make the tables of an Airflow, or why there are none.
 pub(crate) fn template() -> Result<&'static str, &'static String> {
     TEMPLATE.as_ref().map(String::as_str)

@@ -13,9 +13,6 @@ use excom_testkit::skip::skipped;
 use crate::held::Held;
 use crate::rough::{await_commit, elsewhere, hold_commits, kill};
 
-/// What takes its place.
-pub(crate) type Replica = Mysql;
-
 pub(crate) struct Alone {
     server: Mysql,
     database: &'static str,
@@ -88,12 +85,12 @@ impl Alone {
     }
 
     /// A server with a database of the same name, and nothing in it.
-    pub(crate) fn replica(&self) -> Replica {
+    pub(crate) fn replica(&self) -> Mysql {
         Mysql::start().unwrap()
     }
 
     /// Somebody makes of an empty database what a process that begins with it needs: it does so itself.
-    pub(crate) fn begin(&self, _replica: &Replica) {}
+    pub(crate) fn begin(&self, _replica: &Mysql) {}
 
     /// Ends before its file system does.
     pub(crate) fn end(self) {}

@@ -15,6 +15,8 @@
 //! **The fence** locks Airflow's task instance shared, as the foreign key of `xcom` does for an insert anyway: a next try
 //! and a heartbeat wait for the end of a push. Who else waits for whom is said in `names`.
 //!
+//! **Mapped tasks.** The process looks into the document that Airflow has of a DAG, once for each (`expansion`).
+//!
 //! **Names.** Airflow's columns may take names for the same that differ: all comparisons are to the byte as well, and what
 //! would write over another key's row is refused.
 

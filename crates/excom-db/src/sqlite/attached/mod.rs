@@ -12,6 +12,8 @@
 //! SQLite's, so its text is in `excom_entry` as well where it is another.
 //!
 //! **The fence** needs no lock of its own: SQLite has one writer at a time.
+//!
+//! **Mapped tasks.** The process looks into the document that Airflow has of a DAG, once for each (`expansion`).
 
 mod around;
 mod columns;
