@@ -79,7 +79,7 @@ fn attached(releases: &[String]) -> Result<bool, String> {
         named => named.iter().map(String::as_str).collect(),
     };
     let tests = ["--features", "postgres", "--test", "attached", "--test", "attached_sqlite"];
-    let arguments = [&["test", "-p", "excom-db"], &tests[..], &["--", "conformance::"]].concat();
+    let arguments = [&["test", "-p", "excom-db"], &tests[..], &["--", "conformance::", "outside::"]].concat();
     for release in releases {
         say(&format!("---- Airflow {release}"));
         if !cargo::succeeds(cargo::cargo(&arguments).env("EXCOM_TEST_AIRFLOW", release))? {

@@ -146,7 +146,7 @@ fn prune() -> Command {
              stay. A pull of what has expired names the rule.\n\n\
              It may run while tasks push: it looks for what is due without holding them up, and writes in steps of\n\
              at most 1000 XComs, which take some hundredths of a second each. Interrupted, it is run again.\n\n\
-             In Airflow's own database it concerns what Excom wrote. With --airflow (PostgreSQL), and then only by\n\
+             In Airflow's own database it concerns what Excom wrote. With --airflow, and then only by\n\
              --older-than or --keep-last, rows of Airflow's expire too, in steps by their primary key: a row that is\n\
              just being written stays, and so does one that was written anew. Their bytes are told as stored.",
         )
@@ -191,14 +191,14 @@ fn tier() -> Command {
         .arg(id("dag-id", "DAG", true))
         .arg(bytes_rate())
         .after_help(
-            "It is `excom migrate-values` with what Airflow wrote (PostgreSQL, with Excom's schema): each value that\n\
-             takes more than [xcom] inline_limit in the database becomes Excom's own, as the version that it is, and\n\
-             goes to the selected backend's store. Excom pulls it as before. In its place Airflow's own readers,\n\
-             which are tasks without Excom, its pages and its REST API, find a reference, {\"$excom\": \"reference-1\", …}:\n\
-             the same as for what is offloaded by a push. From then on [xcom] retention applies to it; what goes by\n\
+            "It is `excom migrate-values` with what Airflow wrote: each value that takes more than\n\
+             [xcom] inline_limit in the database becomes Excom's own, as the version that it is, and goes to the\n\
+             selected backend's store. Excom pulls it as before. In its place Airflow's own readers, which are\n\
+             tasks without Excom, its pages and its REST API, find a reference, {\"$excom\": \"reference-1\", …}: the same\n\
+             as for what is offloaded by a push. From then on [xcom] retention applies to it; what goes by\n\
              `airflow db clean` takes its object along.\n\n\
              It may run while tasks push and pull: a row that is written anew meanwhile is left alone. Interrupted,\n\
-             it is run again. What it frees, PostgreSQL uses again after its next vacuum.",
+             it is run again. What it frees, PostgreSQL uses again after its next vacuum, the others at once.",
         )
 }
 

@@ -23,6 +23,7 @@ mod airflow;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod away;
 mod dictionary;
+mod expansion;
 mod kept;
 mod ledger;
 #[cfg(feature = "mysql")]

@@ -1,5 +1,7 @@
-//! Airflow's own database, worked with in place: one that a real Airflow made, on a real PostgreSQL and on SQLite.
+//! Airflow's own database, worked with in place: one that a real Airflow made, on a real PostgreSQL, a real MariaDB and on
+//! SQLite.
 
+use excom_testkit::mysql::Mysql;
 use excom_testkit::postgres::Postgres;
 use excom_testkit::python::Python;
 use excom_testkit::skip::skipped;
@@ -133,34 +135,10 @@ fn the_command_works_in_airflows_own_database() {
     let told = own.run(&["doctor", "--database"]);
     assert!(told.code == 1 && told.out.contains("no table `excom.entry`"), "{told:?}");
 
-    // What Airflow wrote moves out when that is asked for.
-    sql(
-        "UPDATE xcom SET value = (SELECT jsonb_agg(md5(i::text)) FROM generate_series(1, 5000) i), timestamp = now()",
-    );
-    let was = user.count("pull", &[]).out;
-    let tier = |arguments: &[&str]| user.run(&[&["tier"], arguments].concat());
-    let dry = tier(&["--dry-run"]);
-    assert!(dry.out.starts_with("looked at 2 versions: 1 value, ") && dry.err.is_empty(), "{dry:?}");
-    let told = tier(&["--rate", "1GiB"]);
-    assert!(told.code == 0 && told.out.ends_with(", moved\n"), "{told:?}");
-    assert!(told.err.contains("tasks without Excom") && told.err.contains("reference-1"), "{told:?}");
-    assert!(sql("SELECT value FROM xcom").contains("reference-1"));
-    assert_eq!(user.count("pull", &[]).out, was);
-    let told = tier(&["--dry-run", "--json"]).json();
-    assert!(told["airflow"] == true && told["found"] == 0 && told["moved_bytes"] == 0, "{told}");
-
-    // What Airflow wrote expires when that is asked for.
-    sql("UPDATE xcom SET value = '1', timestamp = now() - interval '9 days'");
-    let prune = |arguments: &[&str]| user.run(&[&["prune"], arguments].concat());
-    assert_eq!(prune(&["--airflow"]).code, 2);
-    prune(&["--older-than", "5d"]);
-    let dry = prune(&["--older-than", "5d", "--airflow", "--dry-run"]);
-    assert!(dry.code == 0 && dry.out.contains("1 XCom would expire, "), "{dry:?}");
-    assert_eq!(sql("SELECT count(*) FROM xcom"), "1");
-    let told = prune(&["--older-than", "5d", "--airflow", "--rate", "100"]);
-    assert!(told.code == 0 && told.out.contains("removed 1 expired XCom; "), "{told:?}");
-    assert_eq!(sql("SELECT count(*) FROM xcom"), "0");
-    assert_eq!(user.count("pull", &[]).code, 4);
+    let write = |json: &str, days: u32| {
+        sql(&format!("UPDATE xcom SET value = '{json}', timestamp = now() - interval '{days} days'"));
+    };
+    what_airflow_wrote_moves_and_expires(&user, &write, &|| sql("SELECT value FROM xcom"));
 
     // Neither mode takes the other's schema for its own.
     for told in [own.run(&["db", "status"]), own.count("push", &["1"]), own.count("pull", &[])] {
@@ -180,6 +158,41 @@ fn the_command_works_in_airflows_own_database() {
     }
     assert_eq!(server.sql("own", "SELECT count(*) FROM xcom").unwrap(), "0");
     without_a_schema(&server);
+}
+
+/// What Airflow wrote moves out and expires when that is asked for. There is one XCom, which Airflow writes anew, so many
+/// days ago, and reads.
+fn what_airflow_wrote_moves_and_expires(user: &Shell, write: &dyn Fn(&str, u32), read: &dyn Fn() -> String) {
+    let words: Vec<String> =
+        (0..5_000_u64).map(|i| format!("\"{:016x}\"", i.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
+    write(&format!("[{}]", words.join(", ")), 0);
+    let was = user.count("pull", &[]).out;
+    let tier = |arguments: &[&str]| user.run(&[&["tier"], arguments].concat());
+    let dry = tier(&["--dry-run"]);
+    assert!(
+        dry.out.contains(": 1 value, ") && dry.out.contains("would move") && dry.err.is_empty(),
+        "{dry:?}"
+    );
+    assert!(!read().contains("reference-1"));
+    let told = tier(&["--rate", "1GiB"]);
+    assert!(told.code == 0 && told.out.ends_with(", moved\n"), "{told:?}");
+    assert!(told.err.contains("tasks without Excom") && told.err.contains("reference-1"), "{told:?}");
+    assert!(read().contains("reference-1"));
+    assert_eq!(user.count("pull", &[]).out, was);
+    let told = tier(&["--dry-run", "--json"]).json();
+    assert!(told["airflow"] == true && told["found"] == 0 && told["moved_bytes"] == 0, "{told}");
+
+    write("1", 9);
+    let prune = |arguments: &[&str]| user.run(&[&["prune"], arguments].concat());
+    assert_eq!(prune(&["--airflow"]).code, 2);
+    prune(&["--older-than", "5d"]);
+    let dry = prune(&["--older-than", "5d", "--airflow", "--dry-run"]);
+    assert!(dry.code == 0 && dry.out.contains("1 XCom would expire, "), "{dry:?}");
+    assert_eq!(read(), "1");
+    let told = prune(&["--older-than", "5d", "--airflow", "--rate", "100"]);
+    assert!(told.code == 0 && told.out.contains("removed 1 expired XCom; "), "{told:?}");
+    assert_eq!(read(), "");
+    assert_eq!(user.count("pull", &[]).code, 4);
 }
 
 /// In a database where nobody may make anything.
@@ -277,6 +290,77 @@ fn the_command_works_in_airflows_own_file() {
         told.code == 0 && told.out.contains("attached to Airflow 3.3.0, schema 2, durability normal"),
         "{told:?}"
     );
+    let write = |json: &str, days: u32| {
+        let sql = "UPDATE xcom SET value = ?1, timestamp = strftime('%Y-%m-%d %H:%M:%f000', 'now', ?2)";
+        airflows.execute(sql, (json, format!("-{days} days"))).unwrap();
+    };
+    let read = || found("SELECT ifnull(max(CAST(value AS TEXT)), '') FROM xcom");
+    what_airflow_wrote_moves_and_expires(&shell, &write, &read);
     assert_eq!(found("PRAGMA journal_mode"), "wal");
     assert_eq!(found("SELECT CAST(count(*) AS TEXT) FROM sqlite_schema WHERE name LIKE 'sqlite_stat%'"), "0");
+}
+
+/// What a user of an attached database on MySQL needs, as docs/attached.md says.
+const MYSQL_GRANTS: &str = "
+    GRANT SELECT, INSERT, UPDATE, DELETE ON excom.* TO excom_user;
+    GRANT SELECT ON airflow.alembic_version TO excom_user;
+    GRANT SELECT ON airflow.dag_run TO excom_user;
+    GRANT SELECT ON airflow.serialized_dag TO excom_user;
+    GRANT SELECT ON airflow.task_instance_history TO excom_user;
+    GRANT SELECT, UPDATE ON airflow.task_instance TO excom_user;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON airflow.xcom TO excom_user;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON airflow.task_map TO excom_user";
+
+/// The same on MySQL.
+const COUNT_EXISTS_ON_MYSQL: &str = "
+    INSERT INTO dag_run (dag_id, run_id, run_type, run_after) VALUES ('weather', 'r1', 'manual', UTC_TIMESTAMP(6));
+    INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries, pool, pool_slots)
+    VALUES (UUID(), 'weather', 'r1', 'count', -1, 'success', 0, 0, 'default_pool', 1)";
+
+/// A server with Airflow's newest schema in the database `airflow`.
+fn airflow_on_mysql() -> Result<Mysql, String> {
+    Mysql::available()?;
+    let python = Python::with_airflow()?;
+    let server = Mysql::start().map_err(|error| error.to_string())?;
+    server
+        .sql("excom", "CREATE DATABASE airflow CHARACTER SET utf8mb4")
+        .map_err(|error| error.to_string())?;
+    let home = tempfile::tempdir().map_err(|error| error.to_string())?;
+    python.on_mysql(&server.url("airflow"))?.airflow(home.path(), &["db", "migrate"])?;
+    Ok(server)
+}
+
+#[test]
+fn the_command_works_in_airflows_own_mysql() {
+    let server = match airflow_on_mysql() {
+        Ok(server) => server,
+        Err(why) => return skipped("attached::the_command_works_in_airflows_own_mysql", &why),
+    };
+    let sql = |sql: &str| server.sql("airflow", sql).unwrap();
+    let url = server.url("airflow");
+    let shell = |url: &str| {
+        Shell::new()
+            .with("EXCOM__DATABASE__URL", url)
+            .with("EXCOM__DATABASE__MODE", "attached")
+            .with("EXCOM__SEAL__KEYS", "env:SEAL")
+            .with("SEAL", &"ab".repeat(32))
+    };
+    assert!(shell(&url).run(&["db", "attach"]).out.contains("migrated from schema 0 to 2"));
+    sql("CREATE USER excom_user@'%' IDENTIFIED BY 'weak'");
+    sql(MYSQL_GRANTS);
+    let user = shell(&format!("mysql://excom_user:weak{}", &url[url.rfind('@').unwrap()..]));
+    assert_eq!(user.run(&["db", "check"]), Told::nothing());
+    sql(COUNT_EXISTS_ON_MYSQL);
+    assert_eq!(user.count("push", &["1.50"]), Told::nothing());
+    assert_eq!(user.count("pull", &[]), Told::out("1.50\n"));
+    for (value, length) in [("[1,2]", "2"), ("7", "")] {
+        assert_eq!(user.count("push", &[value]), Told::nothing());
+        assert_eq!(sql("SELECT length FROM task_map"), length, "what Airflow's scheduler reads");
+    }
+    let write = |json: &str, days: u32| {
+        sql(&format!("UPDATE xcom SET value = '{json}', timestamp = UTC_TIMESTAMP(6) - INTERVAL {days} DAY"));
+    };
+    what_airflow_wrote_moves_and_expires(&user, &write, &|| sql("SELECT value FROM xcom"));
+    let told = user.run(&["doctor"]);
+    assert!(told.code == 0 && told.out.contains("attached to Airflow 3.3.0, schema 2"), "{told:?}");
 }

@@ -175,8 +175,8 @@ impl Engine {
         }
         let what = format!("{} has no XComs that something else wrote and that Excom may touch", self.0.db);
         Err(Error::new(ErrorKind::InvalidRequest, what).hint(
-            "that is for the database of an Airflow on PostgreSQL to which Excom is attached, with its schema \
-             (docs/attached.md)",
+            "that is for the database of an Airflow to which Excom is attached, with what it needs beside Airflow's \
+             tables (docs/attached.md)",
         ))
     }
 

@@ -210,8 +210,20 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Prepares connections to the database of a URL; the first is opened by the first statement.
+    /// Prepares connections to the database of a URL, which is Excom's own; the first is opened by the first statement.
     pub(super) fn new(url: &str, options: &Options) -> Result<Self> {
+        let target = Target::parse(url, options.patience)?;
+        if target.ours.is_some() {
+            let what = "`beside` in the URL of the database names what lies beside Airflow's own, and this one is Excom's";
+            return Err(Error::new(ErrorKind::Configuration, what)
+                .hint("leave it out: the database is the one that the path of the URL names")
+                .hint("to work in Airflow's database set [database] mode = \"attached\""));
+        }
+        Self::to(target, options)
+    }
+
+    /// The same to a database of Airflow's.
+    pub(super) fn airflows(url: &str, options: &Options) -> Result<Self> {
         Self::to(Target::parse(url, options.patience)?, options)
     }
 
@@ -220,7 +232,7 @@ impl Connections {
         let mut target = Target::parse(url, options.patience)?;
         target.beside = Some(Arc::new(Beside {
             airflow: quoted(&target.database),
-            ours: quoted(&target.ours),
+            ours: quoted(target.ours.as_deref().unwrap_or(OURS)),
             place: target.place.clone(),
         }));
         Self::to(target, options)
@@ -246,7 +258,7 @@ impl Connections {
 
     /// What our database is called that lies beside the one of the URL.
     pub(super) fn ours(&self) -> &str {
-        &self.target.ours
+        self.target.ours.as_deref().unwrap_or(OURS)
     }
 
     /// Which database, safe to show.
@@ -372,9 +384,14 @@ impl Connections {
                 }
             }
         }
-        let mut connection = connection?;
-        let Some(name) = self.name.get() else { return Ok(connection) };
+        let Some(name) = self.name.get() else { return connection };
         let another = |told| Failure::Told(trust::another(self.place(), told));
+        let mut connection = match connection {
+            Err(failure) if failure.is_no_database() => {
+                return Err(another("none of Excom's tables are there"));
+            }
+            connection => connection?,
+        };
         match timeout(self.patience, connection.one(NAME, Params::Empty)).await {
             Err(_) => Err(Failure::Silent),
             Ok(Err(failure)) if failure.is_no_table() => Err(another("none of Excom's tables are there")),
@@ -456,7 +473,8 @@ struct Target {
     connect_timeout: Duration,
     place: String,
     database: String,
-    ours: String,
+    /// What our database beside it is called, where the URL says.
+    ours: Option<String>,
     beside: Option<Arc<Beside>>,
 }
 
@@ -503,7 +521,7 @@ impl Target {
         };
         let mut place = format!("mysql({}:{}/{database})", opts.ip_or_hostname(), opts.tcp_port());
         let mut connect_timeout = CONNECT_TIMEOUT;
-        let mut ours = OURS.to_owned();
+        let mut ours = None;
         let (mut tls, mut authority, mut certificate, mut key) = (None, None, None, None);
         let mut socket = None;
         for (name, value) in parameters {
@@ -518,7 +536,7 @@ impl Target {
                 "ssl_cert" | "ssl-cert" => certificate = Some(value),
                 "ssl_key" | "ssl-key" => key = Some(value),
                 // What is beside Airflow's database, where it may not have the usual name.
-                "beside" => ours = value,
+                "beside" => ours = Some(value),
                 "unix_socket" => {
                     place = format!("mysql({value}/{database})");
                     socket = Some(value);

@@ -1,12 +1,13 @@
 //! Which entries the rules of retention catch: looked for while reading, and looked at again while writing.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use excom_core::XComKey;
 use excom_core::db::{Due, Expires, Place, Removed, Rule, RunState, Scan};
 use excom_core::entry::{EndReason, Version};
 use jiff::Timestamp;
-use mysql_async::Row as Found;
+use mysql_async::{Row as Found, Value};
 
 use super::Tables;
 use super::connection::{Connection, named};
@@ -28,19 +29,25 @@ const PAGE: &str =
          JOIN excom_name t ON t.id = e.task JOIN excom_name k ON k.id = e.xcom_key
     ORDER BY e.id";
 
-/// What is asked of entries and their runs.
-pub(super) struct Statements {
-    /// What rules ask about a run, by its number: state, end, whether something of it goes on, whether something failed.
+/// What rules ask about runs.
+pub(super) struct Asked {
+    /// About a run, by its number: state, end, whether something of it goes on, whether something failed.
     pub(super) run: &'static str,
     /// How many newer runs of the same DAG have entries of a task.
     pub(super) newer: &'static str,
+}
+
+/// What is asked of entries and their runs.
+pub(super) struct Statements {
+    pub(super) asked: Asked,
     /// Entries of a list that are still of the versions given.
     pub(super) current: &'static str,
     /// Removes an entry that has become history.
     pub(super) remove: &'static [&'static str],
 }
 
-const OWN: Statements = Statements { run: RUN, newer: NEWER, current: CURRENT, remove: &[REMOVE_ENTRY] };
+const OWN: Statements =
+    Statements { asked: Asked { run: RUN, newer: NEWER }, current: CURRENT, remove: &[REMOVE_ENTRY] };
 
 /// What rules ask about a run, by its task instances. States below 6 are of those that have not finished; 6, 8 and 10
 /// have done so without failing.
@@ -83,11 +90,39 @@ const EXPIRE: &str = "INSERT INTO excom_history (run, task, xcom_key, map_index,
 /// The map index of a whole sequence, and its version, in the ledger.
 const WHOLE: (i32, i64) = (-2, 0);
 
-/// An entry as numbers.
-#[derive(Clone, Copy)]
-struct Row {
-    xcom: Xcom,
-    version: Version,
+/// A task as statements ask about it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) enum Task {
+    /// By our number.
+    Known(i32),
+    /// By its text, in a run of Airflow's.
+    Named(Arc<str>),
+}
+
+/// An entry as rules ask about it.
+#[derive(Clone)]
+pub(super) struct Row {
+    /// By our numbers; 0 for what has none.
+    pub(super) xcom: Xcom,
+    pub(super) version: Version,
+    /// The run and the task by which [`Asked`] finds what it asks about.
+    pub(super) run: i32,
+    pub(super) task: Task,
+}
+
+impl Row {
+    fn own(xcom: Xcom, version: Version) -> Self {
+        Self { xcom, version, run: xcom.ti.run, task: Task::Known(xcom.ti.task) }
+    }
+}
+
+impl From<&Task> for Value {
+    fn from(task: &Task) -> Self {
+        match task {
+            Task::Known(number) => (*number).into(),
+            Task::Named(text) => (&**text).into(),
+        }
+    }
 }
 
 /// What rules ask about a run.
@@ -99,21 +134,21 @@ struct Run {
 }
 
 /// Judges entries by rules. What it learnt of a run, most entries of a page share.
-struct Judge<'a> {
+pub(super) struct Judge<'a> {
     connection: &'a mut Connection,
-    asked: &'static Statements,
+    asked: &'static Asked,
     rules: &'a [Rule],
     runs: HashMap<i32, Run>,
-    newer: HashMap<(i32, i32), u64>,
+    newer: HashMap<(i32, Task), u64>,
 }
 
 impl<'a> Judge<'a> {
-    fn new(connection: &'a mut Connection, asked: &'static Statements, rules: &'a [Rule]) -> Self {
+    pub(super) fn new(connection: &'a mut Connection, asked: &'static Asked, rules: &'a [Rule]) -> Self {
         Self { connection, asked, rules, runs: HashMap::new(), newer: HashMap::new() }
     }
 
     /// Which rules catch each of some entries.
-    async fn caught(&mut self, entries: &[Row]) -> Result<Vec<Vec<usize>>> {
+    pub(super) async fn caught(&mut self, entries: &[Row]) -> Result<Vec<Vec<usize>>> {
         let mut caught = vec![Vec::new(); entries.len()];
         for (place, rule) in self.rules.iter().enumerate() {
             let read = match rule.expires {
@@ -121,12 +156,11 @@ impl<'a> Judge<'a> {
                 _ => HashSet::new(),
             };
             for (at, entry) in entries.iter().enumerate() {
-                let (run, pushed) = (entry.xcom.ti.run, entry.version.time());
+                let (run, pushed) = (entry.run, entry.version.time());
                 let is_caught = match rule.expires {
                     Expires::Pushed(before) => pushed < before,
                     Expires::Behind(count) => {
-                        !self.run(run).await?.goes_on
-                            && self.newer(run, entry.xcom.ti.task).await? >= count.into()
+                        !self.run(run).await?.goes_on && self.newer(run, &entry.task).await? >= count.into()
                     }
                     Expires::Unread(since) => {
                         pushed < since && !read.contains(&at) && !self.run(run).await?.goes_on
@@ -160,8 +194,9 @@ impl<'a> Judge<'a> {
     }
 
     /// How many newer runs have entries of the task, as far as rules ask.
-    async fn newer(&mut self, run: i32, task: i32) -> Result<u64> {
-        if let Some(known) = self.newer.get(&(run, task)) {
+    async fn newer(&mut self, run: i32, task: &Task) -> Result<u64> {
+        let place = (run, task.clone());
+        if let Some(known) = self.newer.get(&place) {
             return Ok(*known);
         }
         let counts = self.rules.iter().map(|rule| match rule.expires {
@@ -174,7 +209,7 @@ impl<'a> Judge<'a> {
             .one(self.asked.newer, named! { "run" => run, "task" => task, "limit" => limit })
             .await?;
         let newer = found.map(|found| row::count(&found, 0)).transpose()?.unwrap_or(0);
-        self.newer.insert((run, task), newer);
+        self.newer.insert(place, newer);
         Ok(newer)
     }
 
@@ -210,10 +245,10 @@ impl Connection {
             let ti =
                 Ti { run: row::int4(found, 6)?, task: row::int4(found, 7)?, map_index: row::int4(found, 3)? };
             let xcom = Xcom { ti, key: row::int4(found, 8)? };
-            Ok(Row { xcom, version: row::version(found, 9)? })
+            Ok(Row::own(xcom, row::version(found, 9)?))
         });
         let entries = entries.collect::<Result<Vec<_>>>()?;
-        let caught = Judge::new(self, asked, rules).caught(&entries).await?;
+        let caught = Judge::new(self, &asked.asked, rules).caught(&entries).await?;
         let due = |found: &Found, rule: usize| {
             Ok(Due {
                 key: row::key(found)?,
@@ -254,8 +289,8 @@ impl Connection {
             let current = self.rows(asked.current, named! { "entries" => rows }).await?;
             let places = current.iter().map(|found| Ok(row::int(found, 0)? as usize));
             let places = places.collect::<Result<Vec<_>>>()?;
-            let looked: Vec<Row> = places.iter().map(|place| entries[*place]).collect();
-            let caught = Judge::new(self, asked, rules).caught(&looked).await?;
+            let looked: Vec<Row> = places.iter().map(|place| entries[*place].clone()).collect();
+            let caught = Judge::new(self, &asked.asked, rules).caught(&looked).await?;
             for ((entry, found), caught) in looked.iter().zip(&current).zip(caught) {
                 let Some(first) = caught.first() else { continue };
                 if !is_last && caught.iter().all(is_behind) {
@@ -297,7 +332,7 @@ impl Connection {
             let [Some(dag), Some(task), Some(key)] = *numbers else { return None };
             let run = (*runs.get(&(dag, &*due.key.ti.run_id))?)?;
             let ti = Ti { run, task, map_index: due.key.ti.map_index };
-            Some(Row { xcom: Xcom { ti, key }, version: due.version })
+            Some(Row::own(Xcom { ti, key }, due.version))
         });
         Ok(rows.collect())
     }

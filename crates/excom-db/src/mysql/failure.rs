@@ -98,6 +98,11 @@ impl Failure {
         self.code() == Some(1146)
     }
 
+    /// Whether a database is not there.
+    pub(super) fn is_no_database(&self) -> bool {
+        self.code() == Some(1049)
+    }
+
     /// The same failure, with who held the lock if it is about one.
     pub(super) fn held_by(self, holder: Option<String>) -> Self {
         match self {

@@ -1,11 +1,13 @@
 //! Which entries the rules of retention catch: looked for while reading, and looked at again while writing.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use excom_core::XComKey;
 use excom_core::db::{Due, Expires, Place, Removed, Rule, RunState, Scan};
 use excom_core::entry::{EndReason, Version};
 use jiff::Timestamp;
+use rusqlite::types::{ToSql, ToSqlOutput};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failure::Failure;
@@ -20,12 +22,17 @@ type Result<T> = std::result::Result<T, Failure>;
 /// The map index of a whole sequence, and its version, in the ledger.
 const WHOLE: (i64, i64) = (-2, 0);
 
-/// What is asked and done where it depends on whose runs and entries they are.
-pub(super) struct Statements {
+/// What rules ask about runs.
+pub(super) struct Asked {
     /// The state and the end of a run (`?1`), and whether task instances of it have not finished, or not done so well.
     pub(super) run: &'static str,
     /// How many newer runs than one (`?1`) have entries of a task (`?2`), up to a limit (`?3`).
     pub(super) newer: &'static str,
+}
+
+/// What is asked and done where it depends on whose runs and entries they are.
+pub(super) struct Statements {
+    pub(super) asked: Asked,
     /// What an entry `e` is joined with to be one.
     pub(super) besides: &'static str,
     /// What goes with an entry (`?1`), before it.
@@ -35,25 +42,54 @@ pub(super) struct Statements {
 /// Those of a database of Excom's own. States below 6 are of task instances that have not finished; 6, 8 and 10 have done
 /// so without failing.
 pub(super) const OWN: Statements = Statements {
-    run: "SELECT state, ended,
-              EXISTS (SELECT 1 FROM excom_task_instance WHERE run = r.id AND state < 6),
-              EXISTS (SELECT 1 FROM excom_task_instance WHERE run = r.id AND state NOT IN (6, 8, 10))
-          FROM excom_dag_run r WHERE id = ?1",
-    newer: "SELECT count(*) FROM (
-                SELECT 1 FROM excom_dag_run own JOIN excom_dag_run r ON r.dag = own.dag
-                WHERE own.id = ?1
-                AND (ifnull(r.logical_date, r.run_after), r.run_id)
-                    > (ifnull(own.logical_date, own.run_after), own.run_id)
-                AND EXISTS (SELECT 1 FROM excom_entry WHERE run = r.id AND task = ?2) LIMIT ?3)",
+    asked: Asked {
+        run: "SELECT state, ended,
+                  EXISTS (SELECT 1 FROM excom_task_instance WHERE run = r.id AND state < 6),
+                  EXISTS (SELECT 1 FROM excom_task_instance WHERE run = r.id AND state NOT IN (6, 8, 10))
+              FROM excom_dag_run r WHERE id = ?1",
+        newer: "SELECT count(*) FROM (
+                    SELECT 1 FROM excom_dag_run own JOIN excom_dag_run r ON r.dag = own.dag
+                    WHERE own.id = ?1
+                    AND (ifnull(r.logical_date, r.run_after), r.run_id)
+                        > (ifnull(own.logical_date, own.run_after), own.run_id)
+                    AND EXISTS (SELECT 1 FROM excom_entry WHERE run = r.id AND task = ?2) LIMIT ?3)",
+    },
     besides: "",
     remove: None,
 };
 
-/// An entry as numbers.
-#[derive(Clone, Copy)]
-struct Row {
-    xcom: Xcom,
-    version: Version,
+/// A task as statements ask about it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) enum Task {
+    /// By our number.
+    Known(i64),
+    /// By its text, in a run of Airflow's.
+    Named(Arc<str>),
+}
+
+impl ToSql for Task {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match self {
+            Self::Known(number) => number.to_sql(),
+            Self::Named(text) => text.to_sql(),
+        }
+    }
+}
+
+/// An entry as rules ask about it.
+pub(super) struct Row {
+    /// By our numbers; 0 for what has none.
+    pub(super) xcom: Xcom,
+    pub(super) version: Version,
+    /// The run and the task by which [`Asked`] finds what it asks about.
+    pub(super) run: i64,
+    pub(super) task: Task,
+}
+
+impl Row {
+    fn own(xcom: Xcom, version: Version) -> Self {
+        Self { xcom, version, run: xcom.ti.run, task: Task::Known(xcom.ti.task) }
+    }
 }
 
 /// What rules ask about a run.
@@ -65,28 +101,26 @@ struct Run {
 }
 
 /// Judges entries by rules. What it learnt of a run, most entries of a page share.
-struct Judge<'a> {
+pub(super) struct Judge<'a> {
     connection: &'a Connection,
-    statements: &'a Statements,
+    asked: &'a Asked,
     rules: &'a [Rule],
     runs: HashMap<i64, Run>,
-    behind: HashMap<(i64, i64, u32), bool>,
+    behind: HashMap<(i64, Task, u32), bool>,
 }
 
 impl<'a> Judge<'a> {
-    fn new(connection: &'a Connection, statements: &'a Statements, rules: &'a [Rule]) -> Self {
-        Self { connection, statements, rules, runs: HashMap::new(), behind: HashMap::new() }
+    pub(super) fn new(connection: &'a Connection, asked: &'a Asked, rules: &'a [Rule]) -> Self {
+        Self { connection, asked, rules, runs: HashMap::new(), behind: HashMap::new() }
     }
 
     /// The first rule that catches an entry.
-    fn caught(&mut self, entry: Row) -> Result<Option<usize>> {
-        let (run, pushed) = (entry.xcom.ti.run, entry.version.time());
+    pub(super) fn caught(&mut self, entry: &Row) -> Result<Option<usize>> {
+        let (run, pushed) = (entry.run, entry.version.time());
         for (place, rule) in self.rules.iter().enumerate() {
             let caught = match rule.expires {
                 Expires::Pushed(before) => pushed < before,
-                Expires::Behind(count) => {
-                    !self.run(run)?.goes_on && self.behind(run, entry.xcom.ti.task, count)?
-                }
+                Expires::Behind(count) => !self.run(run)?.goes_on && self.behind(run, &entry.task, count)?,
                 Expires::Unread(since) => {
                     pushed < since && !self.run(run)?.goes_on && !self.read_since(entry, since)?
                 }
@@ -105,7 +139,7 @@ impl<'a> Judge<'a> {
         if let Some(known) = self.runs.get(&run) {
             return Ok(*known);
         }
-        let found = self.connection.prepare_cached(self.statements.run)?.query_row([run], |row| {
+        let found = self.connection.prepare_cached(self.asked.run)?.query_row([run], |row| {
             let (state, ended): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
             let (unfinished, not_fine): (bool, bool) = (row.get(2)?, row.get(3)?);
             let well = state == Some(RunState::Success.to_code()) && !not_fine;
@@ -119,19 +153,20 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether so many newer runs have entries of the task.
-    fn behind(&mut self, run: i64, task: i64, count: u32) -> Result<bool> {
-        if let Some(known) = self.behind.get(&(run, task, count)) {
+    fn behind(&mut self, run: i64, task: &Task, count: u32) -> Result<bool> {
+        let place = (run, task.clone(), count);
+        if let Some(known) = self.behind.get(&place) {
             return Ok(*known);
         }
         let newer: u32 = self
             .connection
-            .prepare_cached(self.statements.newer)?
+            .prepare_cached(self.asked.newer)?
             .query_row((run, task, count), |row| row.get(0))?;
-        self.behind.insert((run, task, count), newer >= count);
+        self.behind.insert(place, newer >= count);
         Ok(newer >= count)
     }
 
-    fn read_since(&self, entry: Row, since: Timestamp) -> Result<bool> {
+    fn read_since(&self, entry: &Row, since: Timestamp) -> Result<bool> {
         let Xcom { ti, key } = entry.xcom;
         Ok(self
             .connection
@@ -161,7 +196,7 @@ impl View<'_> {
         after: Option<Place>,
         limit: u32,
     ) -> Result<Scan<Due>> {
-        let mut judge = Judge::new(self.0.connection, statements, rules);
+        let mut judge = Judge::new(self.0.connection, &statements.asked, rules);
         let mut last = 0;
         let sql = format!(
             "SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.id, e.run, e.task, e.key, e.version, e.size
@@ -174,7 +209,7 @@ impl View<'_> {
             last = found.get(5)?;
             let ti = super::write::Ti { run: found.get(6)?, task: found.get(7)?, map_index: found.get(3)? };
             let version = row::version(found.get(9)?)?;
-            let caught = judge.caught(Row { xcom: Xcom { ti, key: found.get(8)? }, version })?;
+            let caught = judge.caught(&Row::own(Xcom { ti, key: found.get(8)? }, version))?;
             let Some(rule) = caught else { return Ok(None) };
             let due = Due { key: key(found)?, version, size: found.get::<_, i64>(10)? as u64, rule };
             Ok(Some(due).filter(|due| dag_id.is_none_or(|dag_id| *due.key.ti.dag_id == *dag_id)))
@@ -192,11 +227,11 @@ impl Transaction<'_> {
         due: &[Due],
         at: Timestamp,
     ) -> Result<Removed> {
-        let mut judge = Judge::new(self.connection, statements, rules);
+        let mut judge = Judge::new(self.connection, &statements.asked, rules);
         let mut removed = Removed::default();
         for due in due {
             let Some((xcom, id)) = self.current_row(statements, &due.key, due.version)? else { continue };
-            let Some(rule) = judge.caught(Row { xcom, version: due.version })? else { continue };
+            let Some(rule) = judge.caught(&Row::own(xcom, due.version))? else { continue };
             let at = at.as_millisecond();
             self.execute(
                 loosen!(

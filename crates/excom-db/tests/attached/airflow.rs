@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use excom_core::attempt::{Attempt, TaskState};
 use excom_core::db::{DagRun, Push, RunState, StartMode};
-use excom_core::{Caller, Error, ErrorKind, Result, TaskInstanceKey};
+use excom_core::{Caller, Error, ErrorKind, Result, TaskInstanceKey, XComKey};
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
 use tokio_postgres::types::ToSql;
@@ -169,6 +169,31 @@ impl Airflow {
             self.ask(&sql, &[dag, run, task, map_index])?;
         }
         Ok(())
+    }
+
+    /// An XCom as Airflow's own server writes it, in the place of what is there.
+    pub(crate) fn xcom(&self, XComKey { ti, key, .. }: &XComKey, json: &str, at: Timestamp) -> Result<()> {
+        self.task_instance(ti, at)?;
+        let sql = concat!(
+            "INSERT INTO xcom (dag_run_id, dag_id, run_id, task_id, map_index, key, value, timestamp)
+             SELECT id, dag_id, run_id, $3, $4, $5, $6::text::jsonb, ",
+            moment!("$7"),
+            " FROM dag_run WHERE dag_id = $1 AND run_id = $2
+             ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE
+                 SET value = excluded.value, timestamp = excluded.timestamp"
+        );
+        let (dag, run, task) = (&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id);
+        self.ask(sql, &[dag, run, task, &ti.map_index, &&**key, &json, &at.as_microsecond()]).map(drop)
+    }
+
+    /// Does something while Airflow is about to remove what a task pushed, which it then does not.
+    pub(crate) fn removing<T>(&self, ti: &TaskInstanceKey, work: impl FnOnce() -> T) -> Result<T> {
+        self.ask("BEGIN", &[])?;
+        let sql = format!("DELETE FROM xcom WHERE {KEY}");
+        self.ask(&sql, &[&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index])?;
+        let done = work();
+        self.ask("ROLLBACK", &[])?;
+        Ok(done)
     }
 
     pub(crate) fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {

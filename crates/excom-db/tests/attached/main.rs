@@ -3,12 +3,29 @@
 #![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
 
 mod airflow;
+mod alone;
 mod bare;
 mod conformance;
+#[path = "../postgres/failover.rs"]
+mod failover;
+#[path = "../server/faults.rs"]
+mod faults;
+#[path = "../server/full.rs"]
+mod full;
+#[path = "../postgres/held.rs"]
+mod held;
+#[path = "../postgres/locks.rs"]
+mod locks;
 mod mapping;
+#[path = "../server/network.rs"]
+mod network;
+#[path = "../server/outages.rs"]
+mod outages;
 mod outside;
 mod played;
 mod real;
+#[path = "../postgres/rough.rs"]
+mod rough;
 mod schemas;
 mod support;
 mod survey;
@@ -30,3 +47,6 @@ const NOT_OURS: [(&str, &str); 8] = [
 
 /// A dict that a task pushes: `jsonb` puts keys in order.
 const DICT: &str = r#"{"":"x","a":{"c":2.0},"bb":1}"#;
+
+/// Whether a row that Airflow is just writing is held by it alone.
+const HOLDS_ROWS: bool = true;

@@ -13,6 +13,7 @@ use excom_core::{
 use jiff::{SignedDuration, Timestamp};
 use pollster::block_on;
 
+use crate::HOLDS_ROWS;
 use crate::airflow::Airflow;
 use crate::support::Database;
 
@@ -38,7 +39,7 @@ impl Theirs {
 
     fn made(complete: impl FnOnce(Builder) -> Builder) -> Option<Self> {
         let database = Database::attached()?;
-        let (airflow, clock) = (Airflow::connect(&database.url()), Arc::new(memory::Clock::new()));
+        let (airflow, clock) = (Airflow::connect(&database.airflows()), Arc::new(memory::Clock::new()));
         let now = clock.now();
         let engine = complete(Engine::builder(Arc::new(database.open()), clock)).build();
         Some(Self { database, airflow, engine, now })
@@ -50,17 +51,9 @@ impl Theirs {
 
     /// What Airflow's own server writes.
     fn write(&self, run: &str, task: &str, json: &str, at: Timestamp) -> XComKey {
-        let ti = TaskInstanceKey::new("d", run, task, -1).unwrap();
-        self.airflow.task_instance(&ti, at).unwrap();
-        self.database.sql(&format!(
-            "DELETE FROM xcom WHERE run_id = '{run}' AND task_id = '{task}';
-             INSERT INTO xcom (dag_run_id, dag_id, run_id, task_id, map_index, key, value, timestamp)
-             SELECT id, dag_id, run_id, '{task}', -1, 'return_value', '{json}',
-                    timestamptz 'epoch' + {}::int8 * interval '1 microsecond'
-             FROM dag_run WHERE run_id = '{run}'",
-            at.as_microsecond()
-        ));
-        ti.return_value()
+        let key = TaskInstanceKey::new("d", run, task, -1).unwrap().return_value();
+        self.airflow.xcom(&key, json, at).unwrap();
+        key
     }
 
     fn pruning(&self, rules: &[(&str, Expires)]) -> Pruning {
@@ -90,8 +83,13 @@ impl Theirs {
     }
 
     fn left(&self) -> String {
-        self.database
-            .sql("SELECT string_agg(run_id || ' ' || task_id, ', ' ORDER BY run_id, task_id) FROM xcom")
+        let rows =
+            self.database.sql("SELECT concat(run_id, ' ', task_id) FROM xcom ORDER BY run_id, task_id");
+        rows.lines().collect::<Vec<_>>().join(", ")
+    }
+
+    fn times(&self) -> String {
+        self.database.sql("SELECT timestamp FROM xcom ORDER BY run_id, task_id")
     }
 }
 
@@ -138,6 +136,14 @@ fn what_airflow_wrote_expires_where_rules_say_so_and_else_never() {
     assert_eq!(block_on(it.engine.prune_by(&pruning, |_| ())).unwrap().entries, 2);
     assert_eq!(it.left(), "r3 a, r3 b");
     assert!(it.pull(&newest).found().is_some());
+
+    // What was read since stays.
+    let read = it.write("r4", "read", "4", it.days_ago(9));
+    it.write("r4", "unread", "4", it.days_ago(9));
+    assert!(it.pull(&read).found().is_some());
+    let pruning = it.pruning(&[("unread", Expires::Unread(it.days_ago(5)))]);
+    assert_eq!(block_on(it.engine.prune_by(&pruning, |_| ())).unwrap().entries, 1);
+    assert_eq!(it.left(), "r3 a, r3 b, r4 read");
 }
 
 #[test]
@@ -152,10 +158,13 @@ fn what_is_written_meanwhile_stays() {
 
     // Airflow writes one anew, with a time that the rule catches too, and is about to write another.
     it.write("r1", "a", "2", it.days_ago(8));
-    it.airflow.ask("BEGIN", &[]).unwrap();
-    it.airflow.ask("DELETE FROM xcom WHERE task_id = 'held'", &[]).unwrap();
-    let removed = block_on(it.engine.db().expire(&pruning.rules, &due, it.now)).unwrap();
-    it.airflow.ask("ROLLBACK", &[]).unwrap();
+    let held = TaskInstanceKey::new("d", "r1", "held", -1).unwrap();
+    let expire = || block_on(it.engine.db().expire(&pruning.rules, &due, it.now)).unwrap();
+    let removed = it.airflow.removing(&held, expire).unwrap();
+    if !HOLDS_ROWS {
+        assert_eq!((removed.entries, &*it.left()), (2, "r1 a"));
+        return;
+    }
     assert_eq!(removed.entries, 1);
     assert_eq!(it.left(), "r1 a, r1 held");
     assert_eq!(it.pull(&key).found().unwrap().value.as_str(), "2");
@@ -198,7 +207,7 @@ fn what_airflow_wrote_moves_out_and_is_read_as_before() {
     let left = it.write("r2", "left", &noise(4), it.now);
     let before = |key: &XComKey| it.pull(key).found().unwrap().clone();
     let (first, second, third) = (before(&plain), before(&in_a_string), before(&over));
-    let times = it.database.sql("SELECT string_agg(timestamp::text, ',' ORDER BY task_id) FROM xcom");
+    let times = it.times();
 
     let page = block_on(it.engine.outside(None, None)).unwrap();
     assert_eq!((page.looked_at, page.found.len(), page.next), (6, 5, None));
@@ -209,18 +218,14 @@ fn what_airflow_wrote_moves_out_and_is_read_as_before() {
         assert!(block_on(it.engine.migrate_outside(found(key))).unwrap());
         assert!(!block_on(it.engine.migrate_outside(found(key))).unwrap(), "it is Excom's own by now");
     }
-    let told = it.database.sql("SELECT count(*) FROM xcom WHERE value ->> '$excom' = 'reference-1'");
+    let told = it.database.sql("SELECT count(*) FROM xcom WHERE concat(value, '') LIKE '%reference-1%'");
     assert_eq!(told, "3", "what Airflow's own readers find");
     for (key, was) in [(&plain, &first), (&in_a_string, &second), (&over, &third)] {
         let now = before(key);
         assert_eq!((now.value.as_str(), &now.version), (was.value.as_str(), &was.version));
         assert_eq!(now.writer, Writer::Outside);
     }
-    assert_eq!(
-        it.database.sql("SELECT string_agg(timestamp::text, ',' ORDER BY task_id) FROM xcom"),
-        times,
-        "each is the version that it was"
-    );
+    assert_eq!(it.times(), times, "each is the version that it was");
 
     // One is written anew since it was found; another is taken over, and then nothing more.
     it.write("r2", "again", "[2]", it.now + SignedDuration::from_secs(1));
@@ -236,10 +241,7 @@ fn what_airflow_wrote_moves_out_and_is_read_as_before() {
     // What Airflow removes afterwards takes its object along.
     it.database.sql("DELETE FROM xcom");
     block_on(it.engine.prune()).unwrap();
-    let left = it
-        .database
-        .sql("SELECT (SELECT count(*) FROM excom.extra), (SELECT count(*) FROM excom.loose_object)");
-    assert_eq!(left, "0|0");
+    assert_eq!(it.database.noted(), "0");
     let stores: Vec<String> = it.engine.stores().into_iter().map(str::to_owned).collect();
     for store in stores {
         let page = block_on(it.engine.orphans(&store, None, std::time::Duration::ZERO)).unwrap();

@@ -24,10 +24,15 @@ static FREE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Has Airflow make its schema, the newest one or that of a release.
 pub(crate) fn migrated(database: &str, release: Option<&str>) -> Result<(), String> {
+    migrated_on(&SERVER, database, release)
+}
+
+/// The same on another server.
+pub(crate) fn migrated_on(server: &Postgres, database: &str, release: Option<&str>) -> Result<(), String> {
     let home = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut arguments = vec!["db", "migrate"];
     arguments.extend(release.iter().flat_map(|release| ["--to-version", release]));
-    Python::with_airflow()?.on_postgres(&SERVER.url(database))?.airflow(home.path(), &arguments)
+    Python::with_airflow()?.on_postgres(&server.url(database))?.airflow(home.path(), &arguments)
 }
 
 /// A database that Airflow made, which no other test uses meanwhile.
@@ -92,6 +97,17 @@ impl Database {
     /// How many earlier versions there are.
     pub(crate) fn history(&self) -> String {
         self.sql("SELECT count(*) FROM excom.history")
+    }
+
+    /// The lengths that Airflow's scheduler is told, each with its task and the keys of a dict.
+    pub(crate) fn lengths(&self) -> String {
+        let sql = "SELECT concat(task_id, ' ', length, ' ', keys) FROM task_map ORDER BY task_id";
+        self.sql(sql).lines().collect::<Vec<_>>().join(", ")
+    }
+
+    /// How many rows of Airflow's, and how many objects without one, Excom has noted.
+    pub(crate) fn noted(&self) -> String {
+        self.sql("SELECT (SELECT count(*) FROM excom.extra) + (SELECT count(*) FROM excom.loose_object)")
     }
 
     pub(crate) fn sql(&self, sql: &str) -> String {

@@ -4,10 +4,10 @@ use std::sync::Mutex;
 
 use excom_core::attempt::{Attempt, TaskState};
 use excom_core::db::{DagRun, Push, RunState, StartMode};
-use excom_core::{Caller, Error, ErrorKind, Result, TaskInstanceKey};
+use excom_core::{Caller, Error, ErrorKind, Result, TaskInstanceKey, XComKey};
 use jiff::Timestamp;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts, Row, Value};
+use mysql_async::{Conn, Opts, Params, Row, Value};
 use tokio::runtime::Runtime;
 
 /// A connection to Airflow's database, used by one at a time.
@@ -55,6 +55,7 @@ impl Airflow {
     fn ask(&self, sql: &str, parameters: Parameters) -> Result<Vec<Row>> {
         let mut held = self.0.lock().unwrap();
         let (runtime, conn) = &mut *held;
+        let parameters = if parameters.is_empty() { Params::Empty } else { Params::from(parameters) };
         runtime
             .block_on(conn.exec(sql, parameters))
             .map_err(|error| Error::new(ErrorKind::Other, format!("`{sql}` failed: {error}")))
@@ -173,6 +174,28 @@ impl Airflow {
             self.ask(&format!("UPDATE task_instance SET id = UUID() WHERE {KEY}"), of(ti, at))?;
         }
         Ok(())
+    }
+
+    /// An XCom as Airflow's own server writes it, in the place of what is there.
+    pub(crate) fn xcom(&self, XComKey { ti, key, .. }: &XComKey, json: &str, at: Timestamp) -> Result<()> {
+        self.task_instance(ti, at)?;
+        let sql = format!(
+            "REPLACE INTO xcom (dag_run_id, dag_id, run_id, task_id, map_index, `key`, value, timestamp)
+             SELECT id, dag_id, run_id, :task, :map_index, :key, :value, {AT}
+             FROM dag_run WHERE dag_id = :dag AND run_id = :run"
+        );
+        let parameters = with(with(of(ti, at), "key", &**key), "value", json);
+        self.ask(&sql, parameters).map(drop)
+    }
+
+    /// Does something while Airflow is about to remove what a task pushed, which it then does not.
+    pub(crate) fn removing<T>(&self, ti: &TaskInstanceKey, work: impl FnOnce() -> T) -> Result<T> {
+        self.ask("SET autocommit = 0", Vec::new())?;
+        self.ask(&format!("DELETE FROM xcom WHERE {KEY}"), of(ti, Timestamp::UNIX_EPOCH))?;
+        let done = work();
+        self.ask("ROLLBACK", Vec::new())?;
+        self.ask("SET autocommit = 1", Vec::new())?;
+        Ok(done)
     }
 
     pub(crate) fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {

@@ -3,12 +3,33 @@
 #![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
 
 mod airflow;
+mod alone;
 #[path = "../attached/conformance.rs"]
 mod conformance;
+#[path = "../mysql/failover.rs"]
+mod failover;
+#[path = "../server/faults.rs"]
+mod faults;
+#[path = "../server/full.rs"]
+mod full;
+#[path = "../mysql/held.rs"]
+mod held;
+#[path = "../mysql/locks.rs"]
+mod locks;
+#[path = "../attached/mapping.rs"]
+mod mapping;
+#[path = "../server/network.rs"]
+mod network;
+#[path = "../server/outages.rs"]
+mod outages;
+#[path = "../attached/outside.rs"]
+mod outside;
 #[path = "../attached/played.rs"]
 mod played;
 #[path = "../attached/real.rs"]
 mod real;
+#[path = "../mysql/rough.rs"]
+mod rough;
 mod schemas;
 mod support;
 #[path = "../attached/writers.rs"]
@@ -34,3 +55,6 @@ const NOT_OURS: [(&str, &str); 9] = [
 
 /// A dict that a task pushes: MariaDB keeps a text as it is.
 const DICT: &str = r#"{"bb":1,"a":{"c":2.0},"":"x"}"#;
+
+/// Whether a row that Airflow is just writing is held by it alone.
+const HOLDS_ROWS: bool = true;

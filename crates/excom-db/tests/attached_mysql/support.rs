@@ -28,8 +28,14 @@ static TEMPLATE: LazyLock<Result<String, String>> = LazyLock::new(|| {
         let made = made.split_once('\t').map_or("", |(_, made)| made).replace("\\n", "\n");
         script += &format!("{made};\n");
     }
-    Ok(script + "INSERT INTO alembic_version SELECT * FROM airflow.alembic_version;")
+    let revision = sql("SELECT version_num FROM alembic_version")?;
+    Ok(script + &format!("INSERT INTO alembic_version VALUES ('{revision}');"))
 });
+
+/// The statements that make the tables of an Airflow, or why there are none.
+pub(crate) fn template() -> Result<&'static str, &'static String> {
+    TEMPLATE.as_ref().map(String::as_str)
+}
 
 /// Databases that tests are done with: to make one takes longer than to empty one.
 static FREE: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -47,7 +53,7 @@ pub(crate) struct Database {
 }
 
 /// Tables of Airflow's that tests write to, those that refer to others first.
-const WRITTEN: [&str; 4] = ["xcom", "task_instance_history", "task_instance", "dag_run"];
+const WRITTEN: [&str; 5] = ["task_map", "xcom", "task_instance_history", "task_instance", "dag_run"];
 
 impl Database {
     /// One with Excom attached to it; none, and a line that counts the test as skipped, where there is no Airflow.
@@ -105,6 +111,20 @@ impl Database {
     /// How many earlier versions there are.
     pub(crate) fn history(&self) -> String {
         self.sql(&format!("SELECT COUNT(*) FROM excom_{}.excom_history", self.name))
+    }
+
+    /// The lengths that Airflow's scheduler is told, each with its task and the keys of a dict.
+    pub(crate) fn lengths(&self) -> String {
+        let sql = "SELECT concat(task_id, ' ', length, ' ', `keys`) FROM task_map ORDER BY task_id";
+        self.sql(sql).lines().collect::<Vec<_>>().join(", ")
+    }
+
+    /// How many rows of Airflow's, and how many objects without one, Excom has noted.
+    pub(crate) fn noted(&self) -> String {
+        self.sql(&format!(
+            "SELECT (SELECT COUNT(*) FROM excom_{0}.excom_entry) + (SELECT COUNT(*) FROM excom_{0}.excom_loose_object)",
+            self.name
+        ))
     }
 
     pub(crate) fn sql(&self, sql: &str) -> String {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use excom_core::attempt::{Attempt, TaskState};
 use excom_core::db::{DagRun, Push, RunState, StartMode};
-use excom_core::{Caller, Error, ErrorKind, Result, TaskInstanceKey};
+use excom_core::{Caller, Error, ErrorKind, Result, TaskInstanceKey, XComKey};
 use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -178,6 +178,21 @@ impl Airflow {
             self.ask(&sql, of(ti, []))?;
         }
         Ok(())
+    }
+
+    /// An XCom as Airflow's own server writes it, in the place of what is there.
+    pub(crate) fn xcom(&self, XComKey { ti, key, .. }: &XComKey, json: &str, at: Timestamp) -> Result<()> {
+        self.task_instance(ti, at)?;
+        let sql = "INSERT OR REPLACE INTO xcom (dag_run_id, dag_id, run_id, task_id, map_index, key, value, timestamp)
+                   SELECT id, dag_id, run_id, ?3, ?4, ?5, ?6, ?7 FROM dag_run WHERE dag_id = ?1 AND run_id = ?2";
+        let more = [key.to_string().into(), json.to_owned().into(), moment(at).into()];
+        self.ask(sql, of(ti, more)).map(drop)
+    }
+
+    /// Does something while Airflow is about to remove what a task pushed: there is one writer at a time, so it has not
+    /// begun yet.
+    pub(crate) fn removing<T>(&self, _ti: &TaskInstanceKey, work: impl FnOnce() -> T) -> Result<T> {
+        Ok(work())
     }
 
     pub(crate) fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {

@@ -5,6 +5,10 @@
 mod airflow;
 #[path = "../attached/conformance.rs"]
 mod conformance;
+#[path = "../attached/mapping.rs"]
+mod mapping;
+#[path = "../attached/outside.rs"]
+mod outside;
 #[path = "../attached/played.rs"]
 mod played;
 #[path = "../attached/real.rs"]
@@ -29,3 +33,6 @@ const NOT_OURS: [(&str, &str); 7] = [
 
 /// A dict that a task pushes: SQLite keeps a text as it is.
 const DICT: &str = r#"{"bb":1,"a":{"c":2.0},"":"x"}"#;
+
+/// Whether a row that Airflow is just writing is held by it alone.
+const HOLDS_ROWS: bool = false;

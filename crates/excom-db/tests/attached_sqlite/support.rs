@@ -73,6 +73,17 @@ impl Database {
         self.sql("SELECT count(*) FROM excom_history")
     }
 
+    /// The lengths that Airflow's scheduler is told, each with its task and the keys of a dict.
+    pub(crate) fn lengths(&self) -> String {
+        let sql = "SELECT concat(task_id, ' ', length, ' ', keys) FROM task_map ORDER BY task_id";
+        self.sql(sql).lines().collect::<Vec<_>>().join(", ")
+    }
+
+    /// How many rows of Airflow's, and how many objects without one, Excom has noted.
+    pub(crate) fn noted(&self) -> String {
+        self.sql("SELECT (SELECT count(*) FROM excom_entry) + (SELECT count(*) FROM excom_loose_object)")
+    }
+
     /// Runs statements, and tells what one that is alone finds: rows as lines, columns with bars between.
     pub(crate) fn sql(&self, sql: &str) -> String {
         let connection = Connection::open(self.file()).unwrap();

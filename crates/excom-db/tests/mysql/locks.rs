@@ -1,27 +1,21 @@
 //! Another session holds a lock for long: who waits gets an answer, which names it where the server tells, and what needs
 //! no such lock goes on.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use excom_core::{Caller, Engine, ErrorKind, Value, XComKey, memory};
-use excom_db::mysql::{Db, Options};
+use excom_core::ErrorKind;
 
+use crate::alone::Alone;
+use crate::faults::{key, pulled, push};
 use crate::held::Held;
-use crate::support::{Database, pulled, server};
 
 #[test]
 fn who_waits_for_a_lock_is_told() {
-    let Some(server) = server() else { return };
-    let database = Database::new(server);
-    let options = Options { patience: Duration::from_secs(6), connections: 4 };
-    let db = pollster::block_on(Db::open(&database.url(), &options)).unwrap();
-    let engine = Engine::builder(Arc::new(db), Arc::new(memory::Clock::new())).build();
-    let key = XComKey::new("d", "r", "t", -1, "k").unwrap();
-    let push = |value: u32| {
-        let value = Value::of(&value).unwrap();
-        pollster::block_on(engine.push(&Caller::user("test"), &key, value.into())).map(drop)
-    };
+    let Some(alone) = Alone::start("locks::who_waits_for_a_lock_is_told") else { return };
+    let (database, key) = (alone.database(), key("t"));
+    alone.expects(std::slice::from_ref(&key));
+    let engine = Alone::patient(&alone.url(), Duration::from_secs(6)).unwrap();
+    let push = |value: u64| push(&engine, &key, value);
     let told = |error: excom_core::Error, what: &str| {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
         assert!(error.to_string().contains("was waited for in vain"), "{error:?}");
@@ -31,13 +25,13 @@ fn who_waits_for_a_lock_is_told() {
     push(1).unwrap();
 
     // A row: reads go on.
-    let held = Held::start(server, database.name(), "BEGIN; SELECT * FROM excom_entry FOR UPDATE");
+    let held = Held::start(&alone, database, &format!("BEGIN; SELECT * FROM {} FOR UPDATE", Alone::TABLE));
     told(push(2).unwrap_err(), "of user `excom`");
     assert_eq!(pulled(&engine, &key).unwrap().as_str(), "1");
     drop(held);
 
     // A table, as when it is altered: whatever needs it ends, and what does not goes on.
-    let held = Held::start(server, database.name(), "LOCK TABLES excom_entry WRITE");
+    let held = Held::start(&alone, database, &format!("LOCK TABLES {} WRITE", Alone::TABLE));
     std::thread::scope(|scope| {
         let pulls: Vec<_> = (0..3).map(|_| scope.spawn(|| pulled(&engine, &key))).collect();
         assert!(pollster::block_on(engine.db().variable("none")).unwrap().is_none());

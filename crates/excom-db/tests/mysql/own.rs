@@ -36,14 +36,6 @@ impl Kind for Server {
         self.sql(database, &tables).unwrap();
     }
 
-    fn cut(&self) {
-        let cut = "SELECT GROUP_CONCAT(CONCAT('KILL ', id) SEPARATOR ';') FROM information_schema.processlist
-                   WHERE db = 'excom' AND id <> CONNECTION_ID()";
-        let cut = self.sql(Self::FIRST, cut).unwrap();
-        // Some may have ended by themselves since.
-        drop(self.sql(Self::FIRST, &cut));
-    }
-
     fn folded(&self) -> Vec<&'static str> {
         for (name, set) in [("folded", "utf8mb4 COLLATE utf8mb4_general_ci"), ("narrow", "latin1")] {
             self.sql(Self::FIRST, &format!("CREATE DATABASE {name} CHARACTER SET {set}")).unwrap();
@@ -190,4 +182,12 @@ fn urls_are_those_of_mysql_and_sqlalchemy() {
     ] {
         unreadable(url, told);
     }
+}
+
+#[test]
+fn what_is_beside_airflows_database_has_no_place_here() {
+    let url = "mysql://excom:excom@localhost/excom?beside=other";
+    unreadable(url, "`beside` in the URL of the database names what lies beside Airflow's own");
+    let error = pollster::block_on(Db::schema(url, &Options::default())).unwrap_err();
+    assert!(error.hints().iter().any(|hint| hint.contains("mode = \"attached\"")), "{error:?}");
 }

@@ -2,17 +2,25 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
 
+mod alone;
+#[path = "../server/away.rs"]
+mod away;
 #[path = "../server/conformance.rs"]
 mod conformance;
 mod failover;
+#[path = "../server/faults.rs"]
+mod faults;
+#[path = "../server/full.rs"]
 mod full;
 mod held;
 mod locks;
+#[path = "../server/network.rs"]
 mod network;
 #[path = "../server/outages.rs"]
 mod outages;
 mod own;
 mod pgbouncer;
+mod rough;
 #[path = "../server/setups.rs"]
 mod setups;
 #[path = "../server/support.rs"]

@@ -35,12 +35,6 @@ impl Kind for Server {
         self.sql(database, &format!("TRUNCATE {tables}")).unwrap();
     }
 
-    fn cut(&self) {
-        let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-                   WHERE application_name = 'excom'";
-        self.sql(Self::FIRST, cut).unwrap();
-    }
-
     fn folded(&self) -> Vec<&'static str> {
         let folded = "CREATE DATABASE folded TEMPLATE template0
                       LOCALE_PROVIDER icu ICU_LOCALE 'en-US-u-ks-level1' LOCALE 'C'";

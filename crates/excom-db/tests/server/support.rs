@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use excom_core::conformance::Empty;
-use excom_core::{Caller, Engine, MetadataDb, PullOptions, Result, Value, XComKey, memory};
+use excom_core::{MetadataDb, Result, memory};
 use excom_testkit::skip::skipped;
 
 use crate::Server;
+pub(crate) use crate::faults::pulled;
 
 /// What differs from server to server. Each program of tests has one of them, as `Server`.
 pub(crate) trait Kind {
@@ -29,9 +30,6 @@ pub(crate) trait Kind {
 
     /// Removes what all our tables hold, but for what the schema came with.
     fn clear(&self, database: &str);
-
-    /// Cuts all our connections to the first database.
-    fn cut(&self);
 
     /// Makes databases in which names that differ are taken for the same, and tells what they are called.
     fn folded(&self) -> Vec<&'static str>;
@@ -87,10 +85,6 @@ impl Database {
         self.server.url(&self.name)
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     pub(crate) fn sql(&self, sql: &str) -> String {
         self.server.sql(&self.name, sql).unwrap()
     }
@@ -111,11 +105,4 @@ pub(crate) fn empty() -> Empty {
     let Some(server) = server() else { return Arc::new(memory::Db::new()).into() };
     let database = Database::new(server);
     Empty { db: Arc::new(database.open()), keep: Box::new(database) }
-}
-
-/// The value of an XCom.
-pub(crate) fn pulled(engine: &Engine, key: &XComKey) -> Result<Value> {
-    let keys = std::slice::from_ref(key);
-    let answers = pollster::block_on(engine.pull(&Caller::user("test"), keys, PullOptions::default()))?;
-    answers.into_iter().next().unwrap().value()
 }

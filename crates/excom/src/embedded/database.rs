@@ -10,7 +10,7 @@ use excom_db::sqlite;
 use serde::Serialize;
 
 use super::Home;
-use crate::config::{DatabaseMode, Extras, Settings, Url};
+use crate::config::{DatabaseMode, Extras, Origin, Settings, Url};
 
 #[cfg(feature = "postgres")]
 pub use excom_db::postgres::{Part, Survey};
@@ -174,6 +174,13 @@ fn with_extras(settings: &Settings, place: &str) -> Result<()> {
     ))
 }
 
+/// Over how many elements tasks are mapped, where it is said. It is Airflow's to say: Excom's own default is for runs of
+/// its own.
+fn max_map_length(settings: &Settings) -> Option<u32> {
+    let most = &settings.core.max_map_length;
+    (!matches!(most.origin(), Origin::Default)).then_some(**most)
+}
+
 /// What is beside Airflow's tables in a database of a release's schema.
 fn beside(airflow: &'static str, found: u32, newest: u32, settings: &Settings) -> Schema {
     Schema { database: name(settings), airflow: Some(airflow), found, newest, without: None }
@@ -195,7 +202,11 @@ mod attached_sqlite {
     pub(super) fn open(file: &Path, settings: &Settings, read_only: bool) -> Result<Arc<dyn MetadataDb>> {
         with_extras(settings, "SQLite")?;
         let options = Options { durability: *settings.database.durability, read_only };
-        Ok(Arc::new(Db::open(file, options)?))
+        let db = Db::open(file, options)?;
+        Ok(Arc::new(match max_map_length(settings) {
+            Some(most) => db.with_max_map_length(most),
+            None => db,
+        }))
     }
 
     pub(super) fn attach(file: &Path, settings: &Settings) -> Result<Schema> {
@@ -310,7 +321,6 @@ mod attached {
 
     use super::postgres::options;
     use super::*;
-    use crate::config::Origin;
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
         if *settings.database.extras == Extras::None {
@@ -322,16 +332,14 @@ mod attached {
         Ok(beside(found.airflow, found.version, Db::SCHEMA, settings))
     }
 
-    /// How many elements tasks are mapped over is Airflow's to say: Excom's own default is for runs of its own.
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
         if *settings.database.extras == Extras::None {
             return Ok(Arc::new(pollster::block_on(Bare::open(url.secret(), &options(settings)))?));
         }
         let db = pollster::block_on(Db::open(url.secret(), &options(settings)))?;
-        let most = &settings.core.max_map_length;
-        Ok(Arc::new(match most.origin() {
-            Origin::Default => db,
-            _ => db.with_max_map_length(**most),
+        Ok(Arc::new(match max_map_length(settings) {
+            Some(most) => db.with_max_map_length(most),
+            None => db,
         }))
     }
 
@@ -360,7 +368,11 @@ mod attached_mysql {
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
         with_extras(settings, "MySQL or MariaDB")?;
-        Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
+        let db = pollster::block_on(Db::open(url.secret(), &options(settings)))?;
+        Ok(Arc::new(match max_map_length(settings) {
+            Some(most) => db.with_max_map_length(most),
+            None => db,
+        }))
     }
 
     pub(super) fn attach(url: &Url, settings: &Settings) -> Result<Schema> {

@@ -44,12 +44,24 @@ macro_rules! millis {
 }
 pub(super) use millis;
 
-/// Whether what is known in `e` is of the value in `x`: that has the time of its push, or the same reference still, saved
-/// again as it was. [`pushed`](crate::airflow::pushed) says how that time comes from the version.
+/// The version of a row `x` that something else wrote, as [`written`](crate::airflow::written) says.
+macro_rules! written {
+    () => {
+        "((GREATEST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', x.timestamp) DIV 1000 - 1577836800000, 0) << 22)
+          | ((TIMESTAMPDIFF(MICROSECOND, '1970-01-01', x.timestamp) MOD 1000) << 12))"
+    };
+}
+pub(super) use written;
+
+/// Whether what is known in `e` is of the value in `x`: that has the time of its push, or of its writing where it was taken
+/// over, or the same reference still, saved again as it was. [`pushed`](crate::airflow::pushed) and
+/// [`written`](crate::airflow::written) say how these times belong to the version.
 macro_rules! counts {
     () => {
         "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', x.timestamp)
-              = ((e.version >> 22) + 1577836800000) * 1000 + e.version MOD 1000
+              IN (((e.version >> 22) + 1577836800000) * 1000 + e.version MOD 1000,
+                  CASE WHEN e.version & 4095 = 0 THEN
+                      ((e.version >> 22) + 1577836800000) * 1000 + ((e.version >> 12) & 1023) END)
           OR (e.codec = 2 AND COALESCE(JSON_TYPE(x.value) = 'OBJECT'
               AND JSON_UNQUOTE(JSON_EXTRACT(x.value, '$.\"$excom\"')) = 'reference-1'
               AND CAST(JSON_UNQUOTE(JSON_EXTRACT(x.value, '$.version')) AS BINARY)

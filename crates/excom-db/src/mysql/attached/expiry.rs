@@ -1,11 +1,12 @@
-//! Retention of what Excom wrote, and the look for what others removed. Rows that others wrote are theirs to clean.
+//! Retention of what Excom wrote, and the look for what others removed. Rows that others wrote are theirs to clean, unless
+//! rules say that they catch those too (`outside`).
 
 use excom_core::db::{Cutoffs, Due, Place, Removed, Rule, Scan};
 use jiff::Timestamp;
 use mysql_async::Row as Found;
 
 use super::super::connection::named;
-use super::super::expiry::Statements;
+use super::super::expiry::{Asked, Statements};
 use super::super::failure::Failure;
 use super::super::names::{Ti, Xcom};
 use super::super::retain::SWEEP_EVERY;
@@ -16,6 +17,9 @@ use super::write::step;
 use super::{Airflow, Tables};
 
 type Result<T> = std::result::Result<T, Failure>;
+
+/// How many rows that something else wrote go in one step.
+const STEP: usize = 1000;
 
 /// Airflow's run `a` of a run of ours by its number.
 macro_rules! run {
@@ -31,30 +35,53 @@ macro_rules! run {
     };
 }
 
-/// What is asked about entries; states are Airflow's. 0 is running, 1 success.
+/// What rules ask about Airflow's run `a`; states are Airflow's. 0 is running, 1 success.
+macro_rules! about_run {
+    ($run:expr) => {
+        concat!(
+            "SELECT CASE a.state WHEN 'queued' THEN 0 WHEN 'running' THEN 0 WHEN 'success' THEN 1 ELSE 2 END,
+                 TIMESTAMPDIFF(MICROSECOND, '1970-01-01', a.end_date) DIV 1000,
+                 EXISTS (SELECT 1 FROM airflow.task_instance i WHERE i.dag_id = a.dag_id AND i.run_id = a.run_id
+                         AND COALESCE(i.state, '') NOT IN ('success', 'failed', 'skipped', 'upstream_failed', 'removed')),
+                 EXISTS (SELECT 1 FROM airflow.task_instance i WHERE i.dag_id = a.dag_id AND i.run_id = a.run_id
+                         AND COALESCE(i.state, '') NOT IN ('success', 'skipped', 'removed'))
+             FROM ",
+            $run
+        )
+    };
+}
+pub(super) use about_run;
+
+/// How many runs that are newer than `a` have entries `x` of a task.
+macro_rules! newer {
+    ($run:expr, $of:expr) => {
+        concat!(
+            "SELECT COUNT(*) FROM (
+                 SELECT r.id FROM ",
+            $run,
+            " JOIN airflow.dag_run r ON r.dag_id = a.dag_id
+                 WHERE (COALESCE(r.logical_date, r.run_after), CAST(r.run_id AS BINARY))
+                     > (COALESCE(a.logical_date, a.run_after), CAST(a.run_id AS BINARY))
+                 AND EXISTS (SELECT 1 FROM airflow.xcom x ",
+            $of,
+            ") LIMIT :limit) n"
+        )
+    };
+}
+pub(super) use newer;
+
+/// What is asked about entries of ours.
 const BESIDE: Statements = Statements {
-    run: concat!(
-        "SELECT CASE a.state WHEN 'queued' THEN 0 WHEN 'running' THEN 0 WHEN 'success' THEN 1 ELSE 2 END,
-             TIMESTAMPDIFF(MICROSECOND, '1970-01-01', a.end_date) DIV 1000,
-             EXISTS (SELECT 1 FROM airflow.task_instance i WHERE i.dag_id = a.dag_id AND i.run_id = a.run_id
-                     AND COALESCE(i.state, '') NOT IN ('success', 'failed', 'skipped', 'upstream_failed', 'removed')),
-             EXISTS (SELECT 1 FROM airflow.task_instance i WHERE i.dag_id = a.dag_id AND i.run_id = a.run_id
-                     AND COALESCE(i.state, '') NOT IN ('success', 'skipped', 'removed'))
-         FROM ",
-        run!(":run")
-    ),
-    newer: concat!(
-        "SELECT COUNT(*) FROM (
-             SELECT r.id FROM ",
-        run!(":run"),
-        " JOIN airflow.dag_run r ON r.dag_id = a.dag_id
-             WHERE (COALESCE(r.logical_date, r.run_after), CAST(r.run_id AS BINARY))
-                 > (COALESCE(a.logical_date, a.run_after), CAST(a.run_id AS BINARY))
-             AND EXISTS (SELECT 1 FROM airflow.xcom x JOIN excom_name t ON t.id = :task
-                         WHERE x.dag_run_id = r.id AND ",
-        same!("x.task_id", "t.text"),
-        ") LIMIT :limit) n"
-    ),
+    asked: Asked {
+        run: about_run!(run!(":run")),
+        newer: newer!(
+            run!(":run"),
+            concat!(
+                "JOIN excom_name t ON t.id = :task WHERE x.dag_run_id = r.id AND ",
+                same!("x.task_id", "t.text")
+            )
+        ),
+    },
     current: concat!(
         "SELECT STRAIGHT_JOIN j.place, e.size, CASE WHEN e.codec = 2 THEN e.body END
          FROM JSON_TABLE(:entries, '$[*]' COLUMNS (
@@ -211,6 +238,7 @@ impl Airflow<'_> {
 }
 
 impl Tables {
+    /// What Excom wrote first, in the order of its ids; where rules say so, then what something else wrote, run by run.
     pub(super) async fn due(
         &self,
         rules: &[Rule],
@@ -218,12 +246,25 @@ impl Tables {
         after: Option<Place>,
         limit: u32,
     ) -> Result<Scan<Due>> {
-        let after = after.map_or(0, |after| after.row);
-        step!(self, write, due(rules, dag_id, after, limit)).await
+        let Place { past: outside, row: behind } = after.unwrap_or(Place { past: false, row: 0 });
+        if outside {
+            return step!(self, write, due_outside(rules, dag_id, behind, limit)).await;
+        }
+        let mut scan = step!(self, write, due(rules, dag_id, behind, limit)).await?;
+        if scan.next.is_none() && rules.iter().any(|rule| rule.outside) {
+            scan.next = Some(Place { past: true, row: 0 });
+        }
+        Ok(scan)
     }
 
     pub(super) async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
-        step!(self, write, expire(rules, due, at)).await
+        let mut removed = step!(self, write, expire(rules, due, at)).await?;
+        let outside: &[Rule] = &rules.iter().filter(|rule| rule.outside).cloned().collect::<Vec<_>>();
+        // A page of whole runs may be long; a step is short.
+        for due in due.chunks(STEP).filter(|_| !outside.is_empty()) {
+            removed.add(step!(self, write, expire_outside(outside, due, at)).await?);
+        }
+        Ok(removed)
     }
 
     /// Its parts are steps of their own: what one has done stays done when the next fails. Runs are Airflow's.

@@ -15,6 +15,8 @@
 //! **The fence** locks Airflow's task instance shared, as the foreign key of `xcom` does for an insert anyway: a next try
 //! and a heartbeat wait for the end of a push. Who else waits for whom is said in `names`.
 //!
+//! **Mapped tasks.** The process looks into the document that Airflow has of a DAG, once for each (`expansion`).
+//!
 //! **Names.** Airflow's columns may take names for the same that differ: all comparisons are to the byte as well, and what
 //! would write over another key's row is refused.
 
@@ -22,6 +24,7 @@ mod around;
 mod columns;
 mod expiry;
 mod kept;
+mod outside;
 mod own;
 mod read;
 mod row;
@@ -32,9 +35,11 @@ mod write;
 use std::fmt;
 
 use excom_core::Result;
+use excom_core::db::Outside;
 
 use super::connection::{Connection, Connections, Options};
 use super::failure::Failure;
+use crate::expansion::{Expansion, MAX_MAP_LENGTH};
 use crate::server::metadata_db;
 pub use schema::Found;
 
@@ -51,6 +56,7 @@ struct Tables {
     airflows: Connections,
     /// Whether Airflow's column gives a text back as it was written.
     keeps_text: bool,
+    expansion: Expansion,
 }
 
 /// A connection in a transaction about Airflow's rows.
@@ -75,13 +81,23 @@ impl Db {
     /// attached to it; [`ErrorKind::Incompatible`](excom_core::ErrorKind::Incompatible) when Airflow's schema is not
     /// known or ours is newer; [`ErrorKind::Unavailable`](excom_core::ErrorKind::Unavailable).
     pub async fn open(url: &str, options: &Options) -> Result<Self> {
-        let airflows = Connections::new(url, options)?;
+        let airflows = Connections::airflows(url, options)?;
         let found = schema::look(&airflows).await?;
         if found.version < Self::SCHEMA {
             return Err(schema::missing(&found, airflows.place(), airflows.ours()));
         }
         let own = super::Tables { connections: Connections::beside(url, options)? };
-        Ok(Self(Tables { own, airflows, keeps_text: found.keeps_text }))
+        own.connections.remember().await;
+        let expansion = Expansion::up_to(MAX_MAP_LENGTH);
+        Ok(Self(Tables { own, airflows, keeps_text: found.keeps_text, expansion }))
+    }
+
+    /// With the most elements that a value may have over which Airflow's tasks are mapped: Airflow's own setting
+    /// `[core] max_map_length`, and 1024 unless it is said. More are refused, as by Airflow.
+    #[must_use]
+    pub fn with_max_map_length(mut self, most: u32) -> Self {
+        self.0.expansion = Expansion::up_to(most);
+        self
     }
 
     /// Looks at a database. Nothing is made or changed.
@@ -89,7 +105,7 @@ impl Db {
     /// # Errors
     /// As [`Db::open`], but not when Excom was not attached to it.
     pub async fn look(url: &str, options: &Options) -> Result<Found> {
-        schema::look(&Connections::new(url, options)?).await
+        schema::look(&Connections::airflows(url, options)?).await
     }
 
     /// The statements that [`Db::attach`] would run, as a script for somebody who may: the first makes our database, each
@@ -98,7 +114,7 @@ impl Db {
     /// # Errors
     /// As [`Db::look`].
     pub async fn script(url: &str, options: &Options) -> Result<String> {
-        let airflows = Connections::new(url, options)?;
+        let airflows = Connections::airflows(url, options)?;
         Ok(schema::script(&schema::look(&airflows).await?, airflows.ours()))
     }
 
@@ -107,14 +123,14 @@ impl Db {
     /// # Errors
     /// As [`Db::look`]; [`ErrorKind::Configuration`](excom_core::ErrorKind::Configuration) when the user may not.
     pub async fn attach(url: &str, options: &Options) -> Result<Found> {
-        let airflows = Connections::new(url, options)?;
+        let airflows = Connections::airflows(url, options)?;
         let found = schema::look(&airflows).await?;
         let script = &*schema::script(&found, airflows.ours());
         if script.is_empty() {
             return Ok(found);
         }
         // Its last database is ours, so the connection is used for nothing else.
-        let maker = Connections::new(url, options)?;
+        let maker = Connections::airflows(url, options)?;
         let made = maker.alone(|mut connection| async move {
             let made = connection.script(script).await;
             (connection, made)
@@ -149,4 +165,22 @@ impl fmt::Debug for Db {
     }
 }
 
-metadata_db!(Db);
+metadata_db! {
+    Db,
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn outside(
+        &self,
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Outside>> {
+        self.told(self.0.outside(dag_id, after, limit).await)
+    }
+
+    async fn adopt(&self, found: &Outside, at: Timestamp) -> Result<Option<Kept>> {
+        self.told(self.0.adopt(found, at).await)
+    }
+}

@@ -335,14 +335,15 @@ impl Tables {
 
     pub(super) async fn health(&self) -> excom_core::Result<Health> {
         let place = self.own.connections.place();
+        let told = |failure| schema::told(failure, place);
+        // Over a connection that knows whether it leads to the database that was opened.
+        let sizes = named! { "airflow" => self.own.connections.database() };
+        let sizes = self.own.one(SIZES, sizes, |found| Ok((own::count(found, 0)?, own::count(found, 1)?)));
+        let (bytes, mut entries) = sizes.await.map_err(told)?.unwrap_or_default();
         let found = schema::look(&self.airflows).await?;
         if found.version == 0 {
             return Err(schema::missing(&found, place, self.own.connections.ours()));
         }
-        let told = |failure| schema::told(failure, place);
-        let sizes = named! { "airflow" => self.own.connections.database() };
-        let sizes = self.own.one(SIZES, sizes, |found| Ok((own::count(found, 0)?, own::count(found, 1)?)));
-        let (bytes, mut entries) = sizes.await.map_err(told)?.unwrap_or_default();
         if entries < COUNTED {
             let counted = self.own.one(ENTRY_COUNT, named! {}, |found| own::count(found, 0));
             entries = counted.await.map_err(told)?.unwrap_or(0);

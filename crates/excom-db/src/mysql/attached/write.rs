@@ -19,6 +19,7 @@ use super::super::write::{REMOVE_ENTRY, TAKE_INTENT, of_version, xcom};
 use super::columns::{TRIES, counts, entry, micros, same, ti};
 use super::{Airflow, Tables, row, schema};
 use crate::airflow::{Row, bare, no_task_instance, pushed};
+use crate::expansion::{Expansion, is_returned};
 use crate::packing::{Codec, pack};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -107,8 +108,32 @@ const REMOVE_ROW: &str = concat!("DELETE FROM airflow.xcom", by_key!());
 /// The same version in another place keeps its time.
 pub(super) const MOVE_ROW: &str = concat!("UPDATE airflow.xcom SET value = :value", by_key!());
 
+/// Airflow's document of the DAG of a task instance: its hash, and it itself where it is not compressed.
+macro_rules! document {
+    ($what:literal) => {
+        concat!(
+            "SELECT ",
+            $what,
+            " FROM airflow.task_instance i JOIN airflow.serialized_dag s ON s.dag_version_id = i.dag_version_id WHERE ",
+            ti!("i.dag_id", "i.run_id", "i.task_id", "i.map_index")
+        )
+    };
+}
+
+const DAG_HASH: &str = document!("s.dag_hash");
+
+const DOCUMENT: &str = document!("s.data");
+
+/// What Airflow's scheduler expands over, and that there is nothing.
+const PUT_LENGTH: &str = "INSERT INTO airflow.task_map (dag_id, run_id, task_id, map_index, length, `keys`)
+    VALUES (:dag, :run_id, :task, :map_index, :length, 'null')
+    ON DUPLICATE KEY UPDATE length = :length, `keys` = 'null'";
+
+const REMOVE_LENGTH: &str =
+    concat!("DELETE FROM airflow.task_map WHERE ", ti!("dag_id", "run_id", "task_id", "map_index"));
+
 /// What is known of a row, whatever was known before. A new number says that it was pushed anew.
-const NOTE: &str = "REPLACE INTO excom_entry (run, task, xcom_key, map_index, version, size, hash, shape, number, codec,
+pub(super) const NOTE: &str = "REPLACE INTO excom_entry (run, task, xcom_key, map_index, version, size, hash, shape, number, codec,
         writer, head, body)
     VALUES (:run, :task, :key, :map_index, :version, :size, :hash, :shape, :number, :codec, :writer, :head, :body)";
 
@@ -262,7 +287,7 @@ impl Airflow<'_> {
     }
 
     /// Forgets what is known of a row that is another's by now, or gone; an object of it is to go.
-    async fn forget_stale(&mut self, of: Xcom, at: Timestamp) -> Result<()> {
+    pub(super) async fn forget_stale(&mut self, of: Xcom, at: Timestamp) -> Result<()> {
         if let Some(away) = self.0.one(AWAY, xcom(of)).await? {
             let store = own::reference(own::bytes(&away, 1)?)?.store;
             self.0.loosen(of, own::version(&away, 0)?, &store, at.as_millisecond()).await?;
@@ -282,7 +307,14 @@ impl Airflow<'_> {
     }
 
     /// Makes a push the entry, of which the task instance is locked. The number is that of the caller's attempt.
-    async fn put(&mut self, number: u32, of: Xcom, push: &Push, written: &Row) -> Result<Pushed> {
+    async fn put(
+        &mut self,
+        number: u32,
+        of: Xcom,
+        push: &Push,
+        written: &Row,
+        expansion: &Expansion,
+    ) -> Result<Pushed> {
         let Some(run) = self.run(&push.key.ti).await? else {
             return Err(no_task_instance(&push.key, self.0.place()).into());
         };
@@ -294,6 +326,7 @@ impl Airflow<'_> {
         {
             return Ok(Pushed::Already);
         }
+        let length = self.length(push, expansion).await?;
         if let Some(key_id) = push.encrypted_with() {
             // Whoever retires a key waits for this, and looks for what it encrypts then.
             self.0.share_marks().await?;
@@ -345,17 +378,46 @@ impl Airflow<'_> {
             "body" => &written.body[..],
         };
         self.0.change(NOTE, note).await?;
+        if let Some(length) = length {
+            self.0.change(PUT_LENGTH, with(of_ti(&push.key.ti), "length", length)).await?;
+        } else if is_returned(&push.key) && push.shape.mapped_length().is_none() {
+            self.0.change(REMOVE_LENGTH, of_ti(&push.key.ti)).await?;
+        }
         Ok(Pushed::Written)
     }
 
-    async fn push(&mut self, push: &Push, written: &Row) -> Result<Pushed> {
+    /// The length that Airflow's scheduler is to be told of a push, if any.
+    async fn length(&mut self, push: &Push, expansion: &Expansion) -> Result<Option<u64>> {
+        if !is_returned(&push.key) || push.shape.mapped_length().is_none() {
+            return Ok(None);
+        }
+        let hash = self.0.one(DAG_HASH, of_ti(&push.key.ti)).await?;
+        let hash = hash.as_ref().map(|found| own::optional_str(found, 0)).transpose()?.flatten();
+        let sources = match hash.map(|hash| (hash, expansion.known(hash))) {
+            None => None,
+            Some((_, Some(known))) => Some(known),
+            Some((hash, None)) => {
+                let document = self.0.one(DOCUMENT, of_ti(&push.key.ti)).await?;
+                let document = document.as_ref().map(|found| own::optional_str(found, 0)).transpose()?;
+                Some(expansion.learn(hash, document.flatten()))
+            }
+        };
+        Ok(expansion.length(push, sources.as_ref())?)
+    }
+
+    async fn push(&mut self, push: &Push, written: &Row, expansion: &Expansion) -> Result<Pushed> {
         let of = self.0.xcom(&push.key, push.at.as_millisecond()).await?;
         self.0.take([of.ti]).await?;
         let number = self.fence(&push.caller).await?;
-        self.put(number, of, push, written).await
+        self.put(number, of, push, written, expansion).await
     }
 
-    async fn finish(&mut self, attempt: &Attempt, pushes: &[(&Push, Row)]) -> Result<()> {
+    async fn finish(
+        &mut self,
+        attempt: &Attempt,
+        pushes: &[(&Push, Row)],
+        expansion: &Expansion,
+    ) -> Result<()> {
         let mut xcoms = Vec::with_capacity(pushes.len());
         for (push, _) in pushes {
             xcoms.push(self.0.xcom(&push.key, push.at.as_millisecond()).await?);
@@ -363,7 +425,7 @@ impl Airflow<'_> {
         self.0.take(xcoms.iter().map(|xcom| xcom.ti)).await?;
         let number = self.fence(&Caller::Attempt(attempt.clone())).await?;
         for ((push, written), of) in pushes.iter().zip(xcoms) {
-            if self.put(number, of, push, written).await? == Pushed::Already {
+            if self.put(number, of, push, written, expansion).await? == Pushed::Already {
                 return Err(version_taken(&push.key, push.version).into());
             }
         }
@@ -434,8 +496,8 @@ impl Tables {
     }
 
     pub(super) async fn push(&self, push: &Push) -> Result<Pushed> {
-        let written = &self.written(push);
-        let Done { result, in_doubt } = step!(self, write_told, push(push, written)).await;
+        let (written, expansion) = (&self.written(push), &self.expansion);
+        let Done { result, in_doubt } = step!(self, write_told, push(push, written, expansion)).await;
         match result? {
             // What is there may be what a try before wrote, whose answer was lost.
             _ if in_doubt => Ok(Pushed::Written),
@@ -452,8 +514,8 @@ impl Tables {
         _at: Timestamp,
     ) -> Result<()> {
         let rows: Vec<(&Push, Row)> = pushes.iter().map(|push| (push, self.written(push))).collect();
-        let rows = &rows[..];
-        let Done { result, in_doubt } = step!(self, write_told, finish(attempt, rows)).await;
+        let (rows, expansion) = (&rows[..], &self.expansion);
+        let Done { result, in_doubt } = step!(self, write_told, finish(attempt, rows, expansion)).await;
         match result {
             // What is there may be what a try before wrote, whose answer was lost.
             Err(Failure::Told(error)) if in_doubt && error.kind() == ErrorKind::Exists => Ok(()),
@@ -479,7 +541,8 @@ impl Tables {
         _state: TaskState,
         _at: Timestamp,
     ) -> Result<()> {
-        step!(self, write, finish(attempt, &[])).await
+        let expansion = &self.expansion;
+        step!(self, write, finish(attempt, &[], expansion)).await
     }
 
     pub(super) async fn clear(&self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64> {

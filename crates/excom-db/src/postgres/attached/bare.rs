@@ -27,8 +27,9 @@ use tokio_postgres::Row;
 use super::super::connection::{Connections, Options, Parameter, Statement, types};
 use super::super::failure::{Failure, Refusal, damaged};
 use super::super::write::{Fenced, parts};
-use super::{MAX_MAP_LENGTH, Tables, schema};
+use super::{Tables, schema};
 use crate::airflow::{no_task_instance, pushed};
+use crate::expansion::MAX_MAP_LENGTH;
 
 /// What the functions of the schema `excom` say that statements which read ask, without it.
 const SPELLINGS: [(&str, &str); 3] = [

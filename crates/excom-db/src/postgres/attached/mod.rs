@@ -59,6 +59,7 @@ use excom_core::db::Outside;
 use super::connection::{Connections, Options};
 use super::failure::Failure;
 use super::known;
+use crate::expansion::MAX_MAP_LENGTH;
 use crate::server::metadata_db;
 pub use bare::Bare;
 pub use schema::Found;
@@ -77,9 +78,6 @@ struct Tables {
     /// Whether there is nothing of Excom's beside Airflow's tables.
     is_bare: bool,
 }
-
-/// What Airflow has for `[core] max_map_length` where nothing is set.
-const MAX_MAP_LENGTH: u32 = 1024;
 
 impl Tables {
     /// Which database it is, for people.

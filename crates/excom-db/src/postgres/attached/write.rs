@@ -6,7 +6,7 @@ use excom_core::db::{
     version_taken,
 };
 use excom_core::entry::Writer;
-use excom_core::{Error, ErrorKind, RETURN_VALUE, Result, XComKey};
+use excom_core::{Error, Result};
 use jiff::Timestamp;
 
 use super::super::connection::{Done, Parameter, Statement, types};
@@ -15,6 +15,7 @@ use super::super::row::unsigned;
 use super::super::write::{Fenced, parts};
 use super::{Tables, schema};
 use crate::airflow::{Row, is_stable, no_task_instance, pushed};
+use crate::expansion::{is_returned, too_long};
 
 /// A push: the fence, and then all of `excom.put`, which looks at the entry and its history by their keys.
 const PUSH: Statement<'_> = Statement {
@@ -201,7 +202,7 @@ impl Tables {
     /// what has so many.
     async fn check_length(&self, push: &Push) -> Result<()> {
         let (ti, length) = (&push.key.ti, push.shape.mapped_length().unwrap_or(0));
-        if length <= self.max_map_length.into() || &*push.key.key != RETURN_VALUE || ti.map_index >= 0 {
+        if length <= self.max_map_length.into() || !is_returned(&push.key) {
             return Ok(());
         }
         let parameters: [Parameter<'_>; 3] = [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id];
@@ -299,16 +300,4 @@ impl Tables {
             _ => schema::told(failure, place),
         }
     }
-}
-
-/// The refusal of a push of more elements than task instances may be made of.
-fn too_long(key: &XComKey, length: u64, most: u32) -> Error {
-    Error::new(
-        ErrorKind::InvalidValue,
-        format!(
-            "{key} has {length} elements, and tasks are mapped over it: more than [core] max_map_length = {most}; nothing \
-             was written"
-        ),
-    )
-    .hint("return fewer and larger elements, or raise [core] max_map_length in Airflow and here")
 }

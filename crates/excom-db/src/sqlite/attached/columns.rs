@@ -28,14 +28,17 @@ macro_rules! millis {
 }
 pub(super) use millis;
 
-/// Whether what is known in `e` is of the value in `x`: that has the time of its push, or the same reference still, saved
-/// again as it was. [`pushed`](crate::airflow::pushed) says how that time comes from the version.
+/// Whether what is known in `e` is of the value in `x`: that has the time of its push, or of its writing where it was taken
+/// over, or the same reference still, saved again as it was. [`pushed`](crate::airflow::pushed) and
+/// [`written`](crate::airflow::written) say how these times belong to the version.
 macro_rules! counts {
     () => {
         concat!(
             "(",
             micros!("x.timestamp"),
-            " = ((e.version >> 22) + 1577836800000) * 1000 + e.version % 1000
+            " IN (((e.version >> 22) + 1577836800000) * 1000 + e.version % 1000,
+                  iif(e.version & 4095 = 0,
+                      ((e.version >> 22) + 1577836800000) * 1000 + ((e.version >> 12) & 1023), NULL))
               OR CASE WHEN e.codec = 2 AND json_valid(x.value) THEN ifnull(
                   x.value ->> '$.\"$excom\"' = 'reference-1' AND x.value ->> '$.version' = printf('%016x', e.version)
                   AND x.value ->> '$.mac' = e.body ->> '$.mac', 0) ELSE 0 END)"

@@ -1,8 +1,9 @@
-//! Retention of what Excom wrote, and the look for what others removed. Rows that others wrote are theirs to clean.
+//! Retention of what Excom wrote, and the look for what others removed. Rows that others wrote are theirs to clean, unless
+//! rules say that they catch those too (`outside`).
 
 use excom_core::db::{Cutoffs, Removed};
 
-use super::super::expiry::Statements;
+use super::super::expiry::{Asked, Statements};
 use super::super::failure::Failure;
 use super::super::loose::loosen;
 use super::super::retain::SWEEP_EVERY;
@@ -26,27 +27,49 @@ macro_rules! run {
 /// What an entry `e` is joined with to be one.
 pub(super) const BESIDES: &str = row!();
 
-/// States are Airflow's. 0 is running, 1 success.
+/// What rules ask about Airflow's run `a`; states are Airflow's. 0 is running, 1 success.
+macro_rules! about_run {
+    ($run:expr) => {
+        concat!(
+            "SELECT CASE a.state WHEN 'queued' THEN 0 WHEN 'running' THEN 0 WHEN 'success' THEN 1 ELSE 2 END, ",
+            millis!("a.end_date"),
+            ", EXISTS (SELECT 1 FROM task_instance i WHERE i.dag_id = a.dag_id AND i.run_id = a.run_id
+                       AND ifnull(i.state, '') NOT IN ('success', 'failed', 'skipped', 'upstream_failed', 'removed')),
+               EXISTS (SELECT 1 FROM task_instance i WHERE i.dag_id = a.dag_id AND i.run_id = a.run_id
+                       AND ifnull(i.state, '') NOT IN ('success', 'skipped', 'removed'))
+             FROM",
+            $run
+        )
+    };
+}
+pub(super) use about_run;
+
+/// How many runs that are newer than `a` have entries `x` of a task.
+macro_rules! newer {
+    ($run:expr, $of:expr) => {
+        concat!(
+            "SELECT count(*) FROM (
+                 SELECT 1 FROM",
+            $run,
+            "JOIN dag_run r ON r.dag_id = a.dag_id
+                 AND (ifnull(r.logical_date, r.run_after), r.run_id) > (ifnull(a.logical_date, a.run_after), a.run_id)
+                 AND EXISTS (SELECT 1 FROM xcom x ",
+            $of,
+            ") LIMIT ?3)"
+        )
+    };
+}
+pub(super) use newer;
+
+/// What is asked about entries of ours.
 pub(super) const BESIDE: Statements = Statements {
-    run: concat!(
-        "SELECT CASE a.state WHEN 'queued' THEN 0 WHEN 'running' THEN 0 WHEN 'success' THEN 1 ELSE 2 END, ",
-        millis!("a.end_date"),
-        ", EXISTS (SELECT 1 FROM task_instance i WHERE i.dag_id = a.dag_id AND i.run_id = a.run_id
-                   AND ifnull(i.state, '') NOT IN ('success', 'failed', 'skipped', 'upstream_failed', 'removed')),
-           EXISTS (SELECT 1 FROM task_instance i WHERE i.dag_id = a.dag_id AND i.run_id = a.run_id
-                   AND ifnull(i.state, '') NOT IN ('success', 'skipped', 'removed'))
-         FROM",
-        run!("?1")
-    ),
-    newer: concat!(
-        "SELECT count(*) FROM (
-             SELECT 1 FROM",
-        run!("?1"),
-        "JOIN dag_run r ON r.dag_id = a.dag_id
-             WHERE (ifnull(r.logical_date, r.run_after), r.run_id) > (ifnull(a.logical_date, a.run_after), a.run_id)
-             AND EXISTS (SELECT 1 FROM xcom x JOIN excom_name t ON t.id = ?2
-                         WHERE x.dag_run_id = r.id AND x.task_id = t.text) LIMIT ?3)"
-    ),
+    asked: Asked {
+        run: about_run!(run!("?1")),
+        newer: newer!(
+            run!("?1"),
+            "JOIN excom_name t ON t.id = ?2 WHERE x.dag_run_id = r.id AND x.task_id = t.text"
+        ),
+    },
     besides: BESIDES,
     remove: Some(concat!(
         "DELETE FROM xcom WHERE rowid IN (

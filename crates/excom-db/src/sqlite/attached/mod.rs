@@ -12,11 +12,14 @@
 //! SQLite's, so its text is in `excom_entry` as well where it is another.
 //!
 //! **The fence** needs no lock of its own: SQLite has one writer at a time.
+//!
+//! **Mapped tasks.** The process looks into the document that Airflow has of a DAG, once for each (`expansion`).
 
 mod around;
 mod columns;
 mod expiry;
 mod kept;
+mod outside;
 mod read;
 mod row;
 mod runs;
@@ -31,8 +34,8 @@ use std::time::Duration;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb as _,
-    Note, Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter,
-    RunInfo, Scan, Scope, StartMode, Started, Surroundings, Variable, VariableWrite,
+    Note, Occupied, Outside, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule,
+    RunFilter, RunInfo, Scan, Scope, StartMode, Started, Surroundings, Variable, VariableWrite,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
@@ -43,6 +46,7 @@ use super::read::View;
 use super::writer::{Transaction, Writer};
 use super::{Options, ROW_BYTES, bytes_of, connection};
 use crate::airflow::{Row, airflows_alone, excoms_own};
+use crate::expansion::{Expansion, MAX_MAP_LENGTH};
 use crate::server::metadata_db;
 pub use schema::Found;
 
@@ -54,6 +58,7 @@ pub struct Db(Tables);
 /// What its statements are asked through: our tables, as those of a file of Excom's own.
 struct Tables {
     own: super::Db,
+    expansion: Arc<Expansion>,
 }
 
 /// One view of Airflow's tables and ours.
@@ -66,6 +71,7 @@ struct Beside<'a> {
 struct Writing<'a> {
     t: &'a Transaction<'a>,
     path: &'a Path,
+    expansion: &'a Expansion,
 }
 
 impl Db {
@@ -90,7 +96,18 @@ impl Db {
                 Some(Writer::start(connection, durability, path, false)?)
             }
         };
-        Ok(Self(Tables { own: super::Db::over(path, writer) }))
+        Ok(Self(Tables {
+            own: super::Db::over(path, writer),
+            expansion: Arc::new(Expansion::up_to(MAX_MAP_LENGTH)),
+        }))
+    }
+
+    /// With the most elements that a value may have over which Airflow's tasks are mapped: Airflow's own setting
+    /// `[core] max_map_length`, and 1024 unless it is said. More are refused, as by Airflow.
+    #[must_use]
+    pub fn with_max_map_length(mut self, most: u32) -> Self {
+        self.0.expansion = Arc::new(Expansion::up_to(most));
+        self
     }
 
     /// Looks at a file. Nothing is made or changed.
@@ -155,7 +172,25 @@ impl fmt::Debug for Db {
     }
 }
 
-metadata_db!(Db);
+metadata_db! {
+    Db,
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn outside(
+        &self,
+        dag_id: Option<&str>,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Scan<Outside>> {
+        self.0.outside(dag_id, after, limit)
+    }
+
+    async fn adopt(&self, found: &Outside, at: Timestamp) -> Result<Option<Kept>> {
+        self.0.adopt(found, at).await
+    }
+}
 airflows_alone!(Tables, Error);
 excoms_own!(Tables);
 
@@ -176,8 +211,8 @@ impl Tables {
         T: Send + 'static,
         F: FnMut(&Writing<'_>) -> Result<T, Failure> + Send + 'static,
     {
-        let path = self.own.path.clone();
-        self.own.write_sized(bytes, move |t| work(&Writing { t, path: &path })).await
+        let (path, expansion) = (self.own.path.clone(), self.expansion.clone());
+        self.own.write_sized(bytes, move |t| work(&Writing { t, path: &path, expansion: &expansion })).await
     }
 
     // ---- runs and tries, which are Airflow's
@@ -278,6 +313,7 @@ impl Tables {
         self.look(|beside| beside.view.kept(expiry::BESIDES, dag_id, after, limit))
     }
 
+    /// What Excom wrote first, in the order of its ids; where rules say so, then what something else wrote, run by run.
     async fn due(
         &self,
         rules: &[Rule],
@@ -285,16 +321,30 @@ impl Tables {
         after: Option<Place>,
         limit: u32,
     ) -> Result<Scan<Due>> {
-        self.look(|beside| beside.view.due(&expiry::BESIDE, rules, dag_id, after, limit))
+        if let Some(Place { past: true, row: behind }) = after {
+            return self.look(|beside| beside.due_outside(rules, dag_id, behind, limit));
+        }
+        let mut scan = self.look(|beside| beside.view.due(&expiry::BESIDE, rules, dag_id, after, limit))?;
+        if scan.next.is_none() && rules.iter().any(|rule| rule.outside) {
+            scan.next = Some(Place { past: true, row: 0 });
+        }
+        Ok(scan)
     }
 
     async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
-        let (rules, due) = (rules.to_vec(), due.to_vec());
-        let work = move |w: &Writing<'_>| {
-            w.fence(&Caller::System("db"))?;
-            w.t.expire(&expiry::BESIDE, &rules, &due, at)
-        };
-        self.change(usize::MAX, work).await
+        let mut removed = Removed::default();
+        // A page of whole runs may be long; a step is short.
+        for due in due.chunks(outside::STEP) {
+            let (rules, due) = (rules.to_vec(), due.to_vec());
+            let work = move |w: &Writing<'_>| {
+                w.fence(&Caller::System("db"))?;
+                let mut removed = w.t.expire(&expiry::BESIDE, &rules, &due, at)?;
+                removed.add(w.expire_outside(&rules, &due, at)?);
+                Ok(removed)
+            };
+            removed.add(self.change(usize::MAX, work).await?);
+        }
+        Ok(removed)
     }
 
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed> {

@@ -9,7 +9,7 @@ use excom_core::db::{
     version_taken,
 };
 use excom_core::entry::{EndReason, Entry, Stored, Version, Writer};
-use excom_core::{RETURN_VALUE, TaskInstanceKey, XComKey};
+use excom_core::{TaskInstanceKey, XComKey};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
@@ -19,6 +19,7 @@ use super::super::write::{NewEntry, Xcom};
 use super::columns::{TRIES, counts, micros, of_ti, value};
 use super::{Writing, row, schema};
 use crate::airflow::{self, JSONB, Row, no_task_instance, pushed};
+use crate::expansion::is_returned;
 use crate::packing::pack;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -66,7 +67,7 @@ const PUT_ROW: &str = "INSERT INTO xcom (dag_run_id, task_id, map_index, key, da
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
     ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE SET value = excluded.value, timestamp = excluded.timestamp";
 
-const REMOVE_ROW: &str =
+pub(super) const REMOVE_ROW: &str =
     "DELETE FROM xcom WHERE dag_run_id = ?1 AND task_id = ?2 AND map_index = ?3 AND key = ?4";
 
 /// The same version in another place keeps its time.
@@ -76,6 +77,22 @@ const MOVE_ROW: &str =
 /// Where the text of an entry (`?1` to `?4`) is.
 const NOTE_TEXT: &str = "UPDATE excom_entry SET head = ?5, codec = ?6, body = ?7
     WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4";
+
+/// Airflow's document of the DAG of a task instance: its hash, and it itself where it is not compressed.
+macro_rules! document {
+    ($what:literal) => {
+        concat!(
+            "SELECT ",
+            $what,
+            " FROM task_instance i JOIN serialized_dag s ON s.dag_version_id = i.dag_version_id WHERE",
+            of_ti!("i")
+        )
+    };
+}
+
+const DAG_HASH: &str = document!("s.dag_hash");
+
+const DOCUMENT: &str = document!("CAST(s.data AS TEXT)");
 
 /// What Airflow's scheduler expands over, and that there is nothing.
 const PUT_LENGTH: &str = "INSERT INTO task_map (dag_id, run_id, task_id, map_index, length, keys)
@@ -103,9 +120,9 @@ pub(super) struct Found {
     /// Of what Excom wrote; none where something else did.
     pub(super) version: Option<Version>,
     codec: Option<i64>,
-    micros: i64,
+    pub(super) micros: i64,
     /// What Airflow reads, where it is the value's text.
-    text: Option<String>,
+    pub(super) text: Option<String>,
     secret: bool,
 }
 
@@ -115,6 +132,8 @@ struct Admitted {
     number: u32,
     /// Airflow's number of the run.
     run: i64,
+    /// How many task instances Airflow makes of it.
+    length: Option<u64>,
 }
 
 /// An attempt's id in both spellings.
@@ -228,7 +247,7 @@ impl Writing<'_> {
     }
 
     /// Forgets what is known of a row that is another's by now, or gone; an object of it is to go.
-    fn forget(&self, of: Xcom, at: Timestamp) -> Result<()> {
+    pub(super) fn forget(&self, of: Xcom, at: Timestamp) -> Result<()> {
         let Xcom { ti, key } = of;
         self.t.execute(
             loosen!(
@@ -287,7 +306,28 @@ impl Writing<'_> {
                 return Err(intent_gone(&push.key, push.version).into());
             }
         }
-        Ok(Some(Admitted { number, run }))
+        Ok(Some(Admitted { number, run, length: self.length(push)? }))
+    }
+
+    /// The length that Airflow's scheduler is to be told of a push, if any.
+    fn length(&self, push: &Push) -> Result<Option<u64>> {
+        if !is_returned(&push.key) || push.shape.mapped_length().is_none() {
+            return Ok(None);
+        }
+        let TaskInstanceKey { dag_id, run_id, task_id, map_index, .. } = &push.key.ti;
+        let ask = |sql: &str| -> Result<Option<String>> {
+            let of = params![dag_id, run_id, task_id, map_index];
+            let found = self.t.connection.prepare_cached(sql)?.query_row(of, |found| found.get(0));
+            Ok(found.optional()?.flatten())
+        };
+        let sources = match ask(DAG_HASH)? {
+            None => None,
+            Some(hash) => Some(match self.expansion.known(&hash) {
+                Some(known) => known,
+                None => self.expansion.learn(&hash, ask(DOCUMENT)?.as_deref()),
+            }),
+        };
+        Ok(self.expansion.length(push, sources.as_ref())?)
     }
 
     fn put(&self, push: &Push, written: &Row, admitted: &Admitted) -> Result<()> {
@@ -319,15 +359,12 @@ impl Writing<'_> {
         let values =
             params![admitted.run, ti.task_id, ti.map_index, key, ti.dag_id, ti.run_id, written.value, time];
         self.t.execute(PUT_ROW, values)?;
-        if **key == *RETURN_VALUE && !ti.is_mapped() {
+        if let Some(length) = admitted.length {
+            let of = params![ti.dag_id, ti.run_id, ti.task_id, ti.map_index, length.cast_signed()];
+            self.t.execute(PUT_LENGTH, of)?;
+        } else if is_returned(&push.key) && push.shape.mapped_length().is_none() {
             let of = params![ti.dag_id, ti.run_id, ti.task_id, ti.map_index];
-            match push.shape.mapped_length().map(|length| length as i64) {
-                Some(length) => {
-                    let of = params![ti.dag_id, ti.run_id, ti.task_id, ti.map_index, length];
-                    self.t.execute(PUT_LENGTH, of)?;
-                }
-                None => drop(self.t.execute(REMOVE_LENGTH, of)?),
-            }
+            self.t.execute(REMOVE_LENGTH, of)?;
         }
         Ok(())
     }

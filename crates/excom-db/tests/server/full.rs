@@ -1,38 +1,24 @@
 //! The server's disk is full: that is told, nothing acknowledged is lost, and it goes on when there is room.
 
-use std::os::unix::fs::{MetadataExt as _, chown, symlink};
-use std::sync::Arc;
-
-use excom_core::{Caller, Engine, ErrorKind, Value, XComKey, memory};
-use excom_db::mysql::{Db, Options};
+use excom_core::{Caller, ErrorKind, Value, XComKey};
 use excom_testkit::mount::Tmpfs;
-use excom_testkit::mysql::Mysql;
 use excom_testkit::skip::skipped;
 
-use crate::support::pulled;
+use crate::alone::Alone;
+use crate::faults::pulled;
 
 #[test]
 fn a_full_disk_is_told() {
     let test = "full::a_full_disk_is_told";
-    if let Err(why) = Mysql::available() {
-        return skipped(test, &why);
-    }
-    let disk = match Tmpfs::mount(24 << 10) {
+    let Some(alone) = Alone::start(test) else { return };
+    let disk = match Tmpfs::mount(Alone::DISK) {
         Ok(disk) => disk,
         Err(why) => return skipped(test, &why),
     };
-    let server = Mysql::start().unwrap();
-    let owner = std::fs::metadata(server.data()).unwrap();
-    let folder = disk.folder().join("small");
-    std::fs::create_dir(&folder).unwrap();
-    for made in [disk.folder(), &folder] {
-        chown(made, Some(owner.uid()), Some(owner.gid())).unwrap();
-    }
-    // The folder of a database may lie elsewhere.
-    symlink(&folder, server.data().join("small")).unwrap();
-    let db = pollster::block_on(Db::open(&server.url("small"), &Options::default())).unwrap();
-    let engine = Engine::builder(Arc::new(db), Arc::new(memory::Clock::new())).build();
+    let small = alone.on(&disk);
+    let engine = Alone::engine(&small.url()).unwrap();
     let key = |number: usize| XComKey::new("d", "r", "t", -1, format!("k{number}")).unwrap();
+    small.expects(&[key(0)]);
     // Hardly compressed.
     let value = |number: usize| {
         let mut state = number as u64 + 1;
@@ -67,10 +53,10 @@ fn a_full_disk_is_told() {
     assert_eq!(pulled(&engine, &key(fitted)).unwrap_err().kind(), ErrorKind::NoValue);
     std::fs::remove_file(filler).unwrap();
     push(fitted).unwrap();
-    server.crash().unwrap();
+    small.crash().unwrap();
     for number in 0..=fitted {
         assert_eq!(pulled(&engine, &key(number)).unwrap(), value(number));
     }
     drop(engine);
-    drop(server);
+    small.end();
 }

@@ -1,0 +1,97 @@
+//! A server that a scenario has to itself, and may treat roughly.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use excom_core::{Engine, Result, XComKey, memory};
+use excom_db::mysql::{Db, Options};
+use excom_testkit::mount::Tmpfs;
+use excom_testkit::mysql::Mysql;
+use excom_testkit::skip::skipped;
+
+use crate::held::Held;
+use crate::rough::{await_commit, elsewhere, hold_commits, kill};
+
+pub(crate) struct Alone {
+    server: Mysql,
+    database: &'static str,
+}
+
+impl Deref for Alone {
+    type Target = Mysql;
+
+    fn deref(&self) -> &Mysql {
+        &self.server
+    }
+}
+
+impl Alone {
+    /// The table that pushes write to.
+    pub(crate) const TABLE: &str = "excom_entry";
+
+    /// How much each writer pushes while the network is spoiled.
+    pub(crate) const PUSHES: u64 = 8;
+
+    /// How large a disk is that gets full, in KiB.
+    pub(crate) const DISK: u64 = 24 << 10;
+
+    /// One with an empty database; or a line that counts the test as skipped.
+    pub(crate) fn start(test: &str) -> Option<Self> {
+        Mysql::available().inspect_err(|why| skipped(test, why)).ok()?;
+        Some(Self { server: Mysql::start().unwrap(), database: "excom" })
+    }
+
+    pub(crate) fn database(&self) -> &str {
+        self.database
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.server.url(self.database)
+    }
+
+    pub(crate) fn engine(url: &str) -> Result<Engine> {
+        Self::patient(url, Options::default().patience)
+    }
+
+    /// One whose calls may take so long.
+    pub(crate) fn patient(url: &str, patience: Duration) -> Result<Engine> {
+        let db = pollster::block_on(Db::open(url, &Options { patience, ..Options::default() }))?;
+        Ok(Engine::builder(Arc::new(db), Arc::new(memory::Clock::new())).build())
+    }
+
+    /// What has to be there before these are pushed: nothing.
+    pub(crate) fn expects(&self, _keys: &[XComKey]) {}
+
+    /// Cuts all our connections.
+    pub(crate) fn cut(&self) {
+        kill(self, self.database);
+    }
+
+    /// Lets no push come to its end.
+    pub(crate) fn hold_pushes(&self) -> Held<'_> {
+        hold_commits(self)
+    }
+
+    /// Waits until the first try of a push is held; the next may find it done.
+    pub(crate) fn await_pushes(&self, tries: u32) {
+        await_commit(self, tries);
+    }
+
+    /// A database in a small file system.
+    pub(crate) fn on(self, disk: &Tmpfs) -> Self {
+        elsewhere(&self, disk, "small");
+        Self { database: "small", ..self }
+    }
+
+    /// A server with a database of the same name, and nothing in it.
+    pub(crate) fn replica(&self) -> Mysql {
+        Mysql::start().unwrap()
+    }
+
+    /// Somebody makes of an empty database what a process that begins with it needs: it does so itself.
+    pub(crate) fn begin(&self, _replica: &Mysql) {}
+
+    /// Ends before its file system does.
+    pub(crate) fn end(self) {}
+}
