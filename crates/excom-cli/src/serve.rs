@@ -171,7 +171,7 @@ impl Files {
             config::AccessLog::Stderr => Some(AccessLog::stderr()?),
             config::AccessLog::File(path) => Some(AccessLog::file(path)?),
         };
-        let connections = Connections::new(environment.connections(), server.connections.as_deref())?;
+        let connections = Connections::new(environment.connections()?, server.connections.as_deref())?;
         Ok(Self { keys, tls, log, connections })
     }
 

@@ -14,6 +14,7 @@ use crate::access::{CORRELATION, Noted};
 use crate::app::App;
 use crate::auth::{Audience, Entered, enter, refreshing};
 use crate::execution::Spoken;
+use crate::metrics;
 use crate::refusal::Refusal;
 use crate::request::whole;
 use crate::telemetry::entered;
@@ -103,7 +104,11 @@ pub(crate) async fn pass(State(gate): State<Gate>, mut request: Request, next: N
     let method = request.method().clone();
     let span = match &gate.app.options.traces {
         // Whoever looks all the time how it is makes no traces.
-        Some(traces) if !gate.audiences.is_empty() || route == NO_ROUTE => {
+        Some(traces)
+            if traces.are_on()
+                && route != metrics::ROUTE
+                && (!gate.audiences.is_empty() || route == NO_ROUTE) =>
+        {
             let known = (route != NO_ROUTE).then_some(&*route);
             Some(traces.begin(gate.app.engine.clock(), &mut request, known).await)
         }

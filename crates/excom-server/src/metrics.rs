@@ -20,6 +20,9 @@ use crate::gate::{Gate, pass};
 use crate::refusal::Refusal;
 use crate::telemetry::{self, Traces};
 
+/// Where they are told.
+pub(crate) const ROUTE: &str = "/metrics";
+
 /// The content type of OpenMetrics' text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -97,7 +100,7 @@ fn known(method: &Method) -> &str {
 
 pub(crate) fn router(app: &App) -> Router<App> {
     let gate = Gate::for_tokens(app, &EVERYBODY);
-    Router::new().route("/metrics", get(tell)).route_layer(from_fn_with_state(gate, pass))
+    Router::new().route(ROUTE, get(tell)).route_layer(from_fn_with_state(gate, pass))
 }
 
 /// All counts, for whoever may look.

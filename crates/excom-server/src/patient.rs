@@ -1,13 +1,16 @@
 //! Clients that are waited for only so long at a time: who stops sending a body, or taking an answer, is cut off, and who is
 //! slow is not. Nor do those who are fast keep others waiting.
 
-use std::future::Future;
+use std::future::Future as _;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
+use futures_util::task::AtomicWaker;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -93,7 +96,21 @@ pub(crate) struct Taken<S> {
     waiting: Option<Pin<Box<Sleep>>>,
     /// Bytes since the stream was last waited for, or others had their turn.
     moved: usize,
-    others: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    others: Option<Arc<Others>>,
+}
+
+/// The turn of all others, for which a connection waits.
+#[derive(Default)]
+struct Others {
+    had_theirs: AtomicBool,
+    connection: AtomicWaker,
+}
+
+impl Wake for Others {
+    fn wake(self: Arc<Self>) {
+        self.had_theirs.store(true, Ordering::Release);
+        self.connection.wake();
+    }
 }
 
 impl<S> Taken<S> {
@@ -106,10 +123,17 @@ impl<S> Taken<S> {
     fn turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.moved >= TURN_BYTES {
             self.moved = 0;
-            self.others = Some(Box::pin(yield_now()));
+            let others = Arc::<Others>::default();
+            // It wakes when the runtime has looked for what came in. It is polled once only: a second time would be its
+            // end, and a connection is polled more than once in a turn.
+            let _ = pin!(yield_now()).poll(&mut Context::from_waker(&Waker::from(others.clone())));
+            self.others = Some(others);
         }
-        if let Some(others) = &mut self.others {
-            ready!(others.as_mut().poll(context));
+        if let Some(others) = &self.others {
+            others.connection.register(context.waker());
+            if !others.had_theirs.load(Ordering::Acquire) {
+                return Poll::Pending;
+            }
             self.others = None;
         }
         Poll::Ready(())
@@ -195,10 +219,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Taken<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::future::poll_fn;
+    use std::sync::atomic::AtomicUsize;
 
-    use tokio::io::{AsyncReadExt as _, repeat};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, repeat, sink};
 
     use super::*;
 
@@ -222,5 +246,21 @@ mod tests {
         }
         others.abort();
         assert!(turns.load(Ordering::Relaxed) >= 3, "{turns:?}");
+    }
+
+    /// Who looks twice at once has no second turn.
+    #[tokio::test]
+    async fn a_turn_is_over_until_others_had_theirs() {
+        let mut takes = Taken::new(sink(), Duration::from_secs(1));
+        let much = vec![b'x'; TURN_BYTES];
+        takes.write_all(&much).await.unwrap();
+        poll_fn(|context| {
+            for _ in 0..3 {
+                assert!(Pin::new(&mut takes).poll_write(context, b"more").is_pending());
+            }
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(takes.write(b"more").await.unwrap(), 4);
     }
 }

@@ -115,7 +115,7 @@ impl Traces {
         self.0.closing.send_replace(true);
         let exporter = self.0.exporter.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut exporter) = exporter
-            && timeout(within, &mut exporter).await.is_err()
+            && !matches!(timeout(within, &mut exporter).await, Ok(Ok(())))
         {
             exporter.abort();
             self.0.tally.count(FAILED, self.0.tally.pending.swap(0, Ordering::Relaxed));
@@ -128,6 +128,11 @@ impl Traces {
                 Err(Error::new(ErrorKind::Unavailable, message))
             }
         }
+    }
+
+    /// Whether any request may have a span.
+    pub(crate) fn are_on(&self) -> bool {
+        !self.0.collector.sampler.is_off()
     }
 
     pub(crate) fn counts(&self) -> Counts {

@@ -3,9 +3,10 @@
 //! Whoever moves hundreds of megabytes waits for as long as that takes. Beside them are tasks that pull a kilobyte, and
 //! they must not stand in line for a processor behind frames that are compressed, sealed, written and read.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use async_task::{Builder, Runnable};
 use blocking::{Task, unblock};
@@ -14,8 +15,11 @@ use blocking::{Task, unblock};
 #[cfg(target_os = "linux")]
 const NICER: i32 = 10;
 
-/// The least number of threads, because some of them wait for a disk.
-const THREADS: usize = 4;
+/// The most threads: a disk that hangs holds up as many pieces before it holds up values elsewhere.
+const THREADS: usize = 256;
+
+/// How long a thread waits for more to do before it ends.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// Work on the pieces of one value, in whatever order its threads find the time. The first piece is all of most values,
 /// so it is worked on without giving way; who has more is large.
@@ -30,40 +34,82 @@ impl Aside {
         if !std::mem::replace(&mut self.is_large, true) {
             return unblock(work);
         }
-        static QUEUE: LazyLock<Sender<Runnable>> = LazyLock::new(start);
-        let later = |runnable| {
-            // The threads never end; one that cannot be handed over is dropped, and so cancelled.
-            drop(QUEUE.send(runnable));
-        };
         // As with `unblock`, what panics does so where it is waited for.
-        let (runnable, task) = Builder::new().propagate_panic(true).spawn(|()| async move { work() }, later);
+        let task = Builder::new().propagate_panic(true);
+        let (runnable, task) = task.spawn(|()| async move { work() }, |runnable| NICE.take(runnable));
         runnable.schedule();
         task
     }
 }
 
-/// Starts the threads, and tells where they take their work from.
-fn start() -> Sender<Runnable> {
-    let (queue, work) = channel();
-    let work = Arc::new(Mutex::new(work));
-    let count = thread::available_parallelism().map_or(0, usize::from).max(THREADS);
-    for number in 1..=count {
-        let work = Arc::clone(&work);
-        let thread = thread::Builder::new().name(format!("excom-aside-{number}"));
-        // With fewer it takes longer; with none, tasks are cancelled when the queue goes with its last receiver.
-        drop(thread.spawn(move || serve(&work)));
-    }
-    queue
+/// The threads of this process, which `blocking` has no way to make nicer.
+static NICE: Pool = Pool { waiting: Mutex::new(Waiting::new()), more: Condvar::new() };
+
+struct Pool {
+    waiting: Mutex<Waiting>,
+    more: Condvar,
 }
 
-fn serve(work: &Mutex<Receiver<Runnable>>) {
-    give_way();
-    loop {
-        // One waits for the queue, the others for the lock.
-        let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        match next {
-            Ok(runnable) => drop(runnable.run()),
-            Err(_) => return,
+struct Waiting {
+    work: VecDeque<Runnable>,
+    threads: usize,
+    idle: usize,
+}
+
+impl Waiting {
+    const fn new() -> Self {
+        Self { work: VecDeque::new(), threads: 0, idle: 0 }
+    }
+}
+
+impl Pool {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes work, for a thread that is idle, or one more.
+    fn take(&'static self, runnable: Runnable) {
+        let mut waiting = self.waiting();
+        waiting.work.push_back(runnable);
+        if waiting.idle >= waiting.work.len() {
+            self.more.notify_one();
+            return;
+        }
+        if waiting.threads == THREADS {
+            return;
+        }
+        waiting.threads += 1;
+        drop(waiting);
+        let thread = thread::Builder::new().name("excom-aside".to_owned());
+        if thread.spawn(|| self.serve()).is_err() {
+            let mut waiting = self.waiting();
+            waiting.threads -= 1;
+            // Those that there are do it; with none it does not give way.
+            if waiting.threads == 0 {
+                waiting.work.drain(..).for_each(|runnable| unblock(|| runnable.run()).detach());
+            }
+        }
+    }
+
+    fn serve(&self) {
+        give_way();
+        let mut waiting = self.waiting();
+        loop {
+            if let Some(runnable) = waiting.work.pop_front() {
+                drop(waiting);
+                runnable.run();
+                waiting = self.waiting();
+                continue;
+            }
+            waiting.idle += 1;
+            let (again, waited) =
+                self.more.wait_timeout(waiting, IDLE).unwrap_or_else(PoisonError::into_inner);
+            waiting = again;
+            waiting.idle -= 1;
+            if waited.timed_out() && waiting.work.is_empty() {
+                waiting.threads -= 1;
+                return;
+            }
         }
     }
 }
@@ -99,11 +145,28 @@ mod tests {
         assert_eq!(pollster::block_on(aside.run(niceness)), (first + NICER).min(19));
     }
 
+    /// What hangs holds up nothing behind it.
+    #[test]
+    fn there_are_threads_for_more() {
+        let mut aside = Aside::default();
+        pollster::block_on(aside.run(|| ()));
+        let (ends, hangs) = std::sync::mpsc::channel::<()>();
+        let hangs = std::sync::Arc::new(Mutex::new(hangs));
+        let mut hang = || {
+            let hangs = hangs.clone();
+            aside.run(move || hangs.lock().unwrap_or_else(PoisonError::into_inner).recv().is_err())
+        };
+        let hanging: Vec<_> = (0..20).map(|_| hang()).collect();
+        assert_eq!(pollster::block_on(aside.run(|| 7)), 7);
+        drop(ends);
+        assert!(hanging.into_iter().all(pollster::block_on));
+    }
+
     #[test]
     fn a_panic_is_told_to_who_waits_and_ends_no_thread() {
         let mut aside = Aside::default();
         pollster::block_on(aside.run(|| ()));
-        for _ in 0..2 * THREADS {
+        for _ in 0..20 {
             let task = aside.run(|| panic!("as it should"));
             let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pollster::block_on(task)));
             assert!(told.is_err());

@@ -23,7 +23,7 @@ const PATH: &str = "v1/traces";
 /// assert!(Collector::of(None, |_| None, |_| {})?.is_none());
 /// # Ok::<(), excom_core::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Collector {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
@@ -50,13 +50,20 @@ impl std::fmt::Display for Collector {
     }
 }
 
+/// As it is shown: its address and headers may have passwords.
+impl std::fmt::Debug for Collector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Collector({self})")
+    }
+}
+
 impl Collector {
     /// The collector whose address is set, else the one that variables name (`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`,
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`); none when there is neither, or `OTEL_SDK_DISABLED` is `true`. What else
     /// variables say that cannot be is told and has no effect, as OpenTelemetry asks.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] for an address that is none of `http://` or `https://`.
+    /// [`ErrorKind::Configuration`] for an address set that is none of `http://` or `https://`.
     pub fn of(
         address: Option<&str>,
         variable: impl Fn(&str) -> Option<String>,
@@ -75,16 +82,33 @@ impl Collector {
         let url = match address {
             Some(address) => below(address, "[server] traces")?,
             None if is("OTEL_TRACES_EXPORTER", "none") => return Ok(None),
-            None => match (set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), set("OTEL_EXPORTER_OTLP_ENDPOINT")) {
-                (Some(whole), _) => parsed(&whole, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")?,
-                (None, Some(base)) => below(&base, "OTEL_EXPORTER_OTLP_ENDPOINT")?,
-                (None, None) => return Ok(None),
-            },
+            None => {
+                let whole = set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+                let named = match (whole, set("OTEL_EXPORTER_OTLP_ENDPOINT")) {
+                    (Some(whole), _) => parsed(&whole, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+                    (None, Some(base)) => below(&base, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+                    (None, None) => return Ok(None),
+                };
+                match named {
+                    Ok(url) => url,
+                    Err(error) => {
+                        wrong(&format!("{error}; no traces are sent"));
+                        return Ok(None);
+                    }
+                }
+            }
         };
         if of_traces("PROTOCOL").is_some_and(|protocol| protocol == "grpc") {
             wrong(
                 "OTEL_EXPORTER_OTLP_PROTOCOL = \"grpc\": spans are sent over HTTP, for which collectors have another port",
             );
+        }
+        for name in ["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"] {
+            if of_traces(name).is_some() {
+                wrong(&format!(
+                    "OTEL_EXPORTER_OTLP_{name}: the system's authorities are trusted, and no others"
+                ));
+            }
         }
         if of_traces("COMPRESSION").is_some_and(|compression| compression != "none") {
             wrong("OTEL_EXPORTER_OTLP_COMPRESSION: spans are sent as they are");
@@ -228,7 +252,7 @@ mod tests {
         assert_eq!(resource, ["deployment.environment.name=a,b", "service.name=xcoms", version.as_str()]);
         assert_eq!((collector.queue, collector.batch), (8, 8));
         assert_eq!(collector.timeout, Duration::from_millis(250));
-        let shown = format!("{collector} {:?}", collector.headers);
+        let shown = format!("{collector} {collector:?} {:?}", collector.headers);
         assert!(!shown.contains("p4ss") && !shown.contains("c2VjcmV0"), "{shown}");
     }
 
@@ -252,5 +276,10 @@ mod tests {
         ];
         assert_eq!(told.len(), names.len(), "{told:?}");
         assert!(told.iter().zip(names).all(|(told, name)| told.starts_with(name)), "{told:?}");
+
+        // What is meant for others, as gRPC's addresses are, keeps no server from starting.
+        let (collector, told) = read(None, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")]);
+        assert!(collector.unwrap().is_none());
+        assert!(told.len() == 1 && told[0].starts_with("OTEL_EXPORTER_OTLP_ENDPOINT"), "{told:?}");
     }
 }

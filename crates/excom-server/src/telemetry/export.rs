@@ -18,6 +18,12 @@ use super::{Collector, FAILED, SENT, Tally};
 /// How long after a failure a batch is sent again, at first; twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
+/// The longest that a collector may ask to be left alone.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The most characters of what a collector says that are told.
+const SAID: usize = 200;
+
 /// How often at most somebody is told that spans are lost.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -68,6 +74,11 @@ enum Number {
     Text(String),
 }
 
+/// What is behind an error; the address, which may have a password, is only in the error itself.
+fn causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |cause| cause.source()).map(|cause| format!(": {cause}")).collect()
+}
+
 /// Waits until told to close.
 async fn told_to(close: &mut watch::Receiver<bool>) {
     drop(close.wait_for(|close| *close).await);
@@ -113,7 +124,8 @@ impl Exporter {
                         Number::Number(number) => number,
                         Number::Text(text) => text.parse().unwrap_or(0),
                     };
-                    (rejected.min(spans), error_message)
+                    let said = error_message.chars().filter(|sign| !sign.is_control()).take(SAID);
+                    (rejected.min(spans), if rejected > 0 { said.collect() } else { String::new() })
                 }
                 Err(why) => (spans, why),
             };
@@ -169,12 +181,17 @@ impl Exporter {
                 Err(failure) => failure,
             };
             let wait = failure.after.unwrap_or(pause);
-            if !failure.again || self.is_closing || Instant::now() + wait >= until {
+            let is_late = wait >= until.saturating_duration_since(Instant::now());
+            if !failure.again || self.is_closing || (is_late && failure.after.is_none()) {
                 return Err(failure.why);
             }
+            // Who asks for more time than a batch has gets it before the next one.
             tokio::select! {
-                () = sleep(wait) => {}
+                () = sleep(wait.min(LONGEST_PAUSE)) => {}
                 () = told_to(&mut self.closing) => self.close(),
+            }
+            if is_late {
+                return Err(failure.why);
             }
             pause *= 2;
         }
@@ -184,7 +201,7 @@ impl Exporter {
         let lost = |cause: reqwest::Error| {
             let why = match (cause.is_timeout(), cause.is_connect()) {
                 (true, _) => "it does not answer in time".to_owned(),
-                (_, true) => "it cannot be reached".to_owned(),
+                (_, true) => format!("it cannot be reached{}", causes(&cause)),
                 _ => cause.without_url().to_string(),
             };
             Failure { why, again: true, after: None }

@@ -50,6 +50,11 @@ impl Sampler {
         })
     }
 
+    /// Whether no request has a span, whatever its trace.
+    pub(super) fn is_off(self) -> bool {
+        self == Self::Each(Chance(0.0))
+    }
+
     /// Whether a request of a trace has a span.
     pub(super) fn takes(self, trace: u128, sender: Option<&Sender>) -> bool {
         match (self, sender) {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::RequestExt as _;
@@ -24,6 +25,9 @@ tokio::task_local! {
     static CURRENT: Span;
 }
 
+/// The most parts of a request that have spans of their own; pulls of thousands have hundreds that are alike.
+const PARTS: u32 = 32;
+
 /// What an answer with several different ones is.
 const MIXED: &str = "mixed";
 
@@ -43,6 +47,7 @@ struct Open {
     noted: Option<Noted>,
     place: OnceLock<Place>,
     told: Mutex<Told>,
+    parts: AtomicU32,
 }
 
 /// Where a span is among others.
@@ -91,6 +96,7 @@ impl Traces {
             noted: request.extensions().get::<Noted>().cloned(),
             place: OnceLock::new(),
             told: Mutex::default(),
+            parts: AtomicU32::new(0),
         }))
     }
 }
@@ -241,7 +247,7 @@ struct Part {
 impl Watch for Steps {
     fn begins(&self, step: Step<'_>) -> Option<Waiting> {
         let within = CURRENT.try_with(Span::clone).ok()?;
-        if !within.0.place.get()?.sampled {
+        if !within.0.place.get()?.sampled || within.0.parts.fetch_add(1, Ordering::Relaxed) >= PARTS {
             return None;
         }
         let (name, store) = match step {
@@ -293,6 +299,10 @@ impl Drop for Open {
         };
         let failed = error.is_some();
         attributes.extend(error.map(|error| ("error.type", Attribute::text(error))));
+        let parts = self.parts.load(Ordering::Relaxed);
+        if parts > PARTS {
+            attributes.push(("excom.parts", Attribute::Number(parts.into())));
+        }
         attributes.extend(told.answer.map(|answer| ("excom.answer", Attribute::text(answer))));
         self.traces.take(Ended {
             trace: place.trace,

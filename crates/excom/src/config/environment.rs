@@ -15,38 +15,37 @@ const CONNECTIONS: &str = "AIRFLOW_CONN_";
 /// assert_eq!(environment.get("EXCOM_HOME"), Some("/var/lib/excom"));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    /// Connections that are not UTF-8: only who needs connections minds.
+    unreadable: Vec<String>,
+}
 
 impl Environment {
     /// The process's variables. Those that are not UTF-8 are left out.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] when one of Excom's own is not UTF-8, or one that overrides a variable or is a connection.
+    /// [`ErrorKind::Configuration`] when one of Excom's own is not UTF-8, or one that overrides a variable.
     pub fn of_process() -> Result<Self> {
-        let mut variables = BTreeMap::new();
+        let (mut variables, mut unreadable) = (BTreeMap::new(), Vec::new());
         for (name, value) in std::env::vars_os() {
             match (name.into_string(), value.into_string()) {
                 (Ok(name), Ok(value)) => {
                     variables.insert(name, value);
                 }
-                (Ok(name), Err(_))
-                    if ["EXCOM", "AIRFLOW_VAR_", CONNECTIONS].iter().any(|own| name.starts_with(own)) =>
-                {
-                    return Err(Error::new(
-                        ErrorKind::Configuration,
-                        format!("the environment variable {name} is not UTF-8"),
-                    )
-                    .hint(format!("unset {name}, or give it text")));
+                (Ok(name), Err(_)) if name.starts_with(CONNECTIONS) => unreadable.push(name),
+                (Ok(name), Err(_)) if ["EXCOM", "AIRFLOW_VAR_"].iter().any(|own| name.starts_with(own)) => {
+                    return Err(not_text(&name));
                 }
                 _ => {}
             }
         }
-        Ok(Self(variables))
+        Ok(Self { variables, unreadable })
     }
 
     /// A variable's value.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.variables.get(name).map(String::as_str)
     }
 
     /// The first of some variables that is set and not empty.
@@ -67,12 +66,19 @@ impl Environment {
 
     /// What the environment has of connections: Airflow's `AIRFLOW_CONN_<ID>`.
     ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] when one is not UTF-8.
+    ///
     /// ```
     /// let environment = excom::config::Environment::from_iter([("AIRFLOW_CONN_ROWS", "sqlite://"), ("HOME", "/")]);
-    /// assert_eq!(environment.connections().collect::<Vec<_>>(), [("AIRFLOW_CONN_ROWS", "sqlite://")]);
+    /// assert_eq!(environment.connections()?.collect::<Vec<_>>(), [("AIRFLOW_CONN_ROWS", "sqlite://")]);
+    /// # Ok::<(), excom::Error>(())
     /// ```
-    pub fn connections(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.behind(CONNECTIONS)
+    pub fn connections(&self) -> Result<impl Iterator<Item = (&str, &str)>> {
+        match self.unreadable.first() {
+            Some(name) => Err(not_text(name)),
+            None => Ok(self.behind(CONNECTIONS)),
+        }
     }
 
     /// What the clients of clouds read (`AWS_*`, `GOOGLE_*`, `AZURE_*`), and the variables named.
@@ -86,9 +92,14 @@ impl Environment {
     }
 
     pub(super) fn behind(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
-        let variables = self.0.iter().filter(move |(name, _)| name.starts_with(prefix));
+        let variables = self.variables.iter().filter(move |(name, _)| name.starts_with(prefix));
         variables.map(|(name, value)| (name.as_str(), value.as_str()))
     }
+}
+
+fn not_text(name: &str) -> Error {
+    Error::new(ErrorKind::Configuration, format!("the environment variable {name} is not UTF-8"))
+        .hint(format!("unset {name}, or give it text"))
 }
 
 /// What is not shown when the rest is printed.
@@ -103,6 +114,7 @@ impl<T> std::fmt::Debug for Secret<T> {
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
-        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Self { variables, unreadable: Vec::new() }
     }
 }
