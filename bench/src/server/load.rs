@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
+use rustix::process::{getpriority_process, setpriority_process};
 
 use super::client::{Answered, connect};
 use crate::engine::Result;
@@ -69,9 +70,28 @@ pub(super) fn open(
 ) -> Result<Vec<Duration>> {
     let count = requests.len();
     let due = |client: usize, sent: usize, _| Duration::from_secs_f64((sent * count + client) as f64 / rate);
+    let _first = First::come();
     let mut took = run(address, requests, due, lasting)?;
     took.sort_unstable();
     Ok(took)
+}
+
+/// Whoever takes times does not wait for a processor that both share, where the system allows that (to root): what is timed
+/// is the server, not how soon somebody looks at its answer.
+struct First(i32);
+
+impl First {
+    fn come() -> Option<Self> {
+        let now = getpriority_process(None).ok()?;
+        setpriority_process(None, -10).is_ok().then_some(Self(now))
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        // Nothing but the next times depends on it.
+        let _ = setpriority_process(None, self.0);
+    }
 }
 
 /// The time that a hundredth takes longer than, in microseconds.
