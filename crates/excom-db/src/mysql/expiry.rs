@@ -19,6 +19,9 @@ use super::write::{REMOVE_ENTRY, step, xcom};
 
 type Result<T> = std::result::Result<T, Failure>;
 
+/// How many entries a statement takes in a list.
+const LISTED: usize = 4096;
+
 /// A page of entries by the index of their ids.
 const PAGE: &str =
     "SELECT d.text, r.run_id, t.text, e.map_index, k.text, e.id, e.run, e.task, e.xcom_key, e.version,
@@ -215,14 +218,20 @@ impl<'a> Judge<'a> {
 
     /// The places of entries that were read since.
     async fn read_since(&mut self, entries: &[Row], since: Timestamp) -> Result<HashSet<usize>> {
-        let rows = entries.iter().enumerate().flat_map(|(place, entry)| {
-            [(entry.xcom.ti.map_index, entry.version.to_code()), WHOLE]
-                .map(|(map_index, version)| listed(place, entry.xcom, map_index, version))
-        });
-        let rows = serde_json::to_string(&rows.collect::<Vec<_>>()).unwrap_or_default();
-        let parameters = named! { "entries" => rows, "since" => since.as_millisecond() };
-        let found = self.connection.rows(READ_SINCE, parameters).await?;
-        found.iter().map(|found| Ok(row::int(found, 0)? as usize)).collect()
+        let mut read = HashSet::new();
+        // A list is one parameter, and no parameter may be longer than a packet.
+        for (page, entries) in entries.chunks(LISTED).enumerate() {
+            let rows = entries.iter().enumerate().flat_map(|(place, entry)| {
+                [(entry.xcom.ti.map_index, entry.version.to_code()), WHOLE]
+                    .map(|(map_index, version)| listed(page * LISTED + place, entry.xcom, map_index, version))
+            });
+            let rows = serde_json::to_string(&rows.collect::<Vec<_>>()).unwrap_or_default();
+            let parameters = named! { "entries" => rows, "since" => since.as_millisecond() };
+            for found in self.connection.rows(READ_SINCE, parameters).await? {
+                read.insert(row::int(&found, 0)? as usize);
+            }
+        }
+        Ok(read)
     }
 }
 

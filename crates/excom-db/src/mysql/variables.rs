@@ -61,7 +61,14 @@ impl Connection {
         };
         match write {
             VariableWrite::Set(_) => self.change(SET, row).await.map(|_| true),
-            VariableWrite::Make(_) => self.insert(MAKE, row).await,
+            VariableWrite::Make(made) => {
+                if self.insert(MAKE, row).await? {
+                    return Ok(true);
+                }
+                // An earlier try may have made it, whose answer was lost.
+                let found = self.one(ONE, named! { "name" => &**key }).await?;
+                Ok(found.as_ref().map(variable).transpose()?.as_ref() == Some(made))
+            }
             VariableWrite::Change { .. } => Ok(self.change(CHANGE, row).await? > 0),
         }
     }

@@ -23,7 +23,8 @@ pub(super) struct Statements {
     pub(super) many: Statement<'static>,
 }
 
-/// The statements about a table. Each is about one row by its key, but for the last: keys with a prefix lie together in
+/// The statements about a table. What was made may be made again, because its answer may have been lost. Each is about one row by
+/// its key, but for the last: keys with a prefix lie together in
 /// the index, beginning at the prefix itself.
 macro_rules! statements {
     ($table:literal) => {
@@ -43,9 +44,11 @@ macro_rules! statements {
                 sql: concat!(
                     "INSERT INTO ",
                     $table,
-                    " (key, text, description, updated)
+                    " AS v (key, text, description, updated)
                      SELECT $6, $7, $8, $9 FROM excom.fence($1, $2, $3, $4, $5)
-                     ON CONFLICT (key) DO NOTHING RETURNING true"
+                     ON CONFLICT (key) DO UPDATE SET updated = v.updated
+                         WHERE (v.text, v.updated) = (excluded.text, excluded.updated)
+                         AND v.description IS NOT DISTINCT FROM excluded.description RETURNING true"
                 ),
                 types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, BYTEA, BYTEA, INT8],
             },

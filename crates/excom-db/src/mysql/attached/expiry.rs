@@ -258,11 +258,14 @@ impl Tables {
     }
 
     pub(super) async fn expire(&self, rules: &[Rule], due: &[Due], at: Timestamp) -> Result<Removed> {
-        let mut removed = step!(self, write, expire(rules, due, at)).await?;
+        let mut removed = Removed::default();
         let outside: &[Rule] = &rules.iter().filter(|rule| rule.outside).cloned().collect::<Vec<_>>();
         // A page of whole runs may be long; a step is short.
-        for due in due.chunks(STEP).filter(|_| !outside.is_empty()) {
-            removed.add(step!(self, write, expire_outside(outside, due, at)).await?);
+        for due in due.chunks(STEP) {
+            removed.add(step!(self, write, expire(rules, due, at)).await?);
+            if !outside.is_empty() {
+                removed.add(step!(self, write, expire_outside(outside, due, at)).await?);
+            }
         }
         Ok(removed)
     }

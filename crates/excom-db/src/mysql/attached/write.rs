@@ -122,7 +122,8 @@ macro_rules! document {
 
 const DAG_HASH: &str = document!("s.dag_hash");
 
-const DOCUMENT: &str = document!("s.data");
+/// With its hash, which may be another one by now.
+const DOCUMENT: &str = document!("s.dag_hash, s.data");
 
 /// What Airflow's scheduler expands over, and that there is nothing.
 const PUT_LENGTH: &str = "INSERT INTO airflow.task_map (dag_id, run_id, task_id, map_index, length, `keys`)
@@ -396,11 +397,13 @@ impl Airflow<'_> {
         let sources = match hash.map(|hash| (hash, expansion.known(hash))) {
             None => None,
             Some((_, Some(known))) => Some(known),
-            Some((hash, None)) => {
-                let document = self.0.one(DOCUMENT, of_ti(&push.key.ti)).await?;
-                let document = document.as_ref().map(|found| own::optional_str(found, 0)).transpose()?;
-                Some(expansion.learn(hash, document.flatten()))
-            }
+            Some((_, None)) => match &self.0.one(DOCUMENT, of_ti(&push.key.ti)).await? {
+                Some(found) => match own::optional_str(found, 0)? {
+                    Some(hash) => Some(expansion.learn(hash, own::optional_str(found, 1)?)),
+                    None => None,
+                },
+                None => None,
+            },
         };
         Ok(expansion.length(push, sources.as_ref())?)
     }
