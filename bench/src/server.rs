@@ -219,10 +219,13 @@ fn memory(kind: Kind, quick: bool) -> Result<Figures> {
 fn one_by_one(kind: Kind, quick: bool) -> Result<Figures> {
     let count = if quick { 1000 } else { 10_000 };
     let value = kilobytes(kind, 1);
-    let keys = (0..count).map(|index| {
+    let mapped = (0..count).map(|index| {
         Ok(TaskInstanceKey::new("weather", run_id(0), "mapped", i32::try_from(index)?)?.return_value())
     });
-    let ours = Ours::on_postgres(&keys.collect::<Result<Vec<_>>>()?, &vec![value[0].clone(); count])?;
+    let mut keys = mapped.collect::<Result<Vec<_>>>()?;
+    // There is a task with a token in each run.
+    keys.extend((1..THREADS).map(|thread| key(thread * 100)));
+    let ours = Ours::on_postgres(&keys, &vec![value[0].clone(); keys.len()])?;
 
     let airflow = Airflow::new(count)?;
     let fill = format!(
