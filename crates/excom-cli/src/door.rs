@@ -3,7 +3,7 @@
 use excom::client::{Client, Options};
 use excom::config::Settings;
 use excom::core::db::{Filter, Page, Scope};
-use excom::core::engine::{Receipt, TaskAnswer, Trace, TraceOptions};
+use excom::core::engine::{Receipt, TaskAnswer, Trace, TraceOptions, Used};
 use excom::core::entry::PastEntry;
 use excom::core::seal::Reference;
 use excom::core::value::ContentHash;
@@ -105,6 +105,13 @@ impl Door {
         match &self.place {
             Place::Engine(engine) => engine.list(&self.caller, filter, after, limit).await,
             Place::Server(client) => client.list(filter, after, limit).await,
+        }
+    }
+
+    pub(crate) async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Used> {
+        match &self.place {
+            Place::Engine(engine) => engine.usage(&self.caller, dag_id, run_id).await,
+            Place::Server(client) => client.usage(dag_id, run_id).await,
         }
     }
 

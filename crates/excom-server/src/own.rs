@@ -9,6 +9,7 @@ mod path;
 mod prune;
 mod pull;
 mod sequences;
+mod usage;
 mod values;
 mod wait;
 
@@ -109,6 +110,18 @@ fn documents() -> ApiRouter<App> {
         .api_route(
             "/list",
             post_with(entries::list, |op| operation(op, "list", "XComs without their values, in pages", &[])),
+        )
+        .api_route(
+            "/usage/{dag_id}",
+            get_with(usage::of_dag, |op| {
+                operation(op, "usageOfDag", "How much the values of all runs of a DAG have together", &[])
+            }),
+        )
+        .api_route(
+            "/usage/{dag_id}/{run_id}",
+            get_with(usage::of_run, |op| {
+                operation(op, "usageOfRun", "How much the values of a run have together", &[])
+            }),
         )
         .api_route(
             "/indexes/{dag_id}/{run_id}/{task_id}/{*key}",

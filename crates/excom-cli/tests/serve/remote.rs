@@ -207,6 +207,10 @@ fn what_is_looked_at_is_the_same_with_a_server() {
         vec!["xcom", "list", "--dag-id", "none"],
         vec!["xcom", "pull", "--dag-id", "wether", "--run-id", "r1", "--task-id", "count"],
         vec!["xcom", "pull", "--dag-id", "", "--run-id", "r1", "--task-id", "count"],
+        vec!["xcom", "usage", "--dag-id", "weather"],
+        vec!["xcom", "usage", "--dag-id", "weather", "--run-id", "r1", "--json"],
+        vec!["xcom", "usage", "--dag-id", "none"],
+        vec!["xcom", "usage"],
         vec!["prune", "--dry-run"],
         vec!["prune", "--json"],
     ]);

@@ -18,6 +18,7 @@ mod rest_variables;
 mod run_waits;
 mod service;
 mod traces;
+mod usage;
 mod variables;
 mod waits;
 mod xcoms;
