@@ -2,9 +2,11 @@
 
 use excom::client::{Client, Options};
 use excom::config::Settings;
+use excom::core::attempt::TaskInstanceInfo;
 use excom::core::db::{Filter, Page, Scope};
 use excom::core::engine::{Receipt, TaskAnswer, Trace, TraceOptions, Used};
 use excom::core::entry::PastEntry;
+use excom::core::run::{RunFilter, RunInfo};
 use excom::core::seal::Reference;
 use excom::core::value::ContentHash;
 use excom::{
@@ -13,6 +15,9 @@ use excom::{
 };
 
 use crate::output::Output;
+
+/// How many task instances are asked for together.
+const PAGE: u32 = 1000;
 
 /// An engine with who asks it, or a server, which knows that by the token.
 pub(crate) struct Door {
@@ -112,6 +117,34 @@ impl Door {
         match &self.place {
             Place::Engine(engine) => engine.usage(&self.caller, dag_id, run_id).await,
             Place::Server(client) => client.usage(dag_id, run_id).await,
+        }
+    }
+
+    /// Runs, newest first, at most so many.
+    pub(crate) async fn runs(&self, filter: &RunFilter, limit: u32) -> Result<Vec<RunInfo>> {
+        match &self.place {
+            Place::Engine(engine) => engine.db().runs(filter, None, limit).await,
+            Place::Server(client) => client.runs(filter, None, limit).await,
+        }
+    }
+
+    pub(crate) async fn run_info(&self, dag_id: &str, run_id: &str) -> Result<Option<RunInfo>> {
+        match &self.place {
+            Place::Engine(engine) => engine.db().run_info(dag_id, run_id).await,
+            Place::Server(client) => client.run_info(dag_id, run_id).await,
+        }
+    }
+
+    /// The next task instances of a run, behind one; none at the end.
+    pub(crate) async fn task_instances(
+        &self,
+        dag_id: &str,
+        run_id: &str,
+        after: Option<(&str, i32)>,
+    ) -> Result<Vec<TaskInstanceInfo>> {
+        match &self.place {
+            Place::Engine(engine) => engine.db().task_instances(dag_id, run_id, after, PAGE).await,
+            Place::Server(client) => client.task_instances(dag_id, run_id, after, PAGE).await,
         }
     }
 

@@ -8,6 +8,7 @@ mod openapi;
 mod path;
 mod prune;
 mod pull;
+mod runs;
 mod sequences;
 mod usage;
 mod values;
@@ -74,6 +75,17 @@ fn documents() -> ApiRouter<App> {
             })
             .patch_with(instances::end_run, |op| {
                 operation(op, "endRun", "Tell how a run stands or ended", &[404, 507])
+            })
+            .get_with(runs::list, |op| operation(op, "listRuns", "Runs, newest first, in pages", &[])),
+        )
+        .api_route(
+            "/runs/{dag_id}/{run_id}",
+            get_with(runs::show, |op| operation(op, "showRun", "A run, and how it stands", &[404])),
+        )
+        .api_route(
+            "/task-instances/{dag_id}/{run_id}",
+            get_with(runs::instances, |op| {
+                operation(op, "listTaskInstances", "How the task instances of a run stand, in pages", &[])
             }),
         )
         .api_route(

@@ -16,6 +16,7 @@ mod own;
 mod rest;
 mod rest_variables;
 mod run_waits;
+mod runs;
 mod service;
 mod traces;
 mod usage;
