@@ -4,11 +4,12 @@ use excom::client::{Client, Options};
 use excom::config::Settings;
 use excom::core::attempt::TaskInstanceInfo;
 use excom::core::db::{Filter, Page, Scope};
-use excom::core::engine::{Receipt, TaskAnswer, Trace, TraceOptions, Used};
+use excom::core::engine::{Receipt, TaskAnswer, Trace, TraceOptions, Used, VariableSet, VariableValue};
 use excom::core::entry::PastEntry;
 use excom::core::run::{RunFilter, RunInfo};
 use excom::core::seal::Reference;
 use excom::core::value::ContentHash;
+use excom::core::variable::Variable;
 use excom::{
     Answer, Caller, Engine, EntryInfo, Error, ErrorKind, Payload, PullOptions, Result, SequenceKey, Stored,
     Value, Version, XComKey,
@@ -145,6 +146,55 @@ impl Door {
         match &self.place {
             Place::Engine(engine) => engine.db().task_instances(dag_id, run_id, after, PAGE).await,
             Place::Server(client) => client.task_instances(dag_id, run_id, after, PAGE).await,
+        }
+    }
+
+    pub(crate) async fn variable(&self, key: &str) -> Result<Option<VariableValue>> {
+        match &self.place {
+            Place::Engine(engine) => engine.variable(&self.caller, key).await,
+            Place::Server(client) => client.variable(key).await,
+        }
+    }
+
+    pub(crate) async fn set_variable(
+        &self,
+        key: &str,
+        text: &str,
+        description: Option<&str>,
+    ) -> Result<VariableSet> {
+        match &self.place {
+            Place::Engine(engine) => engine.set_variable(&self.caller, key, text, description).await,
+            Place::Server(client) => client.set_variable(key, text, description).await,
+        }
+    }
+
+    pub(crate) async fn delete_variable(&self, key: &str) -> Result<bool> {
+        match &self.place {
+            Place::Engine(engine) => engine.delete_variable(&self.caller, key).await,
+            Place::Server(client) => client.delete_variable(key).await,
+        }
+    }
+
+    /// Variables, each with the environment variable that overrides it.
+    pub(crate) async fn variables(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(Variable, Option<String>)>> {
+        match &self.place {
+            Place::Engine(engine) => {
+                let found = engine.variables(&self.caller, prefix, after, limit).await?;
+                let overridden = |variable: Variable| {
+                    let name = engine.override_of(&variable.key).map(|(name, _)| name);
+                    (variable, name)
+                };
+                Ok(found.into_iter().map(overridden).collect())
+            }
+            Place::Server(client) => {
+                let found = client.variables(prefix, after, limit).await?;
+                Ok(found.into_iter().map(|listed| (listed.variable, listed.overridden_by)).collect())
+            }
         }
     }
 

@@ -94,7 +94,9 @@ fn needs_database(command: &str, matches: &ArgMatches) -> Option<String> {
     match (command, matches.subcommand()) {
         ("xcom", Some(("refusals", _))) => Some("xcom refusals".to_owned()),
         ("run", Some(("show", matches))) if one_task(matches) => Some("run show --task-id".to_owned()),
-        ("xcom" | "run" | "trace" | "prune" | "config" | "token" | "completions" | "man", _) => None,
+        ("xcom" | "run" | "variable" | "trace" | "prune" | "config" | "token" | "completions" | "man", _) => {
+            None
+        }
         (command, _) => Some(command.to_owned()),
     }
 }

@@ -12,6 +12,7 @@ mod runs;
 mod sequences;
 mod usage;
 mod values;
+mod variables;
 mod wait;
 
 use std::sync::Arc;
@@ -168,6 +169,20 @@ fn documents() -> ApiRouter<App> {
             get_with(path::query, |op| {
                 operation(op, "query", "Parts of a value, by a path into it", &[404, 410])
             }),
+        )
+        .api_route(
+            "/variables",
+            get_with(variables::list, |op| {
+                operation(op, "listVariables", "Variables with their texts, in pages", &[])
+            }),
+        )
+        .api_route(
+            "/variables/{*key}",
+            get_with(variables::read, |op| operation(op, "readVariable", "A variable with its text", &[404]))
+                .put_with(variables::set, |op| operation(op, "setVariable", "Set a variable", &[507]))
+                .delete_with(variables::delete, |op| {
+                    operation(op, "deleteVariable", "Delete a variable", &[507])
+                }),
         )
         .api_route(
             "/prune",

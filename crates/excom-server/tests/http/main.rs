@@ -13,6 +13,7 @@ mod limits;
 mod looks;
 mod openapi;
 mod own;
+mod own_variables;
 mod rest;
 mod rest_variables;
 mod run_waits;
