@@ -217,7 +217,6 @@ fn what_is_looked_at_is_the_same_with_a_server() {
         vec!["xcom", "usage", "--dag-id", "weather"],
         vec!["xcom", "usage", "--dag-id", "weather", "--run-id", "r1", "--json"],
         vec!["xcom", "usage", "--dag-id", "none"],
-        vec!["xcom", "usage"],
         vec!["run", "list"],
         vec!["run", "list", "--json"],
         vec!["run", "list", "--limit", "1"],
