@@ -63,7 +63,7 @@ pub(crate) fn command() -> Command {
                 .about("Push, pull and look at XComs")
                 .subcommand_required(true)
                 .arg_required_else_help(true)
-                .subcommands([push(), pull(), get(), list(), history(), refusals(), clear(), delete()]),
+                .subcommands([push(), pull(), get(), list(), usage(), history(), refusals(), clear(), delete()]),
         )
         .subcommand(variable())
         .subcommand(runs())
@@ -288,6 +288,17 @@ fn list() -> Command {
                 .help("Go on behind where a list ended, as it told"),
         )
         .after_long_help("Inside a task, --dag-id and --run-id default to the task's own.")
+}
+
+fn usage() -> Command {
+    Command::new("usage")
+        .about("Show how much the values of a run have together, or of all runs of a DAG, and may have")
+        .arg(id("dag-id", "DAG", false))
+        .arg(id("run-id", "DAG run", false).help("Of this run; without it of all runs of the DAG"))
+        .after_long_help(
+            "How much they may have is set by [xcom] quota_run and quota_dag. Earlier versions do not count.\n\
+             Inside a task, --dag-id and --run-id default to the task's own; with --dag-id given, --run-id does not.",
+        )
 }
 
 fn history() -> Command {

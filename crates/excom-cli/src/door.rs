@@ -2,17 +2,23 @@
 
 use excom::client::{Client, Options};
 use excom::config::Settings;
+use excom::core::attempt::TaskInstanceInfo;
 use excom::core::db::{Filter, Page, Scope};
-use excom::core::engine::{Receipt, TaskAnswer, Trace, TraceOptions};
+use excom::core::engine::{Receipt, TaskAnswer, Trace, TraceOptions, Used, VariableSet, VariableValue};
 use excom::core::entry::PastEntry;
+use excom::core::run::{RunFilter, RunInfo};
 use excom::core::seal::Reference;
 use excom::core::value::ContentHash;
+use excom::core::variable::Variable;
 use excom::{
     Answer, Caller, Engine, EntryInfo, Error, ErrorKind, Payload, PullOptions, Result, SequenceKey, Stored,
     Value, Version, XComKey,
 };
 
 use crate::output::Output;
+
+/// How many task instances are asked for together.
+const PAGE: u32 = 1000;
 
 /// An engine with who asks it, or a server, which knows that by the token.
 pub(crate) struct Door {
@@ -105,6 +111,90 @@ impl Door {
         match &self.place {
             Place::Engine(engine) => engine.list(&self.caller, filter, after, limit).await,
             Place::Server(client) => client.list(filter, after, limit).await,
+        }
+    }
+
+    pub(crate) async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Used> {
+        match &self.place {
+            Place::Engine(engine) => engine.usage(&self.caller, dag_id, run_id).await,
+            Place::Server(client) => client.usage(dag_id, run_id).await,
+        }
+    }
+
+    /// Runs, newest first, at most so many.
+    pub(crate) async fn runs(&self, filter: &RunFilter, limit: u32) -> Result<Vec<RunInfo>> {
+        match &self.place {
+            Place::Engine(engine) => engine.db().runs(filter, None, limit).await,
+            Place::Server(client) => client.runs(filter, None, limit).await,
+        }
+    }
+
+    pub(crate) async fn run_info(&self, dag_id: &str, run_id: &str) -> Result<Option<RunInfo>> {
+        match &self.place {
+            Place::Engine(engine) => engine.db().run_info(dag_id, run_id).await,
+            Place::Server(client) => client.run_info(dag_id, run_id).await,
+        }
+    }
+
+    /// The next task instances of a run, behind one; none at the end.
+    pub(crate) async fn task_instances(
+        &self,
+        dag_id: &str,
+        run_id: &str,
+        after: Option<(&str, i32)>,
+    ) -> Result<Vec<TaskInstanceInfo>> {
+        match &self.place {
+            Place::Engine(engine) => engine.db().task_instances(dag_id, run_id, after, PAGE).await,
+            Place::Server(client) => client.task_instances(dag_id, run_id, after, PAGE).await,
+        }
+    }
+
+    pub(crate) async fn variable(&self, key: &str) -> Result<Option<VariableValue>> {
+        match &self.place {
+            Place::Engine(engine) => engine.variable(&self.caller, key).await,
+            Place::Server(client) => client.variable(key).await,
+        }
+    }
+
+    pub(crate) async fn set_variable(
+        &self,
+        key: &str,
+        text: &str,
+        description: Option<&str>,
+    ) -> Result<VariableSet> {
+        match &self.place {
+            Place::Engine(engine) => engine.set_variable(&self.caller, key, text, description).await,
+            Place::Server(client) => client.set_variable(key, text, description).await,
+        }
+    }
+
+    pub(crate) async fn delete_variable(&self, key: &str) -> Result<bool> {
+        match &self.place {
+            Place::Engine(engine) => engine.delete_variable(&self.caller, key).await,
+            Place::Server(client) => client.delete_variable(key).await,
+        }
+    }
+
+    /// Variables, each with the environment variable that overrides it.
+    pub(crate) async fn variables(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(Variable, Option<String>)>> {
+        match &self.place {
+            Place::Engine(engine) => {
+                let found = engine.variables(&self.caller, prefix, after, limit).await?;
+                let overridden = |variable: Variable| {
+                    let name = engine.override_of(&variable.key).map(|(name, _)| name);
+                    (variable, name)
+                };
+                Ok(found.into_iter().map(overridden).collect())
+            }
+            Place::Server(client) => {
+                let found = client.variables(prefix, after, limit).await?;
+                Ok(found.into_iter().map(|listed| (listed.variable, listed.overridden_by)).collect())
+            }
         }
     }
 

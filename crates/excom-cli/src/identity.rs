@@ -133,3 +133,14 @@ pub(crate) fn filter(matches: &ArgMatches, environment: &Environment) -> Filter 
         key: given("key"),
     }
 }
+
+/// The DAG that the arguments name, and the run, if they name one; inside a task its own, unless another DAG is named.
+pub(crate) fn dag_or_run(
+    matches: &ArgMatches,
+    environment: &Environment,
+) -> Result<(String, Option<String>), Stop> {
+    let dag_id = named(matches, environment, "dag-id", DAG)?.to_owned();
+    let given = matches.get_one::<String>("run-id").map(String::as_str);
+    let own = || environment.first(&[RUN]).filter(|_| !matches.contains_id("dag-id"));
+    Ok((dag_id, given.or_else(own).map(str::to_owned)))
+}

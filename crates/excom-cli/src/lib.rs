@@ -88,12 +88,16 @@ pub fn run(complete: impl Fn(Engine, &Settings) -> Result<Engine> + 'static) -> 
     })
 }
 
-/// Whether a command can ask a server, or needs neither that nor a database.
-fn serves(command: &str, matches: &ArgMatches) -> bool {
-    match command {
-        "xcom" => !matches!(matches.subcommand_name(), Some("refusals")),
-        "trace" | "prune" | "config" | "token" | "completions" | "man" => true,
-        _ => false,
+/// The name of a command that can only work on the database itself; none for one that can ask a server, or needs neither.
+fn needs_database(command: &str, matches: &ArgMatches) -> Option<String> {
+    let one_task = |matches: &ArgMatches| matches.try_contains_id("task-id").unwrap_or(false);
+    match (command, matches.subcommand()) {
+        ("xcom", Some(("refusals", _))) => Some("xcom refusals".to_owned()),
+        ("run", Some(("show", matches))) if one_task(matches) => Some("run show --task-id".to_owned()),
+        ("xcom" | "run" | "variable" | "trace" | "prune" | "config" | "token" | "completions" | "man", _) => {
+            None
+        }
+        (command, _) => Some(command.to_owned()),
     }
 }
 
@@ -106,9 +110,9 @@ fn start(
     let matches = arguments::command().try_get_matches_from(arguments)?;
     let context = Context::new(&matches, environment, complete);
     if let Some((command, matches)) = matches.subcommand()
-        && !serves(command, matches)
+        && let Some(command) = needs_database(command, matches)
     {
-        context.without_server(command)?;
+        context.without_server(&command)?;
     }
     pollster::block_on(async {
         match matches.subcommand() {

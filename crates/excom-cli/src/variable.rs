@@ -9,8 +9,7 @@ use excom::{Error, ErrorKind, Value};
 use serde::Serialize;
 use serde_json::{Map, json};
 
-use crate::context::{self, Context};
-use crate::identity;
+use crate::context::Context;
 use crate::output::{Output, Style};
 use crate::stop::{NoValue, Stop};
 use crate::text::{self, Table};
@@ -31,9 +30,8 @@ fn key(matches: &ArgMatches) -> &str {
 
 async fn get(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
     let key = key(matches);
-    let caller = identity::caller(context.environment())?;
-    let (engine, empty) = context.reader()?;
-    let found = engine.variable(&caller, key).await?;
+    let (door, empty) = context.looking()?;
+    let found = door.variable(key).await?;
     let default = matches.get_one::<String>("default");
     let Some(variable) = found else {
         if let Some(default) = default {
@@ -87,10 +85,9 @@ async fn set(context: &Context, matches: &ArgMatches, output: &mut Output) -> Re
         Value::parse(text.clone()).map_err(|error| error.hint("or set it without --check-json"))?;
     }
     let description = matches.get_one::<String>("description").map(String::as_str);
-    let caller = identity::caller(context.environment())?;
-    let engine = context.engine()?;
-    let set = engine.set_variable(&caller, key, &text, description).await?;
-    context::close(&engine, output).await;
+    let door = context.writing()?;
+    let set = door.set_variable(key, &text, description).await?;
+    door.close(output).await;
     if output.json() {
         return output.document(&json!({"key": key, "size": text.len(), "warnings": set.warnings}));
     }
@@ -118,22 +115,20 @@ async fn list(context: &Context, matches: &ArgMatches, output: &mut Output) -> R
     let prefix = matches.get_one::<String>("prefix").map_or("", String::as_str);
     let after = matches.get_one::<String>("after").map(String::as_str);
     let limit = matches.get_one::<u32>("limit").copied().unwrap_or(100);
-    let caller = identity::caller(context.environment())?;
-    let (engine, empty) = context.reader()?;
-    let mut variables = engine.variables(&caller, prefix, after, limit.saturating_add(1)).await?;
+    let (door, empty) = context.looking()?;
+    let mut variables = door.variables(prefix, after, limit.saturating_add(1)).await?;
     let more = variables.len() > limit as usize;
     variables.truncate(limit as usize);
-    let next = variables.last().filter(|_| more).map(|last| last.key.clone());
-    let overridden = |variable: &Variable| engine.override_of(&variable.key).map(|(name, _)| name);
+    let next = variables.last().filter(|_| more).map(|(last, _)| last.key.clone());
     if output.json() {
         #[derive(Serialize)]
         struct Item<'a> {
             #[serde(flatten)]
             variable: &'a Variable,
-            overridden_by: Option<String>,
+            overridden_by: &'a Option<String>,
         }
         let items: Vec<Item<'_>> =
-            variables.iter().map(|variable| Item { overridden_by: overridden(variable), variable }).collect();
+            variables.iter().map(|(variable, overridden_by)| Item { variable, overridden_by }).collect();
         return output.document(&json!({"items": items, "next": next}));
     }
     if variables.is_empty() {
@@ -144,12 +139,12 @@ async fn list(context: &Context, matches: &ArgMatches, output: &mut Output) -> R
         return Ok(());
     }
     let mut table = Table::new(vec!["key", "text", "set", "overridden by", "description"]);
-    for variable in &variables {
+    for (variable, overridden_by) in &variables {
         table.row([
             variable.key.to_string(),
             text::beginning(&variable.text),
             text::time(variable.updated_at),
-            overridden(variable).unwrap_or_else(|| "-".to_owned()),
+            overridden_by.clone().unwrap_or_else(|| "-".to_owned()),
             variable.description.clone().unwrap_or_default(),
         ]);
     }
@@ -165,10 +160,9 @@ async fn list(context: &Context, matches: &ArgMatches, output: &mut Output) -> R
 
 async fn delete(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
     let key = key(matches);
-    let caller = identity::caller(context.environment())?;
-    let (engine, empty) = context.reader()?;
-    let deleted = engine.delete_variable(&caller, key).await?;
-    context::close(&engine, output).await;
+    let (door, empty) = context.looking()?;
+    let deleted = door.delete_variable(key).await?;
+    door.close(output).await;
     if output.json() {
         return output.document(&json!({"key": key, "deleted": deleted}));
     }

@@ -7,6 +7,7 @@ mod pull;
 mod push;
 mod refusals;
 mod removal;
+mod usage;
 
 use clap::ArgMatches;
 use excom::{Answer, Caller, EntryInfo, Error, ErrorKind, Value, XComKey};
@@ -24,6 +25,7 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         Some(("get", matches)) => get::run(context, matches, output).await,
         Some(("list", matches)) => list::run(context, matches, output).await,
         Some(("history", matches)) => history::run(context, matches, output).await,
+        Some(("usage", matches)) => usage::run(context, matches, output).await,
         Some(("refusals", matches)) => refusals::run(context, matches, output).await,
         Some(("clear", matches)) => removal::clear(context, matches, output).await,
         Some(("delete", matches)) => removal::delete(context, matches, output).await,

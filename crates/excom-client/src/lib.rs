@@ -11,9 +11,11 @@ mod pull;
 mod refusal;
 mod runs;
 mod values;
+mod variables;
 mod wire;
 
 pub use channel::Channel;
 pub use client::{Client, Options};
 pub use ends::{Due, Prune, WouldGo};
 pub use runs::{Queued, Standing, Try};
+pub use variables::ListedVariable;

@@ -1,7 +1,7 @@
 //! What is known of XComs beside their values.
 
 use excom_core::db::{Filter, Page};
-use excom_core::engine::{Direction, Trace, TraceOptions};
+use excom_core::engine::{Direction, Trace, TraceOptions, Used};
 use excom_core::entry::PastEntry;
 use excom_core::{EntryInfo, Error, ErrorKind, Result, Value, Version, XComKey};
 use reqwest::Method;
@@ -59,6 +59,14 @@ impl Client {
                 return Ok(page);
             }
         }
+    }
+
+    /// How much the values of a run have together, or of all runs of a DAG, and may have.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Used> {
+        self.ask(&Call::get(place::own("usage", std::iter::once(dag_id).chain(run_id))?)).await
     }
 
     /// What a list would show of one XCom, when it is there.

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use excom_core::attempt::AttemptInfo;
-use excom_core::run::{DagRun, RunState};
-use excom_core::{AttemptId, Error, ErrorKind, Result, TaskInstanceKey, TaskState};
+use std::sync::Arc;
+
+use excom_core::attempt::{AttemptInfo, TaskInstanceInfo};
+use excom_core::run::{DagRun, RunFilter, RunInfo, RunState};
+use excom_core::{AttemptId, Error, ErrorKind, Result, TaskInstanceKey, TaskState, Value};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -58,6 +60,34 @@ impl fmt::Debug for Queued {
     }
 }
 
+/// A run as the server tells it.
+#[derive(Deserialize)]
+struct RunTold {
+    dag_id: Arc<str>,
+    run_id: Arc<str>,
+    state: Option<RunState>,
+    logical_date: Option<Timestamp>,
+    run_after: Timestamp,
+    started_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+    version: Option<Arc<str>>,
+    conf: Option<Box<RawValue>>,
+}
+
+impl RunTold {
+    fn info(self) -> Result<RunInfo> {
+        let Self { dag_id, run_id, state, logical_date, run_after, started_at, ended_at, version, conf } =
+            self;
+        let conf = conf.map(|conf| Value::parse(conf.get().to_owned())).transpose()?;
+        let run = DagRun { dag_id, run_id, logical_date, run_after, conf, version };
+        Ok(RunInfo { run, state, started_at, ended_at })
+    }
+}
+
+/// The most runs, and task instances, that a server tells at once.
+const RUNS: u32 = 100;
+const INSTANCES: u32 = 1000;
+
 /// What is not looked at.
 #[derive(Deserialize)]
 struct Done {}
@@ -108,6 +138,93 @@ impl Client {
         let end = End { dag_id, run_id, state };
         let Done {} = self.ask(&Call::document(Method::PATCH, place::own("runs", [])?, &end)?).await?;
         Ok(())
+    }
+
+    /// Runs, newest first, only those before the one given, at most so many.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or the token is of a task.
+    pub async fn runs(
+        &self,
+        filter: &RunFilter,
+        before: Option<&DagRun>,
+        limit: u32,
+    ) -> Result<Vec<RunInfo>> {
+        #[derive(Deserialize)]
+        struct Before {
+            date: Timestamp,
+            dag_id: String,
+            run_id: String,
+        }
+        #[derive(Deserialize)]
+        struct Told {
+            items: Vec<RunTold>,
+            next: Option<Before>,
+        }
+        let of = |run: &DagRun| Before {
+            date: run.date(),
+            dag_id: run.dag_id.to_string(),
+            run_id: run.run_id.to_string(),
+        };
+        let (mut runs, mut before) = (Vec::new(), before.map(of));
+        loop {
+            let left = limit.saturating_sub(u32::try_from(runs.len()).unwrap_or(u32::MAX));
+            if left == 0 {
+                return Ok(runs);
+            }
+            let mut call = Call::get(place::own("runs", [])?)
+                .maybe("dag_id", filter.dag_id.as_ref())
+                .maybe("state", filter.state)
+                .with("limit", left.min(RUNS));
+            if let Some(Before { date, dag_id, run_id }) = &before {
+                call = call
+                    .with("before_date", date)
+                    .with("before_dag_id", dag_id)
+                    .with("before_run_id", run_id);
+            }
+            let told: Told = self.ask(&call).await?;
+            for run in told.items {
+                runs.push(run.info()?);
+            }
+            before = told.next;
+            if before.is_none() {
+                return Ok(runs);
+            }
+        }
+    }
+
+    /// A run, and how it stands, if it is known.
+    ///
+    /// # Errors
+    /// As [`Client::runs`].
+    pub async fn run_info(&self, dag_id: &str, run_id: &str) -> Result<Option<RunInfo>> {
+        let text = self.unless_none(&Call::get(place::own("runs", [dag_id, run_id])?)).await?;
+        text.map(|text| self.read::<RunTold>(&text)?.info()).transpose()
+    }
+
+    /// Task instances of a run behind the one given by task and map index, at most so many; fewer than 1000 that are asked
+    /// for are the last. Those of a task are together, in order of map index.
+    ///
+    /// # Errors
+    /// As [`Client::runs`].
+    pub async fn task_instances(
+        &self,
+        dag_id: &str,
+        run_id: &str,
+        after: Option<(&str, i32)>,
+        limit: u32,
+    ) -> Result<Vec<TaskInstanceInfo>> {
+        #[derive(Deserialize)]
+        struct Told {
+            items: Vec<TaskInstanceInfo>,
+        }
+        let mut call =
+            Call::get(place::own("task-instances", [dag_id, run_id])?).with("limit", limit.min(INSTANCES));
+        if let Some((task_id, map_index)) = after {
+            call = call.with("after_task_id", task_id).with("after_map_index", map_index);
+        }
+        let told: Told = self.ask(&call).await?;
+        Ok(told.items)
     }
 
     /// How a task instance stands, if it is known.

@@ -137,6 +137,7 @@ impl fmt::Display for TaskState {
 
 /// A task instance as the metadata database knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TaskInstanceInfo {
     /// Which task instance.
     pub key: TaskInstanceKey,

@@ -206,6 +206,15 @@ pub struct Occupied {
     pub bytes: u64,
 }
 
+/// How much the values of a run, or of a DAG, have together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Usage {
+    /// Its entries.
+    pub entries: u64,
+    /// Bytes of these values' JSON text, wherever they are; of secrets, those of what is stored for them.
+    pub bytes: u64,
+}
+
 /// How a metadata database is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Health {
@@ -582,6 +591,10 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
 
     /// Where the values of all entries are, the metadata database first. It looks at every entry.
     async fn places(&self) -> Result<Vec<Occupied>>;
+
+    /// How much the entries of a run have together, or of all runs of a DAG; nothing where there are none. It looks at
+    /// each of them, on the index that finds entries by their keys.
+    async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage>;
 
     /// How it is.
     ///

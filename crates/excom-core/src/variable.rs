@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -14,7 +14,8 @@ pub const KEY_LIMIT: usize = 250;
 pub const OVERRIDES: [&str; 2] = ["EXCOM_VAR_", "AIRFLOW_VAR_"];
 
 /// A variable as the metadata database holds it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Variable {
     /// Its key.
     pub key: Arc<str>,

@@ -15,7 +15,7 @@ macro_rules! metadata_db {
             use excom_core::db::{
                 Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject,
                 MetadataDb, Note, Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed,
-                Rule, RunFilter, RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings,
+                Rule, RunFilter, RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings, Usage,
                 Variable, VariableWrite,
             };
             use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
@@ -363,6 +363,10 @@ macro_rules! metadata_db {
 
                 async fn places(&self) -> Result<Vec<Occupied>> {
                     self.told(self.0.places().await)
+                }
+
+                async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
+                    self.told(self.0.usage(dag_id, run_id).await)
                 }
 
                 async fn health(&self) -> Result<Health> {

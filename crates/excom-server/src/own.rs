@@ -8,8 +8,11 @@ mod openapi;
 mod path;
 mod prune;
 mod pull;
+mod runs;
 mod sequences;
+mod usage;
 mod values;
+mod variables;
 mod wait;
 
 use std::sync::Arc;
@@ -73,6 +76,17 @@ fn documents() -> ApiRouter<App> {
             })
             .patch_with(instances::end_run, |op| {
                 operation(op, "endRun", "Tell how a run stands or ended", &[404, 507])
+            })
+            .get_with(runs::list, |op| operation(op, "listRuns", "Runs, newest first, in pages", &[])),
+        )
+        .api_route(
+            "/runs/{dag_id}/{run_id}",
+            get_with(runs::show, |op| operation(op, "showRun", "A run, and how it stands", &[404])),
+        )
+        .api_route(
+            "/task-instances/{dag_id}/{run_id}",
+            get_with(runs::instances, |op| {
+                operation(op, "listTaskInstances", "How the task instances of a run stand, in pages", &[])
             }),
         )
         .api_route(
@@ -111,6 +125,18 @@ fn documents() -> ApiRouter<App> {
             post_with(entries::list, |op| operation(op, "list", "XComs without their values, in pages", &[])),
         )
         .api_route(
+            "/usage/{dag_id}",
+            get_with(usage::of_dag, |op| {
+                operation(op, "usageOfDag", "How much the values of all runs of a DAG have together", &[])
+            }),
+        )
+        .api_route(
+            "/usage/{dag_id}/{run_id}",
+            get_with(usage::of_run, |op| {
+                operation(op, "usageOfRun", "How much the values of a run have together", &[])
+            }),
+        )
+        .api_route(
             "/indexes/{dag_id}/{run_id}/{task_id}/{*key}",
             get_with(sequences::indexes, |op| {
                 operation(op, "indexes", "The map indexes at which a mapped task produced something", &[])
@@ -143,6 +169,20 @@ fn documents() -> ApiRouter<App> {
             get_with(path::query, |op| {
                 operation(op, "query", "Parts of a value, by a path into it", &[404, 410])
             }),
+        )
+        .api_route(
+            "/variables",
+            get_with(variables::list, |op| {
+                operation(op, "listVariables", "Variables with their texts, in pages", &[])
+            }),
+        )
+        .api_route(
+            "/variables/{*key}",
+            get_with(variables::read, |op| operation(op, "readVariable", "A variable with its text", &[404]))
+                .put_with(variables::set, |op| operation(op, "setVariable", "Set a variable", &[507]))
+                .delete_with(variables::delete, |op| {
+                    operation(op, "deleteVariable", "Delete a variable", &[507])
+                }),
         )
         .api_route(
             "/prune",

@@ -19,8 +19,8 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         state: matches.get_one::<RunState>("state").copied(),
     };
     let limit = matches.get_one::<u32>("limit").copied().unwrap_or(20);
-    let (engine, empty) = context.reader()?;
-    let mut runs = engine.db().runs(&filter, None, limit.saturating_add(1)).await?;
+    let (door, empty) = context.looking()?;
+    let mut runs = door.runs(&filter, limit.saturating_add(1)).await?;
     let more = runs.len() > limit as usize;
     runs.truncate(limit as usize);
     if output.json() {

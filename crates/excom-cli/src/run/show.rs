@@ -6,13 +6,14 @@ use std::sync::Arc;
 use clap::ArgMatches;
 use excom::core::attempt::TaskInstanceInfo;
 use excom::core::run::RunInfo;
-use excom::{Engine, Result as Fallible, TaskInstanceKey, TaskState};
+use excom::{Result as Fallible, TaskInstanceKey, TaskState};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
 use super::{Document, state, took};
 use crate::context::Context;
+use crate::door::Door;
 use crate::identity;
 use crate::output::{Output, Style};
 use crate::stop::{NoValue, Stop};
@@ -70,8 +71,8 @@ impl Task {
 
 pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
     let (dag_id, run_id) = identity::run(matches, context.environment())?;
-    let (engine, empty) = context.reader()?;
-    let Some(info) = engine.db().run_info(&dag_id, &run_id).await? else {
+    let (door, empty) = context.looking()?;
+    let Some(info) = door.run_info(&dag_id, &run_id).await? else {
         let hint = empty.unwrap_or_else(|| "`excom run list` shows those that there are".to_owned());
         let known = [("dag_id".to_owned(), json!(dag_id)), ("run_id".to_owned(), json!(run_id))];
         return Err(NoValue {
@@ -83,7 +84,7 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         }
         .into());
     };
-    let (tasks, failed) = tasks(&engine, &dag_id, &run_id).await?;
+    let (tasks, failed) = tasks(&door, &dag_id, &run_id).await?;
     if output.json() {
         #[derive(Serialize)]
         struct Shown<'a> {
@@ -142,21 +143,27 @@ fn facts(info: &RunInfo) -> impl Iterator<Item = (&'static str, String)> {
 }
 
 /// The tasks of a run in the order of their first starts, and the task instances that failed.
-async fn tasks(engine: &Engine, dag_id: &str, run_id: &str) -> Fallible<(Vec<Task>, Vec<TaskInstanceKey>)> {
+async fn tasks(door: &Door, dag_id: &str, run_id: &str) -> Fallible<(Vec<Task>, Vec<TaskInstanceKey>)> {
     let mut tasks: BTreeMap<(Arc<str>, bool), Task> = BTreeMap::new();
     let mut failed = Vec::new();
-    let mut known = engine.task_instances(dag_id, run_id);
-    while let Some(info) = known.next().await? {
-        let (task_id, mapped) = (info.key.task_id.clone(), info.key.is_mapped());
-        if !mapped && info.state == TaskState::Removed && info.attempt.is_none() {
-            // It stood for the instances of a mapped task while they were not known.
-            continue;
-        }
-        let task = tasks.entry((task_id.clone(), mapped)).or_default();
-        (task.task_id, task.mapped) = (task_id, mapped);
-        task.add(&info);
-        if info.state == TaskState::Failed {
-            failed.push(info.key);
+    let mut last: Option<(Arc<str>, i32)> = None;
+    loop {
+        let after = last.as_ref().map(|(task_id, map_index)| (&**task_id, *map_index));
+        let page = door.task_instances(dag_id, run_id, after).await?;
+        let Some(end) = page.last() else { break };
+        last = Some((end.key.task_id.clone(), end.key.map_index));
+        for info in page {
+            let (task_id, mapped) = (info.key.task_id.clone(), info.key.is_mapped());
+            if !mapped && info.state == TaskState::Removed && info.attempt.is_none() {
+                // It stood for the instances of a mapped task while they were not known.
+                continue;
+            }
+            let task = tasks.entry((task_id.clone(), mapped)).or_default();
+            (task.task_id, task.mapped) = (task_id, mapped);
+            task.add(&info);
+            if info.state == TaskState::Failed {
+                failed.push(info.key);
+            }
         }
     }
     let mut tasks: Vec<Task> = tasks.into_values().collect();

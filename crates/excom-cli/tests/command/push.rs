@@ -98,6 +98,29 @@ fn limits_are_kept_and_told() {
 }
 
 #[test]
+fn quotas_are_kept_and_told() {
+    let shell = Shell::new().with("EXCOM__XCOM__QUOTA_RUN", "1KiB");
+    let used = ["xcom", "usage", "--dag-id", "weather", "--run-id", "r1"];
+    shell.run(&used).contains(0, &["nothing was ever pushed in the home"]);
+    assert_eq!(shell.count("push", &[&format!("\"{}\"", "x".repeat(998))]), Told::nothing());
+    let told = shell.count("push", &["--key", "other", "1234567890123456789012345"]);
+    told.contains(
+        1,
+        &["of the 1.0 KiB (1024 bytes) that [xcom] quota_run lets them have", "`excom xcom clear`"],
+    );
+    let told = shell.run(&used);
+    assert_eq!((told.code, &*told.err), (0, ""), "{told:?}");
+    assert!(told.out.contains("values   1,000 bytes\nquota    1.0 KiB, 24 bytes left\n"), "{told:?}");
+    let of_dag = shell.run(&["xcom", "usage", "--dag-id", "weather", "--json"]).json();
+    assert_eq!((&of_dag["run_id"], &of_dag["quota"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    assert_eq!((&of_dag["entries"], &of_dag["bytes"]), (&1.into(), &1000.into()));
+    shell.run(&["xcom", "usage"]).contains(2, &["no --dag-id is given"]);
+    let inside = shell.with("EXCOM_DAG_ID", "weather").with("EXCOM_RUN_ID", "r1");
+    assert_eq!(inside.run(&["xcom", "usage", "--json"]).json()["quota"], 1024);
+    assert!(inside.run(&["xcom", "usage", "--dag-id", "weather"]).out.contains("off ([xcom] quota_dag)"));
+}
+
+#[test]
 fn what_is_not_understood_exits_with_2() {
     let shell = Shell::new();
     shell.count("push", &[]).contains(2, &["<JSON>", "Usage: excom xcom push"]);

@@ -125,6 +125,13 @@ async fn filled(home: &Path) {
     engine.pull(&reader, &[ti("count", -1).return_value()], PullOptions::default()).await.unwrap();
     engine.push(&reader, &ti("peak", -1).return_value(), Value::of(&7).unwrap().into()).await.unwrap();
     expired(&engine).await;
+    for (key, text, description) in [("station", "attic", None), ("a/b?c#ü", "{\"a\": 1}", Some("what for"))]
+    {
+        engine.set_variable(&ana, key, text, description).await.unwrap();
+    }
+    for number in 0..80 {
+        engine.set_variable(&ana, &format!("many-{number:02}"), "", None).await.unwrap();
+    }
     engine.close().await.unwrap();
     damage(home, "damaged");
 }
@@ -207,6 +214,28 @@ fn what_is_looked_at_is_the_same_with_a_server() {
         vec!["xcom", "list", "--dag-id", "none"],
         vec!["xcom", "pull", "--dag-id", "wether", "--run-id", "r1", "--task-id", "count"],
         vec!["xcom", "pull", "--dag-id", "", "--run-id", "r1", "--task-id", "count"],
+        vec!["xcom", "usage", "--dag-id", "weather"],
+        vec!["xcom", "usage", "--dag-id", "weather", "--run-id", "r1", "--json"],
+        vec!["xcom", "usage", "--dag-id", "none"],
+        vec!["run", "list"],
+        vec!["run", "list", "--json"],
+        vec!["run", "list", "--limit", "1"],
+        vec!["run", "list", "--dag-id", "weather", "--state", "running", "--json"],
+        vec!["run", "list", "--dag-id", "none"],
+        vec!["run", "show", "--dag-id", "weather", "--run-id", "r1"],
+        vec!["run", "show", "--dag-id", "weather", "--run-id", "r1", "--json"],
+        vec!["run", "show", "--dag-id", "weather", "--run-id", "r9", "--json"],
+        vec!["variable", "get", "station"],
+        vec!["variable", "get", "a/b?c#ü", "--json"],
+        vec!["variable", "get", "none"],
+        vec!["variable", "get", "none", "--json"],
+        vec!["variable", "get", "none", "--default", "5"],
+        vec!["variable", "get", ""],
+        vec!["variable", "list"],
+        vec!["variable", "list", "--json"],
+        vec!["variable", "list", "--prefix", "many", "--limit", "70", "--json"],
+        vec!["variable", "list", "--limit", "3", "--after", "many-10"],
+        vec!["variable", "list", "--prefix", "none"],
         vec!["prune", "--dry-run"],
         vec!["prune", "--json"],
     ]);
@@ -277,6 +306,19 @@ fn what_is_pushed_and_ended_is_the_same_with_a_server() {
     );
     assert_eq!(both.here(&of(&["xcom", "history"], &[])).code, 3);
 
+    let set = ["variable", "set", "station", "roof", "--description", "where it stands"];
+    assert_eq!(both.there(&set), nothing);
+    assert_eq!(both.here(&["variable", "get", "station"]).out, "roof\n");
+    assert_eq!(both.there_with(&["variable", "set", "input", "-"], "two\nlines\n".as_bytes()), nothing);
+    assert_eq!(both.here(&["variable", "get", "input"]).out, "two\nlines\n\n");
+    let long = "k".repeat(251);
+    let wrong = ["variable", "set", &long, "1"];
+    assert_eq!(both.there(&wrong), both.here(&wrong));
+    assert_eq!(both.there(&["variable", "delete", "input"]), nothing);
+    let gone = ["variable", "delete", "input"];
+    assert_eq!(both.there(&gone), both.here(&gone));
+    assert_eq!(both.there(&["variable", "delete", "station", "--json"]).json()["deleted"], true);
+
     let old =
         both.there(&["prune", "--older-than", "0s", "--dag-id", "weather", "--dry-run", "--json"]).json();
     assert!(old["entries"].as_u64().unwrap() > 5 && old["due"][0]["rule"] == "prune older_than 0", "{old}");
@@ -342,8 +384,7 @@ fn who_may_not_is_told_with_the_same_codes() {
         &["keys", "list"],
         &["serve", "--dev"],
         &["migrate-values"],
-        &["run", "list"],
-        &["variable", "list"],
+        &["run", "show", "--dag-id", "weather", "--run-id", "r1", "--task-id", "count"],
         &["xcom", "refusals"],
         &["prune", "--older-than", "1d", "--airflow"],
         &["prune", "--rate", "10"],

@@ -32,6 +32,7 @@ mod histories;
 mod kept;
 mod lineage;
 mod moves;
+mod quotas;
 mod retention;
 mod runs;
 mod secrets;
@@ -52,6 +53,7 @@ pub use histories::histories;
 pub use kept::*;
 pub use lineage::*;
 pub use moves::*;
+pub use quotas::*;
 pub use retention::*;
 pub use runs::*;
 pub use secrets::*;
@@ -307,6 +309,12 @@ macro_rules! conformance_scenarios {
                 upkeep_prunes_now_and_then
                 abandoned_pushes_are_collected
                 places_are_counted
+                usage_is_added_up
+                quotas_hold
+                a_dag_has_a_quota
+                a_stream_is_stopped_at_its_quota
+                quotas_know_tries_and_repetitions
+                quotas_are_of_all_servers
                 only_the_newest_runs_keep_theirs
                 what_nobody_reads_expires
                 what_all_have_read_expires

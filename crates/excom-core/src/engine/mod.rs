@@ -20,6 +20,7 @@ mod offload;
 mod pending;
 mod pull;
 mod push;
+mod quota;
 mod refusals;
 mod retention;
 mod secret;
@@ -45,6 +46,7 @@ pub use notes::Rendered;
 pub use offload::Offload;
 pub use pull::TaskAnswer;
 pub use push::Receipt;
+pub use quota::Used;
 pub use retention::{Pruning, Retention};
 pub use secret::{KeyGlob, SECRET_LIMIT};
 pub use trace::{Direction, Ended, Trace, TraceOptions, Traced, TracedVersion};
@@ -74,6 +76,10 @@ pub struct Settings {
     pub soft_limit: u64,
     /// A push over this many bytes is refused.
     pub hard_limit: u64,
+    /// A push with which the values of its DAG run would have more bytes together than these is refused. `[xcom] quota_run`.
+    pub quota_run: Option<u64>,
+    /// The same of all runs of its DAG. `[xcom] quota_dag`.
+    pub quota_dag: Option<u64>,
     /// Which values leave the database.
     pub offload: Offload,
     /// Keys whose values stay in the database with [`Offload::All`], because others read them there.
@@ -97,6 +103,8 @@ impl Default for Settings {
         Self {
             soft_limit: 16 << 20,
             hard_limit: 1 << 30,
+            quota_run: None,
+            quota_dag: None,
             offload: Offload::default(),
             inline_keys: INLINE_KEYS.map(Pattern::new).to_vec(),
             secret_keys: Vec::new(),
@@ -123,6 +131,7 @@ struct Inner {
     reads: ledger::Buffer,
     refusals: refusals::Tally,
     declared: declared::Declared,
+    quotas: quota::Quotas,
     /// When a step of pruning was done last.
     pruned: Mutex<Option<Timestamp>>,
     /// The last backend that could not be told of a clear.
@@ -208,6 +217,7 @@ impl Builder {
             reads: ledger::Buffer::new(),
             refusals: refusals::Tally::default(),
             declared: declared::Declared::default(),
+            quotas: quota::Quotas::default(),
             pruned: Mutex::default(),
             untold: Mutex::default(),
             watcher: watch::Watcher::default(),
@@ -451,6 +461,7 @@ impl Engine {
 
     /// Tells the backends of a clear. It stands whatever they say: what fails is told by the next upkeep.
     async fn tell_cleared(&self, ti: &TaskInstanceKey) {
+        self.freed(Some(&ti.dag_id), Some(&ti.run_id));
         if let Err(error) = self.0.backends.clear(ti).await {
             *self.0.untold.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
@@ -466,6 +477,7 @@ impl Engine {
         access::may_delete(caller, scope)?;
         let deleted = self.0.db.delete(scope, self.0.clock.now()).await?;
         if deleted > 0 {
+            self.freed(Some(&scope.ti().dag_id), Some(&scope.ti().run_id));
             // The entries are gone; bytes that cannot be removed now stay noted and go with upkeep.
             drop(self.purge_loose().await);
         }

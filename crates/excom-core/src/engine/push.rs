@@ -1,8 +1,11 @@
 //! Push: checked, stored, and made the entry in one fenced step, alone or with the end of an attempt.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::offload::Sized;
+use super::quota::{Metered, Taken};
 use super::{Engine, Step, credential, disguise};
 use crate::attempt::{Attempt, Caller, TaskState};
 use crate::backend::Placement;
@@ -56,6 +59,8 @@ struct Prepared {
     looks: Looks,
     /// The value itself when it is a secret, to be sealed again under another version.
     secret: Option<Value>,
+    /// What it takes of its quotas, if there are any.
+    taken: Option<Arc<Taken>>,
 }
 
 /// What a value looks like that it was perhaps not meant to be.
@@ -84,11 +89,14 @@ impl Engine {
     /// - whatever the store or the database reports. Then nothing was pushed, and what was stored on
     ///   the way is collected.
     pub async fn push(&self, caller: &Caller, key: &XComKey, value: Payload) -> Result<Receipt> {
-        let Prepared { mut push, looks, secret, .. } = self.prepare(caller, key, None, value).await?;
+        let Prepared { mut push, looks, secret, taken, .. } = self.prepare(caller, key, None, value).await?;
         loop {
             let _writing = self.begins(Step::Push);
             match self.0.db.push(&push).await? {
-                Pushed::Written => return Ok(self.receipt(&push, Pushed::Written, looks)),
+                Pushed::Written => {
+                    made(taken.as_ref());
+                    return Ok(self.receipt(&push, Pushed::Written, looks));
+                }
                 Pushed::Already if self.redraw(&mut push, secret.as_ref())? => {}
                 Pushed::Already => return Err(version_taken(&push.key, push.version)),
             }
@@ -107,10 +115,12 @@ impl Engine {
         version: Version,
         value: Payload,
     ) -> Result<Receipt> {
-        let Prepared { push, stored, looks, .. } = self.prepare(caller, key, Some(version), value).await?;
+        let Prepared { push, stored, looks, taken, .. } =
+            self.prepare(caller, key, Some(version), value).await?;
         if stored == Pushed::Written {
             let _writing = self.begins(Step::Push);
             if self.0.db.push(&push).await? == Pushed::Written {
+                made(taken.as_ref());
                 return Ok(self.receipt(&push, Pushed::Written, looks));
             }
         }
@@ -147,11 +157,13 @@ impl Engine {
         let caller = Caller::Attempt(attempt.clone());
         let mut pushes = Vec::with_capacity(values.len());
         let (mut looks, mut secrets) = (Vec::with_capacity(values.len()), Vec::with_capacity(values.len()));
+        let mut takes = Vec::new();
         for (key, value) in values {
             let prepared = self.prepare(&caller, &key, None, value).await?;
             pushes.push(prepared.push);
             looks.push(prepared.looks);
             secrets.push(prepared.secret);
+            takes.extend(prepared.taken);
         }
         let mut draws = DRAWS;
         let _writing = self.begins(Step::Push);
@@ -166,6 +178,7 @@ impl Engine {
                 return Err(error);
             }
         }
+        takes.iter().for_each(|taken| made(Some(taken)));
         let receipt = |(push, looks)| self.receipt(push, Pushed::Written, looks);
         Ok(pushes.iter().zip(looks).map(receipt).collect())
     }
@@ -207,6 +220,10 @@ impl Engine {
         if let Some(value) = whole {
             self.check_size(key, value.size())?;
         }
+        let taken = self.taking(key, given);
+        if let (Some(taken), Some(value)) = (&taken, whole) {
+            taken.take(value.size()).await?;
+        }
         let mut looks = match whole {
             Some(value) if secret.is_none() => Looks::at(key, value.bytes(), value.size(), value.shape()),
             _ => Looks::default(),
@@ -227,6 +244,12 @@ impl Engine {
             }
             (Placement::Offload(store), sized) => {
                 let store = store.to_owned();
+                let sized = match (sized, &taken) {
+                    (Sized::Long(stream), Some(taken)) => {
+                        Sized::Long(Box::pin(Metered::new(stream, Arc::clone(taken))))
+                    }
+                    (sized, _) => sized,
+                };
                 self.offload(&mut push, &mut looks, &store, sized, secret.as_ref(), given).await?
             }
         };
@@ -236,7 +259,7 @@ impl Engine {
             push.preview.clear();
             looks = Looks::default();
         }
-        Ok(Prepared { push, stored, looks, secret })
+        Ok(Prepared { push, stored, looks, secret, taken })
     }
 
     /// Draws another version for a push whose own is taken, by another push in the same millisecond; false
@@ -346,8 +369,15 @@ pub(super) fn too_large(key: &XComKey, size: &str, limit: u64) -> Error {
     .hint("or raise [xcom] hard_limit")
 }
 
+/// What a push took of its quotas is used from now on.
+fn made(taken: Option<&Arc<Taken>>) {
+    if let Some(taken) = taken {
+        taken.made();
+    }
+}
+
 /// A size for people.
-fn bytes(size: u64) -> String {
+pub(super) fn bytes(size: u64) -> String {
     match size {
         0..1024 => format!("{size} bytes"),
         1024..0x10_0000 => format!("{:.1} KiB ({size} bytes)", size as f64 / 1024.0),

@@ -139,6 +139,9 @@ impl Engine {
                 break;
             }
         }
+        if total.entries > 0 {
+            self.freed(pruning.dag_id.as_deref(), None);
+        }
         while pruning.dag_id.is_none() {
             let removed = self.retain().await?;
             total.add(removed);

@@ -1,6 +1,6 @@
 //! Variables: text that all DAGs share, and what the environment has instead.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use crate::attempt::Caller;
@@ -11,7 +11,8 @@ use crate::{Error, ErrorKind, Result};
 const TEXT_LIMIT: usize = 1 << 20;
 
 /// A variable as whoever reads it sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct VariableValue {
     /// Its text.
@@ -24,7 +25,8 @@ pub struct VariableValue {
 }
 
 /// What setting a variable did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct VariableSet {
     /// What whoever set it should know, such as an environment variable that overrides it.

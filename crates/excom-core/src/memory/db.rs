@@ -18,8 +18,8 @@ use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Note,
     Occupied, Page, Place, Produced, Push, Pushed, RENDERED, ReadTarget, Reads, RefusalCount, Removed, Rule,
-    RunFilter, RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, VariableWrite,
-    cleared_by, version_taken,
+    RunFilter, RunInfo, RunState, Scan, Scope, StartMode, Started, Surroundings, Usage, Variable,
+    VariableWrite, cleared_by, version_taken,
 };
 use crate::entry::{Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::value::Value;
@@ -541,6 +541,10 @@ impl MetadataDb for Db {
 
     async fn places(&self) -> Result<Vec<Occupied>> {
         Ok(self.lock().places())
+    }
+
+    async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
+        Ok(self.lock().usage(dag_id, run_id))
     }
 
     async fn health(&self) -> Result<Health> {

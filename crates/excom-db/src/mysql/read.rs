@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use excom_core::attempt::{AttemptInfo, TaskInstanceInfo, TaskState};
-use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced};
+use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced, Usage};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{SequenceKey, Slice, TaskInstanceKey, XComKey};
 use mysql_async::{Params, Row, Value};
@@ -241,6 +241,20 @@ const PLACES: &str = "SELECT store, COUNT(*), CAST(SUM(size) AS SIGNED) FROM (
         FROM excom_entry) e
     GROUP BY store ORDER BY store";
 
+/// What entries have together: a run is a range of the primary key.
+macro_rules! usage {
+    ($run:literal) => {
+        concat!(
+            "SELECT COUNT(*), CAST(COALESCE(SUM(e.size), 0) AS SIGNED)
+             FROM excom_name d JOIN excom_dag_run r ON r.dag = d.id JOIN excom_entry e ON e.run = r.id
+             WHERE d.text = :dag",
+            $run
+        )
+    };
+}
+const USAGE_OF_DAG: &str = usage!("");
+const USAGE_OF_RUN: &str = usage!(" AND r.run_id = :run_id");
+
 /// What the server knows of its tables without looking into them.
 const SIZES: &str = "SELECT CAST(COALESCE(SUM(data_length + index_length), 0) AS SIGNED),
         CAST(COALESCE(SUM(CASE WHEN table_name = 'excom_entry' THEN table_rows END), 0) AS SIGNED)
@@ -470,6 +484,15 @@ impl Tables {
             Ok(Occupied { store, entries: row::count(found, 1)?, bytes: row::count(found, 2)? })
         })
         .await
+    }
+
+    pub(super) async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
+        let of = |found: &Row| Ok(Usage { entries: row::count(found, 0)?, bytes: row::count(found, 1)? });
+        let usage = match run_id {
+            Some(run_id) => self.one(USAGE_OF_RUN, named! { "dag" => dag_id, "run_id" => run_id }, of).await,
+            None => self.one(USAGE_OF_DAG, named! { "dag" => dag_id }, of).await,
+        };
+        Ok(usage?.unwrap_or_default())
     }
 
     pub(super) async fn health(&self) -> Result<Health> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use excom_core::attempt::{AttemptInfo, TaskInstanceInfo, TaskState};
-use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced};
+use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced, Usage};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{SequenceKey, Slice, TaskInstanceKey, XComKey};
 use tokio_postgres::Row;
@@ -285,6 +285,21 @@ const PLACES: Statement<'_> = Statement {
     types: &[],
 };
 
+/// What entries have together: a run is a range of the primary key.
+macro_rules! usage {
+    ($run:literal) => {
+        concat!(
+            "SELECT count(*), coalesce(sum(e.size), 0)::int8
+             FROM excom.name d JOIN excom.dag_run r ON r.dag = d.id JOIN excom.entry e ON e.run = r.id
+             WHERE d.text = $1",
+            $run
+        )
+    };
+}
+const USAGE_OF_DAG: Statement<'_> = Statement { sql: usage!(""), types: types![TEXT] };
+const USAGE_OF_RUN: Statement<'_> =
+    Statement { sql: usage!(" AND r.run_id = $2"), types: types![TEXT, TEXT] };
+
 /// Many entries are estimated, because a count looks at all of them.
 const HEALTH: Statement<'_> = Statement {
     sql: "SELECT CASE WHEN c.reltuples < 100000 THEN (SELECT count(*) FROM excom.entry) ELSE c.reltuples::int8 END,
@@ -526,6 +541,18 @@ impl Tables {
             Ok(Occupied { store: store.map(Into::into), entries, bytes })
         })
         .await
+    }
+
+    pub(super) async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
+        let of = |found: &Row| {
+            let (entries, bytes): (i64, i64) = (found.try_get(0)?, found.try_get(1)?);
+            Ok(Usage { entries: entries as u64, bytes: bytes as u64 })
+        };
+        let usage = match run_id {
+            Some(run_id) => self.one(&USAGE_OF_RUN, &[&dag_id, &run_id], of).await,
+            None => self.one(&USAGE_OF_DAG, &[&dag_id], of).await,
+        };
+        Ok(usage?.unwrap_or_default())
     }
 
     pub(super) async fn health(&self) -> Result<Health> {

@@ -34,7 +34,7 @@ use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskSt
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Note,
     Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter, RunInfo,
-    RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, VariableWrite,
+    RunState, Scan, Scope, StartMode, Started, Surroundings, Usage, Variable, VariableWrite,
 };
 use excom_core::dictionary::{Dictionary, Gain, Training};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
@@ -556,6 +556,10 @@ impl MetadataDb for Db {
 
     async fn places(&self) -> Result<Vec<Occupied>> {
         self.read(|view| view.places())
+    }
+
+    async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
+        self.read(|view| view.usage(dag_id, run_id))
     }
 
     async fn health(&self) -> Result<Health> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use excom_core::attempt::{AttemptInfo, TaskInstanceInfo, TaskState};
-use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced};
+use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced, Usage};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{SequenceKey, Slice, TaskInstanceKey, XComKey};
 use rusqlite::types::Value as Sql;
@@ -353,6 +353,20 @@ impl View<'_> {
             let (entries, bytes) = (found.get::<_, i64>(1)? as u64, found.get::<_, i64>(2)? as u64);
             Ok(Occupied { store: store.map(Into::into), entries, bytes })
         })
+    }
+
+    pub(super) fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
+        // A run is a range of the index of keys.
+        let sql = format!(
+            "SELECT count(*), ifnull(sum(e.size), 0)
+             FROM excom_name d CROSS JOIN excom_dag_run r ON r.dag = d.id CROSS JOIN excom_entry e ON e.run = r.id
+             WHERE d.text = ?1{}",
+            if run_id.is_some() { " AND r.run_id = ?2" } else { "" }
+        );
+        let of = rusqlite::params_from_iter(std::iter::once(dag_id).chain(run_id));
+        let found = self.one(&sql, of, |found| Ok((found.get::<_, i64>(0)?, found.get::<_, i64>(1)?)))?;
+        let (entries, bytes) = found.unwrap_or_default();
+        Ok(Usage { entries: entries as u64, bytes: bytes as u64 })
     }
 
     pub(super) fn health(&self, identity: String, schema: u32) -> Result<Health> {

@@ -101,6 +101,11 @@ fn values_are_pushed_and_pulled_with_airflows_tables_alone() {
     assert_eq!(block_on(db.produced(std::slice::from_ref(&sequence))).unwrap().len(), 1);
     let listed = block_on(setup.engine.list(&Caller::user("ana"), &Filter::default(), None, 10)).unwrap();
     assert_eq!(listed.items.len(), 4);
+    let usage = |dag, run| block_on(db.usage(dag, run)).unwrap();
+    let of_run = usage("d", Some("r"));
+    assert_eq!((of_run.entries, usage("d", None)), (listed.items.len() as u64, of_run));
+    assert!(of_run.bytes >= listed.items.iter().map(|info| info.size).sum(), "{of_run:?}");
+    assert_eq!(usage("d", Some("none")).entries, 0);
     assert_eq!(block_on(db.runs(&Default::default(), None, 10)).unwrap().len(), 1);
     assert_eq!(block_on(db.attempts(&one.ti)).unwrap().len(), 1);
     let missing = setup.pull(&one.ti.xcom("kk").unwrap());

@@ -10,7 +10,7 @@ use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskSt
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Note,
     Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter, RunInfo,
-    RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, VariableWrite,
+    RunState, Scan, Scope, StartMode, Started, Surroundings, Usage, Variable, VariableWrite,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
@@ -332,6 +332,10 @@ impl MetadataDb for Played {
 
     async fn places(&self) -> Result<Vec<Occupied>> {
         self.db.places().await
+    }
+
+    async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
+        self.db.usage(dag_id, run_id).await
     }
 
     async fn health(&self) -> Result<Health> {

@@ -51,6 +51,23 @@ impl OfSequence {
     }
 }
 
+/// A DAG run.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct OfRun {
+    #[schemars(length(min = 1, max = 250))]
+    dag_id: Arc<str>,
+    #[schemars(length(min = 1, max = 250))]
+    run_id: Arc<str>,
+}
+
+impl OfRun {
+    /// The ids of the DAG and of the run.
+    pub(super) fn ids(self) -> Result<(Arc<str>, Arc<str>), Refusal> {
+        let ti = TaskInstanceKey::new(self.dag_id, self.run_id, "_", UNMAPPED)?;
+        Ok((ti.dag_id, ti.run_id))
+    }
+}
+
 /// A task instance.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct OfInstance {

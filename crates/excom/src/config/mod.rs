@@ -473,6 +473,8 @@ impl From<&Settings> for engine::Settings {
         Self {
             soft_limit: xcom.soft_limit.0,
             hard_limit: xcom.hard_limit.0,
+            quota_run: xcom.quota_run.map(|size| size.0),
+            quota_dag: xcom.quota_dag.map(|size| size.0),
             offload: *xcom.offload,
             inline_keys: xcom.inline_keys.to_vec(),
             secret_keys: xcom.secret_keys.to_vec(),

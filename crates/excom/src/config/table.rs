@@ -348,6 +348,11 @@ settings! {
             "A push over this size is accepted with a warning.";
         hard_limit: Size = Size(1 << 30),
             "A push over this size is refused.";
+        quota_run: Option<Size> = None,
+            "How many bytes the values of one DAG run may have together, wherever they are: a push over it is refused. \
+             Earlier versions do not count. `off` does not look.";
+        quota_dag: Option<Size> = None,
+            "How many bytes the values of all runs of a DAG may have together, as `quota_run`.";
         object_format: ObjectFormat = ObjectFormat::Excom,
             "The format of values in object storage: `excom`, sealed and verified piece by piece, or `airflow`, which \
              Airflow's own backend reads. Both are read whatever is set.";

@@ -95,6 +95,8 @@ fn defaults_are_those_of_the_design() {
             "[xcom] inline_limit 64KiB",
             "[xcom] soft_limit 16MiB",
             "[xcom] hard_limit 1GiB",
+            "[xcom] quota_run off",
+            "[xcom] quota_dag off",
             "[xcom] object_format excom",
             "[xcom] backend_command ",
             "[xcom] backend_timeout 1m",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::tables::{Tables, Use};
-use crate::db::{Kept, LooseObject, Occupied, Place, Pushed, Scan, being_removed};
+use crate::db::{Kept, LooseObject, Occupied, Place, Pushed, Scan, Usage, being_removed};
 use crate::entry::{Entry, Stored, Version};
 use crate::store::Side;
 use crate::{ObjectName, Result, XComKey};
@@ -53,6 +53,17 @@ impl Tables {
         }
         let occupied = |(store, (entries, bytes))| Occupied { store, entries, bytes };
         places.into_iter().map(occupied).collect()
+    }
+
+    pub(super) fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Usage {
+        let mut usage = Usage::default();
+        for (key, held) in &self.entries {
+            if *key.ti.dag_id == *dag_id && run_id.is_none_or(|run_id| *key.ti.run_id == *run_id) {
+                usage.entries += 1;
+                usage.bytes += held.entry.size;
+            }
+        }
+        usage
     }
 
     pub(super) fn claim_loose(&mut self, before: Timestamp, at: Timestamp, limit: u32) -> Vec<LooseObject> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced};
+use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced, Usage};
 use excom_core::entry::{Entry, EntryInfo};
 use excom_core::{SequenceKey, Slice, XComKey};
 use mysql_async::Row;
@@ -164,6 +164,27 @@ const PLACES: &str = concat!(
          FROM airflow.xcom x",
     known!(),
     ") o GROUP BY o.store ORDER BY o.store"
+);
+
+/// What entries have together, by Airflow's index of what the condition behind it names.
+macro_rules! usage {
+    ($($condition:tt)*) => {
+        concat!(
+            "SELECT COUNT(*), CAST(COALESCE(SUM(COALESCE(e.size, LENGTH(x.value), 0)), 0) AS SIGNED)
+             FROM airflow.xcom x",
+            known!(),
+            "WHERE ",
+            $($condition)*
+        )
+    };
+}
+const USAGE_OF_DAG: &str = usage!(same!("x.dag_id", ":dag"));
+const USAGE_OF_RUN: &str = usage!(
+    "x.dag_run_id = (SELECT a.id FROM airflow.dag_run a WHERE ",
+    same!("a.dag_id", ":dag"),
+    " AND ",
+    same!("a.run_id", ":run_id"),
+    ")"
 );
 
 /// What the server knows of its tables without looking into them: our tables, and Airflow's `xcom`.
@@ -331,6 +352,17 @@ impl Tables {
                 Ok(Occupied { store, entries: own::count(found, 1)?, bytes: own::count(found, 2)? })
             })
             .await
+    }
+
+    pub(super) async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
+        let of = |found: &Row| Ok(Usage { entries: own::count(found, 0)?, bytes: own::count(found, 1)? });
+        let usage = match run_id {
+            Some(run_id) => {
+                self.own.one(USAGE_OF_RUN, named! { "dag" => dag_id, "run_id" => run_id }, of).await
+            }
+            None => self.own.one(USAGE_OF_DAG, named! { "dag" => dag_id }, of).await,
+        };
+        Ok(usage?.unwrap_or_default())
     }
 
     pub(super) async fn health(&self) -> excom_core::Result<Health> {

@@ -14,7 +14,7 @@ use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskSt
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Note,
     Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter, RunInfo,
-    RunState, Scan, Scope, StartMode, Started, Surroundings, Variable, VariableWrite, not_started,
+    RunState, Scan, Scope, StartMode, Started, Surroundings, Usage, Variable, VariableWrite, not_started,
     superseded,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
@@ -442,6 +442,10 @@ impl MetadataDb for Bare {
         let of = |row: &Row| Ok((row.try_get::<_, i64>(0)? as u64, row.try_get::<_, i64>(1)? as u64));
         let (entries, bytes) = self.told(self.0.own.one(&PLACES, &[], of).await)?.unwrap_or_default();
         Ok(vec![Occupied { store: None, entries, bytes }])
+    }
+
+    async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
+        self.told(self.0.usage(dag_id, run_id).await)
     }
 
     async fn health(&self) -> Result<Health> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced};
+use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced, Usage};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{SequenceKey, Slice, XComKey};
 use tokio_postgres::Row;
@@ -156,6 +156,22 @@ const PLACES: Statement<'_> = Statement {
                  sum(coalesce(size, octet_length(value::text)))::int8
           FROM excom.entry() GROUP BY store ORDER BY store NULLS FIRST",
     types: &[],
+};
+
+/// What entries have together, by Airflow's index of what the condition behind it names.
+macro_rules! usage {
+    ($condition:literal) => {
+        concat!(
+            "SELECT count(*), coalesce(sum(coalesce(e.size, octet_length(e.value::text))), 0)::int8
+             FROM excom.entry() e WHERE ",
+            $condition
+        )
+    };
+}
+const USAGE_OF_DAG: Statement<'_> = Statement { sql: usage!("e.dag_id = $1"), types: types![TEXT] };
+const USAGE_OF_RUN: Statement<'_> = Statement {
+    sql: usage!("e.dag_run_id = (SELECT r.id FROM dag_run r WHERE r.dag_id = $1 AND r.run_id = $2)"),
+    types: types![TEXT, TEXT],
 };
 
 /// Many entries are estimated, because a count looks at all of them. The bytes are those of `xcom` and of ours.
@@ -360,6 +376,18 @@ impl Tables {
                 Ok(Occupied { store: store.map(Into::into), entries, bytes })
             })
             .await
+    }
+
+    pub(super) async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
+        let of = |found: &Row| {
+            let (entries, bytes): (i64, i64) = (found.try_get(0)?, found.try_get(1)?);
+            Ok(Usage { entries: entries as u64, bytes: bytes as u64 })
+        };
+        let usage = match run_id {
+            Some(run_id) => self.own.one(&USAGE_OF_RUN, &[&dag_id, &run_id], of).await,
+            None => self.own.one(&USAGE_OF_DAG, &[&dag_id], of).await,
+        };
+        Ok(usage?.unwrap_or_default())
     }
 
     pub(super) async fn health(&self) -> excom_core::Result<Health> {

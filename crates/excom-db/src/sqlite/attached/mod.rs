@@ -35,7 +35,7 @@ use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskSt
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb as _,
     Note, Occupied, Outside, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule,
-    RunFilter, RunInfo, Scan, Scope, StartMode, Started, Surroundings, Variable, VariableWrite,
+    RunFilter, RunInfo, Scan, Scope, StartMode, Started, Surroundings, Usage, Variable, VariableWrite,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
@@ -385,4 +385,5 @@ look! {
     fn page(key: &SequenceKey, after: Option<i32>, limit: u32) -> Vec<Item>;
     fn list(filter: &Filter, after: Option<&XComKey>, limit: u32) -> Page<EntryInfo>;
     fn places() -> Vec<Occupied>;
+    fn usage(dag_id: &str, run_id: Option<&str>) -> Usage;
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced};
+use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced, Usage};
 use excom_core::entry::{Entry, EntryInfo};
 use excom_core::{SequenceKey, Slice, TaskInstanceKey, XComKey};
 use rusqlite::types::Value as Sql;
@@ -68,6 +68,21 @@ const PLACES: &str = concat!(
     known!(),
     "GROUP BY store ORDER BY store NULLS FIRST"
 );
+
+/// What entries have together, by Airflow's index of what the condition behind it names.
+macro_rules! usage {
+    ($condition:literal) => {
+        concat!(
+            "SELECT count(*), ifnull(sum(ifnull(e.size, length(CAST(x.value AS BLOB)))), 0) FROM xcom x",
+            known!(),
+            "WHERE ",
+            $condition
+        )
+    };
+}
+const USAGE_OF_DAG: &str = usage!("x.dag_id = ?1");
+const USAGE_OF_RUN: &str =
+    usage!("x.dag_run_id = (SELECT a.id FROM dag_run a WHERE a.dag_id = ?1 AND a.run_id = ?2)");
 
 /// A sequence as parameters.
 fn parts(key: &SequenceKey) -> [&str; 4] {
@@ -200,6 +215,18 @@ impl Beside<'_> {
                 bytes: bytes.unwrap_or(0) as u64,
             })
         })
+    }
+
+    pub(super) fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
+        let of = |found: &Row<'_>| {
+            let (entries, bytes): (i64, i64) = (found.get(0)?, found.get(1)?);
+            Ok(Usage { entries: entries as u64, bytes: bytes as u64 })
+        };
+        let usage = match run_id {
+            Some(run_id) => self.view.one(USAGE_OF_RUN, [dag_id, run_id], of),
+            None => self.view.one(USAGE_OF_DAG, [dag_id], of),
+        };
+        Ok(usage?.unwrap_or_default())
     }
 
     pub(super) fn health(&self, place: &str) -> Result<Health> {
