@@ -374,3 +374,29 @@ macro_rules! metadata_db {
 }
 
 pub(crate) use metadata_db;
+
+/// The same for a database that is Airflow's, where Airflow writes too.
+macro_rules! airflows_db {
+    ($db:ty) => {
+        $crate::server::metadata_db! {
+            $db,
+            fn is_shared(&self) -> bool {
+                true
+            }
+
+            async fn outside(
+                &self,
+                dag_id: Option<&str>,
+                after: Option<Place>,
+                limit: u32,
+            ) -> Result<Scan<excom_core::db::Outside>> {
+                self.told(self.0.outside(dag_id, after, limit).await)
+            }
+
+            async fn adopt(&self, found: &excom_core::db::Outside, at: Timestamp) -> Result<Option<Kept>> {
+                self.told(self.0.adopt(found, at).await)
+            }
+        }
+    };
+}
+pub(crate) use airflows_db;

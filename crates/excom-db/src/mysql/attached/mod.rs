@@ -35,12 +35,11 @@ mod write;
 use std::fmt;
 
 use excom_core::Result;
-use excom_core::db::Outside;
 
 use super::connection::{Connection, Connections, Options};
 use super::failure::Failure;
 use crate::expansion::{Expansion, MAX_MAP_LENGTH};
-use crate::server::metadata_db;
+use crate::server::airflows_db;
 pub use schema::Found;
 
 /// The metadata database of an Airflow 3 on MySQL or MariaDB, with Excom's database beside it.
@@ -165,22 +164,4 @@ impl fmt::Debug for Db {
     }
 }
 
-metadata_db! {
-    Db,
-    fn is_shared(&self) -> bool {
-        true
-    }
-
-    async fn outside(
-        &self,
-        dag_id: Option<&str>,
-        after: Option<Place>,
-        limit: u32,
-    ) -> Result<Scan<Outside>> {
-        self.told(self.0.outside(dag_id, after, limit).await)
-    }
-
-    async fn adopt(&self, found: &Outside, at: Timestamp) -> Result<Option<Kept>> {
-        self.told(self.0.adopt(found, at).await)
-    }
-}
+airflows_db!(Db);

@@ -34,7 +34,7 @@ use std::time::Duration;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb as _,
-    Note, Occupied, Outside, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule,
+    Note, Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule,
     RunFilter, RunInfo, Scan, Scope, StartMode, Started, Surroundings, Variable, VariableWrite,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
@@ -47,7 +47,7 @@ use super::writer::{Transaction, Writer};
 use super::{Options, ROW_BYTES, bytes_of, connection};
 use crate::airflow::{Row, airflows_alone, excoms_own};
 use crate::expansion::{Expansion, MAX_MAP_LENGTH};
-use crate::server::metadata_db;
+use crate::server::airflows_db;
 pub use schema::Found;
 
 /// The metadata database of an Airflow 3 on SQLite, with Excom's tables beside Airflow's.
@@ -172,25 +172,7 @@ impl fmt::Debug for Db {
     }
 }
 
-metadata_db! {
-    Db,
-    fn is_shared(&self) -> bool {
-        true
-    }
-
-    async fn outside(
-        &self,
-        dag_id: Option<&str>,
-        after: Option<Place>,
-        limit: u32,
-    ) -> Result<Scan<Outside>> {
-        self.0.outside(dag_id, after, limit)
-    }
-
-    async fn adopt(&self, found: &Outside, at: Timestamp) -> Result<Option<Kept>> {
-        self.0.adopt(found, at).await
-    }
-}
+airflows_db!(Db);
 airflows_alone!(Tables, Error);
 excoms_own!(Tables);
 
