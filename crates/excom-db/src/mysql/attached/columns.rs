@@ -125,6 +125,13 @@ macro_rules! known {
 }
 pub(super) use known;
 
+/// What is said instead of [`known!`] where there is no database of ours: nothing is known.
+pub(super) const NOTHING_KNOWN: (&str, &str) = (
+    known!(),
+    " LEFT JOIN (SELECT NULL AS version, NULL AS number, NULL AS writer, NULL AS size, NULL AS hash, NULL AS shape,
+                        NULL AS head, NULL AS codec, NULL AS body) e ON FALSE ",
+);
+
 /// The rows `x` of entries `e` that are known and count.
 macro_rules! rows {
     () => {

@@ -21,6 +21,7 @@
 //! would write over another key's row is refused.
 
 mod around;
+mod bare;
 mod columns;
 mod expiry;
 mod kept;
@@ -40,6 +41,7 @@ use super::connection::{Connection, Connections, Options};
 use super::failure::Failure;
 use crate::expansion::{Expansion, MAX_MAP_LENGTH};
 use crate::server::airflows_db;
+pub use bare::Bare;
 pub use schema::Found;
 
 /// The metadata database of an Airflow 3 on MySQL or MariaDB, with Excom's database beside it.
@@ -56,6 +58,8 @@ struct Tables {
     /// Whether Airflow's column gives a text back as it was written.
     keeps_text: bool,
     expansion: Expansion,
+    /// Whether there is no database of ours.
+    is_bare: bool,
 }
 
 /// A connection in a transaction about Airflow's rows.
@@ -88,7 +92,7 @@ impl Db {
         let own = super::Tables { connections: Connections::beside(url, options)? };
         own.connections.remember().await;
         let expansion = Expansion::up_to(MAX_MAP_LENGTH);
-        Ok(Self(Tables { own, airflows, keeps_text: found.keeps_text, expansion }))
+        Ok(Self(Tables { own, airflows, keeps_text: found.keeps_text, expansion, is_bare: false }))
     }
 
     /// With the most elements that a value may have over which Airflow's tasks are mapped: Airflow's own setting

@@ -255,16 +255,9 @@ impl Tables {
         after: Option<&XComKey>,
         limit: u32,
     ) -> Result<Page<EntryInfo>> {
-        let mut sql = concat!(
-            "SELECT ",
-            key!(),
-            ", ",
-            info!(),
-            " FROM airflow.xcom x",
-            known!(),
-            "WHERE 1 = 1"
-        )
-        .to_owned();
+        let mut sql =
+            concat!("SELECT ", key!(), ", ", info!(), " FROM airflow.xcom x", known!(), "WHERE 1 = 1")
+                .to_owned();
         let mut parameters = named! { "limit" => u64::from(limit) + 1 };
         let texts = [
             (same!("x.dag_id", ":dag"), "dag", filter.dag_id.as_deref()),
