@@ -19,7 +19,7 @@ use super::{Airflow, Tables, schema};
 use crate::airflow::{no_task_instance, pushed};
 use crate::bare::{self, nothing_beside};
 use crate::expansion::{Expansion, MAX_MAP_LENGTH, is_returned};
-use crate::server::metadata_db;
+use crate::server::airflows_db;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -102,7 +102,7 @@ impl Bare {
     }
 }
 
-metadata_db!(Bare);
+airflows_db!(Bare,);
 nothing_beside!(Bare, Alone, Failure);
 
 impl Airflow<'_> {

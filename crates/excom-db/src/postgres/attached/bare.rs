@@ -19,7 +19,7 @@ use super::{Tables, schema};
 use crate::airflow::{no_task_instance, pushed};
 use crate::bare::{self, nothing_beside};
 use crate::expansion::{MAX_MAP_LENGTH, is_returned};
-use crate::server::metadata_db;
+use crate::server::airflows_db;
 
 /// What the functions of the schema `excom` say that statements which read ask, without it.
 const SPELLINGS: [(&str, &str); 3] = [
@@ -179,7 +179,7 @@ impl Bare {
     }
 }
 
-metadata_db!(Bare);
+airflows_db!(Bare,);
 nothing_beside!(Bare, Alone, Failure);
 
 impl Alone {

@@ -20,7 +20,7 @@ use super::{Beside, Tables, Writing, airflows, row, schema};
 use crate::airflow::{no_task_instance, pushed};
 use crate::bare::{self, nothing_beside};
 use crate::expansion::is_returned;
-use crate::server::metadata_db;
+use crate::server::airflows_db;
 
 /// What of a task instance is older than the start of its try.
 const CLEAR_OLDER: &str = concat!(
@@ -68,7 +68,7 @@ impl Bare {
     }
 }
 
-metadata_db!(Bare);
+airflows_db!(Bare,);
 nothing_beside!(Bare, Alone, Error);
 
 impl Writing<'_> {

@@ -25,6 +25,7 @@ mod read;
 mod row;
 mod runs;
 mod schema;
+mod theirs;
 mod write;
 
 use std::fmt;
