@@ -55,10 +55,8 @@ pub(super) async fn wait(
     asking.at_least(Role::Read)?;
     let interval = interval(&params)?;
     let tasks: BTreeSet<&str> = params.all("result").collect();
-    let results = match params.all("result").next() {
-        Some(_) => Some(tasks.into_iter().filter_map(|task| returned(&dag, &run, task)).collect()),
-        None => None,
-    };
+    let named = || tasks.iter().filter_map(|task| returned(&dag, &run, task)).collect();
+    let results = (!tasks.is_empty()).then(named);
     let following =
         Following { app: app.clone(), caller: asking.caller, run: (dag.clone(), run.clone()), results };
     let standing = Standing::from(app.engine.db().run_info(&dag, &run).await?);
