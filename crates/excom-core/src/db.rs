@@ -68,6 +68,35 @@ impl Push {
     }
 }
 
+/// A connection as a row of Airflow's table has it: what is encrypted there still is. Its `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredConnection {
+    /// What kind of service it leads to.
+    pub conn_type: String,
+    /// Where that is.
+    pub host: Option<String>,
+    /// A part of it, such as a database.
+    pub schema: Option<String>,
+    /// As whom.
+    pub login: Option<String>,
+    /// With what, encrypted or not.
+    pub password: Option<String>,
+    /// On which port.
+    pub port: Option<i64>,
+    /// A JSON object with whatever else there is to know, encrypted or not.
+    pub extra: Option<String>,
+    /// Whether the password is encrypted.
+    pub is_encrypted: bool,
+    /// Whether `extra` is.
+    pub is_extra_encrypted: bool,
+}
+
+impl fmt::Debug for StoredConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoredConnection(…)")
+    }
+}
+
 /// What became of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
@@ -555,6 +584,23 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
 
     /// One step of retention, of everything but entries.
     async fn retain(&self, cutoffs: &Cutoffs) -> Result<Removed>;
+
+    // ---- what else Airflow keeps in its own database; one of Excom's own leaves these as they are
+
+    /// Marks an entry as what its DAG returns (Airflow's `dag_result`), while it is the version given.
+    async fn mark_result(&self, _key: &XComKey, _version: Version) -> Result<()> {
+        Ok(())
+    }
+
+    /// The tasks of a run whose returned values are marked so, in the order of their names.
+    async fn results(&self, _dag_id: &str, _run_id: &str) -> Result<Vec<Arc<str>>> {
+        Ok(Vec::new())
+    }
+
+    /// The connection that Airflow keeps under an id and that belongs to no team, as it is stored.
+    async fn connection(&self, _id: &str) -> Result<Option<StoredConnection>> {
+        Ok(None)
+    }
 
     // ---- dictionaries; a database that has none leaves these as they are
 

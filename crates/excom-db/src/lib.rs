@@ -22,6 +22,7 @@
 mod airflow;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod away;
+mod bare;
 mod dictionary;
 mod expansion;
 mod kept;

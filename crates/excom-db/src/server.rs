@@ -378,3 +378,47 @@ macro_rules! metadata_db {
 }
 
 pub(crate) use metadata_db;
+
+/// The same for a database that is Airflow's, where Airflow writes too; and for Airflow's tables alone.
+macro_rules! airflows_db {
+    ($db:ty, $($own:tt)*) => {
+        $crate::server::metadata_db! {
+            $db,
+            async fn mark_result(&self, key: &XComKey, version: Version) -> Result<()> {
+                self.told(self.0.mark_result(key, version).await)
+            }
+
+            async fn results(&self, dag_id: &str, run_id: &str) -> Result<Vec<Arc<str>>> {
+                self.told(self.0.results(dag_id, run_id).await)
+            }
+
+            async fn connection(&self, id: &str) -> Result<Option<excom_core::db::StoredConnection>> {
+                self.told(self.0.connection(id).await)
+            }
+
+            $($own)*
+        }
+    };
+    ($db:ty) => {
+        $crate::server::airflows_db! {
+            $db,
+            fn is_shared(&self) -> bool {
+                true
+            }
+
+            async fn outside(
+                &self,
+                dag_id: Option<&str>,
+                after: Option<Place>,
+                limit: u32,
+            ) -> Result<Scan<excom_core::db::Outside>> {
+                self.told(self.0.outside(dag_id, after, limit).await)
+            }
+
+            async fn adopt(&self, found: &excom_core::db::Outside, at: Timestamp) -> Result<Option<Kept>> {
+                self.told(self.0.adopt(found, at).await)
+            }
+        }
+    };
+}
+pub(crate) use airflows_db;

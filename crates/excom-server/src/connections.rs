@@ -1,5 +1,7 @@
-//! Connections for tasks: from the environment, and from a file that is read again while the server runs. They are never
-//! shown, and nothing of them is stored.
+//! Connections for tasks: from the environment, from a file that is read again while the server runs, and from Airflow's
+//! metadata database, where that is the one. They are never shown, and nothing of them is stored.
+
+mod fernet;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use excom_airflow::connections::{Connection, in_file};
-use excom_core::{Error, ErrorKind, Result};
+use excom_airflow::connections::{Connection, in_file, is_id};
+use excom_core::{Error, ErrorKind, MetadataDb, Result};
 use tokio::time::sleep;
 
 /// How Airflow's environment variables with connections begin.
@@ -36,6 +38,8 @@ struct Inner {
     environment: BTreeMap<String, Connection>,
     file: Option<PathBuf>,
     now: RwLock<Now>,
+    /// What opens those of Airflow's database; none where they are not looked for.
+    fernet: Option<fernet::Keys>,
 }
 
 /// What was read last.
@@ -56,13 +60,27 @@ impl Connections {
         environment: impl IntoIterator<Item = (&'a str, &'a str)>,
         file: Option<&Path>,
     ) -> Result<Self> {
+        Self::with_fernet_key(environment, file, None)
+    }
+
+    /// The same, and behind these those of an attached Airflow's database, which `fernet_key` opens: the text of Airflow's
+    /// own `[core] fernet_key`, one key or several with commas between. Without one they are not looked for.
+    ///
+    /// # Errors
+    /// As [`Connections::new`]; [`ErrorKind::Configuration`] for what is no key.
+    pub fn with_fernet_key<'a>(
+        environment: impl IntoIterator<Item = (&'a str, &'a str)>,
+        file: Option<&Path>,
+        fernet_key: Option<&str>,
+    ) -> Result<Self> {
         let named = environment.into_iter().filter_map(|(name, text)| {
             let id = name.strip_prefix(PREFIX).filter(|_| !text.trim().is_empty())?;
             Some(Connection::parse(name, text).map(|connection| (id.to_owned(), connection)))
         });
         let environment = named.collect::<Result<_>>()?;
         let now = RwLock::new(file.map(Now::read).transpose()?.unwrap_or_default());
-        Ok(Self(Arc::new(Inner { environment, file: file.map(Path::to_owned), now })))
+        let fernet = fernet_key.map(fernet::Keys::parse).transpose()?;
+        Ok(Self(Arc::new(Inner { environment, file: file.map(Path::to_owned), now, fernet })))
     }
 
     /// Reads the file again, for the requests to come. When that fails the connections stay as they are.
@@ -88,7 +106,17 @@ impl Connections {
     }
 
     /// The one with an id.
-    pub(crate) fn get(&self, id: &str) -> Option<Connection> {
+    pub(crate) async fn get(&self, id: &str, db: &dyn MetadataDb) -> Result<Option<Connection>> {
+        if let Some(own) = self.own(id) {
+            return Ok(Some(own));
+        }
+        let Some(keys) = self.0.fernet.as_ref().filter(|_| is_id(id)) else { return Ok(None) };
+        let stored = db.connection(id).await?;
+        stored.map(|stored| Connection::stored(id, stored, |token| keys.open(token))).transpose()
+    }
+
+    /// The one that the environment or the file has.
+    fn own(&self, id: &str) -> Option<Connection> {
         let environment = self.0.environment.get(&id.to_uppercase());
         environment.cloned().or_else(|| {
             self.0.now.read().unwrap_or_else(PoisonError::into_inner).connections.get(id).cloned()

@@ -207,6 +207,12 @@ fn without_a_schema(server: &Postgres) {
             &format!("postgresql://excom_user:weak{}", &url[url.rfind('@').unwrap()..]),
         )
         .with("EXCOM__DATABASE__MODE", "attached");
+    works_without_a_schema(shell);
+    assert_eq!(sql("SELECT to_regnamespace('excom') IS NULL"), "t");
+}
+
+/// With Airflow's tables alone, which have the task instance.
+fn works_without_a_schema(shell: Shell) {
     shell.count("pull", &[]).contains(1, &["not attached to it yet", "[database] extras = \"none\""]);
     let shell = shell.with("EXCOM__DATABASE__EXTRAS", "none");
     assert_eq!(shell.run(&["db", "check"]), Told::nothing());
@@ -217,14 +223,14 @@ fn without_a_schema(server: &Postgres) {
     assert_eq!(shell.count("pull", &[]), Told::out("[1,2]\n"));
     let large = format!("\"{}\"", "x".repeat(100_000));
     let told = shell.count_with("push", &["-"], large.as_bytes());
-    told.contains(1, &["offloading weather/r1/count", "needs Excom's schema"]);
+    told.contains(1, &["offloading weather/r1/count", "needs what Excom has beside Airflow's"]);
     let told = shell.run(&["doctor"]);
     assert_eq!((told.code, told.err.as_str()), (0, ""), "{told:?}");
     assert!(told.out.contains("extras      none   from EXCOM__DATABASE__EXTRAS   no history"), "{told:?}");
     assert!(shell.run(&["xcom", "list"]).out.contains("return_value"));
     assert!(shell.run(&["run", "show", "--dag-id", "weather", "--run-id", "r1"]).out.contains("count"));
     assert_eq!(shell.run(&["prune"]).code, 0);
-    assert_eq!(sql("SELECT to_regnamespace('excom') IS NULL"), "t");
+    shell.run(&["tier"]).contains(1, &["docs/attached.md"]);
 }
 
 /// The same on SQLite.
@@ -233,6 +239,9 @@ const COUNT_EXISTS_IN_FILE: &str = "
     VALUES ('weather', 'r1', 'manual', '2026-11-21 10:00:00.000000');
     INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries, pool, pool_slots)
     VALUES (lower(hex(randomblob(16))), 'weather', 'r1', 'count', -1, 'success', 0, 0, 'default_pool', 1)";
+
+/// How many tables of ours there are.
+const OURS_IN_FILE: &str = "SELECT CAST(count(*) AS TEXT) FROM sqlite_schema WHERE name LIKE 'excom%'";
 
 #[test]
 fn the_command_works_in_airflows_own_file() {
@@ -260,12 +269,17 @@ fn the_command_works_in_airflows_own_file() {
     }
     let told = shell.run(&["db", "attach", "--dry-run"]);
     assert!(told.code == 0 && told.out.contains("CREATE TABLE excom_entry ("), "{told:?}");
-    assert_eq!(found("SELECT CAST(count(*) AS TEXT) FROM sqlite_schema WHERE name LIKE 'excom%'"), "0");
-    let bare = Shell::new()
-        .with("EXCOM__DATABASE__URL", &url)
-        .with("EXCOM__DATABASE__MODE", "attached")
-        .with("EXCOM__DATABASE__EXTRAS", "none");
-    bare.run(&["db", "status"]).contains(1, &["is for an Airflow on PostgreSQL; this one is on SQLite"]);
+    assert_eq!(found(OURS_IN_FILE), "0");
+    let alone = folder.path().join("alone.db");
+    std::fs::copy(&file, &alone).unwrap();
+    let airflows_alone = rusqlite::Connection::open(&alone).unwrap();
+    airflows_alone.execute_batch(COUNT_EXISTS_IN_FILE).unwrap();
+    let url = format!("sqlite:///{}", alone.display());
+    works_without_a_schema(
+        Shell::new().with("EXCOM__DATABASE__URL", &url).with("EXCOM__DATABASE__MODE", "attached"),
+    );
+    let ours = airflows_alone.query_row(OURS_IN_FILE, [], |row| row.get::<_, String>(0)).unwrap();
+    assert_eq!(ours, "0");
 
     assert!(shell.run(&["db", "attach"]).out.contains("migrated from schema 0 to 2"));
     assert_eq!(shell.run(&["db", "check"]), Told::nothing());
@@ -345,12 +359,14 @@ fn the_command_works_in_airflows_own_mysql() {
             .with("EXCOM__SEAL__KEYS", "env:SEAL")
             .with("SEAL", &"ab".repeat(32))
     };
+    sql(COUNT_EXISTS_ON_MYSQL);
+    works_without_a_schema(shell(&url));
+    sql("DELETE FROM xcom; DELETE FROM task_map");
     assert!(shell(&url).run(&["db", "attach"]).out.contains("migrated from schema 0 to 2"));
     sql("CREATE USER excom_user@'%' IDENTIFIED BY 'weak'");
     sql(MYSQL_GRANTS);
     let user = shell(&format!("mysql://excom_user:weak{}", &url[url.rfind('@').unwrap()..]));
     assert_eq!(user.run(&["db", "check"]), Told::nothing());
-    sql(COUNT_EXISTS_ON_MYSQL);
     assert_eq!(user.count("push", &["1.50"]), Told::nothing());
     assert_eq!(user.count("pull", &[]), Told::out("1.50\n"));
     for (value, length) in [("[1,2]", "2"), ("7", "")] {

@@ -35,7 +35,7 @@ fn precedence_and_origins() {
     let document = shell.run(&["config", "list", "--json"]).json();
     assert_eq!(document["file"], "excom.toml");
     let settings = document["settings"].as_array().unwrap();
-    assert_eq!(settings.len(), 75);
+    assert_eq!(settings.len(), 76);
     assert_eq!(settings[0]["environment"][1], "EXCOM_HOME");
 
     let told = shell.run(&["config", "explain", "xcom", "history"]);

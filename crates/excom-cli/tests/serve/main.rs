@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
+mod airflows;
 mod answers;
 mod client;
 mod conformance;

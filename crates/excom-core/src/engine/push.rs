@@ -103,6 +103,17 @@ impl Engine {
         }
     }
 
+    /// Pushes a value that is what its DAG returns, as [`push`](Self::push): where the database is Airflow's, its row is
+    /// marked so (`dag_result`) before this returns.
+    ///
+    /// # Errors
+    /// As [`Engine::push`]. A value whose mark fails was pushed.
+    pub async fn push_result(&self, caller: &Caller, key: &XComKey, value: Payload) -> Result<Receipt> {
+        let receipt = self.push(caller, key, value).await?;
+        self.0.db.mark_result(key, receipt.version).await?;
+        Ok(receipt)
+    }
+
     /// Pushes a value with a given version as idempotency token: pushing it again changes nothing,
     /// also after a newer version was pushed.
     ///

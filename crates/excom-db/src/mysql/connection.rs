@@ -110,8 +110,10 @@ pub(super) struct Connection {
 pub(super) struct Beside {
     /// Airflow's database, in quotes. Statements call it `airflow`.
     airflow: String,
-    /// Ours, in quotes.
-    ours: String,
+    /// Ours, in quotes; none where there is to be none.
+    ours: Option<String>,
+    /// What statements say of our tables, and what is said instead where there are none.
+    without: Option<(&'static str, &'static str)>,
     /// Which database it is, safe to show.
     pub(super) place: String,
 }
@@ -130,7 +132,13 @@ impl Connection {
     /// A statement with the name of Airflow's database in it.
     fn named<'a>(&self, sql: &'a str) -> Cow<'a, str> {
         match &self.beside {
-            Some(beside) => sql.replace("airflow.", &format!("{}.", beside.airflow)).into(),
+            Some(beside) => {
+                let sql = match beside.without {
+                    Some((said, instead)) => sql.replace(said, instead).into(),
+                    None => Cow::Borrowed(sql),
+                };
+                sql.replace("airflow.", &format!("{}.", beside.airflow)).into()
+            }
             None => sql.into(),
         }
     }
@@ -229,12 +237,19 @@ impl Connections {
 
     /// The same to our database beside Airflow's, which the URL names.
     pub(super) fn beside(url: &str, options: &Options) -> Result<Self> {
+        Self::around(url, options, None)
+    }
+
+    /// The same where there is to be no database of ours: what statements say of its tables, and what is said instead.
+    pub(super) fn without(url: &str, options: &Options, said: (&'static str, &'static str)) -> Result<Self> {
+        Self::around(url, options, Some(said))
+    }
+
+    fn around(url: &str, options: &Options, without: Option<(&'static str, &'static str)>) -> Result<Self> {
         let mut target = Target::parse(url, options.patience)?;
-        target.beside = Some(Arc::new(Beside {
-            airflow: quoted(&target.database),
-            ours: quoted(target.ours.as_deref().unwrap_or(OURS)),
-            place: target.place.clone(),
-        }));
+        let ours = without.is_none().then(|| quoted(target.ours.as_deref().unwrap_or(OURS)));
+        let (airflow, place) = (quoted(&target.database), target.place.clone());
+        target.beside = Some(Arc::new(Beside { airflow, ours, without, place }));
         Self::to(target, options)
     }
 
@@ -484,8 +499,11 @@ impl Target {
             let mut conn = Conn::new(self.opts.clone()).await?;
             conn.query_drop(&self.session).await?;
             if let Some(beside) = &self.beside {
+                if let Some(ours) = &beside.ours {
+                    conn.query_drop(format!("USE {ours}")).await?;
+                }
                 // Airflow's times are UTC.
-                conn.query_drop(format!("USE {}; SET SESSION time_zone = '+00:00'", beside.ours)).await?;
+                conn.query_drop("SET SESSION time_zone = '+00:00'").await?;
             }
             let largest: Option<i64> = conn.exec_first(LARGEST, ()).await?;
             Ok(Connection { conn, largest: largest.unwrap_or_default() as u64, beside: self.beside.clone() })

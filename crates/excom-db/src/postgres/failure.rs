@@ -147,6 +147,11 @@ impl Failure {
         }
     }
 
+    /// Whether a table has no column of that name.
+    pub(super) fn is_unknown_column(&self) -> bool {
+        self.state() == Some(&SqlState::UNDEFINED_COLUMN)
+    }
+
     /// Whether somebody called it off.
     pub(super) fn is_interrupted(&self) -> bool {
         self.state() == Some(&SqlState::QUERY_CANCELED)

@@ -1,44 +1,37 @@
 //! A server that a scenario has to itself, with an Airflow's database to which Excom is attached, and may treat roughly.
 //! Scenarios take turns with one, because an Airflow takes long to make its schema.
 
-use std::ops::Deref;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+#[path = "../server/engine.rs"]
+mod engine;
+#[path = "expected.rs"]
+mod expected;
 
-use excom_core::{Clock as _, Engine, Result, XComKey, memory};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
 use excom_db::postgres::Options;
 use excom_db::postgres::attached::Db;
 use excom_testkit::mount::Tmpfs;
-use excom_testkit::postgres::Postgres;
+use excom_testkit::postgres::Postgres as Server;
 use excom_testkit::skip::skipped;
 use pollster::block_on;
 
-use crate::airflow::Airflow;
 use crate::held::Held;
 use crate::rough::{await_locks, cut, tablespace};
 use crate::support::migrated_on;
 
 /// The server, with a database `airflow` as Airflow made it; or why there is none.
-static SERVER: LazyLock<std::result::Result<Mutex<Postgres>, String>> = LazyLock::new(|| {
-    Postgres::available()?;
-    let server = Postgres::start().map_err(|error| error.to_string())?;
+static SERVER: LazyLock<std::result::Result<Mutex<Server>, String>> = LazyLock::new(|| {
+    Server::available()?;
+    let server = Server::start().map_err(|error| error.to_string())?;
     server.sql("postgres", "CREATE DATABASE airflow").map_err(|error| error.to_string())?;
     migrated_on(&server, "airflow", None)?;
     Ok(Mutex::new(server))
 });
 
 pub(crate) struct Alone {
-    server: MutexGuard<'static, Postgres>,
+    server: MutexGuard<'static, Server>,
     database: String,
-}
-
-impl Deref for Alone {
-    type Target = Postgres;
-
-    fn deref(&self) -> &Postgres {
-        &self.server
-    }
 }
 
 impl Alone {
@@ -74,22 +67,6 @@ impl Alone {
 
     pub(crate) fn url(&self) -> String {
         self.server.url(&self.database)
-    }
-
-    pub(crate) fn engine(url: &str) -> Result<Engine> {
-        Self::patient(url, Options::default().patience)
-    }
-
-    /// One whose calls may take so long.
-    pub(crate) fn patient(url: &str, patience: Duration) -> Result<Engine> {
-        let db = block_on(Db::open(url, &Options { patience, ..Options::default() }))?;
-        Ok(Engine::builder(Arc::new(db), Arc::new(memory::Clock::new())).build())
-    }
-
-    /// What has to be there before these are pushed: their task instances.
-    pub(crate) fn expects(&self, keys: &[XComKey]) {
-        let (airflow, now) = (Airflow::connect(&self.url()), memory::Clock::new().now());
-        keys.iter().for_each(|key| airflow.task_instance(&key.ti, now).unwrap());
     }
 
     /// Cuts all our connections.

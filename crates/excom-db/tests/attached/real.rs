@@ -140,6 +140,18 @@ fn airflow_and_excom_read_each_others_values() {
     let wrong = XComKey::new("check", run_of("check"), "wrong", -1, "return_value").unwrap();
     assert_eq!(text(&pull(&engine, &wrong)), r#"["copy of large"]"#, "the only one that was not pushed");
 
+    // What the DAG returns is marked, while it is that version.
+    push("return_value", "4");
+    push("return_value", "5");
+    let returned = kinds.return_value();
+    let version = pull(&engine, &returned).found().unwrap().version;
+    let older = excom_core::Version::from_code(version.to_code() - (1 << 22)).unwrap();
+    let marked = || pollster::block_on(db.results("given", &run)).unwrap().join(" ");
+    pollster::block_on(db.mark_result(&returned, older)).unwrap();
+    assert_eq!(marked(), "last", "what Airflow's own task marked");
+    pollster::block_on(db.mark_result(&returned, version)).unwrap();
+    assert_eq!(marked(), "kinds last");
+
     // Others write past Excom.
     let before = pull(&engine, &kinds.xcom("edited").unwrap()).found().unwrap().version;
     let output = python
@@ -149,6 +161,7 @@ fn airflow_and_excom_read_each_others_values() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(marked(), "kinds last");
     let answer = pull(&engine, &kinds.xcom("event").unwrap());
     assert_eq!((text(&answer), writer(&answer)), (r#"{"a": 1}"#.to_owned(), "outside Excom".to_owned()));
     let answer = pull(&engine, &kinds.xcom("edited").unwrap());

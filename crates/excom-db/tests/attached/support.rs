@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use excom_db::postgres::Options;
-use excom_db::postgres::attached::Db;
+use excom_db::postgres::attached::{Bare, Db};
 use excom_testkit::postgres::Postgres;
 use excom_testkit::python::Python;
 use excom_testkit::skip::skipped;
@@ -92,6 +92,26 @@ impl Database {
     /// The URL for Airflow.
     pub(crate) fn airflows(&self) -> String {
         self.url()
+    }
+
+    /// Works with Airflow's tables alone, as a user who has the rights that docs/attached.md lists and no others.
+    pub(crate) fn bare(&self) -> Bare {
+        self.sql(
+            "DO $$ BEGIN CREATE ROLE bare LOGIN PASSWORD 'weak'; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $$",
+        );
+        self.sql(
+            "GRANT SELECT ON alembic_version, dag_run, task_instance, task_instance_history TO bare;
+             GRANT UPDATE ON task_instance TO bare;
+             GRANT SELECT, INSERT, UPDATE, DELETE ON xcom, task_map TO bare",
+        );
+        let url = self.url();
+        let url = format!("postgresql://bare:weak{}", &url[url.rfind('@').unwrap()..]);
+        pollster::block_on(Bare::open(&url, &options())).unwrap()
+    }
+
+    /// How many schemas of ours there are.
+    pub(crate) fn ours(&self) -> String {
+        self.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'excom'")
     }
 
     /// How many earlier versions there are.

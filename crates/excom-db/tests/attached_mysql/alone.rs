@@ -1,47 +1,40 @@
 //! A server that a scenario has to itself, with an Airflow's database to which Excom is attached, and may treat roughly.
 //! Scenarios take turns with one.
 
-use std::ops::Deref;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+#[path = "../server/engine.rs"]
+mod engine;
+#[path = "../attached/expected.rs"]
+mod expected;
 
-use excom_core::{Clock as _, Engine, Result, XComKey, memory};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
 use excom_db::mysql::Options;
 use excom_db::mysql::attached::Db;
 use excom_testkit::mount::Tmpfs;
-use excom_testkit::mysql::Mysql;
+use excom_testkit::mysql::Mysql as Server;
 use excom_testkit::skip::skipped;
 use pollster::block_on;
 
-use crate::airflow::Airflow;
 use crate::held::Held;
 use crate::rough::{await_commit, elsewhere, hold_commits, kill};
 use crate::support::template;
 
 /// The server.
-static SERVER: LazyLock<Mutex<Mysql>> = LazyLock::new(|| Mutex::new(Mysql::start().unwrap()));
+static SERVER: LazyLock<Mutex<Server>> = LazyLock::new(|| Mutex::new(Server::start().unwrap()));
 
 pub(crate) struct Alone {
-    server: MutexGuard<'static, Mysql>,
+    server: MutexGuard<'static, Server>,
     database: String,
 }
 
-impl Deref for Alone {
-    type Target = Mysql;
-
-    fn deref(&self) -> &Mysql {
-        &self.server
-    }
-}
-
 /// The URL for Excom, whose tables are in a database beside Airflow's.
-fn url(server: &Mysql, database: &str) -> String {
+fn url(server: &Server, database: &str) -> String {
     format!("{}?beside=excom_{database}", server.url(database))
 }
 
 /// Makes Airflow's tables in an empty database, and attaches Excom to it.
-fn attach(server: &Mysql, database: &str) {
+fn attach(server: &Server, database: &str) {
     server.sql(database, template().unwrap()).unwrap();
     block_on(Db::attach(&url(server, database), &Options::default())).unwrap();
 }
@@ -76,22 +69,6 @@ impl Alone {
         url(self, &self.database)
     }
 
-    pub(crate) fn engine(url: &str) -> Result<Engine> {
-        Self::patient(url, Options::default().patience)
-    }
-
-    /// One whose calls may take so long.
-    pub(crate) fn patient(url: &str, patience: Duration) -> Result<Engine> {
-        let db = block_on(Db::open(url, &Options { patience, ..Options::default() }))?;
-        Ok(Engine::builder(Arc::new(db), Arc::new(memory::Clock::new())).build())
-    }
-
-    /// What has to be there before these are pushed: their task instances.
-    pub(crate) fn expects(&self, keys: &[XComKey]) {
-        let (airflow, now) = (Airflow::connect(&self.server.url(&self.database)), memory::Clock::new().now());
-        keys.iter().for_each(|key| airflow.task_instance(&key.ti, now).unwrap());
-    }
-
     /// Cuts all our connections.
     pub(crate) fn cut(&self) {
         kill(self, &format!("excom_{}", self.database));
@@ -115,14 +92,14 @@ impl Alone {
     }
 
     /// A server with a database of the same name, and nothing in it.
-    pub(crate) fn replica(&self) -> Mysql {
-        let server = Mysql::start().unwrap();
+    pub(crate) fn replica(&self) -> Server {
+        let server = Server::start().unwrap();
         server.sql("excom", &format!("CREATE DATABASE {} CHARACTER SET utf8mb4", self.database)).unwrap();
         server
     }
 
     /// Somebody makes of an empty database what a process that begins with it needs.
-    pub(crate) fn begin(&self, replica: &Mysql) {
+    pub(crate) fn begin(&self, replica: &Server) {
         attach(replica, &self.database);
     }
 

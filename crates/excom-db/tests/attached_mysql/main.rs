@@ -4,6 +4,8 @@
 
 mod airflow;
 mod alone;
+#[path = "../attached/bare.rs"]
+mod bare;
 #[path = "../attached/conformance.rs"]
 mod conformance;
 #[path = "../mysql/failover.rs"]

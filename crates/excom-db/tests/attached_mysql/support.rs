@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use excom_db::mysql::Options;
-use excom_db::mysql::attached::Db;
+use excom_db::mysql::attached::{Bare, Db};
 use excom_testkit::mysql::Mysql;
 use excom_testkit::python::Python;
 use excom_testkit::skip::skipped;
@@ -106,6 +106,33 @@ impl Database {
     /// The URL for Airflow.
     pub(crate) fn airflows(&self) -> String {
         SERVER.url(&self.name)
+    }
+
+    /// Works with Airflow's tables alone, as a user who has the rights that docs/attached.md lists and no others.
+    pub(crate) fn bare(&self) -> Bare {
+        let mut grants = "CREATE USER IF NOT EXISTS bare IDENTIFIED BY 'weak';".to_owned();
+        for (rights, table) in [
+            ("SELECT", "alembic_version"),
+            ("SELECT", "dag_run"),
+            ("SELECT", "task_instance_history"),
+            ("SELECT, UPDATE", "task_instance"),
+            ("SELECT, INSERT, UPDATE, DELETE", "xcom"),
+            ("SELECT, INSERT, UPDATE, DELETE", "task_map"),
+        ] {
+            grants += &format!("GRANT {rights} ON {}.{table} TO bare;", self.name);
+        }
+        self.sql(&grants);
+        let url = self.airflows();
+        let url = format!("mysql://bare:weak{}", &url[url.rfind('@').unwrap()..]);
+        pollster::block_on(Bare::open(&url, &options())).unwrap()
+    }
+
+    /// How many databases of ours there are beside it.
+    pub(crate) fn ours(&self) -> String {
+        self.sql(&format!(
+            "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'excom_{}'",
+            self.name
+        ))
     }
 
     /// How many earlier versions there are.

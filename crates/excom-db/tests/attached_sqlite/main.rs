@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
 
 mod airflow;
+#[path = "../attached/bare.rs"]
+mod bare;
 #[path = "../attached/conformance.rs"]
 mod conformance;
 #[path = "../attached/mapping.rs"]

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use excom_db::sqlite::Options;
-use excom_db::sqlite::attached::Db;
+use excom_db::sqlite::attached::{Bare, Db};
 use excom_testkit::python::Python;
 use excom_testkit::skip::skipped;
 use rusqlite::types::Value;
@@ -66,6 +66,16 @@ impl Database {
     /// What leads Airflow to it.
     pub(crate) fn airflows(&self) -> PathBuf {
         self.file()
+    }
+
+    /// Works with Airflow's tables alone.
+    pub(crate) fn bare(&self) -> Bare {
+        Bare::open(&self.file(), Options::default()).unwrap()
+    }
+
+    /// How many tables of ours there are.
+    pub(crate) fn ours(&self) -> String {
+        self.sql("SELECT count(*) FROM sqlite_schema WHERE name GLOB 'excom_*'")
     }
 
     /// How many earlier versions there are.

@@ -1,29 +1,21 @@
 //! A server that a scenario has to itself, and may treat roughly.
 
-use std::ops::Deref;
-use std::sync::Arc;
-use std::time::Duration;
+#[path = "../server/empty.rs"]
+mod empty;
+#[path = "../server/engine.rs"]
+mod engine;
 
-use excom_core::{Engine, Result, XComKey, memory};
 use excom_db::mysql::{Db, Options};
 use excom_testkit::mount::Tmpfs;
-use excom_testkit::mysql::Mysql;
+use excom_testkit::mysql::Mysql as Server;
 use excom_testkit::skip::skipped;
 
 use crate::held::Held;
 use crate::rough::{await_commit, elsewhere, hold_commits, kill};
 
 pub(crate) struct Alone {
-    server: Mysql,
+    server: Server,
     database: &'static str,
-}
-
-impl Deref for Alone {
-    type Target = Mysql;
-
-    fn deref(&self) -> &Mysql {
-        &self.server
-    }
 }
 
 impl Alone {
@@ -38,8 +30,8 @@ impl Alone {
 
     /// One with an empty database; or a line that counts the test as skipped.
     pub(crate) fn start(test: &str) -> Option<Self> {
-        Mysql::available().inspect_err(|why| skipped(test, why)).ok()?;
-        Some(Self { server: Mysql::start().unwrap(), database: "excom" })
+        Server::available().inspect_err(|why| skipped(test, why)).ok()?;
+        Some(Self { server: Server::start().unwrap(), database: "excom" })
     }
 
     pub(crate) fn database(&self) -> &str {
@@ -49,19 +41,6 @@ impl Alone {
     pub(crate) fn url(&self) -> String {
         self.server.url(self.database)
     }
-
-    pub(crate) fn engine(url: &str) -> Result<Engine> {
-        Self::patient(url, Options::default().patience)
-    }
-
-    /// One whose calls may take so long.
-    pub(crate) fn patient(url: &str, patience: Duration) -> Result<Engine> {
-        let db = pollster::block_on(Db::open(url, &Options { patience, ..Options::default() }))?;
-        Ok(Engine::builder(Arc::new(db), Arc::new(memory::Clock::new())).build())
-    }
-
-    /// What has to be there before these are pushed: nothing.
-    pub(crate) fn expects(&self, _keys: &[XComKey]) {}
 
     /// Cuts all our connections.
     pub(crate) fn cut(&self) {
@@ -85,13 +64,10 @@ impl Alone {
     }
 
     /// A server with a database of the same name, and nothing in it.
-    pub(crate) fn replica(&self) -> Mysql {
-        Mysql::start().unwrap()
+    pub(crate) fn replica(&self) -> Server {
+        Server::start().unwrap()
     }
 
     /// Somebody makes of an empty database what a process that begins with it needs: it does so itself.
-    pub(crate) fn begin(&self, _replica: &Mysql) {}
-
-    /// Ends before its file system does.
-    pub(crate) fn end(self) {}
+    pub(crate) fn begin(&self, _replica: &Server) {}
 }

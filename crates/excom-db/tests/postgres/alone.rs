@@ -1,29 +1,21 @@
 //! A server that a scenario has to itself, and may treat roughly.
 
-use std::ops::Deref;
-use std::sync::Arc;
-use std::time::Duration;
+#[path = "../server/empty.rs"]
+mod empty;
+#[path = "../server/engine.rs"]
+mod engine;
 
-use excom_core::{Engine, Result, XComKey, memory};
 use excom_db::postgres::{Db, Options};
 use excom_testkit::mount::Tmpfs;
-use excom_testkit::postgres::Postgres;
+use excom_testkit::postgres::Postgres as Server;
 use excom_testkit::skip::skipped;
 
 use crate::held::Held;
 use crate::rough::{await_locks, cut, tablespace};
 
 pub(crate) struct Alone {
-    server: Postgres,
+    server: Server,
     database: &'static str,
-}
-
-impl Deref for Alone {
-    type Target = Postgres;
-
-    fn deref(&self) -> &Postgres {
-        &self.server
-    }
 }
 
 impl Alone {
@@ -38,8 +30,8 @@ impl Alone {
 
     /// One with an empty database; or a line that counts the test as skipped.
     pub(crate) fn start(test: &str) -> Option<Self> {
-        Postgres::available().inspect_err(|why| skipped(test, why)).ok()?;
-        let server = Postgres::start().unwrap();
+        Server::available().inspect_err(|why| skipped(test, why)).ok()?;
+        let server = Server::start().unwrap();
         server.sql("postgres", "CREATE DATABASE live").unwrap();
         Some(Self { server, database: "live" })
     }
@@ -51,19 +43,6 @@ impl Alone {
     pub(crate) fn url(&self) -> String {
         self.server.url(self.database)
     }
-
-    pub(crate) fn engine(url: &str) -> Result<Engine> {
-        Self::patient(url, Options::default().patience)
-    }
-
-    /// One whose calls may take so long.
-    pub(crate) fn patient(url: &str, patience: Duration) -> Result<Engine> {
-        let db = pollster::block_on(Db::open(url, &Options { patience, ..Options::default() }))?;
-        Ok(Engine::builder(Arc::new(db), Arc::new(memory::Clock::new())).build())
-    }
-
-    /// What has to be there before these are pushed: nothing.
-    pub(crate) fn expects(&self, _keys: &[XComKey]) {}
 
     /// Cuts all our connections.
     pub(crate) fn cut(&self) {
@@ -89,7 +68,4 @@ impl Alone {
 
     /// Somebody makes of an empty database what a process that begins with it needs: it does so itself.
     pub(crate) fn begin(&self) {}
-
-    /// Ends before its file system does.
-    pub(crate) fn end(self) {}
 }

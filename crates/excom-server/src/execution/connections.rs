@@ -21,7 +21,7 @@ async fn read(
     Running(_): Running,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    match app.options.connections.get(&id) {
+    match app.options.connections.get(&id, &**app.engine.db()).await? {
         Some(found) => Ok(document(StatusCode::OK, &found.answer(&id))),
         None => Err(Refusal::not_found(format!("Connection with ID {id} not found"))),
     }

@@ -265,7 +265,7 @@ async fn push(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let key = xcom((dag, run, task_id), params.map_index("map_index", i128::MIN)?, &key)?;
-    params.flag("dag_result")?;
+    let is_result = params.flag("dag_result")?;
     if params.count("mapped_length")?.is_some_and(|length| length > app.options.max_map_length) {
         return Err(Refusal::because(
             StatusCode::BAD_REQUEST,
@@ -281,7 +281,10 @@ async fn push(
         false => return Err(not_json()),
     };
     known(&app, &caller, &key.ti).await?;
-    app.engine.push(&caller, &key, value.into()).await?;
+    match is_result {
+        true => app.engine.push_result(&caller, &key, value.into()).await?,
+        false => app.engine.push(&caller, &key, value.into()).await?,
+    };
     Ok(document(StatusCode::CREATED, &json!({"message": "XCom successfully set"})))
 }
 

@@ -29,10 +29,10 @@ const ELEMENTS: u64 = 1000;
 
 /// A line of the answer.
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line {
     state: &'static str,
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
-    results: IndexMap<&'a str, Returned>,
+    results: IndexMap<Arc<str>, Returned>,
 }
 
 /// What a task returned.
@@ -44,7 +44,8 @@ enum Returned {
     Many(Vec<Box<RawValue>>),
 }
 
-/// Waits until a run has ended, and tells what the tasks returned that `result` names.
+/// Waits until a run has ended, and tells what the tasks returned that `result` names, or what is marked as what the DAG
+/// returned.
 pub(super) async fn wait(
     State(app): State<App>,
     asking: Asking,
@@ -54,11 +55,10 @@ pub(super) async fn wait(
     asking.at_least(Role::Read)?;
     let interval = interval(&params)?;
     let tasks: BTreeSet<&str> = params.all("result").collect();
-    // A name that no task can have has returned nothing.
-    let returned = |task| TaskInstanceKey::new(dag.clone(), run.clone(), task, UNMAPPED).ok();
-    let results: Vec<SequenceKey> =
-        tasks.into_iter().filter_map(returned).map(|ti| ti.return_value().sequence()).collect();
-    let following = Following { app: app.clone(), caller: asking.caller, results };
+    let named = || tasks.iter().filter_map(|task| returned(&dag, &run, task)).collect();
+    let results = (!tasks.is_empty()).then(named);
+    let following =
+        Following { app: app.clone(), caller: asking.caller, run: (dag.clone(), run.clone()), results };
     let standing = Standing::from(app.engine.db().run_info(&dag, &run).await?);
     let body = match standing {
         Standing::Gone => {
@@ -74,6 +74,12 @@ pub(super) async fn wait(
         }
     };
     Ok(Response::new(body))
+}
+
+/// What a task returned. A name that no task can have has returned nothing.
+fn returned(dag: &Arc<str>, run: &Arc<str>, task: &str) -> Option<SequenceKey> {
+    let ti = TaskInstanceKey::new(dag.clone(), run.clone(), task, UNMAPPED).ok()?;
+    Some(ti.return_value().sequence())
 }
 
 /// How long it is until a run that goes on is told of again. Nobody looks oftener than so.
@@ -95,7 +101,7 @@ fn interval(params: &Params) -> Result<Duration, Refusal> {
 }
 
 /// A line as text.
-fn text(line: &Line<'_>) -> String {
+fn text(line: &Line) -> String {
     serde_json::to_string(line).unwrap_or_default() + "\n"
 }
 
@@ -103,8 +109,10 @@ fn text(line: &Line<'_>) -> String {
 struct Following {
     app: App,
     caller: Caller,
-    /// What tasks returned that is to be told.
-    results: Vec<SequenceKey>,
+    /// The DAG and the run.
+    run: (Arc<str>, Arc<str>),
+    /// What tasks returned that is to be told; none for what the DAG returned.
+    results: Option<Vec<SequenceKey>>,
 }
 
 /// The lines as they come. A server that stops ends them, and so does the longest wait that it allows.
@@ -161,7 +169,15 @@ impl Following {
     async fn end(&self, state: RunState) -> Result<String, Refusal> {
         let mut line = Line { state: name(Some(state)), results: IndexMap::new() };
         let mut bytes = self.app.options.body_limit;
-        for key in &self.results {
+        let (dag, run) = &self.run;
+        let results = match &self.results {
+            Some(named) => named.clone(),
+            None => {
+                let marked = self.app.engine.db().results(dag, run).await?;
+                marked.iter().filter_map(|task| returned(dag, run, task)).collect()
+            }
+        };
+        for key in &results {
             let (engine, options) = (&self.app.engine, PullOptions::default());
             let count = engine.count(&self.caller, key).await?;
             if count > ELEMENTS {
@@ -171,7 +187,7 @@ impl Following {
             let key = std::slice::from_ref(key);
             let answer = engine.pull_tasks_within(&self.caller, key, options, &mut bytes).await?.pop();
             if let Some(returned) = answer.map(|answer| self.returned(answer)).transpose()?.flatten() {
-                line.results.insert(&key[0].task_id, returned);
+                line.results.insert(key[0].task_id.clone(), returned);
             }
         }
         Ok(text(&line))

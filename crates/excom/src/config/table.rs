@@ -179,6 +179,10 @@ settings! {
         max_map_length: u32 = excom_flow::runner::MAX_MAP_LENGTH,
             "How many elements a list may have that a task is expanded over, and how many instances a mapped \
              task.";
+        #[also(Alias::Airflow("AIRFLOW__CORE__FERNET_KEY"))]
+        fernet_key: Option<Hidden> = None,
+            "What Airflow encrypts connections with in its metadata database; of several keys, with commas between, the \
+             newest is the first. With it tasks get those connections from `excom serve` on an attached database.";
     }
 
     /// `[common.io]`: object storage, in Airflow's names.

@@ -47,6 +47,7 @@ fn defaults_are_those_of_the_design() {
             "[core] xcom_backend database",
             "[core] parallelism 32",
             "[core] max_map_length 100000",
+            "[core] fernet_key ",
             "[common.io] xcom_objectstorage_path ",
             "[common.io] xcom_objectstorage_threshold ",
             "[common.io] xcom_objectstorage_compression none",

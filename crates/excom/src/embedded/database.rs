@@ -114,7 +114,7 @@ pub fn survey(settings: &Settings, patience: Duration) -> Result<Survey> {
 /// The URL of Airflow's database.
 fn airflows(settings: &Settings) -> Result<&Url> {
     let database = &settings.database;
-    if *database.mode == DatabaseMode::Attached && *database.extras == Extras::None {
+    if *database.mode == DatabaseMode::Attached && is_alone(settings) {
         let origin = database.extras.origin();
         let message = format!(
             "[database] extras = none (from {origin}): nothing of Excom's is to be in {}",
@@ -162,18 +162,6 @@ fn attached_file<'a>(url: &'a Url, settings: &Settings) -> Option<&'a Path> {
     url.sqlite_file().filter(|_| *settings.database.mode == DatabaseMode::Attached)
 }
 
-/// Refuses to work with nothing of ours beside Airflow's tables, which was proven on PostgreSQL only.
-fn with_extras(settings: &Settings, place: &str) -> Result<()> {
-    if *settings.database.extras != Extras::None {
-        return Ok(());
-    }
-    let message =
-        format!("[database] extras = \"none\" is for an Airflow on PostgreSQL; this one is on {place}");
-    Err(Error::new(ErrorKind::Configuration, message).hint(
-        "leave the setting out, and let `excom db attach` make what Excom needs beside Airflow's tables",
-    ))
-}
-
 /// Over how many elements tasks are mapped, where it is said. It is Airflow's to say: Excom's own default is for runs of
 /// its own.
 fn max_map_length(settings: &Settings) -> Option<u32> {
@@ -186,22 +174,36 @@ fn beside(airflow: &'static str, found: u32, newest: u32, settings: &Settings) -
     Schema { database: name(settings), airflow: Some(airflow), found, newest, without: None }
 }
 
+/// Airflow's tables with nothing of ours beside them, as settings ask for.
+fn alone(airflow: &'static str, without: &'static str, settings: &Settings) -> Schema {
+    Schema { database: name(settings), airflow: Some(airflow), found: 0, newest: 0, without: Some(without) }
+}
+
+/// Whether settings ask for that.
+fn is_alone(settings: &Settings) -> bool {
+    *settings.database.extras == Extras::None
+}
+
 /// Airflow's own SQLite file.
 mod attached_sqlite {
     use excom_db::sqlite::Options;
-    use excom_db::sqlite::attached::Db;
+    use excom_db::sqlite::attached::{Bare, Db};
 
     use super::*;
 
     pub(super) fn schema(file: &Path, settings: &Settings) -> Result<Schema> {
-        with_extras(settings, "SQLite")?;
+        if is_alone(settings) {
+            return Ok(alone(Bare::look(file)?, Bare::WITHOUT, settings));
+        }
         let found = Db::look(file)?;
         Ok(beside(found.airflow, found.version, Db::SCHEMA, settings))
     }
 
     pub(super) fn open(file: &Path, settings: &Settings, read_only: bool) -> Result<Arc<dyn MetadataDb>> {
-        with_extras(settings, "SQLite")?;
         let options = Options { durability: *settings.database.durability, read_only };
+        if is_alone(settings) {
+            return Ok(Arc::new(Bare::open(file, options)?));
+        }
         let db = Db::open(file, options)?;
         Ok(Arc::new(match max_map_length(settings) {
             Some(most) => db.with_max_map_length(most),
@@ -323,17 +325,16 @@ mod attached {
     use super::*;
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
-        if *settings.database.extras == Extras::None {
-            let airflow = Some(pollster::block_on(Bare::look(url.secret(), &options(settings)))?);
-            let without = Some(Bare::WITHOUT);
-            return Ok(Schema { database: name(settings), airflow, found: 0, newest: 0, without });
+        if is_alone(settings) {
+            let airflow = pollster::block_on(Bare::look(url.secret(), &options(settings)))?;
+            return Ok(alone(airflow, Bare::WITHOUT, settings));
         }
         let found = pollster::block_on(Db::look(url.secret(), &options(settings)))?;
         Ok(beside(found.airflow, found.version, Db::SCHEMA, settings))
     }
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
-        if *settings.database.extras == Extras::None {
+        if is_alone(settings) {
             return Ok(Arc::new(pollster::block_on(Bare::open(url.secret(), &options(settings)))?));
         }
         let db = pollster::block_on(Db::open(url.secret(), &options(settings)))?;
@@ -355,19 +356,24 @@ mod attached {
 
 #[cfg(feature = "mysql")]
 mod attached_mysql {
-    use excom_db::mysql::attached::Db;
+    use excom_db::mysql::attached::{Bare, Db};
 
     use super::mysql::options;
     use super::*;
 
     pub(super) fn schema(url: &Url, settings: &Settings) -> Result<Schema> {
-        with_extras(settings, "MySQL or MariaDB")?;
+        if is_alone(settings) {
+            let airflow = pollster::block_on(Bare::look(url.secret(), &options(settings)))?;
+            return Ok(alone(airflow, Bare::WITHOUT, settings));
+        }
         let found = pollster::block_on(Db::look(url.secret(), &options(settings)))?;
         Ok(beside(found.airflow, found.version, Db::SCHEMA, settings))
     }
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
-        with_extras(settings, "MySQL or MariaDB")?;
+        if is_alone(settings) {
+            return Ok(Arc::new(pollster::block_on(Bare::open(url.secret(), &options(settings)))?));
+        }
         let db = pollster::block_on(Db::open(url.secret(), &options(settings)))?;
         Ok(Arc::new(match max_map_length(settings) {
             Some(most) => db.with_max_map_length(most),

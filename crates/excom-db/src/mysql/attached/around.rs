@@ -89,7 +89,9 @@ impl Tables {
             (true, false) => around.runs = self.own.rows(RUNS, near(), text).await?,
             (true, true) => {
                 around.ti = self.task_instance(&key.ti).await?;
-                around.last = self.history(key, 1).await?.pop();
+                if !self.is_bare {
+                    around.last = self.history(key, 1).await?.pop();
+                }
                 let mut tasks: BTreeMap<Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
                 let pair = |found: &Row| Ok((row::text(found, 0)?, row::text(found, 1)?));
                 for (task, key) in self.own.rows(PAIRS, near(), pair).await? {

@@ -28,6 +28,38 @@ macro_rules! same {
 }
 pub(super) use same;
 
+/// The parts of a row's key, as [`row::key`](super::super::row::key) reads them.
+macro_rules! key {
+    () => {
+        concat!(
+            bytes!("x.dag_id"),
+            ", ",
+            bytes!("x.run_id"),
+            ", ",
+            bytes!("x.task_id"),
+            ", x.map_index, ",
+            bytes!("x.key")
+        )
+    };
+}
+pub(super) use key;
+
+/// Whether a row `x` is that of an XCom of a list `a`.
+macro_rules! listed {
+    () => {
+        concat!(
+            same!("x.dag_id", "a.dag"),
+            " AND ",
+            same!("x.run_id", "a.run_id"),
+            " AND ",
+            same!("x.task_id", "a.task"),
+            " AND x.map_index = a.map_index AND ",
+            same!("x.key", "a.xcom_key")
+        )
+    };
+}
+pub(super) use listed;
+
 /// Microseconds of a time of Airflow's.
 macro_rules! micros {
     ($column:literal) => {
@@ -92,6 +124,13 @@ macro_rules! known {
     };
 }
 pub(super) use known;
+
+/// What is said instead of [`known!`] where there is no database of ours: nothing is known.
+pub(super) const NOTHING_KNOWN: (&str, &str) = (
+    known!(),
+    " LEFT JOIN (SELECT NULL AS version, NULL AS number, NULL AS writer, NULL AS size, NULL AS hash, NULL AS shape,
+                        NULL AS head, NULL AS codec, NULL AS body) e ON FALSE ",
+);
 
 /// The rows `x` of entries `e` that are known and count.
 macro_rules! rows {

@@ -21,6 +21,7 @@
 //! would write over another key's row is refused.
 
 mod around;
+mod bare;
 mod columns;
 mod expiry;
 mod kept;
@@ -30,17 +31,18 @@ mod read;
 mod row;
 mod runs;
 mod schema;
+mod theirs;
 mod write;
 
 use std::fmt;
 
 use excom_core::Result;
-use excom_core::db::Outside;
 
 use super::connection::{Connection, Connections, Options};
 use super::failure::Failure;
 use crate::expansion::{Expansion, MAX_MAP_LENGTH};
-use crate::server::metadata_db;
+use crate::server::airflows_db;
+pub use bare::Bare;
 pub use schema::Found;
 
 /// The metadata database of an Airflow 3 on MySQL or MariaDB, with Excom's database beside it.
@@ -57,6 +59,8 @@ struct Tables {
     /// Whether Airflow's column gives a text back as it was written.
     keeps_text: bool,
     expansion: Expansion,
+    /// Whether there is no database of ours.
+    is_bare: bool,
 }
 
 /// A connection in a transaction about Airflow's rows.
@@ -89,7 +93,7 @@ impl Db {
         let own = super::Tables { connections: Connections::beside(url, options)? };
         own.connections.remember().await;
         let expansion = Expansion::up_to(MAX_MAP_LENGTH);
-        Ok(Self(Tables { own, airflows, keeps_text: found.keeps_text, expansion }))
+        Ok(Self(Tables { own, airflows, keeps_text: found.keeps_text, expansion, is_bare: false }))
     }
 
     /// With the most elements that a value may have over which Airflow's tasks are mapped: Airflow's own setting
@@ -165,22 +169,4 @@ impl fmt::Debug for Db {
     }
 }
 
-metadata_db! {
-    Db,
-    fn is_shared(&self) -> bool {
-        true
-    }
-
-    async fn outside(
-        &self,
-        dag_id: Option<&str>,
-        after: Option<Place>,
-        limit: u32,
-    ) -> Result<Scan<Outside>> {
-        self.told(self.0.outside(dag_id, after, limit).await)
-    }
-
-    async fn adopt(&self, found: &Outside, at: Timestamp) -> Result<Option<Kept>> {
-        self.told(self.0.adopt(found, at).await)
-    }
-}
+airflows_db!(Db);

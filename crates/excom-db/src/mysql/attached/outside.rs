@@ -15,7 +15,7 @@ use super::super::expiry::{Asked, Judge, Row, Task};
 use super::super::failure::{Failure, damaged};
 use super::super::names::{Lock, Ti, Xcom, hex};
 use super::super::row as own;
-use super::columns::{bytes, counts, known, micros, same, written};
+use super::columns::{bytes, counts, key, known, listed, micros, same, written};
 use super::expiry::{about_run, newer};
 use super::write::{NOTE, step};
 use super::{Airflow, Tables, row};
@@ -31,13 +31,7 @@ const PAGE: &str = "SELECT COUNT(*), MAX(p.run) FROM (
 /// What something else wrote of a page, by the primary key; with our numbers, 0 for what has none.
 const OUTSIDE: &str = concat!(
     "SELECT STRAIGHT_JOIN ",
-    bytes!("x.dag_id"),
-    ", ",
-    bytes!("x.run_id"),
-    ", ",
-    bytes!("x.task_id"),
-    ", x.map_index, ",
-    bytes!("x.key"),
+    key!(),
     ", ",
     micros!("x.timestamp"),
     ", COALESCE(LENGTH(x.value), 0), x.dag_run_id, COALESCE(r.id, 0), COALESCE(t.id, 0), COALESCE(k.id, 0)
@@ -68,13 +62,7 @@ const TAKE: &str = concat!(
                     task VARCHAR(2000) PATH '$[3]', map_index INT PATH '$[4]', xcom_key VARCHAR(4096) PATH '$[5]',
                     version BIGINT PATH '$[6]')) j) a
           JOIN airflow.xcom x ON ",
-    same!("x.dag_id", "a.dag"),
-    " AND ",
-    same!("x.run_id", "a.run_id"),
-    " AND ",
-    same!("x.task_id", "a.task"),
-    " AND x.map_index = a.map_index AND ",
-    same!("x.key", "a.xcom_key"),
+    listed!(),
     " WHERE a.version = ",
     written!(),
     " AND NOT EXISTS (

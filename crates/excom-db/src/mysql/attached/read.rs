@@ -12,7 +12,7 @@ use super::super::failure::Failure;
 use super::super::names::hex;
 use super::super::read::{of_sequence, of_xcom, with};
 use super::super::row as own;
-use super::columns::{COLUMNS, bytes, counts, entry, info, known, same, ti};
+use super::columns::{COLUMNS, bytes, counts, entry, info, key, known, listed, same, ti};
 use super::{Tables, row, schema};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -64,13 +64,7 @@ const ENTRIES: &str = concat!(
                     task VARCHAR(2000) PATH '$[2]', map_index INT PATH '$[3]', xcom_key VARCHAR(4096) PATH '$[4]')) j
           ) a
           JOIN airflow.xcom x ON ",
-    same!("x.dag_id", "a.dag"),
-    " AND ",
-    same!("x.run_id", "a.run_id"),
-    " AND ",
-    same!("x.task_id", "a.task"),
-    " AND x.map_index = a.map_index AND ",
-    same!("x.key", "a.xcom_key"),
+    listed!(),
     known!()
 );
 
@@ -282,22 +276,9 @@ impl Tables {
         after: Option<&XComKey>,
         limit: u32,
     ) -> Result<Page<EntryInfo>> {
-        let mut sql = concat!(
-            "SELECT ",
-            bytes!("x.dag_id"),
-            ", ",
-            bytes!("x.run_id"),
-            ", ",
-            bytes!("x.task_id"),
-            ", x.map_index, ",
-            bytes!("x.key"),
-            ", ",
-            info!(),
-            " FROM airflow.xcom x",
-            known!(),
-            "WHERE 1 = 1"
-        )
-        .to_owned();
+        let mut sql =
+            concat!("SELECT ", key!(), ", ", info!(), " FROM airflow.xcom x", known!(), "WHERE 1 = 1")
+                .to_owned();
         let mut parameters = named! { "limit" => u64::from(limit) + 1 };
         let texts = [
             (same!("x.dag_id", ":dag"), "dag", filter.dag_id.as_deref()),
@@ -319,13 +300,7 @@ impl Tables {
         if let Some(XComKey { ti, key, .. }) = after {
             sql += concat!(
                 " AND (",
-                bytes!("x.dag_id"),
-                ", ",
-                bytes!("x.run_id"),
-                ", ",
-                bytes!("x.task_id"),
-                ", x.map_index, ",
-                bytes!("x.key"),
+                key!(),
                 ") > (:after_dag, :after_run, :after_task, :after_map, :after_key)"
             );
             parameters = with(parameters, "after_dag", &*ti.dag_id);

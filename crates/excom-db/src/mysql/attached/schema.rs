@@ -1,6 +1,7 @@
 //! Whose database it is: which schema of Airflow's is there, and what of ours is beside it.
 
 use excom_core::{Error, ErrorKind, Result};
+use mysql_async::Row;
 
 use super::super::connection::{Connections, named, quoted};
 use super::super::failure::Failure;
@@ -87,23 +88,11 @@ pub(super) fn told(failure: Failure, place: &str) -> Error {
 /// `Configuration` when it is not Airflow's; `Incompatible` when Airflow's schema is not known, ours is newer than this
 /// code can work with, or our database is another one.
 pub(super) async fn look(connections: &Connections) -> Result<Found> {
+    let (mut found, facts) = airflows(connections).await?;
     let (place, ours) = (connections.place(), connections.ours());
     let told = |failure: Failure| failure.into_error(place);
     let refuse = |kind, what: String, hint: &str| Err(Error::new(kind, what).hint(hint.to_owned()));
-    let facts = connections.read(FACTS, named! { "ours" => ours }).await.map_err(told)?;
-    let [facts] = &facts[..] else { return Err(told(super::super::failure::damaged("no facts"))) };
-    let fact = |at| row::int(facts, at).map_err(told);
-    if fact(0)? < 3 {
-        return refuse(
-            ErrorKind::Configuration,
-            format!("{place} is not the metadata database of an Airflow 3"),
-            "name the database of [database] sql_alchemy_conn",
-        );
-    }
-    let revision = connections.read(REVISION, named! {}).await.map_err(told)?;
-    let revision = revision.first().map(|found| row::optional_str(found, 0)).transpose().map_err(told)?;
-    let revision = revision.flatten().unwrap_or_default();
-    let Some(airflow) = release(revision) else { return Err(unknown(revision, place)) };
+    let fact = |at| row::int(&facts, at).map_err(told);
     if fact(3)? > 0 {
         return refuse(
             ErrorKind::Incompatible,
@@ -111,7 +100,6 @@ pub(super) async fn look(connections: &Connections) -> Result<Found> {
             "to attach, name another one that may be made: add `?beside=NAME` to the URL",
         );
     }
-    let mut found = Found { airflow, version: 0, keeps_text: fact(1)? > 0 };
     if fact(2)? == 0 {
         // An attempt to attach that was interrupted leaves tables of ours, and nothing that notes them.
         return Ok(found);
@@ -136,6 +124,31 @@ pub(super) async fn look(connections: &Connections) -> Result<Found> {
     }
     found.version = version;
     Ok(found)
+}
+
+/// Which Airflow has a database, whatever is beside it, and the facts. The connections are to Airflow's.
+///
+/// # Errors
+/// As [`look`], but for what is ours.
+pub(super) async fn airflows(connections: &Connections) -> Result<(Found, Row)> {
+    let (place, ours) = (connections.place(), connections.ours());
+    let told = |failure: Failure| failure.into_error(place);
+    let facts = connections.read(FACTS, named! { "ours" => ours }).await.map_err(told)?;
+    let Some(facts) = facts.into_iter().next() else {
+        return Err(told(super::super::failure::damaged("no facts")));
+    };
+    let fact = |at| row::int(&facts, at).map_err(told);
+    if fact(0)? < 3 {
+        let what = format!("{place} is not the metadata database of an Airflow 3");
+        return Err(Error::new(ErrorKind::Configuration, what)
+            .hint("name the database of [database] sql_alchemy_conn"));
+    }
+    let revision = connections.read(REVISION, named! {}).await.map_err(told)?;
+    let revision = revision.first().map(|found| row::optional_str(found, 0)).transpose().map_err(told)?;
+    let revision = revision.flatten().unwrap_or_default();
+    let Some(airflow) = release(revision) else { return Err(unknown(revision, place)) };
+    let found = Found { airflow, version: 0, keeps_text: fact(1)? > 0 };
+    Ok((found, facts))
 }
 
 /// The refusal of a schema of Airflow's that was not proven.
@@ -164,4 +177,5 @@ pub(super) fn missing(found: &Found, place: &str, ours: &str) -> Error {
         format!("{place} is a database of Airflow {}, and {what}", found.airflow),
     )
     .hint("run `excom db attach` once, as a user who may create databases; with `--dry-run` it prints what it would make")
+    .hint("where nobody may have it: [database] extras = \"none\" goes on with Airflow's tables alone (docs/attached.md)")
 }

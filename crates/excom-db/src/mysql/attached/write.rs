@@ -92,13 +92,22 @@ macro_rules! time {
         concat!("TIMESTAMP('1970-01-01') + INTERVAL ", $micros, " MICROSECOND")
     };
 }
+pub(super) use time;
 
-const MAKE_ROW: &str = concat!(
-    "INSERT INTO airflow.xcom (dag_run_id, task_id, map_index, `key`, dag_id, run_id, value, timestamp)
-     VALUES (:airflow_run, :task_text, :map_index, :text, :dag_text, :run_text, :value, ",
-    time!(":pushed"),
-    ")"
-);
+/// A new row by its key.
+macro_rules! make_row {
+    () => {
+        concat!(
+            "INSERT INTO airflow.xcom (dag_run_id, task_id, map_index, `key`, dag_id, run_id, value, timestamp)
+             VALUES (:airflow_run, :task_text, :map_index, :text, :dag_text, :run_text, :value, ",
+            time!(":pushed"),
+            ")"
+        )
+    };
+}
+pub(super) use make_row;
+
+const MAKE_ROW: &str = make_row!();
 
 const CHANGE_ROW: &str =
     concat!("UPDATE airflow.xcom SET value = :value, timestamp = ", time!(":pushed"), by_key!());
@@ -126,11 +135,12 @@ const DAG_HASH: &str = document!("s.dag_hash");
 const DOCUMENT: &str = document!("s.dag_hash, s.data");
 
 /// What Airflow's scheduler expands over, and that there is nothing.
-const PUT_LENGTH: &str = "INSERT INTO airflow.task_map (dag_id, run_id, task_id, map_index, length, `keys`)
+pub(super) const PUT_LENGTH: &str =
+    "INSERT INTO airflow.task_map (dag_id, run_id, task_id, map_index, length, `keys`)
     VALUES (:dag, :run_id, :task, :map_index, :length, 'null')
     ON DUPLICATE KEY UPDATE length = :length, `keys` = 'null'";
 
-const REMOVE_LENGTH: &str =
+pub(super) const REMOVE_LENGTH: &str =
     concat!("DELETE FROM airflow.task_map WHERE ", ti!("dag_id", "run_id", "task_id", "map_index"));
 
 /// What is known of a row, whatever was known before. A new number says that it was pushed anew.
@@ -159,7 +169,7 @@ const KEYS: &str = concat!(
 );
 
 /// Entries of a task instance, or one of them.
-const DELETE_ROWS: &str = concat!(
+pub(super) const DELETE_ROWS: &str = concat!(
     "DELETE FROM airflow.xcom WHERE ",
     ti!("dag_id", "run_id", "task_id", "map_index"),
     "AND (:key IS NULL OR ",
@@ -558,7 +568,7 @@ impl Tables {
 }
 
 /// The refusal of a key that Airflow's columns take for another one.
-fn folded(key: &XComKey, other: &str, place: &str) -> Error {
+pub(super) fn folded(key: &XComKey, other: &str, place: &str) -> Error {
     let (wanted, other) = (serde_json::Value::from(&*key.key), serde_json::Value::from(other));
     let ti = &key.ti;
     Error::new(

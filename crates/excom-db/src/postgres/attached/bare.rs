@@ -5,22 +5,10 @@
 //! statement with the write here too, but lets only the current try write.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
-use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
-use excom_core::db::{
-    Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Note,
-    Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter, RunInfo,
-    RunState, Scan, Scope, StartMode, Started, Surroundings, Usage, Variable, VariableWrite, not_started,
-    superseded,
-};
-use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
-use excom_core::{
-    Error, ErrorKind, ObjectName, RETURN_VALUE, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey,
-};
+use excom_core::attempt::{Attempt, Caller, TaskState};
+use excom_core::db::{Health, Occupied, Push, Pushed, Scope, StartMode, Started, not_started, superseded};
+use excom_core::{ErrorKind, Result, XComKey};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
@@ -29,7 +17,9 @@ use super::super::failure::{Failure, Refusal, damaged};
 use super::super::write::{Fenced, parts};
 use super::{Tables, schema};
 use crate::airflow::{no_task_instance, pushed};
-use crate::expansion::MAX_MAP_LENGTH;
+use crate::bare::{self, nothing_beside};
+use crate::expansion::{MAX_MAP_LENGTH, is_returned};
+use crate::server::airflows_db;
 
 /// What the functions of the schema `excom` say that statements which read ask, without it.
 const SPELLINGS: [(&str, &str); 3] = [
@@ -154,12 +144,16 @@ const PLACES: Statement<'_> = Statement {
 };
 
 /// The metadata database of an Airflow 3, with nothing of Excom's in it.
-pub struct Bare(Tables);
+pub struct Bare(Alone);
+
+/// Airflow's tables alone.
+struct Alone {
+    tables: Tables,
+}
 
 impl Bare {
     /// What does not work without the schema `excom`, for people.
-    pub const WITHOUT: &'static str =
-        "no history, ledger, offloading, secrets, retention, notes, variables or DAG versions of Excom's";
+    pub const WITHOUT: &'static str = bare::WITHOUT;
 
     /// Connects to Airflow's database. Nothing is made or changed.
     ///
@@ -168,11 +162,8 @@ impl Bare {
     pub async fn open(url: &str, options: &Options) -> Result<Self> {
         let connections = Connections::new(url, options)?.spelt(spelt);
         schema::airflow(&connections).await?;
-        Ok(Self(Tables {
-            own: super::super::Tables::new(connections),
-            max_map_length: MAX_MAP_LENGTH,
-            is_bare: true,
-        }))
+        let own = super::super::Tables::new(connections);
+        Ok(Self(Alone { tables: Tables { own, max_map_length: MAX_MAP_LENGTH, is_bare: true } }))
     }
 
     /// The first release of Airflow that has the schema of a database. Nothing is made or changed.
@@ -183,20 +174,21 @@ impl Bare {
         schema::airflow(&Connections::new(url, options)?).await
     }
 
+    fn told<T>(&self, result: std::result::Result<T, impl Into<Failure>>) -> Result<T> {
+        self.0.told(result)
+    }
+}
+
+airflows_db!(Bare,);
+nothing_beside!(Bare, Alone, Failure);
+
+impl Alone {
     fn place(&self) -> &str {
-        self.0.own.connections.place()
+        self.tables.own.connections.place()
     }
 
     fn told<T>(&self, result: std::result::Result<T, impl Into<Failure>>) -> Result<T> {
         result.map_err(|failure| schema::told(failure.into(), self.place()))
-    }
-
-    /// The refusal of what has no place.
-    fn needs<T>(&self, what: &str) -> Result<T> {
-        let message =
-            format!("{what} needs Excom's schema in {}, and [database] extras = none", self.place());
-        Err(Error::new(ErrorKind::InvalidRequest, message)
-            .hint("have somebody who may run `excom db attach`, and set [database] extras = \"schema\""))
     }
 
     /// Asks for something that is written, with what [`allowed!`] wants first.
@@ -211,14 +203,14 @@ impl Bare {
         let mut parameters = fenced.parameters().to_vec();
         parameters.extend_from_slice(&[&dag, &run, &known]);
         parameters.extend_from_slice(more);
-        let mut rows = self.0.own.connections.write(statement, &parameters).await?;
+        let mut rows = self.tables.own.connections.write(statement, &parameters).await?;
         rows.pop().ok_or_else(|| damaged("no answer"))
     }
 
     /// Why a write was not let through.
     async fn refused<T>(&self, caller: &Caller, key: &XComKey) -> Result<T> {
         let ti = &key.ti;
-        let rows = self.told(self.0.own.connections.read(&WHY, &[&&*ti.dag_id, &&*ti.run_id]).await)?;
+        let rows = self.told(self.tables.own.connections.read(&WHY, &[&&*ti.dag_id, &&*ti.run_id]).await)?;
         let revision = rows[0].get::<_, Option<&str>>(0).unwrap_or_default();
         Err(if !schema::revisions().contains(&revision) {
             schema::unknown(revision, self.place())
@@ -228,7 +220,7 @@ impl Bare {
             let Caller::Attempt(attempt) = caller else {
                 return self.told(Err(damaged("no row")));
             };
-            let found = self.attempts(&attempt.ti).await?;
+            let found = self.told(self.attempts(&attempt.ti).await)?;
             match found.last().filter(|_| found.iter().any(|known| known.id == attempt.id)) {
                 Some(current) => superseded(attempt, current),
                 None => not_started(attempt),
@@ -254,118 +246,11 @@ impl Bare {
             _ => self.refused(&caller, &ti.return_value()).await,
         }
     }
-}
-
-impl fmt::Display for Bare {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, attached without a schema of Excom's", self.place())
-    }
-}
-
-impl fmt::Debug for Bare {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-#[async_trait]
-impl MetadataDb for Bare {
-    // ---- what Airflow's tables hold
-
-    async fn register_run(&self, run: &DagRun) -> Result<()> {
-        self.told(self.0.register_run(run).await)
-    }
-
-    async fn start_run(&self, run: &DagRun, at: Timestamp) -> Result<()> {
-        self.told(self.0.start_run(run, at).await)
-    }
-
-    async fn begin_run(&self, run: &DagRun, at: Timestamp) -> Result<bool> {
-        self.told(self.0.begin_run(run, at).await)
-    }
-
-    async fn set_run_state(&self, dag_id: &str, run_id: &str, state: RunState, at: Timestamp) -> Result<()> {
-        self.told(self.0.set_run_state(dag_id, run_id, state, at).await)
-    }
-
-    async fn run_info(&self, dag_id: &str, run_id: &str) -> Result<Option<RunInfo>> {
-        self.told(self.0.run_info(dag_id, run_id).await)
-    }
-
-    async fn runs(&self, filter: &RunFilter, before: Option<&DagRun>, limit: u32) -> Result<Vec<RunInfo>> {
-        self.told(self.0.runs(filter, before, limit).await)
-    }
-
-    async fn task_instances(
-        &self,
-        dag_id: &str,
-        run_id: &str,
-        after: Option<(&str, i32)>,
-        limit: u32,
-    ) -> Result<Vec<TaskInstanceInfo>> {
-        self.told(self.0.task_instances(dag_id, run_id, after, limit).await)
-    }
-
-    async fn set_states(&self, states: &[(TaskInstanceKey, TaskState)], at: Timestamp) -> Result<()> {
-        self.told(self.0.set_states(states, at).await)
-    }
-
-    async fn skip(&self, instances: &[TaskInstanceKey], at: Timestamp) -> Result<()> {
-        self.told(self.0.skip(instances, at).await)
-    }
-
-    async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {
-        self.told(self.0.task_instance(ti).await)
-    }
-
-    async fn attempts(&self, ti: &TaskInstanceKey) -> Result<Vec<AttemptInfo>> {
-        self.told(self.0.attempts(ti).await)
-    }
-
-    async fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {
-        self.told(self.0.entries(keys).await)
-    }
-
-    async fn produced(&self, keys: &[SequenceKey]) -> Result<Vec<Produced>> {
-        self.told(self.0.produced(keys).await)
-    }
-
-    async fn prior_run(&self, key: &SequenceKey, map_index: Option<i32>) -> Result<Option<Arc<str>>> {
-        self.told(self.0.prior_run(key, map_index).await)
-    }
-
-    async fn surroundings(&self, key: &XComKey) -> Result<Surroundings> {
-        self.told(self.0.surroundings(key).await)
-    }
-
-    async fn count(&self, key: &SequenceKey) -> Result<u64> {
-        self.told(self.0.count(key).await)
-    }
-
-    async fn indexes(&self, key: &SequenceKey) -> Result<Vec<i32>> {
-        self.told(self.0.indexes(key).await)
-    }
-
-    async fn slice(&self, key: &SequenceKey, slice: Slice) -> Result<Vec<Item>> {
-        self.told(self.0.slice(key, slice).await)
-    }
-
-    async fn page(&self, key: &SequenceKey, after: Option<i32>, limit: u32) -> Result<Vec<Item>> {
-        self.told(self.0.page(key, after, limit).await)
-    }
-
-    async fn list(&self, filter: &Filter, after: Option<&XComKey>, limit: u32) -> Result<Page<EntryInfo>> {
-        self.told(self.0.list(filter, after, limit).await)
-    }
 
     async fn push(&self, push: &Push) -> Result<Pushed> {
-        let Stored::Inline(value) = &push.stored else { return self.needs("offloading a value") };
-        if push.secret {
-            return self.needs("a secret");
-        }
+        let value = self.inline(push)?;
         let ti = &push.key.ti;
         let length = push.shape.mapped_length().map(|length| i32::try_from(length).unwrap_or(i32::MAX));
-        let is_returned = &*push.key.key == RETURN_VALUE && ti.map_index < 0;
         let more: [Parameter<'_>; 7] = [
             &&*ti.task_id,
             &ti.map_index,
@@ -373,7 +258,7 @@ impl MetadataDb for Bare {
             &value.as_str(),
             &length,
             &pushed(push.version),
-            &is_returned,
+            &is_returned(&push.key),
         ];
         match self.write(&PUSH, &push.caller, (&ti.dag_id, &ti.run_id), &more).await {
             Ok(found) if found.get::<_, i64>(0) > 0 => Ok(Pushed::Written),
@@ -440,166 +325,15 @@ impl MetadataDb for Bare {
 
     async fn places(&self) -> Result<Vec<Occupied>> {
         let of = |row: &Row| Ok((row.try_get::<_, i64>(0)? as u64, row.try_get::<_, i64>(1)? as u64));
-        let (entries, bytes) = self.told(self.0.own.one(&PLACES, &[], of).await)?.unwrap_or_default();
+        let (entries, bytes) = self.told(self.tables.own.one(&PLACES, &[], of).await)?.unwrap_or_default();
         Ok(vec![Occupied { store: None, entries, bytes }])
     }
 
-    async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
-        self.told(self.0.usage(dag_id, run_id).await)
-    }
-
     async fn health(&self) -> Result<Health> {
-        let airflow = schema::airflow(&self.0.own.connections).await?;
+        let airflow = schema::airflow(&self.tables.own.connections).await?;
         let of = |row: &Row| Ok((row.try_get::<_, i64>(0)? as u64, row.try_get::<_, i64>(1)? as u64));
-        let (entries, bytes) = self.told(self.0.own.one(&HEALTH, &[], of).await)?.unwrap_or_default();
+        let (entries, bytes) = self.told(self.tables.own.one(&HEALTH, &[], of).await)?.unwrap_or_default();
         let identity = format!("{}, attached to Airflow {airflow} without a schema of Excom's", self.place());
         Ok(Health { identity, schema: 0, entries, bytes, problems: Vec::new() })
-    }
-
-    // ---- what has no place: none, and not noted
-
-    async fn note(&self, _: &Attempt, _: &str, _: Option<&Value>, _: Timestamp) -> Result<()> {
-        Ok(())
-    }
-
-    async fn note_once(&self, _: &Attempt, _: &str, value: &Value, _: Timestamp) -> Result<Value> {
-        Ok(value.clone())
-    }
-
-    async fn notes(&self, _: &TaskInstanceKey, _: &str, _: u32) -> Result<Vec<Note>> {
-        Ok(Vec::new())
-    }
-
-    async fn history(&self, _: &XComKey, _: u32) -> Result<Vec<PastEntry>> {
-        Ok(Vec::new())
-    }
-
-    async fn past(&self, _: &XComKey, _: Version) -> Result<Option<Entry>> {
-        Ok(None)
-    }
-
-    async fn note_reads(&self, _: &[Reads]) -> Result<()> {
-        Ok(())
-    }
-
-    async fn readers(&self, _: &XComKey) -> Result<Vec<LedgerRow>> {
-        Ok(Vec::new())
-    }
-
-    async fn reads_of(&self, _: &TaskInstanceKey) -> Result<Vec<LedgerRow>> {
-        Ok(Vec::new())
-    }
-
-    async fn pushed_by(&self, _: &TaskInstanceKey, _: u32) -> Result<Vec<EntryInfo>> {
-        Ok(Vec::new())
-    }
-
-    async fn note_refusals(&self, _: &[RefusalCount]) -> Result<()> {
-        Ok(())
-    }
-
-    async fn refusals(&self, _: u32) -> Result<Vec<RefusalCount>> {
-        Ok(Vec::new())
-    }
-
-    async fn variable(&self, _: &str) -> Result<Option<Variable>> {
-        Ok(None)
-    }
-
-    async fn variables(&self, _: &str, _: Option<&str>, _: u32) -> Result<Vec<Variable>> {
-        Ok(Vec::new())
-    }
-
-    async fn delete_variable(&self, _: &Caller, _: &str) -> Result<bool> {
-        Ok(false)
-    }
-
-    async fn note_dag_version(&self, _: &str, _: &str, _: &Value, _: Timestamp) -> Result<()> {
-        Ok(())
-    }
-
-    async fn dag_versions(&self, _: &str, _: u32) -> Result<Vec<DagVersion>> {
-        Ok(Vec::new())
-    }
-
-    async fn dag_version(&self, _: &str, _: &str) -> Result<Option<DagVersion>> {
-        Ok(None)
-    }
-
-    async fn intents(&self) -> Result<Vec<LooseObject>> {
-        Ok(Vec::new())
-    }
-
-    async fn claim_loose(&self, _: Timestamp, _: Timestamp, _: u32) -> Result<Vec<LooseObject>> {
-        Ok(Vec::new())
-    }
-
-    async fn forget_loose(&self, _: &[LooseObject]) -> Result<()> {
-        Ok(())
-    }
-
-    async fn release_loose(&self, _: &[LooseObject]) -> Result<()> {
-        Ok(())
-    }
-
-    /// What Excom stored while it was attached is nobody's to remove here.
-    async fn knows_object(&self, _: &str, _: &ObjectName, _: Version) -> Result<bool> {
-        Ok(true)
-    }
-
-    async fn claim_orphan(&self, _: &LooseObject) -> Result<bool> {
-        Ok(false)
-    }
-
-    async fn kept(&self, _: Option<&str>, _: Option<Place>, _: u32) -> Result<Scan<Kept>> {
-        Ok(Scan { items: Vec::new(), next: None })
-    }
-
-    async fn due(&self, _: &[Rule], _: Option<&str>, _: Option<Place>, _: u32) -> Result<Scan<Due>> {
-        Ok(Scan { items: Vec::new(), next: None })
-    }
-
-    async fn expire(&self, _: &[Rule], _: &[Due], _: Timestamp) -> Result<Removed> {
-        Ok(Removed::default())
-    }
-
-    /// Nobody's turn comes: there is nothing to look after.
-    async fn take_turn(&self, _: &str, _: Timestamp, _: Duration) -> Result<bool> {
-        Ok(false)
-    }
-
-    async fn retain(&self, _: &Cutoffs) -> Result<Removed> {
-        Ok(Removed::default())
-    }
-
-    async fn mark(&self, _: &str) -> Result<Option<String>> {
-        Ok(None)
-    }
-
-    /// Nothing is remembered, so what is said now holds.
-    async fn set_mark(&self, _: &str, value: &str) -> Result<String> {
-        Ok(value.to_owned())
-    }
-
-    async fn marks(&self, _: &str) -> Result<Vec<(String, String)>> {
-        Ok(Vec::new())
-    }
-
-    // ---- what is refused
-
-    async fn note_intent(&self, object: &LooseObject) -> Result<Pushed> {
-        self.needs(&format!("offloading {}", object.key))
-    }
-
-    async fn note_move(&self, _: &Kept, _: &str, _: Timestamp) -> Result<bool> {
-        self.needs("moving values")
-    }
-
-    async fn move_stored(&self, _: &Kept, _: &Stored, _: Timestamp) -> Result<bool> {
-        self.needs("moving values")
-    }
-
-    async fn write_variable(&self, _: &Caller, _: &VariableWrite) -> Result<bool> {
-        self.needs("a variable of Excom's own")
     }
 }

@@ -49,18 +49,18 @@ mod read;
 mod row;
 mod runs;
 mod schema;
+mod theirs;
 mod write;
 
 use std::fmt;
 
 use excom_core::Result;
-use excom_core::db::Outside;
 
 use super::connection::{Connections, Options};
 use super::failure::Failure;
 use super::known;
 use crate::expansion::MAX_MAP_LENGTH;
-use crate::server::metadata_db;
+use crate::server::airflows_db;
 pub use bare::Bare;
 pub use schema::Found;
 pub(super) use schema::told;
@@ -178,22 +178,4 @@ impl fmt::Debug for Db {
     }
 }
 
-metadata_db! {
-    Db,
-    fn is_shared(&self) -> bool {
-        true
-    }
-
-    async fn outside(
-        &self,
-        dag_id: Option<&str>,
-        after: Option<Place>,
-        limit: u32,
-    ) -> Result<Scan<Outside>> {
-        self.told(self.0.outside(dag_id, after, limit).await)
-    }
-
-    async fn adopt(&self, found: &Outside, at: Timestamp) -> Result<Option<Kept>> {
-        self.told(self.0.adopt(found, at).await)
-    }
-}
+airflows_db!(Db);

@@ -42,8 +42,7 @@ impl Beside<'_> {
     pub(super) fn surroundings(&self, key: &XComKey) -> Result<Surroundings> {
         let ti = &key.ti;
         let mut around = Surroundings::default();
-        let known =
-            self.view.one(KNOWN, [&ti.dag_id, &ti.run_id], |found| Ok((found.get(0)?, found.get(1)?)))?;
+        let known = self.one(KNOWN, [&ti.dag_id, &ti.run_id], |found| Ok((found.get(0)?, found.get(1)?)))?;
         match known.unwrap_or((false, false)) {
             (false, _) => around.dags = self.rows(DAGS, [NEIGHBOURS], |found| text(found, 0))?,
             (true, false) => {
@@ -51,7 +50,9 @@ impl Beside<'_> {
             }
             (true, true) => {
                 around.ti = self.task_instance(ti)?;
-                around.last = self.view.history(key, 1)?.pop();
+                if !self.is_bare {
+                    around.last = self.view.history(key, 1)?.pop();
+                }
                 let mut tasks: BTreeMap<Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
                 let pair = |found: &Row<'_>| Ok((text(found, 0)?, text(found, 1)?));
                 for (task, key) in self.rows(PAIRS, params![ti.dag_id, ti.run_id, NEIGHBOURS], pair)? {

@@ -64,6 +64,13 @@ macro_rules! known {
 }
 pub(super) use known;
 
+/// What is said instead of [`known!`] where there are no tables of ours: nothing is known.
+pub(super) const NOTHING_KNOWN: (&str, &str) = (
+    known!(),
+    " LEFT JOIN (SELECT NULL AS version, NULL AS writer, NULL AS size, NULL AS hash, NULL AS shape, NULL AS head,
+                        NULL AS codec, NULL AS body) e ON 0 ",
+);
+
 /// The row `x` of an entry `e` that is known, in the run `r` with the names `d`, `t` and `k`, where it counts.
 macro_rules! row {
     () => {

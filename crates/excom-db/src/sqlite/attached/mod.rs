@@ -16,6 +16,7 @@
 //! **Mapped tasks.** The process looks into the document that Airflow has of a DAG, once for each (`expansion`).
 
 mod around;
+mod bare;
 mod columns;
 mod expiry;
 mod kept;
@@ -24,6 +25,7 @@ mod read;
 mod row;
 mod runs;
 mod schema;
+mod theirs;
 mod write;
 
 use std::fmt;
@@ -34,8 +36,8 @@ use std::time::Duration;
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb as _,
-    Note, Occupied, Outside, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule,
-    RunFilter, RunInfo, Scan, Scope, StartMode, Started, Surroundings, Usage, Variable, VariableWrite,
+    Note, Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter,
+    RunInfo, Scan, Scope, StartMode, Started, Surroundings, Usage, Variable, VariableWrite,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
@@ -47,7 +49,8 @@ use super::writer::{Transaction, Writer};
 use super::{Options, ROW_BYTES, bytes_of, connection};
 use crate::airflow::{Row, airflows_alone, excoms_own};
 use crate::expansion::{Expansion, MAX_MAP_LENGTH};
-use crate::server::metadata_db;
+use crate::server::airflows_db;
+pub use bare::Bare;
 pub use schema::Found;
 
 /// The metadata database of an Airflow 3 on SQLite, with Excom's tables beside Airflow's.
@@ -59,12 +62,15 @@ pub struct Db(Tables);
 struct Tables {
     own: super::Db,
     expansion: Arc<Expansion>,
+    /// Whether there are no tables of ours.
+    is_bare: bool,
 }
 
 /// One view of Airflow's tables and ours.
 struct Beside<'a> {
     view: &'a View<'a>,
     path: &'a Path,
+    is_bare: bool,
 }
 
 /// A transaction about both.
@@ -89,17 +95,7 @@ impl Db {
         if found.version < Self::SCHEMA {
             return Err(schema::missing(&found, path));
         }
-        let writer = match options.read_only {
-            true => None,
-            false => {
-                let (connection, durability) = connection::open_airflows(path, options.durability)?;
-                Some(Writer::start(connection, durability, path, false)?)
-            }
-        };
-        Ok(Self(Tables {
-            own: super::Db::over(path, writer),
-            expansion: Arc::new(Expansion::up_to(MAX_MAP_LENGTH)),
-        }))
+        Ok(Self(Tables::over(path, options, false)?))
     }
 
     /// With the most elements that a value may have over which Airflow's tasks are mapped: Airflow's own setting
@@ -115,14 +111,7 @@ impl Db {
     /// # Errors
     /// As [`Db::open`], but not when Excom was not attached to it.
     pub fn look(path: &Path) -> Result<Found> {
-        if !path.exists() {
-            return Err(Error::new(ErrorKind::Configuration, format!("there is no file {}", path.display()))
-                .hint(
-                    "name the file of Airflow's [database] sql_alchemy_conn; `airflow db migrate` makes it",
-                ));
-        }
-        let options = Options { read_only: true, ..Options::default() };
-        schema::look(&connection::open(path, options)?, path)
+        schema::look(&airflows(path)?, path)
     }
 
     /// The statements that [`Db::attach`] would run. Nothing is made or changed.
@@ -160,6 +149,15 @@ impl Db {
     }
 }
 
+/// A connection for a look at Airflow's file.
+fn airflows(path: &Path) -> Result<rusqlite::Connection> {
+    if !path.exists() {
+        return Err(Error::new(ErrorKind::Configuration, format!("there is no file {}", path.display()))
+            .hint("name the file of Airflow's [database] sql_alchemy_conn; `airflow db migrate` makes it"));
+    }
+    connection::open(path, Options { read_only: true, ..Options::default() })
+}
+
 impl fmt::Display for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, attached", self.0.own)
@@ -172,29 +170,23 @@ impl fmt::Debug for Db {
     }
 }
 
-metadata_db! {
-    Db,
-    fn is_shared(&self) -> bool {
-        true
-    }
-
-    async fn outside(
-        &self,
-        dag_id: Option<&str>,
-        after: Option<Place>,
-        limit: u32,
-    ) -> Result<Scan<Outside>> {
-        self.0.outside(dag_id, after, limit)
-    }
-
-    async fn adopt(&self, found: &Outside, at: Timestamp) -> Result<Option<Kept>> {
-        self.0.adopt(found, at).await
-    }
-}
+airflows_db!(Db);
 airflows_alone!(Tables, Error);
 excoms_own!(Tables);
 
 impl Tables {
+    fn over(path: &Path, options: Options, is_bare: bool) -> Result<Self> {
+        let writer = match options.read_only {
+            true => None,
+            false => {
+                let (connection, durability) = connection::open_airflows(path, options.durability)?;
+                Some(Writer::start(connection, durability, path, false)?)
+            }
+        };
+        let expansion = Arc::new(Expansion::up_to(MAX_MAP_LENGTH));
+        Ok(Self { own: super::Db::over(path, writer), expansion, is_bare })
+    }
+
     /// Which file it is, for people.
     fn place(&self) -> String {
         self.own.path.display().to_string()
@@ -202,7 +194,7 @@ impl Tables {
 
     /// Several statements on one view of the file.
     fn look<T>(&self, read: impl FnOnce(&Beside<'_>) -> Result<T, Failure>) -> Result<T> {
-        self.own.snapshot(|view| read(&Beside { view, path: &self.own.path }))
+        self.own.snapshot(|view| read(&Beside { view, path: &self.own.path, is_bare: self.is_bare }))
     }
 
     /// A write of about so many bytes.

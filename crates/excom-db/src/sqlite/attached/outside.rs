@@ -184,7 +184,7 @@ impl Writing<'_> {
 }
 
 impl Tables {
-    pub(super) fn outside(
+    pub(super) async fn outside(
         &self,
         dag_id: Option<&str>,
         after: Option<Place>,

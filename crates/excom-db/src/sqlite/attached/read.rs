@@ -1,5 +1,6 @@
 //! The statements that read entries, on Airflow's own indexes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use excom_core::db::{Filter, Health, Item, Occupied, Page, Produced, Usage};
@@ -11,7 +12,7 @@ use rusqlite::{Params, Row, params};
 use super::super::failure::Failure;
 use super::super::row::text;
 use super::super::write::key;
-use super::columns::{COLUMNS, counts, entry, info, known, micros, of_ti, value};
+use super::columns::{COLUMNS, NOTHING_KNOWN, counts, entry, info, known, micros, of_ti, value};
 use super::{Beside, row, schema};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -96,7 +97,24 @@ impl Beside<'_> {
         params: impl Params,
         of: impl FnMut(&Row<'_>) -> Result<T>,
     ) -> Result<Vec<T>> {
-        self.view.rows(sql, params, of)
+        self.view.rows(&self.said(sql), params, of)
+    }
+
+    pub(super) fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        of: impl FnOnce(&Row<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        self.view.one(&self.said(sql), params, of)
+    }
+
+    /// A statement as it is where there are no tables of ours.
+    fn said<'a>(&self, sql: &'a str) -> Cow<'a, str> {
+        match self.is_bare {
+            true => sql.replace(NOTHING_KNOWN.0, NOTHING_KNOWN.1).into(),
+            false => sql.into(),
+        }
     }
 
     pub(super) fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {
@@ -105,13 +123,13 @@ impl Beside<'_> {
 
     fn entry(&self, ti: &TaskInstanceKey, key: &str) -> Result<Option<Entry>> {
         let of = params![ti.dag_id, ti.run_id, ti.task_id, ti.map_index, key];
-        self.view.one(ENTRY, of, |found| row::entry(self.view, found, 0))
+        self.one(ENTRY, of, |found| row::entry(self.view, found, 0))
     }
 
     pub(super) fn produced(&self, keys: &[SequenceKey]) -> Result<Vec<Produced>> {
         let produced = |key: &SequenceKey| {
             let [dag, run, task, _] = parts(key);
-            let length = self.view.one(LENGTH, [dag, run, task], |found| Ok(found.get::<_, i64>(0)?))?;
+            let length = self.one(LENGTH, [dag, run, task], |found| Ok(found.get::<_, i64>(0)?))?;
             Ok(match length.unwrap_or(0) {
                 0 => Produced::Single(self.entry(&key.at(-1).ti, &key.key)?),
                 length => Produced::Mapped { items: self.page(key, None, u32::MAX)?, length: length as u64 },
@@ -121,7 +139,7 @@ impl Beside<'_> {
     }
 
     pub(super) fn count(&self, key: &SequenceKey) -> Result<u64> {
-        let count = self.view.one(COUNT, parts(key), |found| Ok(found.get::<_, i64>(0)? as u64))?;
+        let count = self.one(COUNT, parts(key), |found| Ok(found.get::<_, i64>(0)? as u64))?;
         Ok(count.unwrap_or(0))
     }
 
@@ -151,7 +169,7 @@ impl Beside<'_> {
 
     pub(super) fn prior_run(&self, key: &SequenceKey, map_index: Option<i32>) -> Result<Option<Arc<str>>> {
         let [dag, run, task, name] = parts(key);
-        self.view.one(PRIOR_RUN, params![dag, run, task, name, map_index], |found| text(found, 0))
+        self.one(PRIOR_RUN, params![dag, run, task, name, map_index], |found| text(found, 0))
     }
 
     /// The statement has only the conditions that the filter has.
@@ -223,8 +241,8 @@ impl Beside<'_> {
             Ok(Usage { entries: entries as u64, bytes: bytes as u64 })
         };
         let usage = match run_id {
-            Some(run_id) => self.view.one(USAGE_OF_RUN, [dag_id, run_id], of),
-            None => self.view.one(USAGE_OF_DAG, [dag_id], of),
+            Some(run_id) => self.one(USAGE_OF_RUN, [dag_id, run_id], of),
+            None => self.one(USAGE_OF_DAG, [dag_id], of),
         };
         Ok(usage?.unwrap_or_default())
     }

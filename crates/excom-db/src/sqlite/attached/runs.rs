@@ -61,9 +61,8 @@ const RUNS: &str = concat!(
 impl Beside<'_> {
     pub(super) fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<TaskInstanceInfo>> {
         let of = params![ti.dag_id, ti.run_id, ti.task_id, ti.map_index];
-        let state = self
-            .view
-            .one(STATE, of, |found| Ok(airflow::state(found.get::<_, Option<String>>(0)?.as_deref())))?;
+        let state =
+            self.one(STATE, of, |found| Ok(airflow::state(found.get::<_, Option<String>>(0)?.as_deref())))?;
         let Some(state) = state else { return Ok(None) };
         Ok(Some(TaskInstanceInfo { key: ti.clone(), state, attempt: self.attempts(ti)?.pop() }))
     }
@@ -87,7 +86,7 @@ impl Beside<'_> {
     }
 
     pub(super) fn run_info(&self, dag_id: &str, run_id: &str) -> Result<Option<RunInfo>> {
-        self.view.one(RUN_INFO, [dag_id, run_id], info)
+        self.one(RUN_INFO, [dag_id, run_id], info)
     }
 
     pub(super) fn runs(

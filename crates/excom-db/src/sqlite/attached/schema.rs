@@ -82,16 +82,7 @@ pub(super) fn proven(connection: &Connection, path: &Path) -> Result<&'static st
 pub(super) fn look(connection: &Connection, path: &Path) -> Result<Found> {
     let refuse = |kind, what: String, hint: &str| Err(Error::new(kind, what).hint(hint.to_owned()));
     let at = path.display();
-    let facts = connection.query_row(FACTS, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
-    let (airflows, attached, ours): (u32, bool, u32) = facts.map_err(|error| told(error, path))?;
-    if airflows < 3 {
-        return refuse(
-            ErrorKind::Configuration,
-            format!("{at} is not the metadata database of an Airflow 3"),
-            "name the file of [database] sql_alchemy_conn; `airflow db migrate` makes one",
-        );
-    }
-    let airflow = proven(connection, path).map_err(|failure| failure.into_error(path))?;
+    let (airflow, attached, ours) = airflows(connection, path)?;
     if !attached {
         if ours > 0 {
             return refuse(
@@ -123,6 +114,22 @@ pub(super) fn look(connection: &Connection, path: &Path) -> Result<Found> {
     Ok(Found { airflow, version })
 }
 
+/// Which Airflow has a database, whether ours is noted there, and how many tables have our names.
+///
+/// # Errors
+/// As [`look`], but for what is ours.
+pub(super) fn airflows(connection: &Connection, path: &Path) -> Result<(&'static str, bool, u32)> {
+    let facts = connection.query_row(FACTS, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    let (airflows, attached, ours): (u32, bool, u32) = facts.map_err(|error| told(error, path))?;
+    if airflows < 3 {
+        let what = format!("{} is not the metadata database of an Airflow 3", path.display());
+        return Err(Error::new(ErrorKind::Configuration, what)
+            .hint("name the file of [database] sql_alchemy_conn; `airflow db migrate` makes one"));
+    }
+    let airflow = proven(connection, path).map_err(|failure| failure.into_error(path))?;
+    Ok((airflow, attached, ours))
+}
+
 /// The refusal of a schema of Airflow's that was not proven.
 fn unknown(revision: &str, path: &Path) -> Error {
     let ((_, first), (_, last)) = (AIRFLOW[0], AIRFLOW[AIRFLOW.len() - 1]);
@@ -149,4 +156,5 @@ pub(super) fn missing(found: &Found, path: &Path) -> Error {
         format!("{} is a database of Airflow {}, and {what}", path.display(), found.airflow),
     )
     .hint("run `excom db attach` once; with `--dry-run` it prints what it would make")
+    .hint("where nobody may have it: [database] extras = \"none\" goes on with Airflow's tables alone (docs/attached.md)")
 }

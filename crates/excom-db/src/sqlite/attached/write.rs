@@ -63,7 +63,7 @@ const ROW: &str = concat!(
     " WHERE x.dag_run_id = ?1 AND x.task_id = ?2 AND x.map_index = ?3 AND x.key = ?4"
 );
 
-const PUT_ROW: &str = "INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp)
+pub(super) const PUT_ROW: &str = "INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
     ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE SET value = excluded.value, timestamp = excluded.timestamp";
 
@@ -95,18 +95,18 @@ const DAG_HASH: &str = document!("s.dag_hash");
 const DOCUMENT: &str = document!("CAST(s.data AS TEXT)");
 
 /// What Airflow's scheduler expands over, and that there is nothing.
-const PUT_LENGTH: &str = "INSERT INTO task_map (dag_id, run_id, task_id, map_index, length, keys)
+pub(super) const PUT_LENGTH: &str = "INSERT INTO task_map (dag_id, run_id, task_id, map_index, length, keys)
     VALUES (?1, ?2, ?3, ?4, ?5, 'null')
     ON CONFLICT (dag_id, task_id, run_id, map_index) DO UPDATE SET length = excluded.length, keys = excluded.keys";
 
-const REMOVE_LENGTH: &str =
+pub(super) const REMOVE_LENGTH: &str =
     "DELETE FROM task_map WHERE dag_id = ?1 AND run_id = ?2 AND task_id = ?3 AND map_index = ?4";
 
 /// Keys of a task instance, by Airflow's index of them.
 const KEYS: &str = concat!("SELECT x.key FROM xcom x WHERE", of_ti!("x"), "ORDER BY x.key");
 
 /// Entries of a task instance, or one of them.
-const DELETE_ROWS: &str = "DELETE FROM xcom
+pub(super) const DELETE_ROWS: &str = "DELETE FROM xcom
     WHERE dag_id = ?1 AND run_id = ?2 AND task_id = ?3 AND map_index = ?4 AND key = ifnull(?5, key)";
 
 const NOTE_START: &str = "INSERT OR IGNORE INTO excom_started (attempt, at) VALUES (?1, ?2)";

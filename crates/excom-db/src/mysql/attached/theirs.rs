@@ -1,0 +1,83 @@
+//! What else Airflow keeps in its tables that tasks ask for: which values are what their DAGs return, and connections.
+
+use std::sync::Arc;
+
+use excom_core::db::StoredConnection;
+use excom_core::{Version, XComKey};
+use mysql_async::Row;
+
+use super::super::connection::named;
+use super::super::failure::Failure;
+use super::super::read::{of_xcom, with};
+use super::super::row as own;
+use super::Tables;
+use super::columns::{bytes, micros, same, ti};
+use super::write::step;
+use crate::airflow::pushed;
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// A row while it has the time of its push.
+const MARK_RESULT: &str = concat!(
+    "UPDATE airflow.xcom x SET x.dag_result = TRUE WHERE ",
+    ti!("x.dag_id", "x.run_id", "x.task_id", "x.map_index"),
+    "AND ",
+    same!("x.key", ":key"),
+    " AND ",
+    micros!("x.timestamp"),
+    " = :pushed"
+);
+
+/// Tasks whose returned values are what the DAG returned.
+const RESULTS: &str = concat!(
+    "SELECT DISTINCT ",
+    bytes!("x.task_id"),
+    " FROM airflow.xcom x WHERE ",
+    same!("x.dag_id", ":dag"),
+    " AND ",
+    same!("x.run_id", ":run_id"),
+    " AND x.key = 'return_value' AND x.dag_result ORDER BY 1"
+);
+
+const CONNECTION: &str = concat!(
+    "SELECT c.conn_type, c.host, c.`schema`, c.login, c.password, c.port, c.extra, COALESCE(c.is_encrypted, FALSE),
+            COALESCE(c.is_extra_encrypted, FALSE)
+     FROM airflow.connection c WHERE c.team_name IS NULL AND ",
+    same!("c.conn_id", ":id")
+);
+
+impl super::Airflow<'_> {
+    async fn mark_result(&mut self, key: &XComKey, version: Version) -> Result<()> {
+        self.0.change(MARK_RESULT, with(of_xcom(key), "pushed", pushed(version))).await.map(drop)
+    }
+}
+
+impl Tables {
+    pub(super) async fn mark_result(&self, key: &XComKey, version: Version) -> Result<()> {
+        step!(self, write, mark_result(key, version)).await
+    }
+
+    pub(super) async fn results(&self, dag_id: &str, run_id: &str) -> Result<Vec<Arc<str>>> {
+        let of = named! { "dag" => dag_id, "run_id" => run_id };
+        self.own.rows(RESULTS, of, |found| own::text(found, 0)).await
+    }
+
+    pub(super) async fn connection(&self, id: &str) -> Result<Option<StoredConnection>> {
+        self.own.one(CONNECTION, named! { "id" => id }, connection).await
+    }
+}
+
+fn connection(found: &Row) -> Result<StoredConnection> {
+    let text = |at| Ok::<_, Failure>(own::optional_str(found, at)?.map(str::to_owned));
+    Ok(StoredConnection {
+        conn_type: text(0)?.unwrap_or_default(),
+        host: text(1)?,
+        schema: text(2)?,
+        login: text(3)?,
+        password: text(4)?,
+        port: own::optional(found, 5)?,
+        extra: text(6)?,
+        is_encrypted: own::is(found, 7)?,
+        is_extra_encrypted: own::is(found, 8)?,
+    })
+}
