@@ -43,7 +43,7 @@ pub use local::LocalChannel;
 pub use migrate::Retiring;
 pub use notes::Rendered;
 pub use offload::Offload;
-pub use pull::TaskAnswer;
+pub use pull::{Opened, TaskAnswer};
 pub use push::Receipt;
 pub use retention::{Pruning, Retention};
 pub use secret::{KeyGlob, SECRET_LIMIT};
