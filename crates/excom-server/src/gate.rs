@@ -22,6 +22,9 @@ use crate::telemetry::entered;
 /// Requests to what is no route.
 const NO_ROUTE: &str = "none";
 
+/// How the routes begin of those who look how the server is.
+const WATCHING: [&str; 3] = [metrics::ROUTE, "/health/", "/execution/health"];
+
 /// What stands before some routes.
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
@@ -104,11 +107,7 @@ pub(crate) async fn pass(State(gate): State<Gate>, mut request: Request, next: N
     let method = request.method().clone();
     let span = match &gate.app.options.traces {
         // Whoever looks all the time how it is makes no traces.
-        Some(traces)
-            if traces.are_on()
-                && route != metrics::ROUTE
-                && (!gate.audiences.is_empty() || route == NO_ROUTE) =>
-        {
+        Some(traces) if traces.are_on() && !WATCHING.iter().any(|watching| route.starts_with(watching)) => {
             let known = (route != NO_ROUTE).then_some(&*route);
             Some(traces.begin(gate.app.engine.clock(), &mut request, known).await)
         }
