@@ -165,11 +165,8 @@ pub(super) async fn update(
     let text = Some(&*text).filter(|_| changes("value"));
     // What is taken away is empty: none would leave the one before.
     let description = body.description.filter(|_| changes("description")).map(Option::unwrap_or_default);
-    if !app.engine.change_variable(&asking.caller, &key, text, description.as_deref()).await? {
-        return Err(not_there(&key));
-    }
-    let found = stored(&app, &asking, &key).await?.ok_or_else(|| not_there(&key))?;
-    Ok(document(StatusCode::OK, &VariableEntry::from(found)))
+    let changed = app.engine.change_variable(&asking.caller, &key, text, description.as_deref()).await?;
+    Ok(document(StatusCode::OK, &VariableEntry::from(changed.ok_or_else(|| not_there(&key))?)))
 }
 
 pub(super) async fn delete(

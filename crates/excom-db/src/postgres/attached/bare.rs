@@ -595,7 +595,7 @@ impl MetadataDb for Bare {
         self.needs("moving values")
     }
 
-    async fn write_variable(&self, _: &Caller, _: &VariableWrite) -> Result<bool> {
+    async fn write_variable(&self, _: &Caller, _: &VariableWrite) -> Result<Option<Variable>> {
         self.needs("a variable of Excom's own")
     }
 }
