@@ -14,9 +14,10 @@ use excom_airflow::whole_number;
 use http_body_util::LengthLimitError;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use crate::refusal::Refusal;
+use crate::wrong;
 
 /// The parts of a path.
 #[derive(Debug, Clone)]
@@ -228,27 +229,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Declared<T> {
 }
 
 /// A document of a type.
-fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
+pub(crate) fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
     // The parts of an array would be taken for fields by their places.
     if body.trim_ascii_start().starts_with(b"[") {
-        return Err(Refusal::unprocessable(
-            "dict_type",
-            &["body"],
-            "the body is to be an object",
-            Json::Null,
-        ));
+        return Err(wrong::no_object(body));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let parsed = serde_path_to_error::deserialize(&mut reader);
-    let wrong =
-        |place: &[&str], kind: &str, cause: String| Refusal::unprocessable(kind, place, cause, Json::Null);
-    let parsed = parsed.map_err(|error| {
-        let (path, cause) = (error.path().to_string(), error.inner().to_string());
-        let kind = if error.inner().is_data() { "value_error" } else { "json_invalid" };
-        let place: &[&str] = if path == "." { &["body"] } else { &["body", &path] };
-        wrong(place, kind, cause)
+    let parsed = parsed.map_err(|error| match error.inner().is_data() {
+        true => wrong::no_such_type(body, error.path(), error.inner()),
+        false => wrong::no_json(body, error.inner()),
     })?;
-    reader.end().map_err(|error| wrong(&["body"], "json_invalid", error.to_string()))?;
+    reader.end().map_err(|error| wrong::no_json(body, &error))?;
     Ok(parsed)
 }
 
