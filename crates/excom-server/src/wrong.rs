@@ -11,13 +11,13 @@ const TOLD_BACK: usize = 64 << 10;
 
 /// A body that is a list, whose elements would be taken for fields by their places.
 pub(crate) fn no_object(body: &[u8]) -> Refusal {
-    listed("model_attributes_type", vec!["body".into()], NO_OBJECT, input(body, &[]))
+    listed("model_attributes_type", &["body".into()], NO_OBJECT, &input(body, &[]))
 }
 
 /// A body that is not JSON, or has something behind it.
 pub(crate) fn no_json(body: &[u8], error: &serde_json::Error) -> Refusal {
     if body.trim_ascii().is_empty() {
-        return listed("missing", vec!["body".into()], "Field required", Json::Null);
+        return listed("missing", &["body".into()], "Field required", &Json::Null);
     }
     let before = body.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
     let place = before.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1);
@@ -51,12 +51,12 @@ pub(crate) fn no_such_type(body: &[u8], path: &Path, error: &serde_json::Error) 
         }
     };
     place.insert(0, "body".into());
-    listed(kind, place, message, found)
+    listed(kind, &place, message, &found)
 }
 
 const NO_OBJECT: &str = "Input should be a valid dictionary or object to extract fields from";
 
-fn listed(kind: &str, place: Vec<Json>, message: &str, found: Json) -> Refusal {
+fn listed(kind: &str, place: &[Json], message: &str, found: &Json) -> Refusal {
     Refusal::listed(vec![json!({"type": kind, "loc": place, "msg": message, "input": found})])
 }
 

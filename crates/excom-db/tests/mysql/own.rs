@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use excom_core::attempt::TaskState;
 use excom_core::db::{Variable, VariableWrite};
-use excom_core::{
-    Caller, Engine, ErrorKind, MetadataDb as _, Result, TaskInstanceKey, Value, XComKey, memory,
-};
+use excom_core::{Caller, Engine, ErrorKind, MetadataDb as _, Result, Value, XComKey, memory};
 use excom_db::mysql::{Db, Options};
 use jiff::Timestamp;
 
 use crate::Server;
 use crate::setups::{refused, unreadable};
-use crate::support::{Database, Kind, open, own_server, pulled, server};
+use crate::support::{Database, Kind, open, pulled, server};
 
 impl Kind for Server {
     type Db = Db;
