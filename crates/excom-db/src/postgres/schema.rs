@@ -18,7 +18,7 @@ const MIGRATIONS: [Migration; 5] = [
     Migration { sql: include_str!("migrations/0002.sql"), works_since: 2 },
     Migration { sql: include_str!("migrations/0003.sql"), works_since: 3 },
     Migration { sql: include_str!("migrations/0004.sql"), works_since: 4 },
-    Migration { sql: include_str!("migrations/0005.sql"), works_since: 4 },
+    Migration { sql: include_str!("migrations/0006.sql"), works_since: 4 },
 ];
 
 /// The schema's version that this code reads and writes.
