@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command};
 use excom::config::{self, Age, Environment, Settings};
-use excom::embedded::SystemClock;
+use excom::embedded::{self, SystemClock};
 use excom::{Clock, Engine, Error, ErrorKind};
 use excom_server::{
     AccessLog, App, Collector, Connections, Drained, Issued, KeyPlaces, Keys, Options, Readiness, Role,
@@ -69,6 +69,8 @@ pub(crate) fn serve(context: &Context, matches: &ArgMatches, output: &mut Output
     let settings = context.settings()?;
     let dev = matches.get_flag("dev");
     let keys = keys(&settings, dev)?;
+    // What is no folder never becomes one, while a database may come.
+    embedded::is_folder(&settings)?;
     let listen = matches.get_one::<String>("listen").map_or(&*settings.server.listen.0, |text| text);
     let runtime = runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
@@ -88,6 +90,7 @@ pub(crate) fn serve(context: &Context, matches: &ArgMatches, output: &mut Output
         };
         tell(output, &format!("{}://{}", files.scheme(), service.address()), token.as_ref())?;
         let readiness = service.readiness();
+        readiness.watched_with(files.keys.clone(), Arc::new(SystemClock));
         // The app, once there is one.
         let app = Arc::new(OnceLock::<App>::new());
         let serving = app.clone();

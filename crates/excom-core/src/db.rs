@@ -448,11 +448,12 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// A variable.
     async fn variable(&self, key: &str) -> Result<Option<Variable>>;
 
-    /// Writes a variable; tells whether it was, which depends on whether there is one. An attempt is fenced.
+    /// Writes a variable; what it is from then on, or none when it was not written because there is one, or none. An attempt
+    /// is fenced.
     ///
     /// # Errors
     /// [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`].
-    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool>;
+    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<Option<Variable>>;
 
     /// Deletes a variable; tells whether there was one. An attempt is fenced.
     ///

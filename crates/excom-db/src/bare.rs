@@ -114,7 +114,7 @@ macro_rules! nothing_beside {
                 fn note_intent(object: &LooseObject) -> Pushed = &format!("offloading {}", object.key);
                 fn note_move(_found: &Kept, _store: &str, _at: Timestamp) -> bool = "moving values";
                 fn move_stored(_found: &Kept, _to: &Stored, _at: Timestamp) -> bool = "moving values";
-                fn write_variable(_caller: &Caller, _write: &VariableWrite) -> bool = "a variable of Excom's own";
+                fn write_variable(_caller: &Caller, _write: &VariableWrite) -> Option<Variable> = "a variable of Excom's own";
             }
 
             impl $alone {

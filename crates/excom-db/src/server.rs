@@ -235,7 +235,7 @@ macro_rules! metadata_db {
                     self.told(self.0.variable(key).await)
                 }
 
-                async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+                async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<Option<Variable>> {
                     self.told(self.0.write_variable(caller, write).await)
                 }
 

@@ -101,7 +101,7 @@ impl<S: Sync> FromRequestParts<S> for Task {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         let found = parts.extensions.get::<Self>().cloned();
-        found.ok_or_else(|| Refusal::plain(StatusCode::UNAUTHORIZED, "Missing auth token"))
+        found.ok_or_else(no_token)
     }
 }
 
@@ -117,6 +117,11 @@ impl<S: Sync> FromRequestParts<S> for Running {
         task.running()?;
         task.caller().map(Self)
     }
+}
+
+/// The refusal of a request without a token.
+pub(crate) fn no_token() -> Refusal {
+    Refusal::plain(StatusCode::UNAUTHORIZED, "Missing auth token")
 }
 
 /// What stands behind `Bearer` in a request's head.
@@ -195,7 +200,7 @@ pub(crate) async fn enter(
     request: &mut Request,
 ) -> Result<Entered, Refusal> {
     let token = bearer(request.headers());
-    let token = token.ok_or_else(|| Refusal::plain(StatusCode::UNAUTHORIZED, "Missing auth token"))?;
+    let token = token.ok_or_else(no_token)?;
     let (audience, claims) = app.tokens.verify(audiences, token).await?;
     if audience == Audience::Api {
         let role = claims.role.ok_or(Invalid::Role)?;
@@ -240,6 +245,6 @@ impl<S: Sync> FromRequestParts<S> for Asking {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         let found = parts.extensions.get::<Self>().cloned();
-        found.ok_or_else(|| Refusal::plain(StatusCode::UNAUTHORIZED, "Missing auth token"))
+        found.ok_or_else(no_token)
     }
 }

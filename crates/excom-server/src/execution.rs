@@ -2,6 +2,7 @@
 
 mod connections;
 pub(crate) mod dag_runs;
+mod found;
 mod instances;
 pub(crate) mod notes;
 mod variables;

@@ -22,6 +22,9 @@ use crate::telemetry::entered;
 /// Requests to what is no route.
 const NO_ROUTE: &str = "none";
 
+/// How the routes begin of those who look how the server is.
+const WATCHING: [&str; 3] = [metrics::ROUTE, "/health/", "/execution/health"];
+
 /// What stands before some routes.
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
@@ -54,7 +57,7 @@ impl Gate {
     }
 
     /// Answers for a worker in the version that it speaks.
-    async fn answer(&self, request: Request, next: Next) -> Response {
+    async fn answer(&self, mut request: Request, next: Next) -> Response {
         if !self.for_workers {
             return self.enter(request, next).await.into_response();
         }
@@ -65,7 +68,10 @@ impl Gate {
                 spoken.say(answer.headers_mut());
                 answer
             }
-            Err(refusal) => refusal.into_response(),
+            Err(refusal) => {
+                entered(&mut request, false).await;
+                refusal.into_response()
+            }
         };
         name.into_iter().for_each(|name| drop(answer.headers_mut().insert(CORRELATION, name)));
         answer
@@ -74,10 +80,12 @@ impl Gate {
     /// Lets in whoever has a good token, before anything else of a request is read, as often as its name may ask.
     async fn enter(&self, mut request: Request, next: Next) -> Result<Response, Refusal> {
         if self.audiences.is_empty() {
+            entered(&mut request, false).await;
             return Ok(next.run(request).await);
         }
-        let who = enter(&self.app, self.audiences, &mut request).await?;
-        entered();
+        let who = enter(&self.app, self.audiences, &mut request).await;
+        entered(&mut request, who.is_ok()).await;
+        let who = who?;
         let app = &self.app;
         let run = async |request| match self.whole {
             true => match whole(app.options.body_limit, request).await {
@@ -104,13 +112,8 @@ pub(crate) async fn pass(State(gate): State<Gate>, mut request: Request, next: N
     let method = request.method().clone();
     let span = match &gate.app.options.traces {
         // Whoever looks all the time how it is makes no traces.
-        Some(traces)
-            if traces.are_on()
-                && route != metrics::ROUTE
-                && (!gate.audiences.is_empty() || route == NO_ROUTE) =>
-        {
-            let known = (route != NO_ROUTE).then_some(&*route);
-            Some(traces.begin(gate.app.engine.clock(), &mut request, known).await)
+        Some(traces) if traces.are_on() && !WATCHING.iter().any(|watching| route.starts_with(watching)) => {
+            Some(traces.begin(gate.app.engine.clock(), &request))
         }
         _ => None,
     };

@@ -32,6 +32,7 @@ mod rest;
 mod service;
 mod telemetry;
 mod tls;
+mod wrong;
 
 pub use access::AccessLog;
 pub use app::{App, Options};

@@ -1,4 +1,5 @@
-//! What Prometheus is told: requests by route, how long they took, what pulls were answered, and what became of spans.
+//! What Prometheus is told: whether pushes and pulls would work, requests by route, how long they took, what pulls were
+//! answered, and what became of spans.
 
 use axum::Router;
 use axum::extract::State;
@@ -10,9 +11,10 @@ use excom_core::Answer;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant, timeout};
 
 use crate::app::App;
 use crate::auth::{Asking, EVERYBODY, Role};
@@ -23,6 +25,9 @@ use crate::telemetry::{self, Traces};
 /// Where they are told.
 pub(crate) const ROUTE: &str = "/metrics";
 
+/// How long it may take to find out whether pushes and pulls would work: Prometheus itself waits for ten seconds.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+
 /// The content type of OpenMetrics' text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -32,6 +37,7 @@ type Labels<const N: usize> = [(&'static str, String); N];
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
+    ready: Gauge,
     requests: Family<Labels<3>, Counter>,
     seconds: Family<Labels<2>, Histogram, fn() -> Histogram>,
     answers: Family<Labels<1>, Counter>,
@@ -39,7 +45,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new(traces: Option<&Traces>) -> Self {
-        let mut registry = Registry::with_prefix("excom");
+        let (mut registry, ready) = watched();
         let requests = Family::<Labels<3>, Counter>::default();
         // From a tenth of a millisecond to somewhat more than a minute.
         let seconds: Family<_, _, fn() -> Histogram> =
@@ -56,7 +62,7 @@ impl Metrics {
         if let Some(traces) = traces {
             registry.register("spans", "Spans of requests, by what became of them", traces.counts());
         }
-        Self { registry, requests, seconds, answers }
+        Self { registry, ready, requests, seconds, answers }
     }
 
     /// Counts a request.
@@ -106,8 +112,27 @@ pub(crate) fn router(app: &App) -> Router<App> {
 /// All counts, for whoever may look.
 async fn tell(State(app): State<App>, asking: Asking) -> Result<Response, Refusal> {
     asking.at_least(Role::Read)?;
+    let health = timeout(LONGEST_LOOK, app.engine.health()).await;
+    let works = matches!(health, Ok(Ok(health)) if health.problems.is_empty());
+    app.metrics.ready.set(works.into());
+    text(&app.metrics.registry)
+}
+
+/// What is told before there is an engine: that pushes and pulls do not work.
+pub(crate) fn not_ready() -> Result<Response, Refusal> {
+    text(&watched().0)
+}
+
+/// What is known of the engine as a whole.
+fn watched() -> (Registry, Gauge) {
+    let (mut registry, ready) = (Registry::with_prefix("excom"), Gauge::default());
+    registry.register("ready", "Whether pushes and pulls would work, as /health/ready tells", ready.clone());
+    (registry, ready)
+}
+
+fn text(registry: &Registry) -> Result<Response, Refusal> {
     let mut text = String::new();
-    match encode(&mut text, &app.metrics.registry) {
+    match encode(&mut text, registry) {
         Ok(()) => {
             Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS))], text).into_response())
         }

@@ -1,23 +1,32 @@
 //! Whether there is an engine to serve with. A server is up before that, and says what it waits for.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use excom_core::{Error, ErrorKind};
+use excom_core::{Clock, Error, ErrorKind};
 use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 use tower_service::Service as _;
 
 use crate::access::Noted;
 use crate::app::App;
+use crate::auth::{Audience, Invalid, Keys, Tokens, bearer, no_token};
+use crate::metrics;
 use crate::refusal::{Refusal, document};
 
 /// Where whoever opens the engine tells how far that is.
 #[derive(Debug, Clone)]
-pub struct Readiness(Arc<watch::Sender<Standing>>);
+pub struct Readiness(Arc<Door>);
+
+#[derive(Debug)]
+struct Door {
+    standing: watch::Sender<Standing>,
+    /// Whose tokens are good before it is open.
+    watchers: OnceLock<Tokens>,
+}
 
 /// What is behind the door.
 #[derive(Debug, Clone)]
@@ -34,23 +43,28 @@ enum Standing {
 impl Readiness {
     pub(crate) fn new() -> Self {
         let opening = Error::new(ErrorKind::Unavailable, "the database is being opened");
-        let (sender, _) = watch::channel(Standing::closed(&opening));
-        Self(Arc::new(sender))
+        let (standing, _) = watch::channel(Standing::closed(&opening));
+        Self(Arc::new(Door { standing, watchers: OnceLock::new() }))
+    }
+
+    /// Whoever has a token of these keys is told the metrics also before requests are served.
+    pub fn watched_with(&self, keys: Keys, clock: Arc<dyn Clock>) {
+        self.0.watchers.get_or_init(|| Tokens::new(keys, clock));
     }
 
     /// From now on requests are served.
     pub fn open(&self, app: &App) {
-        self.0.send_replace(Standing::Open(app.router()));
+        self.0.standing.send_replace(Standing::Open(app.router()));
     }
 
     /// Requests are refused for this reason, until it is tried again.
     pub fn closed(&self, reason: &Error) {
-        self.0.send_replace(Standing::closed(reason));
+        self.0.standing.send_replace(Standing::closed(reason));
     }
 
     /// What the app answers once there is one, and before that how it stands.
     pub(crate) async fn answer(&self, request: Request) -> Response {
-        let standing = self.0.borrow().clone();
+        let standing = self.0.standing.borrow().clone();
         match (standing, request.uri().path()) {
             (Standing::Open(mut router), _) => router.call(request).await.into_response(),
             (Standing::Closed { .. }, LIVE) if matches!(*request.method(), Method::GET | Method::HEAD) => {
@@ -60,10 +74,24 @@ impl Readiness {
             (Standing::Closed { code, message, hints }, "/health/ready") => {
                 not_ready(&json!({"code": code, "message": message, "hints": hints}))
             }
+            (Standing::Closed { .. }, metrics::ROUTE) if self.0.watchers.get().is_some() => {
+                Noted::route(&request, metrics::ROUTE);
+                self.metrics(request.headers()).await.into_response()
+            }
             (Standing::Closed { code, message, .. }, _) => {
                 Refusal::because(StatusCode::SERVICE_UNAVAILABLE, code, message).into_response()
             }
         }
+    }
+
+    /// What those who watch the server are told while there is no engine.
+    async fn metrics(&self, head: &HeaderMap) -> Result<Response, Refusal> {
+        if let Some(tokens) = self.0.watchers.get() {
+            let token = bearer(head).ok_or_else(no_token)?;
+            let (_, claims) = tokens.verify(&[Audience::Api], token).await?;
+            claims.role.ok_or(Invalid::Role)?;
+        }
+        metrics::not_ready()
     }
 }
 

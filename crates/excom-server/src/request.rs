@@ -1,7 +1,8 @@
 //! The parts of requests, read as Airflow's server reads them: what cannot be understood is 422 and says where.
 
-use std::error::Error as _;
-use std::time::Duration;
+use std::error::Error as StdError;
+use std::io;
+use std::iter::successors;
 
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -13,10 +14,10 @@ use excom_airflow::whole_number;
 use http_body_util::LengthLimitError;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
-use serde_json::{Value as Json, json};
-use tokio::time::timeout;
+use serde_json::json;
 
 use crate::refusal::Refusal;
+use crate::wrong;
 
 /// The parts of a path.
 #[derive(Debug, Clone)]
@@ -154,10 +155,8 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// How long a client may take to send a body that is read whole.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Reads a request's body, so that whoever answers has it whole: neither one over the limit, nor one that never ends.
+/// Reads a request's body, so that whoever answers has it whole, and none over the limit. For how long its pieces are waited
+/// for is the connection's affair (`patient`).
 pub(crate) async fn whole(limit: u64, request: Request) -> Result<Request, Refusal> {
     let too_large = || {
         let message = format!("the body of the request is over {limit} bytes");
@@ -171,19 +170,22 @@ pub(crate) async fn whole(limit: u64, request: Request) -> Result<Request, Refus
         return Err(too_large());
     }
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
-    let body = match timeout(BODY_TIMEOUT, to_bytes(body, most)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => {
-            return Err(too_large());
+    let body = to_bytes(body, most).await.map_err(|error| {
+        if causes(&error).any(|cause| cause.is::<LengthLimitError>()) {
+            return too_large();
         }
-        Ok(Err(_)) => {
-            return Err(Refusal::plain(StatusCode::BAD_REQUEST, "the body of the request was cut off"));
+        let late = |cause: &io::Error| cause.kind() == io::ErrorKind::TimedOut;
+        match causes(&error).any(|cause| cause.downcast_ref().is_some_and(late)) {
+            true => Refusal::plain(StatusCode::REQUEST_TIMEOUT, "the body of the request took too long"),
+            false => Refusal::plain(StatusCode::BAD_REQUEST, "the body of the request was cut off"),
         }
-        Err(_) => {
-            return Err(Refusal::plain(StatusCode::REQUEST_TIMEOUT, "the body of the request took too long"));
-        }
-    };
+    })?;
     Ok(Request::from_parts(head, Body::from(body)))
+}
+
+/// What is behind an error.
+fn causes(error: &axum::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    successors(error.source(), |cause| (*cause).source())
 }
 
 /// A whole number as Airflow reads one, at a place in the request.
@@ -227,27 +229,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Declared<T> {
 }
 
 /// A document of a type.
-fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
+pub(crate) fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
     // The parts of an array would be taken for fields by their places.
     if body.trim_ascii_start().starts_with(b"[") {
-        return Err(Refusal::unprocessable(
-            "dict_type",
-            &["body"],
-            "the body is to be an object",
-            Json::Null,
-        ));
+        return Err(wrong::no_object(body));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let parsed = serde_path_to_error::deserialize(&mut reader);
-    let wrong =
-        |place: &[&str], kind: &str, cause: String| Refusal::unprocessable(kind, place, cause, Json::Null);
-    let parsed = parsed.map_err(|error| {
-        let (path, cause) = (error.path().to_string(), error.inner().to_string());
-        let kind = if error.inner().is_data() { "value_error" } else { "json_invalid" };
-        let place: &[&str] = if path == "." { &["body"] } else { &["body", &path] };
-        wrong(place, kind, cause)
+    let parsed = parsed.map_err(|error| match error.inner().is_data() {
+        true => wrong::no_such_type(body, error.path(), error.inner()),
+        false => wrong::no_json(body, error.inner()),
     })?;
-    reader.end().map_err(|error| wrong(&["body"], "json_invalid", error.to_string()))?;
+    reader.end().map_err(|error| wrong::no_json(body, &error))?;
     Ok(parsed)
 }
 

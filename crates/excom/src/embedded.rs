@@ -172,7 +172,10 @@ fn remember(db: &dyn MetadataDb, name: &str, value: &str, read_only: bool) -> Re
 }
 
 /// Whether the home is there.
-fn is_folder(settings: &Settings) -> Result<bool> {
+///
+/// # Errors
+/// [`ErrorKind::Configuration`] when it is no folder, or cannot be looked at.
+pub fn is_folder(settings: &Settings) -> Result<bool> {
     let home = Home::of(settings);
     match std::fs::metadata(home.folder()) {
         Ok(found) if found.is_dir() => Ok(true),

@@ -94,26 +94,33 @@ fn nonsense_is_answered_and_hurts_nobody() {
 }
 
 #[test]
-fn a_home_that_cannot_be_opened_is_told_until_it_can() {
+fn a_database_that_cannot_be_opened_is_told_until_it_can() {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("home");
-    std::fs::write(&home, "in the way").unwrap();
+    let database = home.join("excom.db");
+    std::fs::create_dir_all(&database).unwrap();
     let server = Served::start(&home);
     let begun = Instant::now();
     let not_ready = loop {
         let answer = get(&server.address, "/health/ready", "");
         assert!(begun.elapsed() < Duration::from_secs(60), "{answer}");
-        if answer.contains("home") {
+        if answer.contains("excom.db") {
             break answer;
         }
         sleep(Duration::from_millis(20));
     };
-    assert!(not_ready.starts_with("HTTP/1.1 503") && not_ready.contains("\"configuration\""), "{not_ready}");
+    assert!(not_ready.starts_with("HTTP/1.1 503"), "{not_ready}");
     assert!(get(&server.address, "/health/live", "").starts_with("HTTP/1.1 200"));
     let refused = get(&server.address, "/api/excom/v1/values/d/r/t/-1/k", &server.token);
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
-    std::fs::remove_file(&home).unwrap();
+    // Whoever watches it is told the same in their own words, and nobody else.
+    let metrics = get(&server.address, "/metrics", &server.token);
+    assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains("\nexcom_ready 0\n"), "{metrics}");
+    assert!(get(&server.address, "/metrics", "nonsense").starts_with("HTTP/1.1 403"));
+    std::fs::remove_dir(&database).unwrap();
     ready(&server);
+    let metrics = get(&server.address, "/metrics", &server.token);
+    assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains("\nexcom_ready 1\n"), "{metrics}");
     assert!(server.stop().success());
 }
 
@@ -134,6 +141,10 @@ fn what_it_cannot_serve_with_is_told() {
     let address = taken.local_addr().unwrap().to_string();
     let taken = told(excom(&home).args(["serve", "--dev", "--listen", &address]));
     assert!(taken.contains(&address), "{taken}");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "in the way").unwrap();
+    let file = told(excom(&file).args(["serve", "--dev"]));
+    assert!(file.contains("(from --home) is not a folder") && file.contains("[core] home"), "{file}");
     let nowhere = told(excom(&home).arg("serve").env("EXCOM__SERVER__LISTEN", "8080"));
     assert!(nowhere.contains("[server] listen") && nowhere.contains("127.0.0.1:8794"), "{nowhere}");
 }

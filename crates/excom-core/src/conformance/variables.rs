@@ -68,22 +68,25 @@ pub async fn variables_are_made_once_and_changed_in_part(h: &Harness) {
         Some((found.text, found.description))
     };
     let is = |text: &str, description: Option<&str>| Some((text.to_owned(), description.map(str::to_owned)));
-    assert!(!engine.change_variable(&user(), "k", Some("1"), Some("x")).await.unwrap());
-    assert!(!engine.change_variable(&user(), "k", None, None).await.unwrap());
+    assert_eq!(engine.change_variable(&user(), "k", Some("1"), Some("x")).await.unwrap(), None);
+    assert_eq!(engine.change_variable(&user(), "k", None, None).await.unwrap(), None);
     assert_eq!(stored().await, None, "what is not there is not changed");
     let made = engine.make_variable(&user(), "k", "1", None).await.unwrap().unwrap();
     assert_eq!(engine.db().variable("k").await.unwrap(), Some(made));
     assert_eq!(engine.make_variable(&user(), "k", "2", Some("other")).await.unwrap(), None);
     assert_eq!(stored().await, is("1", None), "what is there is not made");
     h.clock.advance(std::time::Duration::from_secs(1));
-    assert!(engine.change_variable(&user(), "k", None, Some("how many")).await.unwrap());
+    let changed = engine.change_variable(&user(), "k", None, Some("how many")).await.unwrap();
+    assert_eq!(engine.db().variable("k").await.unwrap(), changed);
     assert_eq!(stored().await, is("1", Some("how many")));
     assert_eq!(engine.db().variable("k").await.unwrap().unwrap().updated_at, crate::Clock::now(&*h.clock));
-    assert!(engine.change_variable(&user(), "k", Some("3"), None).await.unwrap());
+    let changed = engine.change_variable(&user(), "k", Some("3"), None).await.unwrap();
+    assert_eq!(engine.db().variable("k").await.unwrap(), changed);
     assert_eq!(stored().await, is("3", Some("how many")));
     // Also when nothing is another than before.
     for (text, description) in [(Some("3"), Some("how many")), (None, None), (Some(""), Some(""))] {
-        assert!(engine.change_variable(&user(), "k", text, description).await.unwrap());
+        let changed = engine.change_variable(&user(), "k", text, description).await.unwrap();
+        assert_eq!(engine.db().variable("k").await.unwrap(), changed);
     }
     assert_eq!(stored().await, is("", Some("")));
     engine.delete_variable(&user(), "k").await.unwrap();
@@ -99,7 +102,7 @@ pub async fn variables_are_made_once_and_changed_in_part(h: &Harness) {
     let parts = [(Some("new"), None), (None, Some("newer"))];
     let change = |(text, description)| engine.change_variable(&caller, "k", text, description);
     for changed in at_once(parts.into_iter().map(change).collect(), parts.len()).await {
-        assert!(changed.unwrap());
+        assert!(changed.unwrap().is_some());
     }
     assert_eq!(stored().await, is("new", Some("newer")));
 

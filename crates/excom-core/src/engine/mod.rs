@@ -44,7 +44,7 @@ pub use local::LocalChannel;
 pub use migrate::Retiring;
 pub use notes::Rendered;
 pub use offload::Offload;
-pub use pull::TaskAnswer;
+pub use pull::{Opened, TaskAnswer};
 pub use push::Receipt;
 pub use quota::Used;
 pub use retention::{Pruning, Retention};

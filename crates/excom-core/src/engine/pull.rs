@@ -47,6 +47,18 @@ pub enum TaskAnswer {
     },
 }
 
+/// A value that was opened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Opened {
+    /// Which version it is.
+    pub version: Version,
+    /// The bytes of its text.
+    pub size: u64,
+    /// The text, as it comes.
+    pub payload: Payload,
+}
+
 impl Engine {
     /// Pulls XComs; the answers are in the order asked.
     ///
@@ -201,10 +213,10 @@ impl Engine {
     /// # Errors
     /// As [`Engine::pull`]. `Ok(Err(answer))` when there is no value to stream.
     pub async fn open(&self, caller: &Caller, key: &XComKey) -> Result<std::result::Result<Payload, Answer>> {
-        Ok(self.open_version(caller, key).await?.map(|(_, payload)| payload))
+        Ok(self.open_version(caller, key).await?.map(|opened| opened.payload))
     }
 
-    /// As [`Engine::open`], with the version that it is.
+    /// As [`Engine::open`], with the version that it is, and its size.
     ///
     /// # Errors
     /// As [`Engine::open`].
@@ -212,7 +224,7 @@ impl Engine {
         &self,
         caller: &Caller,
         key: &XComKey,
-    ) -> Result<std::result::Result<(Version, Payload), Answer>> {
+    ) -> Result<std::result::Result<Opened, Answer>> {
         if let Some(refusal) = self.sight(caller).await?.refusal(key, false) {
             return Ok(Err(refusal));
         }
@@ -237,9 +249,9 @@ impl Engine {
                 },
             }
         };
-        let version = entry.version;
+        let Entry { version, size, .. } = entry;
         self.note_reads(caller, std::iter::once(TargetRef::Entry(key, version))).await?;
-        Ok(Ok((version, payload)))
+        Ok(Ok(Opened { version, size, payload }))
     }
 
     /// The value of an earlier version, while its bytes are kept.

@@ -49,9 +49,23 @@ impl Engine {
         key: &SequenceKey,
         slice: Slice,
     ) -> Result<Vec<(i32, Answer)>> {
+        self.slice_within(caller, key, slice, &mut u64::MAX.clone()).await
+    }
+
+    /// As [`Engine::slice`], within bytes as [`Engine::pull_within`].
+    ///
+    /// # Errors
+    /// As [`Engine::slice`].
+    pub async fn slice_within(
+        &self,
+        caller: &Caller,
+        key: &SequenceKey,
+        slice: Slice,
+        bytes: &mut u64,
+    ) -> Result<Vec<(i32, Answer)>> {
         self.may_look(caller, &key.at(-1)).await?;
         let items = self.0.db.slice(key, slice).await?;
-        self.sequence_read(caller, key, items, &mut u64::MAX.clone()).await
+        self.sequence_read(caller, key, items, bytes).await
     }
 
     /// The elements behind a map index, at most so many: one page of a stream over the sequence. Memory

@@ -86,12 +86,12 @@ impl Engine {
         text: &str,
         description: Option<&str>,
     ) -> Result<Option<Variable>> {
-        let variable = self.variable_of(key, text, description);
-        let made = self.write_variable(caller, &VariableWrite::Make(variable.clone())).await?;
-        Ok(made.then_some(variable))
+        let write = VariableWrite::Make(self.variable_of(key, text, description));
+        self.write_variable(caller, &write).await
     }
 
-    /// Changes a variable of the database: what is none stays as it is by then. Tells whether there is one.
+    /// Changes a variable of the database: what is none stays as it is by then. What it is from then on; none when there is
+    /// none.
     ///
     /// # Errors
     /// As [`Engine::set_variable`].
@@ -101,7 +101,7 @@ impl Engine {
         key: &str,
         text: Option<&str>,
         description: Option<&str>,
-    ) -> Result<bool> {
+    ) -> Result<Option<Variable>> {
         let write = VariableWrite::Change {
             key: key.into(),
             text: text.map(str::to_owned),
@@ -120,7 +120,7 @@ impl Engine {
         }
     }
 
-    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<Option<Variable>> {
         let (key, text, description, _) = write.parts();
         check_key(key)?;
         for (what, text) in [("text", text), ("description", description)] {

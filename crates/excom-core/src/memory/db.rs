@@ -394,13 +394,13 @@ impl MetadataDb for Db {
         Ok(self.lock().variables.get(key).cloned())
     }
 
-    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<Option<Variable>> {
         let mut tables = self.lock();
         tables.fence(caller)?;
         let (key, text, description, updated_at) = write.parts();
         let before = tables.variables.get(key);
         match (write, before) {
-            (VariableWrite::Make(_), Some(_)) | (VariableWrite::Change { .. }, None) => return Ok(false),
+            (VariableWrite::Make(_), Some(_)) | (VariableWrite::Change { .. }, None) => return Ok(None),
             _ => {}
         }
         let variable = Variable {
@@ -411,8 +411,8 @@ impl MetadataDb for Db {
                 .map(str::to_owned),
             updated_at,
         };
-        tables.variables.insert(key.clone(), variable);
-        Ok(true)
+        tables.variables.insert(key.clone(), variable.clone());
+        Ok(Some(variable))
     }
 
     async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {

@@ -45,13 +45,13 @@ impl Connection {
         self.fence_of(caller, own).await.map(drop)
     }
 
-    async fn write_variable(&mut self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+    async fn write_variable(&mut self, caller: &Caller, write: &VariableWrite) -> Result<Option<Variable>> {
         self.fenced(caller).await?;
         self.put_variable(write).await
     }
 
     /// Writes a variable for a caller who may.
-    pub(super) async fn put_variable(&mut self, write: &VariableWrite) -> Result<bool> {
+    pub(super) async fn put_variable(&mut self, write: &VariableWrite) -> Result<Option<Variable>> {
         let (key, text, description, updated) = write.parts();
         let row = named! {
             "name" => &**key,
@@ -59,18 +59,18 @@ impl Connection {
             "description" => description.map(str::to_owned),
             "updated" => updated.as_millisecond(),
         };
-        match write {
-            VariableWrite::Set(_) => self.change(SET, row).await.map(|_| true),
-            VariableWrite::Make(made) => {
-                if self.insert(MAKE, row).await? {
-                    return Ok(true);
-                }
-                // An earlier try may have made it, whose answer was lost.
-                let found = self.one(ONE, named! { "name" => &**key }).await?;
-                Ok(found.as_ref().map(variable).transpose()?.as_ref() == Some(made))
-            }
-            VariableWrite::Change { .. } => Ok(self.change(CHANGE, row).await? > 0),
-        }
+        let written = match write {
+            VariableWrite::Set(_) => self.change(SET, row).await.map(|_| true)?,
+            VariableWrite::Make(_) => self.insert(MAKE, row).await?,
+            VariableWrite::Change { .. } => self.change(CHANGE, row).await? > 0,
+        };
+        let found = self.one(ONE, named! { "name" => &**key }).await?;
+        let found = found.as_ref().map(variable).transpose()?;
+        Ok(found.filter(|found| match write {
+            // An earlier try may have made it, whose answer was lost.
+            VariableWrite::Make(made) => written || found == made,
+            _ => written,
+        }))
     }
 
     async fn delete_variable(&mut self, caller: &Caller, name: &str) -> Result<bool> {
@@ -80,7 +80,11 @@ impl Connection {
 }
 
 impl Tables {
-    pub(super) async fn write_variable(&self, caller: &Caller, change: &VariableWrite) -> Result<bool> {
+    pub(super) async fn write_variable(
+        &self,
+        caller: &Caller,
+        change: &VariableWrite,
+    ) -> Result<Option<Variable>> {
         step!(self, write, connection.write_variable(caller, change)).await
     }
 

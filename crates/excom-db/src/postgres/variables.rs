@@ -36,7 +36,8 @@ macro_rules! statements {
                     " AS v (key, text, description, updated)
                      SELECT $6, $7, $8, $9 FROM excom.fence($1, $2, $3, $4, $5)
                      ON CONFLICT (key) DO UPDATE SET text = excluded.text, updated = excluded.updated,
-                         description = coalesce(excluded.description, v.description) RETURNING true"
+                         description = coalesce(excluded.description, v.description)
+                     RETURNING v.key, v.text, v.description, v.updated"
                 ),
                 types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, BYTEA, BYTEA, INT8],
             },
@@ -48,7 +49,8 @@ macro_rules! statements {
                      SELECT $6, $7, $8, $9 FROM excom.fence($1, $2, $3, $4, $5)
                      ON CONFLICT (key) DO UPDATE SET updated = v.updated
                          WHERE (v.text, v.updated) = (excluded.text, excluded.updated)
-                         AND v.description IS NOT DISTINCT FROM excluded.description RETURNING true"
+                         AND v.description IS NOT DISTINCT FROM excluded.description
+                     RETURNING v.key, v.text, v.description, v.updated"
                 ),
                 types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, BYTEA, BYTEA, INT8],
             },
@@ -58,7 +60,8 @@ macro_rules! statements {
                     $table,
                     " AS v SET text = coalesce($7, v.text), description = coalesce($8, v.description),
                          updated = $9
-                     FROM excom.fence($1, $2, $3, $4, $5) WHERE v.key = $6 RETURNING true"
+                     FROM excom.fence($1, $2, $3, $4, $5) WHERE v.key = $6
+                     RETURNING v.key, v.text, v.description, v.updated"
                 ),
                 types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, BYTEA, BYTEA, INT8],
             },
@@ -92,7 +95,11 @@ const OWN: Statements = statements!("excom.variable");
 pub(super) const BESIDE: Statements = statements!("excom.own_variable");
 
 impl Tables {
-    pub(super) async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+    pub(super) async fn write_variable(
+        &self,
+        caller: &Caller,
+        write: &VariableWrite,
+    ) -> Result<Option<Variable>> {
         match self.write_variable_by(&OWN, caller, write).await {
             Ok(written) => Ok(written),
             Err(failure) => Err(self.refused(failure, caller).await),
@@ -105,7 +112,7 @@ impl Tables {
         statements: &Statements,
         caller: &Caller,
         write: &VariableWrite,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Option<Variable>, Failure> {
         let statement = match write {
             VariableWrite::Set(_) => &statements.set,
             VariableWrite::Make(_) => &statements.make,
@@ -125,7 +132,7 @@ impl Tables {
             &description.map(str::as_bytes),
             &updated.as_millisecond(),
         ];
-        Ok(!self.connections.write(statement, &parameters).await?.is_empty())
+        self.connections.write(statement, &parameters).await?.first().map(variable).transpose()
     }
 
     pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {

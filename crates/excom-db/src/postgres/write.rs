@@ -239,6 +239,14 @@ impl Row {
     }
 }
 
+/// The pushes of a transaction in one order for all, so that two that push the same XComs wait for each other instead of
+/// deadlocking. Those of one XCom stay in theirs.
+pub(super) fn in_order(pushes: &[Push]) -> Vec<&Push> {
+    let mut pushes: Vec<&Push> = pushes.iter().collect();
+    pushes.sort_by_key(|push| &push.key);
+    pushes
+}
+
 /// What became of a push that was one of several.
 pub(super) enum Shared {
     Pushed(Pushed),
@@ -352,7 +360,7 @@ impl Tables {
         pushes: &[Push],
         at: Timestamp,
     ) -> Result<()> {
-        let rows: Vec<Row> = pushes.iter().map(Row::of).collect();
+        let rows: Vec<Row> = in_order(pushes).into_iter().map(Row::of).collect();
         fn all<'a, T>(rows: &'a [Row], of: impl Fn(&'a Row) -> T) -> Vec<T> {
             rows.iter().map(of).collect()
         }

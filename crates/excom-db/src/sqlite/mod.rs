@@ -409,7 +409,7 @@ impl MetadataDb for Db {
         self.read(|view| view.variable(key))
     }
 
-    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<Option<Variable>> {
         let (caller, write) = (caller.clone(), write.clone());
         self.write_few(move |t| t.write_variable(&caller, &write)).await
     }

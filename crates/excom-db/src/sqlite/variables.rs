@@ -12,29 +12,32 @@ use super::writer::Transaction;
 type Result<T> = std::result::Result<T, Failure>;
 
 impl Transaction<'_> {
-    pub(super) fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+    pub(super) fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<Option<Variable>> {
         self.fence_caller(caller)?;
         self.put_variable(write)
     }
 
-    pub(super) fn put_variable(&self, write: &VariableWrite) -> Result<bool> {
+    pub(super) fn put_variable(&self, write: &VariableWrite) -> Result<Option<Variable>> {
         let (key, text, description, updated) = write.parts();
         let sql = match write {
             VariableWrite::Set(_) => {
                 "INSERT INTO excom_variable (key, text, description, updated) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT DO UPDATE SET text = excluded.text, updated = excluded.updated,
-                     description = ifnull(excluded.description, description)"
+                     description = ifnull(excluded.description, description)
+                 RETURNING key, text, description, updated"
             }
             VariableWrite::Make(_) => {
                 "INSERT INTO excom_variable (key, text, description, updated) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT DO NOTHING"
+                 ON CONFLICT DO NOTHING RETURNING key, text, description, updated"
             }
             VariableWrite::Change { .. } => {
                 "UPDATE excom_variable SET text = ifnull(?2, text), description = ifnull(?3, description),
-                     updated = ?4 WHERE key = ?1"
+                     updated = ?4 WHERE key = ?1 RETURNING key, text, description, updated"
             }
         };
-        Ok(self.execute(sql, params![&**key, text, description, updated.as_millisecond()])? > 0)
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut written = statement.query(params![&**key, text, description, updated.as_millisecond()])?;
+        written.next()?.map(variable).transpose()
     }
 
     pub(super) fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {

@@ -226,7 +226,7 @@ impl MetadataDb for Played {
         self.db.variable(key).await
     }
 
-    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<Option<Variable>> {
         self.db.write_variable(caller, write).await
     }
 

@@ -1,9 +1,10 @@
 //! Many writers of one XCom, and a try that is superseded while it writes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use excom_core::attempt::{Attempt, AttemptId};
-use excom_core::db::StartMode;
+use excom_core::attempt::{Attempt, AttemptId, TaskState};
+use excom_core::db::{Scope, StartMode};
 use excom_core::{Caller, Clock as _, Engine, ErrorKind, TaskInstanceKey, Value, memory};
 use pollster::block_on;
 
@@ -64,4 +65,51 @@ fn no_push_of_a_superseded_try_is_left() {
     let engine = Engine::builder(Arc::new(database.open()), Arc::new(memory::Clock::new())).build();
     assert_eq!(block_on(engine.start_attempt(&attempt(2), 2, StartMode::Fresh)).unwrap().cleared, 1);
     assert_eq!(database.sql("SELECT count(*) FROM xcom"), "0");
+}
+
+/// Tasks push, with their ends, to each other and clear each other's XComs, in different orders.
+#[test]
+fn tasks_that_cross_do_not_deadlock() {
+    const TASKS: usize = 6;
+    const ROUNDS: usize = 20;
+    let Some(database) = Database::attached() else { return };
+    let deadlocks = || {
+        // A session counts its own at the latest when it ends.
+        let others = "SELECT count(*) FROM pg_stat_activity
+                      WHERE datname = current_database() AND application_name = 'excom'";
+        let begun = Instant::now();
+        while database.sql(others) != "0" {
+            assert!(begun.elapsed().as_secs() < 30, "sessions end with those that opened them");
+        }
+        database.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    };
+    let before = deadlocks();
+    let (airflow, clock) = (Airflow::connect(&database.airflows()), Arc::new(memory::Clock::new()));
+    let attempts: Vec<Attempt> = (0..TASKS)
+        .map(|task| {
+            let ti = TaskInstanceKey::new("d", "r", format!("t{task}"), -1).unwrap();
+            let attempt = Attempt { ti, id: AttemptId(uuid::Uuid::from_u128(task as u128 + 1)) };
+            airflow.start(&attempt, StartMode::Fresh, clock.now()).unwrap();
+            attempt
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for (task, own) in attempts.iter().enumerate() {
+            let (attempts, database, clock) = (&attempts, &database, clock.clone());
+            scope.spawn(move || {
+                let engine = Engine::builder(Arc::new(database.open()), clock).build();
+                for _ in 0..ROUNDS {
+                    let order = (0..TASKS).map(|step| (task + step * (2 * (task % 2) + 1)) % TASKS);
+                    let value = |to: usize| {
+                        let key = attempts[to].ti.xcom(format!("k{}", task % 2)).unwrap();
+                        (key, Value::of(&task).unwrap().into())
+                    };
+                    block_on(engine.finish(own, TaskState::Success, order.map(value).collect())).unwrap();
+                    let other = Scope::TaskInstance(attempts[(task + 1) % TASKS].ti.clone());
+                    block_on(engine.clear(&Caller::Attempt(own.clone()), &other)).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(deadlocks(), before);
 }

@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use excom_core::attempt::TaskState;
 use excom_core::db::{Variable, VariableWrite};
-use excom_core::{
-    Caller, Engine, ErrorKind, MetadataDb as _, Result, TaskInstanceKey, Value, XComKey, memory,
-};
+use excom_core::{Caller, Engine, ErrorKind, MetadataDb as _, Result, Value, XComKey, memory};
 use excom_db::mysql::{Db, Options};
 use jiff::Timestamp;
 
 use crate::Server;
 use crate::setups::{refused, unreadable};
-use crate::support::{Database, Kind, open, own_server, pulled, server};
+use crate::support::{Database, Kind, open, pulled, server};
 
 impl Kind for Server {
     type Db = Db;
@@ -41,6 +38,11 @@ impl Kind for Server {
             self.sql(Self::FIRST, &format!("CREATE DATABASE {name} CHARACTER SET {set}")).unwrap();
         }
         vec!["folded", "narrow"]
+    }
+
+    fn deadlocks(&self) -> String {
+        let status = self.sql(Self::FIRST, "SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'").unwrap();
+        status.split(Self::BETWEEN).nth(1).unwrap().to_owned()
     }
 }
 
@@ -127,41 +129,6 @@ fn an_interrupted_migration_goes_on() {
     let made = "SELECT (SELECT COUNT(*) FROM excom_slot), (SELECT COUNT(*) FROM excom_mark)";
     // The mark is the database's new name.
     assert_eq!(server.sql("halfway", made).unwrap(), "4096\t1");
-}
-
-/// Writers of several task instances at once name them in different orders.
-#[test]
-fn writers_that_cross_do_not_deadlock() {
-    const TASKS: usize = 8;
-    const TRIES: usize = 12;
-    let Some(server) = own_server() else { return };
-    let clock = Arc::new(memory::Clock::new());
-    let engine = || {
-        let db = open(&server.url(Server::FIRST)).unwrap();
-        Engine::builder(Arc::new(db), clock.clone()).build()
-    };
-    let ti = |task: usize| TaskInstanceKey::new("d", "r", format!("t{task}"), -1).unwrap();
-    let engines: Vec<Engine> = (0..TASKS).map(|_| engine()).collect();
-    let attempts: Vec<_> =
-        (0..TASKS).map(|task| pollster::block_on(engines[0].start(&ti(task), 1)).unwrap()).collect();
-    let finish = |task: usize| {
-        let order = (0..TASKS).map(|step| (task + step * (2 * (task % 2) + 1)) % TASKS);
-        let values = order.map(|to| (ti(to).xcom("k").unwrap(), Value::of(&task).unwrap().into()));
-        pollster::block_on(engines[task].finish(&attempts[task], TaskState::Success, values.collect()))
-            .unwrap();
-    };
-    finish(0);
-    std::thread::scope(|scope| {
-        for task in 0..TASKS {
-            scope.spawn(move || (0..TRIES).for_each(|_| finish(task)));
-        }
-    });
-    for task in 0..TASKS {
-        let past = pollster::block_on(engines[0].db().history(&ti(task).xcom("k").unwrap(), 10_000)).unwrap();
-        assert_eq!(past.len(), TASKS * TRIES);
-    }
-    let deadlocks = server.sql(Server::FIRST, "SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'").unwrap();
-    assert_eq!(deadlocks, "Innodb_deadlocks\t0");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is PostgreSQL's own: how it is asked, and statements that are not prepared.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use excom_core::answer::Answer;
 use excom_core::db::Scope;
@@ -40,6 +40,16 @@ impl Kind for Server {
                       LOCALE_PROVIDER icu ICU_LOCALE 'en-US-u-ks-level1' LOCALE 'C'";
         self.sql(Self::FIRST, folded).unwrap();
         vec!["folded"]
+    }
+
+    fn deadlocks(&self) -> String {
+        // A session counts its own at the latest when it ends.
+        let others = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'excom'";
+        let begun = Instant::now();
+        while self.sql(Self::FIRST, others).unwrap() != "0" {
+            assert!(begun.elapsed().as_secs() < 30, "sessions end with those that opened them");
+        }
+        self.sql(Self::FIRST, "SELECT sum(deadlocks) FROM pg_stat_database").unwrap()
     }
 }
 

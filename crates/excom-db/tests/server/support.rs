@@ -33,6 +33,9 @@ pub(crate) trait Kind {
 
     /// Makes databases in which names that differ are taken for the same, and tells what they are called.
     fn folded(&self) -> Vec<&'static str>;
+
+    /// How many deadlocks there were on the server. Whoever had a database there open is gone.
+    fn deadlocks(&self) -> String;
 }
 
 /// Opens a database.

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use excom_core::attempt::TaskState;
+use excom_core::db::Scope;
 use excom_core::{Caller, Engine, ErrorKind, TaskInstanceKey, Value, XComKey, memory};
 
 use crate::Server;
-use crate::support::{Database, Kind, open, pulled, server};
+use crate::support::{Database, Kind, open, own_server, pulled, server};
 
 const PROCESSES: usize = 8;
 const WRITERS: usize = 64;
@@ -138,4 +140,78 @@ fn a_try_that_starts_ends_the_pushes_of_the_one_before() {
             assert!(pushed > 0);
         });
     }
+}
+
+/// Writers of several task instances at once name them in different orders.
+#[test]
+fn writers_that_cross_do_not_deadlock() {
+    const TASKS: usize = 8;
+    const TRIES: usize = 12;
+    let Some(server) = own_server() else { return };
+    let clock = Arc::new(memory::Clock::new());
+    let engine = || {
+        let db = open(&server.url(Server::FIRST)).unwrap();
+        Engine::builder(Arc::new(db), clock.clone()).build()
+    };
+    let ti = |task: usize| TaskInstanceKey::new("d", "r", format!("t{task}"), -1).unwrap();
+    let engines: Vec<Engine> = (0..TASKS).map(|_| engine()).collect();
+    let attempts: Vec<_> =
+        (0..TASKS).map(|task| pollster::block_on(engines[0].start(&ti(task), 1)).unwrap()).collect();
+    let finish = |task: usize| {
+        let order = (0..TASKS).map(|step| (task + step * (2 * (task % 2) + 1)) % TASKS);
+        let values = order.map(|to| (ti(to).xcom("k").unwrap(), Value::of(&task).unwrap().into()));
+        pollster::block_on(engines[task].finish(&attempts[task], TaskState::Success, values.collect()))
+            .unwrap();
+    };
+    finish(0);
+    std::thread::scope(|scope| {
+        for task in 0..TASKS {
+            scope.spawn(move || (0..TRIES).for_each(|_| finish(task)));
+        }
+    });
+    for task in 0..TASKS {
+        let past = pollster::block_on(engines[0].db().history(&ti(task).xcom("k").unwrap(), 10_000)).unwrap();
+        assert_eq!(past.len(), TASKS * TRIES);
+    }
+    drop(engines);
+    assert_eq!(server.deadlocks(), "0");
+}
+
+/// Tasks clear each other's XComs, in one run and in two.
+#[test]
+fn tasks_that_clear_each_others_do_not_deadlock() {
+    const ROUNDS: usize = 200;
+    let Some(server) = own_server() else { return };
+    let clock = Arc::new(memory::Clock::new());
+    let tis = [("r1", "a"), ("r1", "b"), ("r2", "a")]
+        .map(|(run, task)| TaskInstanceKey::new("d", run, task, -1).unwrap());
+    let engine = || {
+        let db = open(&server.url(Server::FIRST)).unwrap();
+        Engine::builder(Arc::new(db), clock.clone()).build()
+    };
+    let attempts = tis.each_ref().map(|ti| pollster::block_on(engine().start(ti, 1)).unwrap());
+    let cleared: u64 = std::thread::scope(|scope| {
+        let clearers: Vec<_> = (0..3)
+            .map(|own| {
+                let (caller, tis, engine) = (Caller::Attempt(attempts[own].clone()), &tis, engine());
+                scope.spawn(move || {
+                    pollster::block_on(async {
+                        let mut cleared = 0;
+                        for round in 0..ROUNDS {
+                            let key = tis[own].xcom("k").unwrap();
+                            engine.push(&caller, &key, Value::of(&round).unwrap().into()).await.unwrap();
+                            for other in tis.iter().filter(|ti| **ti != tis[own]) {
+                                let scope = Scope::TaskInstance(other.clone());
+                                cleared += engine.clear(&caller, &scope).await.unwrap();
+                            }
+                        }
+                        cleared
+                    })
+                })
+            })
+            .collect();
+        clearers.into_iter().map(|clearer| clearer.join().unwrap()).sum()
+    });
+    assert!(cleared > 0);
+    assert_eq!(server.deadlocks(), "0");
 }

@@ -2,25 +2,22 @@
 //!
 //! A key may hold slashes. On GET, one that ends in `/item/<n>` or `/slice` is part of a sequence, as in Airflow.
 
-use std::future::ready;
-
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use excom_core::channel::PullOptions;
 use excom_core::db::Scope;
 use excom_core::engine::TaskAnswer;
 use excom_core::{Answer, Caller, Result, SequenceKey, Slice, TaskInstanceKey, UNMAPPED, Value, XComKey};
-use futures_util::{StreamExt as _, stream};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
+use super::found::{Found, WHOLE, array};
 use crate::app::App;
 use crate::auth::Running;
-use crate::refusal::{Refusal, document, text_of};
+use crate::refusal::{Refusal, document};
 use crate::request::{Params, Path, integer, is_json, not_json};
 
 pub(super) fn router() -> Router<App> {
@@ -30,9 +27,6 @@ pub(super) fn router() -> Router<App> {
         .route(&format!("{task}/"), get(no_key).head(no_key).post(no_key).delete(no_key))
         .route(&format!("{task}/{{*key}}"), get(pull).head(count).post(push).delete(clear))
 }
-
-/// The most bytes of a value that is read before it is answered, so that damage is told with a status.
-const WHOLE: u64 = 16 << 20;
 
 /// DAG, run, task and key of a path.
 type Names = Path<(String, String, String, String)>;
@@ -100,8 +94,7 @@ async fn pull(
     match Asked::of(&tail) {
         Asked::Item(key, position) => {
             let position = integer(position, &["path", "offset"])?;
-            let value = item(&app, &caller, &sequence(names, key)?, position).await?;
-            Ok(text_of(StatusCode::OK, value.bytes().clone()))
+            item(&app, &caller, &sequence(names, key)?, position).await?.text(&app, &caller).await
         }
         Asked::Slice(key) => {
             let slice = Slice {
@@ -115,62 +108,26 @@ async fn pull(
         Asked::Value(key) => {
             let map_index = params.map_index("map_index", i128::MIN)?;
             if let Some(position) = params.integer("offset")? {
-                let value = item(&app, &caller, &sequence(names, key)?, position).await?;
-                return Ok(text_of(StatusCode::OK, entry(key, &value)));
+                let found = item(&app, &caller, &sequence(names, key)?, position).await?;
+                return found.entry(&app, &caller, key).await;
             }
-            let (xcom, mut whole) = (read(names, map_index, key)?, WHOLE);
-            let asked = std::slice::from_ref(&xcom);
-            match app.engine.pull_within(&caller, asked, options, &mut whole).await?.pop() {
-                Some(Answer::Large(large)) => streamed(&app, &caller, &large.key).await,
-                answer => {
-                    let value = value_of(&app, answer.unwrap_or(Answer::Absent(Box::new(xcom))))?;
-                    Ok(text_of(StatusCode::OK, entry(key, &value)))
-                }
-            }
+            let found = single(&app, &caller, read(names, map_index, key)?, options).await?;
+            found.entry(&app, &caller, key).await
         }
     }
 }
 
-/// `{"key": …, "value": …}` around a value's text.
-fn entry(key: &str, value: &Value) -> Bytes {
-    let key = Json::from(key).to_string();
-    let mut text = BytesMut::with_capacity(key.len() + value.bytes().len() + 18);
-    for part in [b"{\"key\":", key.as_bytes(), b",\"value\":", value.bytes(), b"}"] {
-        text.extend_from_slice(part);
-    }
-    text.freeze()
-}
-
-/// As [`entry`], of a value that comes in pieces. One that turns out damaged on its way is cut off, never ended.
-async fn streamed(app: &App, caller: &Caller, key: &XComKey) -> Result<Response, Refusal> {
-    let payload = match app.engine.open(caller, key).await? {
-        Ok(payload) => payload,
-        Err(answer) => return Err(value_of(app, answer).err().unwrap_or_else(|| Refusal::not_found("none"))),
-    };
-    app.metrics.opened();
-    let before = format!("{{\"key\":{},\"value\":", Json::from(&*key.key));
-    let around = |text: String| stream::once(ready(Ok(Bytes::from(text))));
-    let text = around(before).chain(payload.into_stream()).chain(around("}".to_owned()));
-    Ok(text_of(StatusCode::OK, Body::from_stream(text)))
-}
-
-async fn single(app: &App, caller: &Caller, key: XComKey, options: PullOptions) -> Result<Value, Refusal> {
-    let answer = app.engine.pull(caller, std::slice::from_ref(&key), options).await?.pop();
-    value_of(app, answer.unwrap_or(Answer::Absent(Box::new(key))))
-}
-
-fn value_of(app: &App, answer: Answer) -> Result<Value, Refusal> {
-    app.metrics.answered(&answer);
-    if answer.found().is_none() {
-        return Err(Refusal::of_answer(&answer));
-    }
-    Ok(answer.value()?)
+async fn single(app: &App, caller: &Caller, key: XComKey, options: PullOptions) -> Result<Found, Refusal> {
+    let asked = std::slice::from_ref(&key);
+    let answer = app.engine.pull_within(caller, asked, options, &mut WHOLE.clone()).await?.pop();
+    Found::of(app, answer.unwrap_or(Answer::Absent(Box::new(key))))
 }
 
 /// The element at a position; of a task that is not mapped its only value is the first, and the last.
-async fn item(app: &App, caller: &Caller, key: &SequenceKey, position: i64) -> Result<Value, Refusal> {
-    if let Some((_, answer)) = app.engine.item(caller, key, position).await? {
-        return value_of(app, answer);
+async fn item(app: &App, caller: &Caller, key: &SequenceKey, position: i64) -> Result<Found, Refusal> {
+    let only = Slice::item(position);
+    if let Some((_, answer)) = app.engine.slice_within(caller, key, only, &mut WHOLE.clone()).await?.pop() {
+        return Found::of(app, answer);
     }
     let none = || Refusal::not_found(format!("{key} has no element at position {position}"));
     if !matches!(position, 0 | -1) {
@@ -189,37 +146,28 @@ async fn elements(
     slice: Slice,
     options: PullOptions,
 ) -> Result<Response, Refusal> {
+    let mut whole = WHOLE;
     if slice != Slice::ALL && !options.include_prior_dates {
-        let found = app.engine.slice(caller, key, slice).await?;
+        let found = app.engine.slice_within(caller, key, slice, &mut whole).await?;
         if !found.is_empty() || app.engine.count(caller, key).await? > 0 {
-            return array(found.into_iter().map(|(_, answer)| value_of(app, answer)));
+            let found = found.into_iter().map(|(_, answer)| Found::of(app, answer));
+            return Ok(array(app, caller, found.collect::<Result<_, _>>()?));
         }
     }
-    let produced = app.engine.pull_tasks(caller, std::slice::from_ref(key), options).await?.pop();
+    let produced =
+        app.engine.pull_tasks_within(caller, std::slice::from_ref(key), options, &mut whole).await?.pop();
     let all: Vec<Answer> = match produced {
         Some(TaskAnswer::Mapped { items, .. }) => items.into_iter().map(|(_, answer)| answer).collect(),
         Some(TaskAnswer::Single(answer)) => Vec::from([answer]),
         _ => Vec::new(),
     };
-    let all: Vec<Value> = all
+    let all: Vec<Found> = all
         .into_iter()
-        .map(|answer| value_of(app, answer))
+        .map(|answer| Found::of(app, answer))
         .filter(|found| !found.as_ref().is_err_and(Refusal::is_none))
         .collect::<Result<_, _>>()?;
-    array(slice.positions(all.len() as u64)?.map(|place| Ok(all[place as usize].clone())))
-}
-
-/// Values as a JSON array.
-fn array(values: impl Iterator<Item = Result<Value, Refusal>>) -> Result<Response, Refusal> {
-    let mut text = BytesMut::from(&b"["[..]);
-    for (place, value) in values.enumerate() {
-        if place > 0 {
-            text.extend_from_slice(b",");
-        }
-        text.extend_from_slice(value?.bytes());
-    }
-    text.extend_from_slice(b"]");
-    Ok(text_of(StatusCode::OK, text.freeze()))
+    let positions = slice.positions(all.len() as u64)?;
+    Ok(array(app, caller, positions.map(|place| all[place as usize].clone()).collect()))
 }
 
 async fn count(

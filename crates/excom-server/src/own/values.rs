@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use excom_core::backend::collect;
 use excom_core::db::Scope;
@@ -54,6 +54,7 @@ pub(super) struct OfVersion {
 /// The value's JSON text. One that turns out damaged on its way is cut off, never ended.
 pub(super) async fn read(
     State(app): State<App>,
+    method: Method,
     asking: Asking,
     Path(xcom): Path<OfXCom>,
     Query(OfVersion { version: past }): Query<OfVersion>,
@@ -68,9 +69,9 @@ pub(super) async fn read(
         app.metrics.answered(&answer);
         Refusal::of_answer(&answer)
     };
-    let (version, payload) = app.engine.open_version(&asking.caller, &key).await?.map_err(refused)?;
+    let opened = app.engine.open_version(&asking.caller, &key).await?.map_err(refused)?;
     app.metrics.opened();
-    let payload = match payload {
+    let payload = match opened.payload {
         // What is damaged at its beginning, and so any value of one frame, is told with a status.
         Payload::Stream(mut stream) => {
             let first = stream.next().await.transpose()?;
@@ -78,7 +79,12 @@ pub(super) async fn read(
         }
         other => other,
     };
-    Ok(answered(version, payload))
+    let mut answer = answered(opened.version, payload);
+    // With its length in the head, a stream whose damage shows at its end would seem whole.
+    if method == Method::HEAD {
+        answer.headers_mut().insert(header::CONTENT_LENGTH, opened.size.into());
+    }
+    Ok(answer)
 }
 
 /// A value as an answer, whose head tells what its text does not.

@@ -1,6 +1,5 @@
 //! Lists of XComs: filters, order and pages as Airflow has them.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,11 +8,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use excom_airflow::rest::{XComEntries, XComEntry};
 use excom_core::db::Filter;
-use excom_core::{DagRun, UNMAPPED};
+use excom_core::{DagRun, UNMAPPED, XComKey};
 use jiff::Timestamp;
 
 use super::entry;
-use super::page::Page;
+use super::page::{Compare, Orders, Page, Step, Steps, gathered};
 use super::patterns::{Asked, Patterns};
 use crate::app::App;
 use crate::auth::{Asking, Role};
@@ -23,8 +22,8 @@ use crate::request::{Params, Path};
 /// How many entries are read together.
 const STEP: u32 = 1000;
 
-/// The most entries that a list is made of, since they are put in order in memory.
-const MOST: usize = 100_000;
+/// In what order entries are that are alike by what was asked.
+const STANDARD: [&str; 5] = ["dag_id", "task_id", "run_id", "map_index", "key"];
 
 /// Parts that patterns look at, by the names of their parameters.
 const PARTS: [Asked<XComEntry>; 4] = [
@@ -42,7 +41,8 @@ pub(super) async fn list(
 ) -> Result<Response, Refusal> {
     asking.at_least(Role::Read)?;
     let page = Page::of(&params)?;
-    let orders = orders(&params)?;
+    // The standard order comes last, so that pages do not overlap.
+    let orders = Orders::of(params.all("order_by").chain(STANDARD), compare)?;
     let chosen = |part: String| (part != "~").then(|| Arc::<str>::from(part));
     let map_index = params.map_index("map_index", UNMAPPED.into())?;
     let also = params.map_index("map_index_filter", UNMAPPED.into())?;
@@ -53,30 +53,39 @@ pub(super) async fn list(
         map_index: map_index.or(also),
         key: params.text("xcom_key").map(Arc::from),
     };
-    let mut found = matching(&app, &asking, &filter, &params).await?;
+    let patterns = Patterns::of(&params, &PARTS)?;
+    let ranges = [Range::of(&params, "logical_date")?, Range::of(&params, "run_after")?];
+    let (app, asking, filter, runs) = (&app, &asking, &filter, HashMap::new());
+    let mut found = gathered(Matching { app, asking, filter, patterns, ranges, runs }).await?;
     found.retain(|entry| also.is_none_or(|index| entry.map_index == index));
-    found.sort_by(|a, b| {
-        orders.iter().map(|order| order.compare(a, b)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
-    });
+    orders.sort(&mut found);
     let total_entries = found.len();
     let xcom_entries = page.cut(found).collect();
     Ok(document(StatusCode::OK, &XComEntries { xcom_entries, total_entries }))
 }
 
-/// All entries that the parameters let through, in the database's order.
-async fn matching(
-    app: &App,
-    asking: &Asking,
-    filter: &Filter,
-    params: &Params,
-) -> Result<Vec<XComEntry>, Refusal> {
-    let patterns = Patterns::of(params, &PARTS)?;
-    let ranges = [Range::of(params, "logical_date")?, Range::of(params, "run_after")?];
-    let mut runs: HashMap<(Arc<str>, Arc<str>), Option<DagRun>> = HashMap::new();
-    let (mut found, mut after, mut looked) = (Vec::new(), None, 0);
-    loop {
+/// All entries that the parameters let through.
+struct Matching<'a> {
+    app: &'a App,
+    asking: &'a Asking,
+    filter: &'a Filter,
+    patterns: Patterns<'a, XComEntry>,
+    ranges: [Range; 2],
+    /// Those whose entries were looked at.
+    runs: HashMap<(Arc<str>, Arc<str>), Option<DagRun>>,
+}
+
+impl Steps for Matching<'_> {
+    type Entry = XComEntry;
+    type Place = XComKey;
+
+    const MOST: usize = 100_000;
+    const TOO_MANY: &'static str = "XComs to look through: name a DAG, a run, a task or a key";
+
+    async fn step(&mut self, after: Option<XComKey>) -> Result<Step<XComEntry, XComKey>, Refusal> {
+        let Self { app, asking, filter, patterns, ranges, runs } = self;
         let page = app.engine.list(&asking.caller, filter, after.as_ref(), STEP).await?;
-        looked += page.items.len();
+        let (looked, mut fitting) = (page.items.len(), Vec::new());
         for info in page.items {
             let run = (info.key.ti.dag_id.clone(), info.key.ti.run_id.clone());
             if !runs.contains_key(&run) {
@@ -86,17 +95,10 @@ async fn matching(
             let entry = entry(&info.key, info.version, runs.get(&run).and_then(Option::as_ref));
             let dates = [entry.logical_date, entry.run_after];
             if ranges.iter().zip(dates).all(|(range, date)| range.holds(date)) && patterns.hold(&entry) {
-                found.push(entry);
+                fitting.push(entry);
             }
         }
-        if looked > MOST {
-            let message = format!("over {MOST} XComs to look through: name a DAG, a run, a task or a key");
-            return Err(Refusal::plain(StatusCode::BAD_REQUEST, message));
-        }
-        after = page.next;
-        if after.is_none() {
-            return Ok(found);
-        }
+        Ok(Step { looked, fitting, next: page.next })
     }
 }
 
@@ -122,25 +124,9 @@ impl Range {
     }
 }
 
-/// How two entries are compared.
-struct Order(fn(&XComEntry, &XComEntry) -> Ordering, bool);
-
-impl Order {
-    fn compare(&self, a: &XComEntry, b: &XComEntry) -> Ordering {
-        let Self(compare, backwards) = self;
-        if *backwards { compare(b, a) } else { compare(a, b) }
-    }
-}
-
-/// The orders that parameters name; the standard one comes last, so that pages do not overlap.
-fn orders(params: &Params) -> Result<Vec<Order>, Refusal> {
-    const STANDARD: [&str; 5] = ["dag_id", "task_id", "run_id", "map_index", "key"];
-    params.all("order_by").chain(STANDARD).map(order).collect()
-}
-
-fn order(named: &str) -> Result<Order, Refusal> {
-    let (name, backwards) = named.strip_prefix('-').map_or((named, false), |name| (name, true));
-    let compare: fn(&XComEntry, &XComEntry) -> Ordering = match name {
+/// How two entries are compared by what has a name.
+fn compare(name: &str) -> Option<Compare<XComEntry>> {
+    Some(match name {
         "key" => |a, b| a.key.cmp(&b.key),
         "dag_id" => |a, b| a.dag_id.cmp(&b.dag_id),
         "run_id" => |a, b| a.run_id.cmp(&b.run_id),
@@ -148,11 +134,6 @@ fn order(named: &str) -> Result<Order, Refusal> {
         "map_index" => |a, b| a.map_index.cmp(&b.map_index),
         "timestamp" => |a, b| a.timestamp.cmp(&b.timestamp),
         "run_after" => |a, b| a.run_after.cmp(&b.run_after),
-        _ => {
-            let message =
-                format!("Ordering with '{name}' is disallowed or the attribute does not exist on the model");
-            return Err(Refusal::plain(StatusCode::BAD_REQUEST, message));
-        }
-    };
-    Ok(Order(compare, backwards))
+        _ => return None,
+    })
 }

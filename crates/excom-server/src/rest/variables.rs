@@ -8,7 +8,7 @@ use axum::response::Response;
 use excom_airflow::rest::{VariableBody, VariableEntries, VariableEntry};
 use excom_core::variable::{Variable, check_key};
 
-use super::page::Page;
+use super::page::{Compare, Orders, Page, Step, Steps, gathered};
 use super::patterns::{Asked, Patterns};
 use crate::app::App;
 use crate::auth::{Asking, Role};
@@ -17,9 +17,6 @@ use crate::request::{Declared, Params, Path};
 
 /// How many variables are read together: each may have a text of a megabyte.
 const STEP: u32 = 64;
-
-/// The most variables that a list is made of, since they are put in order in memory.
-const MOST: usize = 10_000;
 
 /// What patterns look at.
 const PARTS: [Asked<Variable>; 1] =
@@ -32,32 +29,13 @@ pub(super) async fn list(
 ) -> Result<Response, Refusal> {
     asking.at_least(Role::Read)?;
     let page = Page::of(&params)?;
-    let mut orders = params.all("order_by").map(order).collect::<Result<Vec<_>, _>>()?;
-    let patterns = Patterns::of(&params, &PARTS)?;
-    let (mut found, mut after, mut looked) = (Vec::new(), None::<String>, 0);
-    loop {
-        let read = app.engine.variables(&asking.caller, "", after.as_deref(), STEP).await?;
-        looked += read.len();
-        after = read.last().filter(|_| read.len() == STEP as usize).map(|last| last.key.to_string());
-        let fitting = read.into_iter().filter(|variable| patterns.hold(variable));
-        // Only the texts of the page are shown, so only they are kept.
-        found.extend(fitting.map(|mut variable| {
-            variable.text = String::new();
-            variable
-        }));
-        if looked > MOST {
-            let message = format!("over {MOST} variables to look through");
-            return Err(Refusal::plain(StatusCode::BAD_REQUEST, message));
-        }
-        if after.is_none() {
-            break;
-        }
-    }
     // What is equal is in the order of the keys, in the direction of what was named last.
-    orders.push(Order(By::Key, orders.last().is_some_and(|order| order.1)));
-    found.sort_by(|a, b| {
-        orders.iter().map(|order| order.compare(a, b)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
-    });
+    let backwards = params.all("order_by").last().is_some_and(|last| last.starts_with('-'));
+    let standard = if backwards { "-key" } else { "key" };
+    let orders = Orders::of(params.all("order_by").chain([standard]), compare)?;
+    let patterns = Patterns::of(&params, &PARTS)?;
+    let mut found = gathered(All { app: &app, asking: &asking, patterns }).await?;
+    orders.sort(&mut found);
     let total_entries = found.len();
     let mut variables = Vec::new();
     for variable in page.cut(found) {
@@ -66,43 +44,42 @@ pub(super) async fn list(
     Ok(document(StatusCode::OK, &VariableEntries { variables, total_entries }))
 }
 
-/// How two variables are compared: by what, and whether backwards.
-struct Order(By, bool);
-
-enum By {
-    Key,
-    Description,
-    /// By what they have all alike here, or by nothing that can be told.
-    Nothing,
+/// All variables that fit.
+struct All<'a> {
+    app: &'a App,
+    asking: &'a Asking,
+    patterns: Patterns<'a, Variable>,
 }
 
-impl Order {
-    fn compare(&self, a: &Variable, b: &Variable) -> Ordering {
-        let turned = |order: Ordering| if self.1 { order.reverse() } else { order };
-        match self.0 {
-            By::Key => turned(a.key.cmp(&b.key)),
-            // One without comes behind all others.
-            By::Description => turned(
-                (a.description.is_none(), &a.description).cmp(&(b.description.is_none(), &b.description)),
-            ),
-            By::Nothing => Ordering::Equal,
-        }
+impl Steps for All<'_> {
+    type Entry = Variable;
+    type Place = String;
+
+    const MOST: usize = 10_000;
+    const TOO_MANY: &'static str = "variables to look through";
+
+    async fn step(&mut self, after: Option<String>) -> Result<Step<Variable, String>, Refusal> {
+        let read = self.app.engine.variables(&self.asking.caller, "", after.as_deref(), STEP).await?;
+        let (looked, last) = (read.len(), read.last().map(|last| last.key.to_string()));
+        let fitting = read.into_iter().filter(|variable| self.patterns.hold(variable));
+        // Only the texts of the page are shown, so only they are kept.
+        let fitting = fitting.map(|variable| Variable { text: String::new(), ..variable }).collect();
+        Ok(Step { looked, fitting, next: last.filter(|_| looked == STEP as usize) })
     }
 }
 
-fn order(named: &str) -> Result<Order, Refusal> {
-    let (name, backwards) = named.strip_prefix('-').map_or((named, false), |name| (name, true));
-    let by = match name {
-        "key" => By::Key,
-        "description" => By::Description,
-        "id" | "_val" | "is_encrypted" | "team_name" => By::Nothing,
-        _ => {
-            let message =
-                format!("Ordering with '{name}' is disallowed or the attribute does not exist on the model");
-            return Err(Refusal::plain(StatusCode::BAD_REQUEST, message));
+/// How two variables are compared by what has a name.
+fn compare(name: &str) -> Option<Compare<Variable>> {
+    Some(match name {
+        "key" => |a, b| a.key.cmp(&b.key),
+        // One without comes behind all others.
+        "description" => {
+            |a, b| (a.description.is_none(), &a.description).cmp(&(b.description.is_none(), &b.description))
         }
-    };
-    Ok(Order(by, backwards))
+        // They have it all alike here, or it is nothing that can be told.
+        "id" | "_val" | "is_encrypted" | "team_name" => |_, _| Ordering::Equal,
+        _ => return None,
+    })
 }
 
 /// What the database holds under a key; the environment does not count here.
@@ -188,11 +165,8 @@ pub(super) async fn update(
     let text = Some(&*text).filter(|_| changes("value"));
     // What is taken away is empty: none would leave the one before.
     let description = body.description.filter(|_| changes("description")).map(Option::unwrap_or_default);
-    if !app.engine.change_variable(&asking.caller, &key, text, description.as_deref()).await? {
-        return Err(not_there(&key));
-    }
-    let found = stored(&app, &asking, &key).await?.ok_or_else(|| not_there(&key))?;
-    Ok(document(StatusCode::OK, &VariableEntry::from(found)))
+    let changed = app.engine.change_variable(&asking.caller, &key, text, description.as_deref()).await?;
+    Ok(document(StatusCode::OK, &VariableEntry::from(changed.ok_or_else(|| not_there(&key))?)))
 }
 
 pub(super) async fn delete(

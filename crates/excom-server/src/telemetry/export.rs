@@ -10,6 +10,7 @@ use excom_core::{Error, ErrorKind, Result};
 use reqwest::redirect::Policy;
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::otlp::{Ended, document};
@@ -114,9 +115,12 @@ impl Exporter {
         let mut batch = Vec::new();
         while self.gather(&mut batch).await {
             let spans = batch.len() as u64;
-            let body = Bytes::from(document(&self.collector.resource, &batch));
-            batch.clear();
-            let outcome = self.send(body).await;
+            let (resource, ended) = (self.collector.resource.clone(), std::mem::take(&mut batch));
+            // Hundreds of spans would hold up the requests of a thread that answers some.
+            let outcome = match spawn_blocking(move || document(&resource, &ended)).await {
+                Ok(body) => self.send(Bytes::from(body)).await,
+                Err(cause) => Err(format!("they could not be written: {cause}")),
+            };
             self.tally.pending.fetch_sub(spans, Ordering::Relaxed);
             let (rejected, why) = match outcome {
                 Ok(Partial { rejected_spans, error_message }) => {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::RequestExt as _;
-use axum::extract::{OriginalUri, RawPathParams, Request};
+use axum::extract::{MatchedPath, OriginalUri, RawPathParams, Request};
 use axum::http::{Method, Version, header, uri::Authority};
 use axum::response::Response;
 use excom_core::Clock;
@@ -40,12 +40,12 @@ struct Open {
     clock: Arc<dyn Clock>,
     begun: Timestamp,
     since: Instant,
-    name: String,
-    attributes: Attributes,
     /// As whose part the request was sent. That counts for who has a good token: anybody else might make up samples.
     sender: Option<Sender>,
     noted: Option<Noted>,
     place: OnceLock<Place>,
+    /// The name and the attributes, of one that is sampled.
+    about: OnceLock<(String, Attributes)>,
     told: Mutex<Told>,
     parts: AtomicU32,
 }
@@ -67,38 +67,36 @@ struct Told {
 
 impl Traces {
     /// Begins a request's span.
-    pub(crate) async fn begin(
-        &self,
-        clock: &Arc<dyn Clock>,
-        request: &mut Request,
-        route: Option<&str>,
-    ) -> Span {
-        let (begun, since) = (clock.now(), Instant::now());
-        let (name, mut attributes) = described(request, route);
-        if let Some(route) = route {
-            // Without it the path begins below where the route is nested.
-            let whole =
-                request.extensions().get::<OriginalUri>().map_or(request.uri(), |OriginalUri(uri)| uri);
-            attributes.push(("url.path", Attribute::text(whole.path().to_owned())));
-            attributes.push(("http.route", Attribute::text(route.to_owned())));
-            if let Ok(names) = request.extract_parts::<RawPathParams>().await {
-                attributes.extend(named(&names));
-            }
-        }
+    pub(crate) fn begin(&self, clock: &Arc<dyn Clock>, request: &Request) -> Span {
         Span(Arc::new(Open {
             traces: self.clone(),
             clock: Arc::clone(clock),
-            begun,
-            since,
-            name,
-            attributes,
+            begun: clock.now(),
+            since: Instant::now(),
             sender: Sender::of(request.headers()),
             noted: request.extensions().get::<Noted>().cloned(),
             place: OnceLock::new(),
+            about: OnceLock::new(),
             told: Mutex::default(),
             parts: AtomicU32::new(0),
         }))
     }
+}
+
+/// What a span tells of a request.
+async fn about(request: &mut Request) -> (String, Attributes) {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let (name, mut attributes) = described(request, route.as_ref().map(MatchedPath::as_str));
+    if let Some(route) = route {
+        // Without it the path begins below where the route is nested.
+        let whole = request.extensions().get::<OriginalUri>().map_or(request.uri(), |OriginalUri(uri)| uri);
+        attributes.push(("url.path", Attribute::text(whole.path().to_owned())));
+        attributes.push(("http.route", Attribute::text(route.as_str().to_owned())));
+        if let Ok(names) = request.extract_parts::<RawPathParams>().await {
+            attributes.extend(named(&names));
+        }
+    }
+    (name, attributes)
 }
 
 /// A span's name, and what OpenTelemetry's conventions for servers of HTTP ask for.
@@ -183,9 +181,14 @@ impl Span {
     }
 }
 
-/// Whoever sent the request has a good token, so it is part of the trace that it names.
-pub(crate) fn entered() {
-    let _ = CURRENT.try_with(|Span(open)| drop(open.place.set(open.placed(open.sender.clone()))));
+/// It is known whether whoever sent the request has a good token, so that it is part of the trace that it names.
+pub(crate) async fn entered(request: &mut Request, is_known: bool) {
+    let Ok(Span(open)) = CURRENT.try_with(Span::clone) else { return };
+    let sender = open.sender.clone().filter(|_| is_known);
+    if open.place.get_or_init(|| open.placed(sender)).sampled {
+        // Only what is sent is put together.
+        drop(open.about.set(about(request).await));
+    }
 }
 
 /// Notes what a pull was answered.
@@ -289,7 +292,8 @@ impl Drop for Open {
         self.place();
         let told = std::mem::take(&mut *self.told());
         let Some(place) = self.place.take().filter(|place| place.sampled) else { return };
-        let mut attributes = std::mem::take(&mut self.attributes);
+        // It broke off before anybody knew who asked.
+        let Some((name, mut attributes)) = self.about.take() else { return };
         if let Some(status) = told.status {
             attributes.push(("http.response.status_code", Attribute::Number(status.into())));
         }
@@ -310,12 +314,35 @@ impl Drop for Open {
             parent: place.sender.as_ref().map(|sender| sender.span),
             elsewhere: place.sender.is_some(),
             state: place.sender.map(|sender| sender.state).unwrap_or_default(),
-            name: std::mem::take(&mut self.name).into(),
+            name: name.into(),
             kind: Kind::Server,
             begun: self.begun,
             ended: self.now(),
             attributes,
             failed,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use excom_core::memory;
+
+    use super::*;
+    use crate::telemetry::Collector;
+
+    #[tokio::test]
+    async fn only_what_is_sent_is_put_together() {
+        let collector = Collector::of(Some("http://127.0.0.1:9"), |_| None, |_| {}).unwrap().unwrap();
+        let traces = Traces::to(collector).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(memory::Clock::new());
+        for (flags, is_known, is_sent) in [("00", true, false), ("01", true, true), ("00", false, true)] {
+            let parent = format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+            let mut request = Request::builder().header("traceparent", parent).body(Body::empty()).unwrap();
+            let span = traces.begin(&clock, &request);
+            span.around(entered(&mut request, is_known)).await;
+            assert_eq!(span.0.about.get().is_some(), is_sent, "{flags} {is_known}");
+        }
     }
 }

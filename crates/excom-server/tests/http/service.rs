@@ -53,11 +53,11 @@ fn who_stops_in_the_middle_is_cut_off() {
     assert_eq!(said_to(&server, None, ""), "");
     assert!(!said_to(&server, None, "GET /health/live HTTP/1.1\r\nhost:").contains("200"));
     let value = "/api/excom/v1/values/weather/r1/extract/-1/k";
-    for (method, path) in [("PUT", value), ("POST", "/api/excom/v1/pull")] {
+    for (method, path, status) in [("PUT", value, 400), ("POST", "/api/excom/v1/pull", 408)] {
         let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n");
         for body in ["content-length: 10\r\n\r\n[1,", "transfer-encoding: chunked\r\n\r\n5\r\n[1,2,\r\n"] {
             let answer = said_to(&server, None, &format!("{head}{body}"));
-            assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         }
     }
     server.call(&token, axum::http::Method::GET, value, None).is(404);
@@ -80,6 +80,42 @@ fn who_does_not_take_an_answer_is_cut_off() {
     assert!(said_to(&server, None, &asked).len() > size);
     let cut = said_late(&server, None, &asked, Duration::from_secs(2));
     assert!(cut.starts_with("HTTP/1.1 200") && cut.len() < size, "{}", cut.len());
+}
+
+/// Of a value that is a stream, of one that is not, and of an earlier version.
+#[test]
+fn heads_of_values_tell_their_length() {
+    let server = Server::offloading();
+    let token = server.person(Role::Admin);
+    let value = "/api/excom/v1/values/weather/r1/extract/-1/k";
+    for text in ["x".repeat(100_000), "x".to_owned()] {
+        server.call(&token, axum::http::Method::PUT, value, Some(&text.clone().into())).is(201);
+        let path = format!("/api/excom/v1/history{}", value.strip_prefix("/api/excom/v1/values").unwrap());
+        let history = server.call(&token, axum::http::Method::GET, &path, None).json();
+        let past = history["history"].as_array().unwrap().last().map(|past| {
+            (format!("{value}?version={}", past["version"].as_str().unwrap()), "x".repeat(100_000))
+        });
+        for (path, text) in past.into_iter().chain([(value.to_owned(), text)]) {
+            let length = text.len() + 2;
+            for method in ["GET", "HEAD"] {
+                let told = said_to(
+                    &server,
+                    None,
+                    &format!(
+                        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                         authorization: Bearer {token}\r\n\r\n"
+                    ),
+                );
+                let (head, body) = told.split_once("\r\n\r\n").unwrap();
+                let tells = head.contains(&format!("\r\ncontent-length: {length}\r\n"));
+                let chunked = head.contains("\r\ntransfer-encoding: chunked\r\n");
+                match method {
+                    "HEAD" => assert!(tells && body.is_empty(), "{head}"),
+                    _ => assert!(tells && body.len() == length || chunked && body.len() > length, "{head}"),
+                }
+            }
+        }
+    }
 }
 
 #[test]

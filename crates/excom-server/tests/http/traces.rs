@@ -161,20 +161,25 @@ fn the_senders_decision_holds() {
     // Who looks how it is makes no traces.
     watched.send("", Method::GET, "/health/live", &parent(true)).is(200);
     watched.send("", Method::GET, "/execution/health", &parent(true)).is(200);
+    watched.send("", Method::POST, "/health/live", &parent(true)).is(405);
+    // A method that a route does not have.
+    watched.send("", Method::POST, VALUE, &parent(true)).is(405);
     watched.close(Duration::from_secs(60)).unwrap();
-    let spans = served(&collector.until(|requests| served(requests).len() >= 4));
+    let spans = served(&collector.until(|requests| served(requests).len() >= 5));
     let names: Vec<&str> = spans.iter().map(|span| text(span, "name").split(' ').next().unwrap()).collect();
-    assert_eq!(names, ["GET"; 4], "{spans:?}");
+    assert_eq!(names, ["GET", "GET", "GET", "GET", "POST"], "{spans:?}");
     let mut traces: Vec<&str> = spans.iter().map(|span| text(span, "traceId")).collect();
     traces.sort_unstable();
     traces.dedup();
-    assert_eq!(traces.len(), 4, "each its own");
+    assert_eq!(traces.len(), 5, "each its own");
     for span in &spans {
         assert!(text(span, "traceId") != TRACE && text(span, "parentSpanId").is_empty(), "{span}");
         assert_eq!((span["flags"].as_u64(), text(span, "traceState")), (Some(0x101), ""));
     }
     assert_eq!(attributes(&spans[2])["http.response.status_code"], "401");
     assert!(!spans[3].to_string().contains("secret"), "{}", spans[3]);
+    let told = attributes(&spans[4]);
+    assert_eq!((&*told["http.response.status_code"], &*told["excom.dag_id"]), ("405", "weather"));
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! Pull, count, push and clear as Airflow's client asks for them.
 
-use axum::http::Method;
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request};
+use excom_core::{ObjectName, XComKey, memory};
 use serde_json::json;
+use tower::ServiceExt as _;
 
 use crate::client::Server;
 
@@ -262,4 +267,60 @@ fn a_large_value_is_answered_like_a_small_one() {
     assert!(told == format!("{{\"key\":\"a \\\"b\\\"\",\"value\":\"{text}\"}}"), "{}", &told[..100]);
     let path = "/xcoms/weather/r1/extract/a%20%22b%22?include_prior_dates=true";
     assert_eq!(task.get(path).is(200).text.len(), told.len());
+}
+
+/// What is over 16 MiB together is read when it is its turn, so what is damaged there breaks off an answer that has begun.
+#[test]
+fn of_a_large_slice_no_more_is_read_than_fits() {
+    const SIZE: usize = 6 << 20;
+    let store = Arc::new(memory::Store::new());
+    let server = Server::new().with_backend(memory::Backend::new(store.clone(), 1000));
+    server.run("r1");
+    let text = |index: usize| index.to_string().repeat(SIZE);
+    for index in 0..4 {
+        let task = server.running("load", index);
+        task.push(&format!("load/k?map_index={index}"), &json!(text(index as usize))).is(201);
+    }
+    let task = server.running("sum", -1);
+    let of = |indexes: &[usize]| {
+        let texts: Vec<String> = indexes.iter().map(|index| format!("\"{}\"", text(*index))).collect();
+        format!("[{}]", texts.join(","))
+    };
+    let base = "/xcoms/weather/r1/load/k";
+    for (slice, indexes) in
+        [("slice", &[0, 1, 2, 3][..]), ("slice?step=-1", &[3, 2, 1, 0]), ("slice?start=2", &[2, 3])]
+    {
+        assert!(task.get(&format!("{base}/{slice}")).is(200).text == of(indexes), "{slice}");
+    }
+
+    let last = XComKey::new("weather", "r1", "load", 3, "k").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let found = runtime.block_on(server.engine.db().entries(std::slice::from_ref(&last))).unwrap();
+    let version = found[0].as_ref().unwrap().version;
+    store.tamper(&ObjectName::of(&last, version), |bytes| bytes[9] ^= 1);
+    for path in ["slice?start=2", "item/3"] {
+        task.get(&format!("{base}/{path}")).is(422);
+    }
+    let request = Request::get(format!("/execution{base}/slice"))
+        .header("authorization", format!("Bearer {}", task.token))
+        .body(Body::empty())
+        .unwrap();
+    runtime.block_on(async {
+        let answer = server.router().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(to_bytes(answer.into_body(), usize::MAX).await.is_err());
+    });
+}
+
+#[test]
+fn a_large_element_is_answered_like_a_small_one() {
+    let server = Server::offloading();
+    server.run("r1");
+    let task = server.running("load", 2);
+    let text = json!("x".repeat((16 << 20) + 1));
+    task.push("load/k?map_index=2", &text).is(201);
+    let base = "/xcoms/weather/r1/load/k";
+    assert!(task.get(&format!("{base}/item/0")).is(200).json() == text);
+    assert!(task.get(&format!("{base}?offset=-1")).is(200).json() == json!({"key": "k", "value": text}));
+    assert!(task.get(&format!("{base}/slice")).is(200).json() == json!([text]));
 }

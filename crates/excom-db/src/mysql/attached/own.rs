@@ -33,7 +33,7 @@ const NOTE_READS: &str = note_reads!(
 );
 
 impl Airflow<'_> {
-    async fn write_variable(&mut self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+    async fn write_variable(&mut self, caller: &Caller, write: &VariableWrite) -> Result<Option<Variable>> {
         self.fence(caller).await?;
         self.0.put_variable(write).await
     }
@@ -49,7 +49,11 @@ impl Airflow<'_> {
 }
 
 impl Tables {
-    pub(super) async fn write_variable(&self, caller: &Caller, change: &VariableWrite) -> Result<bool> {
+    pub(super) async fn write_variable(
+        &self,
+        caller: &Caller,
+        change: &VariableWrite,
+    ) -> Result<Option<Variable>> {
         step!(self, write, write_variable(caller, change)).await
     }
 

@@ -31,7 +31,7 @@ impl Tables {
         &self,
         caller: &Caller,
         write: &VariableWrite,
-    ) -> excom_core::Result<bool> {
+    ) -> excom_core::Result<Option<Variable>> {
         match self.own.write_variable_by(&BESIDE, caller, write).await {
             Ok(written) => Ok(written),
             Err(failure) => Err(self.refused(failure, caller).await),

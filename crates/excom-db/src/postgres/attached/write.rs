@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::super::connection::{Done, Parameter, Statement, types};
 use super::super::failure::{Failure, Refusal};
 use super::super::row::unsigned;
-use super::super::write::{Fenced, parts};
+use super::super::write::{Fenced, in_order, parts};
 use super::{Tables, schema};
 use crate::airflow::{Row, is_stable, no_task_instance, pushed};
 use crate::expansion::{is_returned, too_long};
@@ -146,7 +146,7 @@ impl Tables {
         for push in pushes {
             self.check_length(push).await?;
         }
-        let rows: Vec<Writing<'_>> = pushes.iter().map(Writing::of).collect();
+        let rows: Vec<Writing<'_>> = in_order(pushes).into_iter().map(Writing::of).collect();
         fn all<'a, T>(rows: &'a [Writing<'_>], of: impl Fn(&'a Writing<'_>) -> T) -> Vec<T> {
             rows.iter().map(of).collect()
         }

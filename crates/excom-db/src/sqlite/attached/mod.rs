@@ -279,7 +279,7 @@ impl Tables {
         self.change(bytes, move |w| w.t.note_reads(&reads, |_, attempt| w.number_of(attempt))).await
     }
 
-    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<bool> {
+    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<Option<Variable>> {
         let (caller, write) = (caller.clone(), write.clone());
         let work = move |w: &Writing<'_>| w.fence(&caller).and_then(|_| w.t.put_variable(&write));
         self.change(0, work).await
