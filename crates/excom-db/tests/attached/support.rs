@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Instant;
 
 use excom_db::postgres::Options;
 use excom_db::postgres::attached::{Bare, Db};
@@ -132,6 +133,17 @@ impl Database {
 
     pub(crate) fn sql(&self, sql: &str) -> String {
         SERVER.sql(&self.name, sql).unwrap()
+    }
+
+    /// How many deadlocks there were. A session counts its own at the latest when it ends.
+    pub(crate) fn deadlocks(&self) -> String {
+        let others = "SELECT count(*) FROM pg_stat_activity
+                      WHERE datname = current_database() AND application_name = 'excom'";
+        let begun = Instant::now();
+        while self.sql(others) != "0" {
+            assert!(begun.elapsed().as_secs() < 30, "sessions end with those that opened them");
+        }
+        self.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     }
 
     pub(crate) fn open(&self) -> Db {

@@ -158,6 +158,15 @@ impl Database {
         SERVER.sql(&self.name, sql).unwrap()
     }
 
+    /// How many times something in this database waited for what waited for it. The server counts all of them together,
+    /// so they are looked for where it tells of the last.
+    pub(crate) fn deadlocks(&self) -> String {
+        let told = self.sql("SHOW ENGINE INNODB STATUS");
+        let last = told.split("LATEST DETECTED DEADLOCK").nth(1).unwrap_or_default();
+        let last = last.split("\nTRANSACTIONS\n").next().unwrap_or_default();
+        last.contains(&format!("`{}`", self.name)).to_string()
+    }
+
     pub(crate) fn open(&self) -> Db {
         pollster::block_on(Db::open(&self.url(), &options())).unwrap()
     }

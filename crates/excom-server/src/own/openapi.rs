@@ -283,11 +283,20 @@ struct Because {
 #[expect(dead_code, reason = "as above")]
 struct Part {
     r#type: String,
-    /// Where it is, such as `body` and the name of a field.
-    loc: Vec<String>,
+    /// Where it is, such as `body`, the name of a field, and which element of a list.
+    loc: Vec<Location>,
     msg: String,
     #[schemars(schema_with = "anything")]
     input: Json,
+}
+
+/// A name, or a place counted from 0.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "as above")]
+enum Location {
+    Name(String),
+    Place(u64),
 }
 
 /// The schema of what may be anything.
