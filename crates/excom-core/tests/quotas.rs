@@ -4,14 +4,16 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::sync::mpsc::{self, TryRecvError};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use bytes::Bytes;
+use excom_core::db::Scope;
 use excom_core::engine::Settings;
 use excom_core::{Caller, Engine, ErrorKind, Payload, Value, XComKey, memory};
 use futures_util::StreamExt as _;
-use futures_util::stream::{iter, pending};
+use futures_util::stream::{iter, pending, poll_fn};
 use pollster::block_on;
 
 const QUOTA: u64 = 10_000;
@@ -73,6 +75,53 @@ fn pushes_at_the_same_time_have_no_more_than_is_left() {
             assert_eq!(used(&engine).await, QUOTA);
         }
     });
+}
+
+/// Clears at the same time keep nobody from pushing, and what fits is never refused: each push counts once.
+#[test]
+fn what_fits_is_taken_whatever_happens_beside_it() {
+    const THREADS: u64 = 8;
+    const SIZE: usize = 1000;
+    let engine = limited();
+    thread::scope(|scope| {
+        for number in 0..THREADS {
+            let engine = &engine;
+            scope.spawn(move || {
+                for _ in 0..40 {
+                    let (caller, key) = (Caller::user("ana"), key(&number.to_string()));
+                    // All of them have 8,000 of 10,000 bytes at most.
+                    block_on(engine.push(&caller, &key, text(SIZE))).unwrap();
+                    block_on(engine.clear(&caller, &Scope::Key(key))).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(block_on(used(&engine)), 0);
+}
+
+/// What a push takes the place of may be cleared while it is on its way; then it has no more than what is left.
+#[test]
+fn what_is_replaced_may_have_gone() {
+    let engine = limited();
+    let caller = Caller::user("ana");
+    block_on(engine.push(&caller, &key("k"), text(9000))).unwrap();
+    let (pieces, rest) = mpsc::channel();
+    pieces.send(Bytes::from(format!("\"{}", "x".repeat(8000)))).unwrap();
+    let rest = poll_fn(move |_| match rest.try_recv() {
+        Ok(piece) => Poll::Ready(Some(Ok(piece))),
+        Err(TryRecvError::Empty) => Poll::Pending,
+        Err(TryRecvError::Disconnected) => Poll::Ready(None),
+    });
+    let k = key("k");
+    let mut push = pin!(engine.push(&caller, &k, Payload::Stream(Box::pin(rest))));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(push.as_mut().poll(&mut context).is_pending());
+    block_on(engine.clear(&caller, &Scope::Key(k.clone()))).unwrap();
+    block_on(engine.push(&caller, &key("beside"), text(9000))).unwrap();
+    pieces.send(Bytes::from("\"")).unwrap();
+    drop(pieces);
+    assert_eq!(block_on(push).unwrap_err().kind(), ErrorKind::TooLarge);
+    assert_eq!(block_on(used(&engine)), 9000);
 }
 
 #[test]

@@ -90,15 +90,16 @@ impl Engine {
     ///   the way is collected.
     pub async fn push(&self, caller: &Caller, key: &XComKey, value: Payload) -> Result<Receipt> {
         let Prepared { mut push, looks, secret, taken, .. } = self.prepare(caller, key, None, value).await?;
+        let making = self.making(taken.into_iter().collect()).await?;
         loop {
             let _writing = self.begins(Step::Push);
-            match self.0.db.push(&push).await? {
-                Pushed::Written => {
-                    made(taken.as_ref());
-                    return Ok(self.receipt(&push, Pushed::Written, looks));
-                }
+            match self.0.db.push(&push).await.inspect_err(|error| making.failed(error))? {
+                Pushed::Written => return Ok(self.receipt(&push, Pushed::Written, looks)),
                 Pushed::Already if self.redraw(&mut push, secret.as_ref())? => {}
-                Pushed::Already => return Err(version_taken(&push.key, push.version)),
+                Pushed::Already => {
+                    making.settle(false);
+                    return Err(version_taken(&push.key, push.version));
+                }
             }
         }
     }
@@ -129,10 +130,11 @@ impl Engine {
         let Prepared { push, stored, looks, taken, .. } =
             self.prepare(caller, key, Some(version), value).await?;
         if stored == Pushed::Written {
+            let making = self.making(taken.into_iter().collect()).await?;
             let _writing = self.begins(Step::Push);
-            if self.0.db.push(&push).await? == Pushed::Written {
-                made(taken.as_ref());
-                return Ok(self.receipt(&push, Pushed::Written, looks));
+            match self.0.db.push(&push).await.inspect_err(|error| making.failed(error))? {
+                Pushed::Written => return Ok(self.receipt(&push, Pushed::Written, looks)),
+                Pushed::Already => making.settle(false),
             }
         }
         self.repeated(push, looks).await
@@ -176,6 +178,7 @@ impl Engine {
             secrets.push(prepared.secret);
             takes.extend(prepared.taken);
         }
+        let making = self.making(takes).await?;
         let mut draws = DRAWS;
         let _writing = self.begins(Step::Push);
         while let Err(error) = self.0.db.finish_attempt(attempt, state, &pushes, self.0.clock.now()).await {
@@ -186,10 +189,10 @@ impl Engine {
                 redrawn |= self.redraw(push, secret.as_ref())?;
             }
             if error.kind() != ErrorKind::Exists || draws == 0 || !redrawn {
+                making.failed(&error);
                 return Err(error);
             }
         }
-        takes.iter().for_each(|taken| made(Some(taken)));
         let receipt = |(push, looks)| self.receipt(push, Pushed::Written, looks);
         Ok(pushes.iter().zip(looks).map(receipt).collect())
     }
@@ -378,13 +381,6 @@ pub(super) fn too_large(key: &XComKey, size: &str, limit: u64) -> Error {
     )
     .hint("push a pointer to the data (a path or URI) instead of the data")
     .hint("or raise [xcom] hard_limit")
-}
-
-/// What a push took of its quotas is used from now on.
-fn made(taken: Option<&Arc<Taken>>) {
-    if let Some(taken) = taken {
-        taken.made();
-    }
 }
 
 /// A size for people.

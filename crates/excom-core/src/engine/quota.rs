@@ -1,17 +1,18 @@
 //! Quotas: how much the values of a DAG run, and those of a DAG, may have together.
 //!
 //! The database adds up what is there. Its answer is remembered for some seconds, and this engine's own pushes are added to
-//! it; where that would refuse a push, it is asked again. Bytes are taken before they are written, and given back when the
-//! push comes to nothing, so pushes at the same time have no more together than is left. Without a quota nothing of this
-//! is done.
+//! it. Bytes are taken before they are written, and given back when the push comes to nothing, so pushes at the same time
+//! have no more together than is left. Where that would refuse a push, the database is asked while no other push of this
+//! engine's is being made, so that each counts once. Without a quota nothing of this is done.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use async_lock::{RwLock, RwLockReadGuardArc};
 use bytes::Bytes;
 use futures_core::Stream;
 use jiff::Timestamp;
@@ -21,7 +22,7 @@ use super::Engine;
 use super::push::bytes as size;
 use crate::attempt::Caller;
 use crate::db::{Filter, Usage};
-use crate::entry::Version;
+use crate::entry::{EntryInfo, Version};
 use crate::value::ByteStream;
 use crate::{Error, ErrorKind, Result, XComKey};
 
@@ -30,9 +31,6 @@ const GOOD: Duration = Duration::from_secs(5);
 
 /// For how long it is good for a refusal, unless something was pushed since.
 const EXACT: Duration = Duration::from_secs(1);
-
-/// How often a push asks before it takes for exact what changes all the time.
-const ASKS: u32 = 4;
 
 /// So many runs and DAGs are remembered before those go that were asked for long ago.
 const REMEMBERED: usize = 1024;
@@ -82,46 +80,72 @@ impl Engine {
 
     /// What a push takes of its quotas, nothing at first; none where there are none.
     pub(super) fn taking(&self, key: &XComKey, given: Option<Version>) -> Option<Arc<Taken>> {
-        let ti = &key.ti;
-        let run = self
-            .0
-            .settings
+        let (settings, ti) = (&self.0.settings, &key.ti);
+        // In the order of gates.
+        let dag = settings.quota_dag.map(|most| Limit { whose: (ti.dag_id.clone(), None), most });
+        let run = settings
             .quota_run
             .map(|most| Limit { whose: (ti.dag_id.clone(), Some(ti.run_id.clone())), most });
-        let dag = self.0.settings.quota_dag.map(|most| Limit { whose: (ti.dag_id.clone(), None), most });
-        let limits: Vec<Limit> = run.into_iter().chain(dag).collect();
+        let limits: Vec<Limit> = dag.into_iter().chain(run).collect();
         (!limits.is_empty()).then(|| {
-            Arc::new(Taken {
-                engine: self.clone(),
-                key: key.clone(),
-                given,
-                limits,
-                holds: Mutex::new(Holds { bytes: 0, replaced: None, free: false, made: false }),
-            })
+            let holds = Mutex::new(Holds::default());
+            Arc::new(Taken { engine: self.clone(), key: key.clone(), given, limits, holds })
         })
     }
 
-    /// Values of a DAG, or of one of its runs, have gone: the next push asks.
+    /// Values of a DAG, or of one of its runs, have gone, so there may be more room than is known.
     pub(super) fn freed(&self, dag_id: Option<&str>, run_id: Option<&str>) {
-        for ((dag, run), tally) in self.0.quotas.lock().iter_mut() {
+        let mut known = self.0.quotas.lock();
+        known.freed += 1;
+        for ((dag, run), tally) in &mut known.tallies {
             let run_too = run.is_none() || run_id.is_none() || run.as_deref() == run_id;
             if dag_id.is_none_or(|dag_id| **dag == *dag_id) && run_too {
                 tally.freed += 1;
-                tally.told = None;
             }
         }
     }
+
+    /// What pushes take is theirs from now on, unless they are told to have failed. Nobody asks how much there is while
+    /// they are being made.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] when a value that one replaces, and which was taken off, has gone since.
+    pub(super) async fn making(&self, takes: Vec<Arc<Taken>>) -> Result<Making> {
+        let mut gates = BTreeMap::new();
+        for taken in &takes {
+            taken.look_again().await?;
+            for (limit, gate) in taken.limits.iter().zip(taken.gates()) {
+                gates.insert(limit.whose.clone(), gate);
+            }
+        }
+        let mut entered = Vec::with_capacity(gates.len());
+        for gate in gates.into_values() {
+            entered.push(gate.read_arc().await);
+        }
+        Ok(Making { takes, _entered: entered })
+    }
 }
 
-/// A DAG, and one of its runs; without one all.
+/// A DAG, and one of its runs; without one all, which comes before each of them.
 type Whose = (Arc<str>, Option<Arc<str>>);
+
+/// Entered together by whoever makes a push, and alone by whoever asks what there is. Several are entered in the order of
+/// whose they are.
+type Gate = Arc<RwLock<()>>;
 
 /// What this engine knows of how much is used.
 #[derive(Default)]
-pub(super) struct Quotas(Mutex<HashMap<Whose, Tally>>);
+pub(super) struct Quotas(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    tallies: HashMap<Whose, Tally>,
+    /// How often something went, anywhere.
+    freed: u64,
+}
 
 impl Quotas {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Whose, Tally>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -137,15 +161,45 @@ struct Tally {
     taken: u64,
     /// How often something is known to have gone.
     freed: u64,
+    gate: Gate,
+    /// Who asks again because what was told is old.
+    asks: Weak<()>,
+}
+
+impl Tally {
+    /// Whether it is in use, or knows something.
+    fn is_wanted(&self, now: Timestamp) -> bool {
+        let is_good = self.told.as_ref().is_some_and(|told| told.age(now) <= GOOD);
+        self.taken > 0 || Arc::strong_count(&self.gate) > 1 || self.asks.strong_count() > 0 || is_good
+    }
+
+    fn marks(&self) -> Marks {
+        Marks { pushes: self.pushes, made: self.made, freed: self.freed }
+    }
+}
+
+/// How far a tally was.
+#[derive(Clone, Copy)]
+struct Marks {
+    pushes: u64,
+    made: u64,
+    freed: u64,
 }
 
 /// What the database said.
 struct Told {
     bytes: u64,
     at: Timestamp,
-    /// What had been made when it was asked.
-    pushes: u64,
-    made: u64,
+    /// When it was asked.
+    then: Marks,
+    /// No push was being made meanwhile.
+    alone: bool,
+}
+
+impl Told {
+    fn age(&self, now: Timestamp) -> Duration {
+        now.duration_since(self.at).unsigned_abs()
+    }
 }
 
 struct Limit {
@@ -162,20 +216,32 @@ pub(super) struct Taken {
     holds: Mutex<Holds>,
 }
 
+#[derive(Default)]
 struct Holds {
     bytes: u64,
-    /// What is left of the bytes of the value that it replaces, once that was looked for.
-    replaced: Option<u64>,
+    /// The value that it replaces, once that was looked for.
+    replaced: Option<Replaced>,
     /// It is a repetition, which changes nothing.
     free: bool,
-    made: bool,
+    settled: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Replaced {
+    /// Bytes of it that are not taken off yet, and those that are.
+    left: u64,
+    used: u64,
+    /// How often something had gone when it was there.
+    freed: u64,
 }
 
 /// Whether there is room.
 enum Room {
     Taken,
+    /// There was when the database was asked, which is long ago.
+    Old(usize),
     /// That is for the database to say.
-    Ask(usize),
+    Unknown(usize),
     /// There is none: which quota, and how much is used.
     None(usize, u64),
 }
@@ -185,95 +251,137 @@ impl Taken {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn gates(&self) -> Vec<Gate> {
+        let mut known = self.engine.0.quotas.lock();
+        let gate = |limit: &Limit| known.tallies.entry(limit.whose.clone()).or_default().gate.clone();
+        self.limits.iter().map(gate).collect()
+    }
+
     /// Takes bytes, before they are stored anywhere.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] when there is no room for them.
     pub(super) async fn take(&self, more: u64) -> Result<()> {
-        let mut asks = 0;
+        match self.try_to_take(more, Some(GOOD), &[]) {
+            Room::Taken => return Ok(()),
+            Room::Old(place) => {
+                let me = Arc::new(());
+                if self.asks(place, &me) {
+                    self.ask(place, false).await?;
+                }
+                if let Room::Taken = self.try_to_take(more, None, &[]) {
+                    return Ok(());
+                }
+            }
+            Room::Unknown(_) | Room::None(..) => {}
+        }
+        let mut alone = Vec::with_capacity(self.limits.len());
+        for gate in self.gates() {
+            alone.push(gate.write_arc().await);
+        }
+        // Each limit is asked about once, and the value that is replaced is looked for once.
+        let mut asked = Vec::with_capacity(self.limits.len());
         loop {
-            match self.try_to_take(more, asks >= ASKS) {
-                Room::Taken => return Ok(()),
-                Room::Ask(limit) => {
-                    asks += 1;
-                    self.ask(&self.limits[limit].whose).await?;
+            match self.try_to_take(more, None, &asked) {
+                Room::Taken | Room::Old(_) => return Ok(()),
+                Room::Unknown(place) => {
+                    self.ask(place, true).await?;
+                    asked.push(place);
                 }
-                Room::None(limit, used) => {
-                    if self.holds().replaced.is_some() {
-                        return Err(self.refusal(&self.limits[limit], used, more));
-                    }
-                    self.look_for_what_is_replaced().await?;
+                Room::None(place, used) if self.holds().replaced.is_some() => {
+                    return Err(self.refusal(&self.limits[place], used, more));
                 }
+                Room::None(..) => self.look_for_what_is_replaced().await?,
             }
         }
     }
 
-    fn try_to_take(&self, more: u64, enough_asked: bool) -> Room {
+    /// Whether it is this push that asks, and not another one already.
+    fn asks(&self, place: usize, me: &Arc<()>) -> bool {
+        let mut known = self.engine.0.quotas.lock();
+        let tally = known.tallies.entry(self.limits[place].whose.clone()).or_default();
+        let is_first = tally.asks.strong_count() == 0;
+        if is_first {
+            tally.asks = Arc::downgrade(me);
+        }
+        is_first
+    }
+
+    /// Where there is room, answers are good for so long; where there is none, those to what was just `asked`, and others for
+    /// as long as nothing has happened since.
+    fn try_to_take(&self, more: u64, good: Option<Duration>, asked: &[usize]) -> Room {
         let now = self.engine.0.clock.now();
-        let mut tallies = self.engine.0.quotas.lock();
+        let mut known = self.engine.0.quotas.lock();
         let mut holds = self.holds();
         if holds.free {
             return Room::Taken;
         }
-        let replaced = holds.replaced.unwrap_or(0).min(more);
+        let replaced = holds.replaced.map_or(0, |replaced| replaced.left).min(more);
         let counted = more - replaced;
         for (place, limit) in self.limits.iter().enumerate() {
-            let tally = tallies.entry(limit.whose.clone()).or_default();
-            let (taken, pushes, made) = (tally.taken, tally.pushes, tally.made);
-            let Some(told) = &mut tally.told else { return Room::Ask(place) };
-            let since = made.saturating_sub(told.made);
-            let used = told.bytes.saturating_add(since).saturating_add(taken);
+            let tally = known.tallies.entry(limit.whose.clone()).or_default();
+            let Some(told) = &tally.told else { return Room::Unknown(place) };
+            let since = tally.made.saturating_sub(told.then.made);
+            let used = told.bytes.saturating_add(since).saturating_add(tally.taken);
             // What makes a value smaller, or leaves it as large, is no more than there was.
-            let fits = counted == 0 || used.saturating_add(counted) <= limit.most;
-            let age = now.duration_since(told.at).unsigned_abs();
-            if fits && age > GOOD {
-                // The others go on with what there is until this one has asked.
-                told.at = now;
-                return Room::Ask(place);
+            if counted == 0 || used.saturating_add(counted) <= limit.most {
+                if good.is_some_and(|good| told.age(now) > good) {
+                    return Room::Old(place);
+                }
+                continue;
             }
-            if !fits {
-                let exact = (told.pushes == pushes && age <= EXACT) || enough_asked;
-                return if exact { Room::None(place, used) } else { Room::Ask(place) };
-            }
+            let nothing_since = (told.then.pushes, told.then.freed) == (tally.pushes, tally.freed);
+            let holds_still = told.alone && nothing_since && told.age(now) <= EXACT;
+            return match holds_still || asked.contains(&place) {
+                true => Room::None(place, used),
+                false => Room::Unknown(place),
+            };
         }
         for limit in &self.limits {
-            if let Some(tally) = tallies.get_mut(&limit.whose) {
+            if let Some(tally) = known.tallies.get_mut(&limit.whose) {
                 tally.taken += counted;
             }
         }
         holds.bytes += counted;
-        if let Some(left) = &mut holds.replaced {
-            *left -= replaced;
+        if let Some(found) = &mut holds.replaced {
+            found.left -= replaced;
+            found.used += replaced;
         }
         Room::Taken
     }
 
-    async fn ask(&self, whose: &Whose) -> Result<()> {
-        let now = self.engine.0.clock.now();
-        let (pushes, made, freed) = {
-            let mut tallies = self.engine.0.quotas.lock();
-            if tallies.len() > REMEMBERED {
-                let good = |tally: &Tally| {
-                    let age = tally.told.as_ref().map(|told| now.duration_since(told.at).unsigned_abs());
-                    tally.taken > 0 || age.is_some_and(|age| age <= GOOD)
-                };
-                tallies.retain(|other, tally| other == whose || good(tally));
+    async fn ask(&self, place: usize, alone: bool) -> Result<()> {
+        let (clock, whose) = (&self.engine.0.clock, &self.limits[place].whose);
+        let then = {
+            let (now, mut known) = (clock.now(), self.engine.0.quotas.lock());
+            if known.tallies.len() > REMEMBERED {
+                known.tallies.retain(|other, tally| other == whose || tally.is_wanted(now));
             }
-            let tally = tallies.entry(whose.clone()).or_default();
-            (tally.pushes, tally.made, tally.freed)
+            known.tallies.entry(whose.clone()).or_default().marks()
         };
         let bytes = self.engine.0.db.usage(&whose.0, whose.1.as_deref()).await?.bytes;
-        let mut tallies = self.engine.0.quotas.lock();
-        let tally = tallies.entry(whose.clone()).or_default();
-        let newer = tally.told.as_ref().is_some_and(|told| told.pushes > pushes);
-        if tally.freed == freed && !newer {
-            tally.told = Some(Told { bytes, at: now, pushes, made });
-        }
+        let mut known = self.engine.0.quotas.lock();
+        let tally = known.tallies.entry(whose.clone()).or_default();
+        tally.told = Some(Told { bytes, at: clock.now(), then, alone });
         Ok(())
     }
 
     /// A value that is replaced counts once, and a repetition not at all.
     async fn look_for_what_is_replaced(&self) -> Result<()> {
+        let freed = self.engine.0.quotas.lock().freed;
+        let there = self.there().await?;
+        let repeated = match self.given {
+            Some(given) if there.as_ref().is_some_and(|there| there.version == given) => true,
+            Some(given) => self.engine.0.db.past(&self.key, given).await?.is_some(),
+            None => false,
+        };
+        let mut holds = self.holds();
+        holds.free = repeated;
+        holds.replaced = Some(Replaced { left: there.map_or(0, |there| there.size), used: 0, freed });
+        Ok(())
+    }
+
+    async fn there(&self) -> Result<Option<EntryInfo>> {
         let XComKey { ti, key, .. } = &self.key;
         let filter = Filter {
             dag_id: Some(ti.dag_id.clone()),
@@ -282,17 +390,19 @@ impl Taken {
             map_index: Some(ti.map_index),
             key: Some(key.clone()),
         };
-        let db = &self.engine.0.db;
-        let there = db.list(&filter, None, 1).await?.items.pop();
-        let repeated = match self.given {
-            Some(given) if there.as_ref().is_some_and(|there| there.version == given) => true,
-            Some(given) => db.past(&self.key, given).await?.is_some(),
-            None => false,
-        };
-        let mut holds = self.holds();
-        holds.free = repeated;
-        holds.replaced = Some(there.map_or(0, |there| there.size));
-        Ok(())
+        Ok(self.engine.0.db.list(&filter, None, 1).await?.items.pop())
+    }
+
+    /// A value whose bytes were taken off may have gone while this one was on its way, which can take long.
+    async fn look_again(&self) -> Result<()> {
+        let Some(Replaced { used, freed, .. }) = self.holds().replaced else { return Ok(()) };
+        let now = self.engine.0.quotas.lock().freed;
+        if used == 0 || freed == now {
+            return Ok(());
+        }
+        let missing = used.saturating_sub(self.there().await?.map_or(0, |there| there.size));
+        self.holds().replaced = Some(Replaced { left: 0, used: used - missing, freed: now });
+        if missing > 0 { self.take(missing).await } else { Ok(()) }
     }
 
     fn refusal(&self, limit: &Limit, used: u64, more: u64) -> Error {
@@ -321,19 +431,15 @@ impl Taken {
             .hint(format!("or raise [xcom] {setting}"))
     }
 
-    /// The push was made: what it took is used.
-    pub(super) fn made(&self) {
-        self.settle(true);
-    }
-
+    /// What it holds is used, or is given back.
     fn settle(&self, made: bool) {
-        let mut tallies = self.engine.0.quotas.lock();
+        let mut known = self.engine.0.quotas.lock();
         let mut holds = self.holds();
-        if std::mem::replace(&mut holds.made, true) {
+        if std::mem::replace(&mut holds.settled, true) {
             return;
         }
         for limit in &self.limits {
-            if let Some(tally) = tallies.get_mut(&limit.whose) {
+            if let Some(tally) = known.tallies.get_mut(&limit.whose) {
                 tally.taken = tally.taken.saturating_sub(holds.bytes);
                 if made {
                     tally.pushes += 1;
@@ -347,6 +453,33 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         self.settle(false);
+    }
+}
+
+/// Pushes that are being made. Who gives up waiting for the database does not know what came of them, so they count until
+/// it is asked.
+pub(super) struct Making {
+    takes: Vec<Arc<Taken>>,
+    _entered: Vec<RwLockReadGuardArc<()>>,
+}
+
+impl Making {
+    /// They were made, or they were not.
+    pub(super) fn settle(&self, made: bool) {
+        self.takes.iter().for_each(|taken| taken.settle(made));
+    }
+
+    /// An error that leaves no doubt gives back what they took.
+    pub(super) fn failed(&self, error: &Error) {
+        if error.kind() != ErrorKind::Unavailable {
+            self.settle(false);
+        }
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        self.settle(true);
     }
 }
 
@@ -383,5 +516,45 @@ impl Stream for Metered {
         let taken = ready!(taking.as_mut().poll(cx));
         let piece = self.waits.take().map(|(piece, _)| piece);
         Poll::Ready(piece.map(|piece| taken.map(|()| piece)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pollster::block_on;
+
+    use super::*;
+    use crate::engine::Settings;
+    use crate::{Value, memory};
+
+    /// Who stops waiting for the database may have pushed; who was refused has not.
+    #[test]
+    fn what_nobody_knows_counts_until_it_is_asked_for() {
+        let settings = Settings { quota_run: Some(1000), ..Settings::default() };
+        let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new()));
+        let engine = engine.settings(settings).build();
+        let key = XComKey::new("d", "r", "t", -1, "k").unwrap();
+        let making = || {
+            let taken = engine.taking(&key, None).unwrap();
+            block_on(taken.take(900)).unwrap();
+            block_on(engine.making(vec![taken])).unwrap()
+        };
+        let known = || {
+            let known = engine.0.quotas.lock();
+            let tally = &known.tallies[&("d".into(), Some("r".into()))];
+            (tally.made, tally.taken)
+        };
+        making().failed(&Error::new(ErrorKind::Superseded, "by another try"));
+        assert_eq!(known(), (0, 0));
+        making().failed(&Error::new(ErrorKind::Unavailable, "the answer was lost"));
+        assert_eq!(known(), (900, 0));
+        drop(making());
+        assert_eq!(known(), (1800, 0));
+        assert_eq!(
+            block_on(engine.push(&Caller::user("ana"), &key, Value::parse("1".repeat(1000)).unwrap().into()))
+                .unwrap()
+                .size,
+            1000
+        );
     }
 }
