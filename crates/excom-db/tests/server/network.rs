@@ -127,6 +127,9 @@ fn a_server_that_is_away_is_not_stormed() {
     let meanwhile = everybody(Some(ErrorKind::Unavailable));
     proxy.set(Weather::Fair);
     let afterwards = everybody(None);
-    assert!((5..=2 * CALLERS as u64).contains(&meanwhile), "{meanwhile} connections were tried while it was away");
+    assert!(
+        (5..=2 * CALLERS as u64).contains(&meanwhile),
+        "{meanwhile} connections were tried while it was away"
+    );
     assert!(afterwards <= 2 * CONNECTIONS, "{afterwards} connections were made");
 }

@@ -4,8 +4,8 @@
 use aws_lc_rs::cipher::{AES_128, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey};
 use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE};
+use base64::{Engine as _, alphabet};
 use excom_core::{Error, ErrorKind, Result};
 
 /// What a token begins with.
@@ -16,6 +16,11 @@ const HEAD: usize = 9;
 const VECTOR: usize = 16;
 const TAG: usize = 32;
 
+const KEY: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
 /// The keys of `[core] fernet_key`, the newest first.
 pub(super) struct Keys(Vec<Key>);
 
@@ -25,11 +30,14 @@ struct Key {
 }
 
 impl Keys {
-    /// Reads what Airflow's setting holds: keys with commas between.
+    /// Reads what Airflow's setting holds: keys with commas between; none when it encrypts nothing.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`], without a word of it.
     pub(super) fn parse(text: &str) -> Result<Self> {
+        if text.trim().is_empty() {
+            return Ok(Self(Vec::new()));
+        }
         let keys: Option<Vec<Key>> = text.split(',').map(|key| Key::parse(key.trim())).collect();
         keys.map(Self).ok_or_else(|| {
             Error::new(ErrorKind::Configuration, "[core] fernet_key is malformed").hint(
@@ -48,7 +56,9 @@ impl Keys {
 
 impl Key {
     fn parse(text: &str) -> Option<Self> {
-        let bytes: [u8; 32] = URL_SAFE.decode(text).ok()?.try_into().ok()?;
+        // Python reads both alphabets, and does not look at bits that are left over.
+        let text = text.replace('+', "-").replace('/', "_");
+        let bytes: [u8; 32] = KEY.decode(text).ok()?.try_into().ok()?;
         let (signing, encryption) = bytes.split_at(16);
         Some(Self {
             signing: hmac::Key::new(hmac::HMAC_SHA256, signing),
@@ -89,11 +99,15 @@ mod tests {
             (KEY.to_owned(), Some("hello")),
             (format!("{other},{KEY}"), Some("hello")),
             (format!("{KEY}, {other}"), Some("hello")),
+            // As `openssl rand -base64 32` writes it, and with a bit that nobody looks at.
+            (KEY.replace('-', "+").replace('_', "/"), Some("hello")),
+            (KEY.replace("F4e4=", "F4e5="), Some("hello")),
             (other.to_owned(), None),
+            (String::new(), None),
         ] {
             assert_eq!(Keys::parse(&keys).unwrap().open(TOKEN).as_deref(), told, "{keys}");
         }
-        for wrong in ["", "hunter2", &KEY[1..], &format!("{KEY},"), &format!("{KEY},hunter2")] {
+        for wrong in ["hunter2", &KEY[1..], &format!("{KEY},"), &format!("{KEY},hunter2")] {
             let error = Keys::parse(wrong).err().unwrap();
             assert!(error.kind() == ErrorKind::Configuration && !format!("{error:?}").contains("hunter2"));
         }
