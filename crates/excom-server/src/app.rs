@@ -13,6 +13,7 @@ use excom_core::Engine;
 use crate::auth::{Keys, Tokens};
 use crate::connections::Connections;
 use crate::gate::{Gate, pass};
+use crate::health::LastLook;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
@@ -74,6 +75,7 @@ pub struct Parts {
     pub(crate) tokens: Tokens,
     pub(crate) options: Options,
     pub(crate) metrics: Metrics,
+    pub(crate) last_look: LastLook,
     pub(crate) limits: Limits,
     pub(crate) own: own::Shared,
 }
@@ -96,7 +98,8 @@ impl App {
         let tokens = Tokens::new(keys, Arc::clone(engine.clock()));
         let limits = Limits::new(options.limit_requests, options.limit_bytes);
         let (metrics, own) = (Metrics::new(options.traces.as_ref()), own::Shared::new());
-        Self(Arc::new(Parts { engine, tokens, options, metrics, limits, own }))
+        let last_look = LastLook::new();
+        Self(Arc::new(Parts { engine, tokens, options, metrics, last_look, limits, own }))
     }
 
     /// Whoever waits for XComs is answered at once, with what there is, from now on: the server is about to stop.
