@@ -79,9 +79,11 @@ pub(super) async fn read(
         }
         other => other,
     };
+    let streamed = matches!(payload, Payload::Stream(_));
     let mut answer = answered(opened.version, payload);
-    // With its length in the head, a stream whose damage shows at its end would seem whole.
-    if method == Method::HEAD {
+    // With its length in the head, a stream whose damage shows at its end would seem whole. What is no stream has its length
+    // by itself: that of its text, where `size` is that of a secret's envelope.
+    if streamed && method == Method::HEAD {
         answer.headers_mut().insert(header::CONTENT_LENGTH, opened.size.into());
     }
     Ok(answer)
