@@ -28,6 +28,8 @@ pub struct Options {
     pub max_map_length: u64,
     /// The most bytes of a request's body, and of the values of an answer that has several.
     pub body_limit: u64,
+    /// How long a body may take that is read whole before it is answered: it fills memory meanwhile.
+    pub body_time: Duration,
     /// The most requests a second of one name in tokens; any number without.
     pub limit_requests: Option<u32>,
     /// The most bytes a second that one name in tokens sends and is sent; any number without.
@@ -45,6 +47,7 @@ impl Default for Options {
         Self {
             max_map_length: 1024,
             body_limit: 64 << 20,
+            body_time: Duration::from_secs(5 * 60),
             limit_requests: None,
             limit_bytes: None,
             longest_wait: Duration::from_secs(60),

@@ -1,5 +1,6 @@
 //! Clients that begin and do not go on are cut off, wherever they stop.
 
+use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use axum::body::Body;
 use axum::http::{Method, Request, header};
 use excom_core::memory;
 use excom_server::{Role, Service, ServiceOptions, Tls};
+use futures_util::stream;
 use rcgen::{CertificateParams, KeyPair};
+use tokio::time::sleep;
 
 use crate::client::Server;
 
@@ -61,6 +64,27 @@ fn who_stops_in_the_middle_is_cut_off() {
             let answer = said_to(&server, None, &format!("{head}{body}"));
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         }
+    }
+    server.call(&token, Method::GET, value, None).is(404);
+}
+
+/// Whoever goes on and on, a little at a time, holds what has come for so long only.
+#[test]
+fn what_is_read_whole_has_a_time() {
+    let server = Server::set(|options| options.body_time = Duration::from_millis(50));
+    let token = server.person(Role::Admin);
+    let value = "/api/excom/v1/values/weather/r1/extract/-1/k";
+    for (method, path, secret) in
+        [(Method::POST, "/api/excom/v1/pull", "false"), (Method::PUT, value, "true")]
+    {
+        let slowly = stream::unfold((), async |()| {
+            sleep(Duration::from_millis(1)).await;
+            Some((Ok::<_, Infallible>(" "), ()))
+        });
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let request = request.header("excom-secret", secret).body(Body::from_stream(slowly)).unwrap();
+        assert!(server.send(request).is(408).text.contains("took too long"), "{path}");
     }
     server.call(&token, Method::GET, value, None).is(404);
 }
