@@ -243,7 +243,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Declared<T> {
 /// A document of a type.
 pub(crate) fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
     // The parts of an array would be taken for fields by their places.
-    if body.trim_ascii_start().starts_with(b"[") {
+    if body.trim_ascii_start().starts_with(b"[") && wrong::has_fields::<T>() {
         return Err(wrong::no_object(body));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
