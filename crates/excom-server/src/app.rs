@@ -13,6 +13,7 @@ use excom_core::Engine;
 use crate::auth::{Keys, Tokens};
 use crate::connections::Connections;
 use crate::gate::{Gate, pass};
+use crate::health::LastLook;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
@@ -27,6 +28,8 @@ pub struct Options {
     pub max_map_length: u64,
     /// The most bytes of a request's body, and of the values of an answer that has several.
     pub body_limit: u64,
+    /// How long a body may take that is read whole before it is answered: it fills memory meanwhile.
+    pub body_time: Duration,
     /// The most requests a second of one name in tokens; any number without.
     pub limit_requests: Option<u32>,
     /// The most bytes a second that one name in tokens sends and is sent; any number without.
@@ -44,6 +47,7 @@ impl Default for Options {
         Self {
             max_map_length: 1024,
             body_limit: 64 << 20,
+            body_time: Duration::from_secs(5 * 60),
             limit_requests: None,
             limit_bytes: None,
             longest_wait: Duration::from_secs(60),
@@ -74,6 +78,7 @@ pub struct Parts {
     pub(crate) tokens: Tokens,
     pub(crate) options: Options,
     pub(crate) metrics: Metrics,
+    pub(crate) last_look: LastLook,
     pub(crate) limits: Limits,
     pub(crate) own: own::Shared,
 }
@@ -96,7 +101,8 @@ impl App {
         let tokens = Tokens::new(keys, Arc::clone(engine.clock()));
         let limits = Limits::new(options.limit_requests, options.limit_bytes);
         let (metrics, own) = (Metrics::new(options.traces.as_ref()), own::Shared::new());
-        Self(Arc::new(Parts { engine, tokens, options, metrics, limits, own }))
+        let last_look = LastLook::new();
+        Self(Arc::new(Parts { engine, tokens, options, metrics, last_look, limits, own }))
     }
 
     /// Whoever waits for XComs is answered at once, with what there is, from now on: the server is about to stop.

@@ -88,7 +88,7 @@ impl Gate {
         let who = who?;
         let app = &self.app;
         let run = async |request| match self.whole {
-            true => match whole(app.options.body_limit, request).await {
+            true => match whole(app, request).await {
                 Ok(request) => next.run(request).await,
                 Err(refusal) => refusal.into_response(),
             },

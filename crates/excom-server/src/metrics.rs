@@ -14,19 +14,17 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use tokio::time::{Duration, Instant, timeout};
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::auth::{Asking, EVERYBODY, Role};
 use crate::gate::{Gate, pass};
+use crate::health::worked;
 use crate::refusal::Refusal;
 use crate::telemetry::{self, Traces};
 
 /// Where they are told.
 pub(crate) const ROUTE: &str = "/metrics";
-
-/// How long it may take to find out whether pushes and pulls would work: Prometheus itself waits for ten seconds.
-const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// The content type of OpenMetrics' text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -112,9 +110,7 @@ pub(crate) fn router(app: &App) -> Router<App> {
 /// All counts, for whoever may look.
 async fn tell(State(app): State<App>, asking: Asking) -> Result<Response, Refusal> {
     asking.at_least(Role::Read)?;
-    let health = timeout(LONGEST_LOOK, app.engine.health()).await;
-    let works = matches!(health, Ok(Ok(health)) if health.problems.is_empty());
-    app.metrics.ready.set(works.into());
+    app.metrics.ready.set(worked(&app).into());
     text(&app.metrics.registry)
 }
 

@@ -15,7 +15,9 @@ use http_body_util::LengthLimitError;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::time::timeout;
 
+use crate::app::App;
 use crate::refusal::Refusal;
 use crate::wrong;
 
@@ -155,9 +157,19 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// Reads a request's body, so that whoever answers has it whole, and none over the limit. For how long its pieces are waited
-/// for is the connection's affair (`patient`).
-pub(crate) async fn whole(limit: u64, request: Request) -> Result<Request, Refusal> {
+/// Waits for what is read whole into memory. For how long each of its pieces is waited for is the connection's affair
+/// (`patient`); but who sends pieces one after the other for ever would have that memory for ever.
+pub(crate) async fn within<T>(app: &App, reading: impl Future<Output = T>) -> Result<T, Refusal> {
+    timeout(app.options.body_time, reading).await.map_err(|_| too_late())
+}
+
+fn too_late() -> Refusal {
+    Refusal::plain(StatusCode::REQUEST_TIMEOUT, "the body of the request took too long")
+}
+
+/// Reads a request's body, so that whoever answers has it whole, and none over the limit.
+pub(crate) async fn whole(app: &App, request: Request) -> Result<Request, Refusal> {
+    let limit = app.options.body_limit;
     let too_large = || {
         let message = format!("the body of the request is over {limit} bytes");
         Refusal::because(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
@@ -170,13 +182,13 @@ pub(crate) async fn whole(limit: u64, request: Request) -> Result<Request, Refus
         return Err(too_large());
     }
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
-    let body = to_bytes(body, most).await.map_err(|error| {
+    let body = within(app, to_bytes(body, most)).await?.map_err(|error| {
         if causes(&error).any(|cause| cause.is::<LengthLimitError>()) {
             return too_large();
         }
         let late = |cause: &io::Error| cause.kind() == io::ErrorKind::TimedOut;
         match causes(&error).any(|cause| cause.downcast_ref().is_some_and(late)) {
-            true => Refusal::plain(StatusCode::REQUEST_TIMEOUT, "the body of the request took too long"),
+            true => too_late(),
             false => Refusal::plain(StatusCode::BAD_REQUEST, "the body of the request was cut off"),
         }
     })?;
@@ -231,7 +243,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Declared<T> {
 /// A document of a type.
 pub(crate) fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
     // The parts of an array would be taken for fields by their places.
-    if body.trim_ascii_start().starts_with(b"[") {
+    if body.trim_ascii_start().starts_with(b"[") && wrong::has_fields::<T>() {
         return Err(wrong::no_object(body));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);

@@ -1,6 +1,7 @@
 //! What is wrong about a document, in the words of Airflow's server, so far as it is about a field's being there and of what
 //! type it is: `type`, `loc`, `msg` and `input`, as pydantic lists them. What else types find out is told in their own words.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 use serde_path_to_error::{Path, Segment};
 
@@ -8,6 +9,12 @@ use crate::refusal::Refusal;
 
 /// The most bytes of a body of which parts are told back.
 const TOLD_BACK: usize = 64 << 10;
+
+/// Whether a type is made of fields, and no map, text or anything that a list can be.
+pub(crate) fn has_fields<T: DeserializeOwned>() -> bool {
+    let Err(error) = T::deserialize(Json::Bool(true)) else { return false };
+    !error.to_string().contains(", expected a ")
+}
 
 /// A body that is a list, whose elements would be taken for fields by their places.
 pub(crate) fn no_object(body: &[u8]) -> Refusal {
@@ -21,6 +28,8 @@ pub(crate) fn no_json(body: &[u8], error: &serde_json::Error) -> Refusal {
     }
     let before = body.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
     let place = before.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1);
+    // A place in the text, not among its bytes.
+    let place = String::from_utf8_lossy(body.get(..place).unwrap_or(body)).chars().count();
     let cause = json!({"error": words(error)});
     Refusal::listed(vec![json!({
         "type": "json_invalid", "loc": ["body", place], "msg": "JSON decode error", "input": {}, "ctx": cause,
@@ -121,6 +130,8 @@ fn words(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use axum::body::to_bytes;
     use axum::response::IntoResponse as _;
     use bytes::Bytes;
@@ -143,6 +154,31 @@ mod tests {
     #[expect(dead_code, reason = "only what is wrong about it matters")]
     struct Inner {
         id: u32,
+    }
+
+    /// What a refusal of a body for a type tells.
+    async fn told<T: DeserializeOwned>(body: &'static str) -> Json {
+        let refusal = parsed::<T>(&Bytes::from(body)).err().unwrap().into_response();
+        assert_eq!(refusal.status(), 422, "{body}");
+        let told = to_bytes(refusal.into_body(), usize::MAX).await.unwrap();
+        let told: Json = serde_json::from_slice(&told).unwrap();
+        told["detail"][0].clone()
+    }
+
+    #[tokio::test]
+    async fn a_list_is_no_object_only_where_one_is_asked_for() {
+        for (told, kind) in [
+            (told::<Asked>("[1]").await, "model_attributes_type"),
+            (told::<BTreeMap<String, Json>>(" [1]").await, "dict_type"),
+            (told::<String>("[1]").await, "string_type"),
+        ] {
+            assert_eq!(
+                (&told["type"], &told["loc"], &told["input"]),
+                (&json!(kind), &json!(["body"]), &json!([1])),
+                "{told}"
+            );
+        }
+        assert_eq!(parsed::<Vec<u8>>(&Bytes::from("[1]")).unwrap(), [1]);
     }
 
     #[tokio::test]
@@ -180,12 +216,9 @@ mod tests {
             ("", "missing", json!(["body"]), json!(null)),
             ("{\n\"name\": x}", "json_invalid", json!(["body", 10]), json!({})),
             (r#"{"name": "n"} 1"#, "json_invalid", json!(["body", 14]), json!({})),
+            ("{\n\"name\": \"größer\", x}", "json_invalid", json!(["body", 20]), json!({})),
         ] {
-            let refusal = parsed::<Asked>(&Bytes::from(body)).unwrap_err().into_response();
-            assert_eq!(refusal.status(), 422, "{body}");
-            let told = to_bytes(refusal.into_body(), usize::MAX).await.unwrap();
-            let told: Json = serde_json::from_slice(&told).unwrap();
-            let told = &told["detail"][0];
+            let told = told::<Asked>(body).await;
             assert_eq!(
                 (&told["type"], &told["loc"], &told["input"]),
                 (&json!(kind), &place, &input),

@@ -31,7 +31,7 @@ const MOST_INSTANCES: u32 = 1000;
 pub(super) struct Listed {
     dag_id: Option<Arc<str>>,
     state: Option<RunState>,
-    /// The most runs; 20 when it is not said, never more than 100.
+    /// The most runs; 20 when it is not said, never more than 100. A page of large parameters has fewer.
     limit: Option<u32>,
     /// Go on with those before this one, the `next` of the page before: its date,
     before_date: Option<Timestamp>,
@@ -106,8 +106,14 @@ pub(super) async fn list(
     let limit = limit.unwrap_or(20).clamp(1, MOST_RUNS);
     let filter = RunFilter { dag_id, state };
     let mut runs = app.engine.db().runs(&filter, before.as_ref(), limit + 1).await?;
-    let more = runs.len() > limit as usize;
-    runs.truncate(limit as usize);
+    let mut bytes = 0_u64;
+    let fits = |info: &&RunInfo| {
+        bytes += info.run.conf.as_ref().map_or(0, |conf| conf.as_str().len()) as u64;
+        bytes <= app.options.body_limit
+    };
+    let told = runs.iter().take(limit as usize).take_while(fits).count().max(1);
+    let more = runs.len() > told;
+    runs.truncate(told);
     let last = runs.last().filter(|_| more).map(|last| &last.run);
     let next =
         last.map(|run| Before { date: run.date(), dag_id: run.dag_id.clone(), run_id: run.run_id.clone() });

@@ -20,7 +20,7 @@ use super::openapi::Reply;
 use crate::app::App;
 use crate::auth::{Asking, Role};
 use crate::refusal::{Refusal, text_of};
-use crate::request::{Path, Query};
+use crate::request::{Path, Query, within};
 
 /// The version of a value: the idempotency token of a push, which may then be repeated.
 const VERSION: HeaderName = HeaderName::from_static("excom-version");
@@ -79,9 +79,11 @@ pub(super) async fn read(
         }
         other => other,
     };
+    let streamed = matches!(payload, Payload::Stream(_));
     let mut answer = answered(opened.version, payload);
-    // With its length in the head, a stream whose damage shows at its end would seem whole.
-    if method == Method::HEAD {
+    // With its length in the head, a stream whose damage shows at its end would seem whole. What is no stream has its length
+    // by itself: that of its text, where `size` is that of a secret's envelope.
+    if streamed && method == Method::HEAD {
         answer.headers_mut().insert(header::CONTENT_LENGTH, opened.size.into());
     }
     Ok(answer)
@@ -118,14 +120,21 @@ pub(super) async fn write(
         |cause| Error::new(ErrorKind::InvalidRequest, "the request's body ended early").because(cause);
     let body: BodyDataStream = body.into_data_stream();
     let stream: ByteStream = Box::pin(body.map_err(broken).fuse());
-    let payload = match head.get(SECRET).map(HeaderValue::as_bytes) {
-        // It is whole in memory while it is sealed.
-        Some(b"true") => collect(Payload::Stream(stream), SECRET_LIMIT).await?.into_secret().into(),
-        Some(b"false") | None => Payload::Stream(stream),
+    let secret = match head.get(SECRET).map(HeaderValue::as_bytes) {
+        Some(b"true") => true,
+        Some(b"false") | None => app.engine.is_secret(&key.key),
         Some(_) => {
             let message = "`true` for a secret, `false` otherwise";
             return Err(Refusal::unprocessable("bool_parsing", &["header", "Excom-Secret"], message, ()));
         }
+    };
+    let payload = match secret {
+        // It is whole in memory while it is sealed.
+        true => {
+            let secret = within(&app, collect(Payload::Stream(stream), SECRET_LIMIT)).await??;
+            secret.into_secret().into()
+        }
+        false => Payload::Stream(stream),
     };
     let receipt = match head.get(&VERSION) {
         Some(version) => {

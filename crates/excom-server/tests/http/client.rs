@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
-use excom_core::{Engine, memory};
+use excom_core::{Engine, XComBackend, memory};
 use excom_db::sqlite;
 use excom_server::{App, Keys, Options, Role, person_token};
 use serde_json::{Value as Json, json};
@@ -55,7 +55,7 @@ pub(crate) struct Server {
     pub(crate) app: App,
     router: Router,
     pub(crate) engine: Engine,
-    _folder: TempDir,
+    folder: TempDir,
     pub(crate) clock: Arc<memory::Clock>,
     keys: Keys,
     options: Options,
@@ -96,7 +96,7 @@ impl Server {
             .settings(settings(excom_core::engine::Settings::default()))
             .build();
         let app = App::new(engine.clone(), keys.clone(), options.clone());
-        Self { router: app.router(), app, engine, _folder: folder, clock, keys, options }
+        Self { router: app.router(), app, engine, folder, clock, keys, options }
     }
 
     /// All routes.
@@ -125,7 +125,12 @@ impl Server {
 
     /// The same with values in a backend.
     pub(crate) fn with_backend(self, backend: memory::Backend) -> Self {
-        let engine = self.engine.clone().with_backend(Arc::new(backend));
+        self.sharing(Arc::new(backend))
+    }
+
+    /// The same with a backend that the test has too.
+    pub(crate) fn sharing(self, backend: Arc<dyn XComBackend>) -> Self {
+        let engine = self.engine.clone().with_backend(backend);
         let options = self.options.clone();
         self.over(engine, options)
     }
@@ -133,6 +138,12 @@ impl Server {
     fn over(self, engine: Engine, options: Options) -> Self {
         let app = App::new(engine.clone(), self.keys.clone(), options.clone());
         Self { router: app.router(), app, engine, options, ..self }
+    }
+
+    /// Changes the database behind everybody's back.
+    pub(crate) fn damage(&self, statement: &str) {
+        let connection = rusqlite::Connection::open(self.folder.path().join("excom.db")).unwrap();
+        assert_eq!(connection.execute(statement, []).unwrap(), 1);
     }
 
     pub(crate) fn send(&self, request: Request<Body>) -> Answer {

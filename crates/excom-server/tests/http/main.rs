@@ -7,6 +7,7 @@ mod auth;
 mod client;
 mod connections;
 mod fuzz;
+mod health;
 mod instances;
 mod keys;
 mod limits;

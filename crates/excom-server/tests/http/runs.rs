@@ -1,7 +1,10 @@
 //! Runs and their task instances, for who looks at them.
 
 use axum::http::Method;
+use excom_core::Value;
+use excom_core::run::DagRun;
 use excom_server::Role;
+use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use crate::client::{Answer, Server};
@@ -47,6 +50,43 @@ fn runs_come_newest_first_in_pages() {
         (&json!("running"), &json!("b/ä"))
     );
     get(&server, "runs/weather/none").is(404);
+}
+
+#[test]
+fn a_page_of_runs_has_a_bound_in_bytes() {
+    let server = Server::limited(3000);
+    let admin = server.person(Role::Admin);
+    for (run, day, size) in [("a", 1, 1400), ("b", 2, 1), ("c", 3, 1400), ("d", 4, 1400), ("e", 5, 2800)] {
+        let new = json!({"dag_id": "weather", "run_id": run, "logical_date": format!("2026-11-0{day}T00:00:00Z"),
+                         "conf": {"x": "x".repeat(size)}});
+        server.call(&admin, Method::POST, "/api/excom/v1/runs", Some(&new)).is(201);
+    }
+    let (mut pages, mut from) = (Vec::new(), String::new());
+    loop {
+        let page = get(&server, &format!("runs?limit=4{from}")).is(200).json();
+        pages.push(names(&page).concat());
+        let Some(next) = page["next"].as_object() else { break };
+        let part = |name: &str| next[name].as_str().unwrap().to_owned();
+        assert!(pages.last().unwrap().ends_with(&part("run_id")), "{page}");
+        from = format!(
+            "&before_date={}&before_dag_id={}&before_run_id={}",
+            part("date"),
+            part("dag_id"),
+            part("run_id")
+        );
+    }
+    assert_eq!(pages, ["e", "dcb", "a"]);
+    // One that is over the bound by itself is told alone.
+    let own = Server::limited(10);
+    let conf = Value::of(&"x".repeat(100)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for (run, second) in [("f", 1), ("g", 2)] {
+        let mut new = DagRun::new("weather", run, Timestamp::from_second(second).unwrap());
+        new.conf = Some(conf.clone());
+        runtime.block_on(own.engine.start_run(&new)).unwrap();
+    }
+    let page = get(&own, "runs").is(200).json();
+    assert_eq!((names(&page), &page["next"]["run_id"]), (vec!["g"], &json!("g")));
 }
 
 #[test]

@@ -1,14 +1,19 @@
 //! Clients that begin and do not go on are cut off, wherever they stop.
 
+use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::{Method, Request, header};
 use excom_core::memory;
 use excom_server::{Role, Service, ServiceOptions, Tls};
+use futures_util::stream;
 use rcgen::{CertificateParams, KeyPair};
+use tokio::time::sleep;
 
 use crate::client::Server;
 
@@ -60,7 +65,28 @@ fn who_stops_in_the_middle_is_cut_off() {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         }
     }
-    server.call(&token, axum::http::Method::GET, value, None).is(404);
+    server.call(&token, Method::GET, value, None).is(404);
+}
+
+/// Whoever goes on and on, a little at a time, holds what has come for so long only.
+#[test]
+fn what_is_read_whole_has_a_time() {
+    let server = Server::set(|options| options.body_time = Duration::from_millis(50));
+    let token = server.person(Role::Admin);
+    let value = "/api/excom/v1/values/weather/r1/extract/-1/k";
+    for (method, path, secret) in
+        [(Method::POST, "/api/excom/v1/pull", "false"), (Method::PUT, value, "true")]
+    {
+        let slowly = stream::unfold((), async |()| {
+            sleep(Duration::from_millis(1)).await;
+            Some((Ok::<_, Infallible>(" "), ()))
+        });
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let request = request.header("excom-secret", secret).body(Body::from_stream(slowly)).unwrap();
+        assert!(server.send(request).is(408).text.contains("took too long"), "{path}");
+    }
+    server.call(&token, Method::GET, value, None).is(404);
 }
 
 #[test]
@@ -73,7 +99,7 @@ fn who_does_not_take_an_answer_is_cut_off() {
     let backend = memory::Backend::new(Arc::new(memory::Store::new()), 1000);
     let server = server.with_backend(backend);
     let large = serde_json::Value::from("x".repeat(size));
-    server.call(&token, axum::http::Method::PUT, value, Some(&large)).is(201);
+    server.call(&token, Method::PUT, value, Some(&large)).is(201);
     let asked = format!(
         "GET {value} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
     );
@@ -89,9 +115,9 @@ fn heads_of_values_tell_their_length() {
     let token = server.person(Role::Admin);
     let value = "/api/excom/v1/values/weather/r1/extract/-1/k";
     for text in ["x".repeat(100_000), "x".to_owned()] {
-        server.call(&token, axum::http::Method::PUT, value, Some(&text.clone().into())).is(201);
+        server.call(&token, Method::PUT, value, Some(&text.clone().into())).is(201);
         let path = format!("/api/excom/v1/history{}", value.strip_prefix("/api/excom/v1/values").unwrap());
-        let history = server.call(&token, axum::http::Method::GET, &path, None).json();
+        let history = server.call(&token, Method::GET, &path, None).json();
         let past = history["history"].as_array().unwrap().last().map(|past| {
             (format!("{value}?version={}", past["version"].as_str().unwrap()), "x".repeat(100_000))
         });
@@ -116,6 +142,27 @@ fn heads_of_values_tell_their_length() {
             }
         }
     }
+}
+
+/// What is stored of a secret is longer than what is told of it.
+#[test]
+fn heads_of_secrets_tell_the_length_of_their_texts() {
+    let server = Server::new();
+    let token = server.person(Role::Admin);
+    let value = "/api/excom/v1/values/weather/r1/extract/-1/k";
+    let text = "\"hunter2\"";
+    let push = Request::put(value)
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .header("excom-secret", "true")
+        .body(Body::from(text));
+    server.send(push.unwrap()).is(201);
+    let told = server.call(&token, Method::HEAD, value, None).is(200);
+    assert_eq!(
+        (told.head["content-length"].as_bytes(), &*told.text),
+        (text.len().to_string().as_bytes(), "")
+    );
+    assert_eq!(told.head["excom-secret"], "true");
+    assert_eq!(server.call(&token, Method::GET, value, None).is(200).text, text);
 }
 
 #[test]
