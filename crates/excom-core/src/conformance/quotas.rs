@@ -133,7 +133,10 @@ pub async fn a_stream_is_stopped_at_its_quota(h: &Harness) {
         };
         Payload::Stream(Box::pin(stream::iter((0..count).map(piece))))
     };
-    refused(engine.push(&user(), &xcom("t", "k"), pieces(1000)).await, ErrorKind::TooLarge);
+    let error = engine.push(&user(), &xcom("t", "k"), pieces(1000)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    // What it would have taken itself is not there.
+    assert!(error.to_string().contains("have 0 bytes of the 1000 bytes"), "{error}");
     assert!(taken.load(Ordering::SeqCst) < 30, "{taken:?} pieces were taken");
     assert_eq!(h.objects().await, objects);
     engine.push(&user(), &xcom("t", "k"), pieces(9)).await.unwrap();

@@ -411,12 +411,14 @@ impl Taken {
             Some(run_id) => (format!("run {dag_id}/{run_id}"), "quota_run"),
             None => (format!("all runs of DAG {dag_id}"), "quota_dag"),
         };
+        // What it has taken itself is not what others have.
+        let own = self.holds().bytes;
         let what = format!(
             "{} has {} or more, and the values of {whose} have {} of the {} that [xcom] {setting} lets them \
-             have together; nothing was pushed",
+             have together, those being pushed among them; nothing was pushed",
             self.key,
-            size(self.holds().bytes.saturating_add(more)),
-            size(used),
+            size(own.saturating_add(more)),
+            size(used.saturating_sub(own)),
             size(limit.most)
         );
         let error = Error::new(ErrorKind::TooLarge, what);
