@@ -382,7 +382,7 @@ impl fmt::Debug for Url {
 }
 
 impl Kind for Option<Url> {
-    const ALLOWED: &'static str = "a URL such as s3://bucket/prefix, or nothing";
+    const ALLOWED: &'static str = "a URL such as https://host/path or s3://bucket/prefix, or nothing";
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         if text.is_empty() {
@@ -393,7 +393,7 @@ impl Kind for Option<Url> {
             _ if text.starts_with('/') => {
                 Err(Refusal::new("has no scheme").hint(format!("for a folder write file://{text}")))
             }
-            _ => Err(Refusal::new("has no scheme, such as `s3://`")),
+            _ => Err(Refusal::new("has no scheme, such as `https://` or `s3://`")),
         }
     }
 
