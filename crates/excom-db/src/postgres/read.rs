@@ -537,17 +537,14 @@ impl Tables {
     pub(super) async fn places(&self) -> Result<Vec<Occupied>> {
         self.rows(&PLACES, &[], |found| {
             let store: Option<String> = found.try_get(0)?;
-            let (entries, bytes) = (found.try_get::<_, i64>(1)? as u64, found.try_get::<_, i64>(2)? as u64);
+            let (entries, bytes) = row::counts(found, 1)?;
             Ok(Occupied { store: store.map(Into::into), entries, bytes })
         })
         .await
     }
 
     pub(super) async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
-        let of = |found: &Row| {
-            let (entries, bytes): (i64, i64) = (found.try_get(0)?, found.try_get(1)?);
-            Ok(Usage { entries: entries as u64, bytes: bytes as u64 })
-        };
+        let of = |found: &Row| row::counts(found, 0).map(|(entries, bytes)| Usage { entries, bytes });
         let usage = match run_id {
             Some(run_id) => self.one(&USAGE_OF_RUN, &[&dag_id, &run_id], of).await,
             None => self.one(&USAGE_OF_DAG, &[&dag_id], of).await,
@@ -558,11 +555,8 @@ impl Tables {
     pub(super) async fn health(&self) -> Result<Health> {
         let schema = schema::version(&self.connections).await?;
         let identity = self.connections.place().to_owned();
-        let found = self.one(&HEALTH, &[], |found| {
-            let (entries, bytes): (i64, i64) = (found.try_get(0)?, found.try_get(1)?);
-            Ok((entries as u64, bytes as u64, found.try_get(2)?))
-        });
-        let (entries, bytes, problems) = found.await?.unwrap_or_default();
+        let found = self.one(&HEALTH, &[], |found| Ok((row::counts(found, 0)?, found.try_get(2)?)));
+        let ((entries, bytes), problems) = found.await?.unwrap_or_default();
         Ok(Health { identity, schema, entries, bytes, problems })
     }
 }

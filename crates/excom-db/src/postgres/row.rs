@@ -143,6 +143,11 @@ pub(super) fn time(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
+/// How many entries there are, and their bytes.
+pub(super) fn counts(row: &Row, at: usize) -> Result<(u64, u64), Failure> {
+    Ok((row.try_get::<_, i64>(at)? as u64, row.try_get::<_, i64>(at + 1)? as u64))
+}
+
 /// A task id, key or DAG id from a column.
 pub(super) fn text(row: &Row, at: usize) -> Result<Arc<str>, Failure> {
     Ok(row.try_get::<_, &str>(at)?.into())

@@ -14,6 +14,7 @@ use tokio_postgres::Row;
 
 use super::super::connection::{Connections, Options, Parameter, Statement, types};
 use super::super::failure::{Failure, Refusal, damaged};
+use super::super::row::counts;
 use super::super::write::{Fenced, parts};
 use super::{Tables, schema};
 use crate::airflow::{no_task_instance, pushed};
@@ -324,14 +325,14 @@ impl Alone {
     }
 
     async fn places(&self) -> Result<Vec<Occupied>> {
-        let of = |row: &Row| Ok((row.try_get::<_, i64>(0)? as u64, row.try_get::<_, i64>(1)? as u64));
+        let of = |found: &Row| counts(found, 0);
         let (entries, bytes) = self.told(self.tables.own.one(&PLACES, &[], of).await)?.unwrap_or_default();
         Ok(vec![Occupied { store: None, entries, bytes }])
     }
 
     async fn health(&self) -> Result<Health> {
         let airflow = schema::airflow(&self.tables.own.connections).await?;
-        let of = |row: &Row| Ok((row.try_get::<_, i64>(0)? as u64, row.try_get::<_, i64>(1)? as u64));
+        let of = |found: &Row| counts(found, 0);
         let (entries, bytes) = self.told(self.tables.own.one(&HEALTH, &[], of).await)?.unwrap_or_default();
         let identity = format!("{}, attached to Airflow {airflow} without a schema of Excom's", self.place());
         Ok(Health { identity, schema: 0, entries, bytes, problems: Vec::new() })

@@ -10,7 +10,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::super::connection::{Parameter, Statement, types};
 use super::super::failure::Failure;
-use super::super::row::{key, text};
+use super::super::row::{counts, key, text};
 use super::columns::{COLUMNS, entry, info};
 use super::{Tables, row, schema};
 
@@ -371,18 +371,14 @@ impl Tables {
         self.own
             .rows(&PLACES, &[], |found| {
                 let store: Option<String> = found.try_get(0)?;
-                let (entries, bytes) =
-                    (found.try_get::<_, i64>(1)? as u64, found.try_get::<_, i64>(2)? as u64);
+                let (entries, bytes) = counts(found, 1)?;
                 Ok(Occupied { store: store.map(Into::into), entries, bytes })
             })
             .await
     }
 
     pub(super) async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
-        let of = |found: &Row| {
-            let (entries, bytes): (i64, i64) = (found.try_get(0)?, found.try_get(1)?);
-            Ok(Usage { entries: entries as u64, bytes: bytes as u64 })
-        };
+        let of = |found: &Row| counts(found, 0).map(|(entries, bytes)| Usage { entries, bytes });
         let usage = match run_id {
             Some(run_id) => self.own.one(&USAGE_OF_RUN, &[&dag_id, &run_id], of).await,
             None => self.own.one(&USAGE_OF_DAG, &[&dag_id], of).await,
@@ -396,7 +392,7 @@ impl Tables {
         if found.version == 0 {
             return Err(schema::missing(&found, place));
         }
-        let of = |row: &Row| Ok((row.try_get::<_, i64>(0)? as u64, row.try_get::<_, i64>(1)? as u64));
+        let of = |found: &Row| counts(found, 0);
         let counted = self.own.one(&HEALTH, &[], of).await.map_err(|failure| schema::told(failure, place))?;
         let (entries, bytes) = counted.unwrap_or_default();
         let identity = format!("{place}, attached to Airflow {}", found.airflow);
