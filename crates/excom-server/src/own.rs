@@ -5,6 +5,7 @@ mod entries;
 mod instances;
 mod names;
 mod openapi;
+mod page;
 mod path;
 mod prune;
 mod pull;

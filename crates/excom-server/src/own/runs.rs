@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::names::OfRun;
 use super::openapi::Reply;
+use super::page::cut;
 use crate::app::App;
 use crate::auth::{Asking, Role};
 use crate::refusal::Refusal;
@@ -106,14 +107,8 @@ pub(super) async fn list(
     let limit = limit.unwrap_or(20).clamp(1, MOST_RUNS);
     let filter = RunFilter { dag_id, state };
     let mut runs = app.engine.db().runs(&filter, before.as_ref(), limit + 1).await?;
-    let mut bytes = 0_u64;
-    let fits = |info: &&RunInfo| {
-        bytes += info.run.conf.as_ref().map_or(0, |conf| conf.as_str().len()) as u64;
-        bytes <= app.options.body_limit
-    };
-    let told = runs.iter().take(limit as usize).take_while(fits).count().max(1);
-    let more = runs.len() > told;
-    runs.truncate(told);
+    let size = |info: &RunInfo| info.run.conf.as_ref().map_or(0, |conf| conf.as_str().len());
+    let more = cut(&mut runs, limit, app.options.body_limit, size);
     let last = runs.last().filter(|_| more).map(|last| &last.run);
     let next =
         last.map(|run| Before { date: run.date(), dag_id: run.dag_id.clone(), run_id: run.run_id.clone() });

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::openapi::Reply;
+use super::page::cut;
 use crate::app::App;
 use crate::auth::{Asking, Role};
 use crate::refusal::Refusal;
@@ -80,14 +81,9 @@ pub(super) async fn list(
     asking.at_least(Role::Admin)?;
     let limit = limit.unwrap_or(MOST).clamp(1, MOST);
     let mut found = app.engine.variables(&asking.caller, &prefix, after.as_deref(), limit + 1).await?;
-    let mut bytes = 0_u64;
-    let fits = |variable: &&Variable| {
-        bytes += (variable.text.len() + variable.description.as_ref().map_or(0, String::len)) as u64;
-        bytes <= app.options.body_limit
-    };
-    let told = found.iter().take(limit as usize).take_while(fits).count().max(1);
-    let more = found.len() > told;
-    found.truncate(told);
+    let size =
+        |variable: &Variable| variable.text.len() + variable.description.as_ref().map_or(0, String::len);
+    let more = cut(&mut found, limit, app.options.body_limit, size);
     let next = found.last().filter(|_| more).map(|last| last.key.clone());
     let item = |variable: Variable| {
         let overridden_by = app.engine.override_of(&variable.key).map(|(name, _)| name);
