@@ -144,6 +144,12 @@ struct Known {
     freed: u64,
 }
 
+impl Known {
+    fn of(&mut self, whose: &Whose) -> &mut Tally {
+        self.tallies.entry(whose.clone()).or_default()
+    }
+}
+
 impl Quotas {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -253,7 +259,7 @@ impl Taken {
 
     fn gates(&self) -> Vec<Gate> {
         let mut known = self.engine.0.quotas.lock();
-        let gate = |limit: &Limit| known.tallies.entry(limit.whose.clone()).or_default().gate.clone();
+        let gate = |limit: &Limit| known.of(&limit.whose).gate.clone();
         self.limits.iter().map(gate).collect()
     }
 
@@ -299,7 +305,7 @@ impl Taken {
     /// Whether it is this push that asks, and not another one already.
     fn asks(&self, place: usize, me: &Arc<()>) -> bool {
         let mut known = self.engine.0.quotas.lock();
-        let tally = known.tallies.entry(self.limits[place].whose.clone()).or_default();
+        let tally = known.of(&self.limits[place].whose);
         let is_first = tally.asks.strong_count() == 0;
         if is_first {
             tally.asks = Arc::downgrade(me);
@@ -319,7 +325,7 @@ impl Taken {
         let replaced = holds.replaced.map_or(0, |replaced| replaced.left).min(more);
         let counted = more - replaced;
         for (place, limit) in self.limits.iter().enumerate() {
-            let tally = known.tallies.entry(limit.whose.clone()).or_default();
+            let tally = known.of(&limit.whose);
             let Some(told) = &tally.told else { return Room::Unknown(place) };
             let since = tally.made.saturating_sub(told.then.made);
             let used = told.bytes.saturating_add(since).saturating_add(tally.taken);
@@ -357,11 +363,11 @@ impl Taken {
             if known.tallies.len() > REMEMBERED {
                 known.tallies.retain(|other, tally| other == whose || tally.is_wanted(now));
             }
-            known.tallies.entry(whose.clone()).or_default().marks()
+            known.of(whose).marks()
         };
         let bytes = self.engine.0.db.usage(&whose.0, whose.1.as_deref()).await?.bytes;
         let mut known = self.engine.0.quotas.lock();
-        let tally = known.tallies.entry(whose.clone()).or_default();
+        let tally = known.of(whose);
         tally.told = Some(Told { bytes, at: clock.now(), then, alone });
         Ok(())
     }
