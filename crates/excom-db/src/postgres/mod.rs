@@ -13,6 +13,7 @@ mod kept;
 mod known;
 mod ledger;
 mod loose;
+mod names;
 mod notes;
 mod read;
 mod refusals;
@@ -35,6 +36,7 @@ use tokio_postgres::Row;
 use connection::Connections;
 pub use connection::Options;
 use failure::Failure;
+use names::Names;
 pub use survey::{Part, Survey, survey};
 use together::Together;
 
@@ -66,7 +68,10 @@ impl Tables {
             let open = open.clone();
             move |keys| read::together(open.upgrade(), keys)
         });
-        let pushes = Together::start(reactor, WRITERS, move |rows| write::together(open.upgrade(), rows));
+        let names = Arc::new(Names::default());
+        let pushes = Together::start(reactor, WRITERS, move |rows| {
+            write::together(open.upgrade(), names.clone(), rows)
+        });
         Self { pulls, pushes, connections }
     }
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::Tables;
 use super::connection::{Connections, Done, Parameter, Statement, types};
 use super::failure::{Failure, Refusal};
+use super::names::Names;
 use super::row;
 use crate::packing::{Codec, Packed};
 
@@ -256,9 +257,14 @@ pub(super) enum Shared {
 }
 
 /// The pushes of some callers, in one transaction.
-pub(super) async fn together(connections: Option<Arc<Connections>>, rows: Vec<Arc<Row>>) -> Vec<Shared> {
+pub(super) async fn together(
+    connections: Option<Arc<Connections>>,
+    names: Arc<Names>,
+    rows: Vec<Arc<Row>>,
+) -> Vec<Shared> {
     let mut pushed: Vec<Shared> = rows.iter().map(|_| Shared::Not).collect();
     let Some(connections) = connections else { return pushed };
+    names.make_known(&connections, rows.iter().map(|row| &row.key)).await;
     fn all<'a, T>(rows: &'a [Arc<Row>], of: impl Fn(&'a Row) -> T) -> Vec<T> {
         rows.iter().map(|row| of(row)).collect()
     }
