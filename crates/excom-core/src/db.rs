@@ -643,10 +643,16 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// each of them, on the index that finds entries by their keys.
     async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage>;
 
-    /// How it is.
+    /// Whether it can be used, and which one it is. It is asked for little: what lies in it is not looked at.
     ///
     /// # Errors
     /// The reason why it cannot be used.
+    async fn check(&self) -> Result<String>;
+
+    /// How it is. It looks at all that lies in it.
+    ///
+    /// # Errors
+    /// As [`MetadataDb::check`], and when it is so damaged that it cannot be looked at.
     async fn health(&self) -> Result<Health>;
 }
 

@@ -369,6 +369,10 @@ macro_rules! metadata_db {
                     self.told(self.0.usage(dag_id, run_id).await)
                 }
 
+                async fn check(&self) -> Result<String> {
+                    self.told(self.0.check().await)
+                }
+
                 async fn health(&self) -> Result<Health> {
                     self.told(self.0.health().await)
                 }

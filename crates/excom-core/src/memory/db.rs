@@ -547,6 +547,10 @@ impl MetadataDb for Db {
         Ok(self.lock().usage(dag_id, run_id))
     }
 
+    async fn check(&self) -> Result<String> {
+        Ok(self.to_string())
+    }
+
     async fn health(&self) -> Result<Health> {
         let entries = self.lock().entries.len() as u64;
         Ok(Health { identity: self.to_string(), schema: 0, entries, bytes: 0, problems: Vec::new() })

@@ -562,6 +562,11 @@ impl MetadataDb for Db {
         self.read(|view| view.usage(dag_id, run_id))
     }
 
+    async fn check(&self) -> Result<String> {
+        self.mark("").await?;
+        Ok(self.to_string())
+    }
+
     async fn health(&self) -> Result<Health> {
         self.snapshot(|view| view.health(self.to_string(), schema::VERSION))
     }

@@ -338,6 +338,10 @@ impl MetadataDb for Played {
         self.db.usage(dag_id, run_id).await
     }
 
+    async fn check(&self) -> Result<String> {
+        self.db.check().await
+    }
+
     async fn health(&self) -> Result<Health> {
         self.db.health().await
     }

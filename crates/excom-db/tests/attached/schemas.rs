@@ -101,6 +101,7 @@ fn airflow_is_migrated_meanwhile() {
         block_on(engine.clear(&me, &Scope::TaskInstance(attempt.ti.clone()))).unwrap_err(),
         block_on(engine.delete(&Caller::user("ana"), &Scope::TaskInstance(attempt.ti.clone()))).unwrap_err(),
         block_on(engine.db().health()).unwrap_err(),
+        block_on(engine.db().check()).unwrap_err(),
         block_on(Db::open(&database.url(), &options())).unwrap_err(),
         block_on(Db::attach(&database.url(), &options())).unwrap_err(),
     ] {

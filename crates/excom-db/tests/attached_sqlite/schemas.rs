@@ -102,6 +102,7 @@ fn airflow_is_migrated_meanwhile() {
         block_on(engine.clear(&me, &all)).unwrap_err(),
         block_on(engine.delete(&Caller::user("ana"), &all)).unwrap_err(),
         block_on(engine.db().health()).unwrap_err(),
+        block_on(engine.db().check()).unwrap_err(),
         Db::open(&database.file(), Options::default()).unwrap_err(),
         Db::attach(&database.file()).unwrap_err(),
     ] {

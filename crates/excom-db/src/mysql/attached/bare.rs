@@ -232,14 +232,19 @@ impl Alone {
         self.tables.own.rows(PLACES, named! {}, of).await
     }
 
+    async fn check(&self) -> excom_core::Result<String> {
+        let (found, _) = schema::airflows(&self.tables.airflows).await?;
+        let airflow = found.airflow;
+        Ok(format!("{}, attached to Airflow {airflow} without a schema of Excom's", self.place()))
+    }
+
     async fn health(&self) -> excom_core::Result<Health> {
         let (own, place) = (&self.tables.own, self.place());
         let told = |failure| schema::told(failure, place);
-        let (found, _) = schema::airflows(&self.tables.airflows).await?;
+        let identity = self.check().await?;
         let airflow = named! { "airflow" => own.connections.database() };
         let bytes = own.one(SIZES, airflow, |found| own::count(found, 0)).await.map_err(told)?.unwrap_or(0);
         let entries = own.one(COUNT, named! {}, |found| own::count(found, 0)).await.map_err(told)?;
-        let identity = format!("{place}, attached to Airflow {} without a schema of Excom's", found.airflow);
         Ok(Health { identity, schema: 0, entries: entries.unwrap_or(0), bytes, problems: Vec::new() })
     }
 }

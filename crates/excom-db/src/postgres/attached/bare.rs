@@ -330,11 +330,15 @@ impl Alone {
         Ok(vec![Occupied { store: None, entries, bytes }])
     }
 
-    async fn health(&self) -> Result<Health> {
+    async fn check(&self) -> Result<String> {
         let airflow = schema::airflow(&self.tables.own.connections).await?;
+        Ok(format!("{}, attached to Airflow {airflow} without a schema of Excom's", self.place()))
+    }
+
+    async fn health(&self) -> Result<Health> {
+        let identity = self.check().await?;
         let of = |found: &Row| counts(found, 0);
         let (entries, bytes) = self.told(self.tables.own.one(&HEALTH, &[], of).await)?.unwrap_or_default();
-        let identity = format!("{}, attached to Airflow {airflow} without a schema of Excom's", self.place());
         Ok(Health { identity, schema: 0, entries, bytes, problems: Vec::new() })
     }
 }

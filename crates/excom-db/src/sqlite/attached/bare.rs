@@ -112,13 +112,14 @@ impl Beside<'_> {
         })
     }
 
+    fn check_alone(&self, place: &str) -> std::result::Result<String, Failure> {
+        let airflow = schema::proven(self.view.connection(), self.path)?;
+        Ok(format!("{place}, attached to Airflow {airflow} without a schema of Excom's"))
+    }
+
     fn health_alone(&self, place: &str) -> std::result::Result<Health, Failure> {
-        let connection = self.view.connection();
-        let airflow = schema::proven(connection, self.path)?;
-        let entries: i64 = connection.query_row("SELECT count(*) FROM xcom", [], |row| row.get(0))?;
-        let (bytes, problems) = self.view.file()?;
-        let identity = format!("{place}, attached to Airflow {airflow} without a schema of Excom's");
-        Ok(Health { identity, schema: 0, entries: entries as u64, bytes, problems })
+        let identity = self.check_alone(place)?;
+        self.holds(identity, 0)
     }
 }
 
@@ -193,6 +194,11 @@ impl Alone {
 
     async fn places(&self) -> Result<Vec<Occupied>> {
         self.tables.look(|beside| beside.places_alone())
+    }
+
+    async fn check(&self) -> Result<String> {
+        let place = self.place();
+        self.tables.look(|beside| beside.check_alone(&place))
     }
 
     async fn health(&self) -> Result<Health> {
