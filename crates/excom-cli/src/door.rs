@@ -114,7 +114,7 @@ impl Door {
         }
     }
 
-    pub(crate) async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Used> {
+    pub(crate) async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Option<Used>> {
         match &self.place {
             Place::Engine(engine) => engine.usage(&self.caller, dag_id, run_id).await,
             Place::Server(client) => client.usage(dag_id, run_id).await,

@@ -217,6 +217,8 @@ fn what_is_looked_at_is_the_same_with_a_server() {
         vec!["xcom", "usage", "--dag-id", "weather"],
         vec!["xcom", "usage", "--dag-id", "weather", "--run-id", "r1", "--json"],
         vec!["xcom", "usage", "--dag-id", "none"],
+        vec!["xcom", "usage", "--dag-id", "weather", "--run-id", "r9"],
+        vec!["xcom", "usage", "--dag-id", "weather", "--run-id", ""],
         vec!["run", "list"],
         vec!["run", "list", "--json"],
         vec!["run", "list", "--limit", "1"],

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
-use super::names::OfRun;
+use super::names::{OfRun, unknown_run};
 use super::openapi::Reply;
 use super::page::cut;
 use crate::app::App;
@@ -124,7 +124,7 @@ pub(super) async fn show(
     let (dag_id, run_id) = run.ids()?;
     match app.engine.db().run_info(&dag_id, &run_id).await? {
         Some(info) => RunShown::of(info).map(Reply::ok),
-        None => Err(Refusal::not_found(format!("run {run_id} of {dag_id} is not known"))),
+        None => Err(unknown_run(&dag_id, &run_id)),
     }
 }
 

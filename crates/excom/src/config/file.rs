@@ -134,7 +134,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Line>> {
                 other => {
                     let what = format!("{origin}: {spec} is {}; it takes {}", kind(other), spec.allowed);
                     return Err(Error::new(ErrorKind::Configuration, what)
-                        .hint(format!("write it as text: {key} = \"{}\"", spec.default())));
+                        .hint(format!("write it in quotes; the default is {key} = \"{}\"", spec.default())));
                 }
             };
             lines.push(Line { spec, text, origin });
