@@ -450,6 +450,23 @@ fn what_is_wrong_in_a_file_is_told_with_its_line_and_what_is_right() {
 }
 
 #[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let (_folder, file) =
+        with_file("[databse]\nx = 1\n[xcom]\nledger = true\nretention = 'soon'\nhistory = '1d'\n");
+    let environment = sources(&[("EXCOM__XCOM__READS", "some")]).environment;
+    let error = refused(&Sources { environment, set: vec![("xcom.writes".into(), "all".into())], ..file });
+    let told = error.to_string();
+    assert!(told.starts_with("5 settings are wrong: "), "{told}");
+    let mut behind = &*told;
+    for part in
+        ["excom.toml:1: ", "[xcom] ledger is a boolean", "[xcom] retention = \"soon\"", "READS: ", "--set: "]
+    {
+        behind = behind.split_once(part).unwrap_or_else(|| panic!("{part} is in {told}")).1;
+    }
+    assert!(error.hints().iter().any(|hint| hint == "[xcom] writes takes any or own"), "{error:?}");
+}
+
+#[test]
 fn what_is_wrong_in_the_environment_and_in_flags_is_told_too() {
     let error = refused(&sources(&[("EXCOM__XCOM__RETENTON", "5d")]));
     assert_eq!(error.to_string(), "EXCOM__XCOM__RETENTON: there is no setting [xcom] retenton");
