@@ -23,8 +23,8 @@ use super::push::bytes as size;
 use crate::attempt::Caller;
 use crate::db::{Filter, Usage};
 use crate::entry::{EntryInfo, Version};
-use crate::value::ByteStream;
 use crate::run::RunFilter;
+use crate::value::ByteStream;
 use crate::{Error, ErrorKind, Result, TaskInstanceKey, UNMAPPED, XComKey};
 
 /// For how long an answer of the database is good where there is room.

@@ -197,7 +197,10 @@ impl Alone {
         _at: Timestamp,
     ) -> Result<()> {
         let values = pushes.iter().map(|push| Ok((push, self.inline(push)?)));
-        let (tables, values) = (&self.tables, &values.collect::<excom_core::Result<Vec<_>>>()?[..]);
+        let mut values = values.collect::<excom_core::Result<Vec<_>>>()?;
+        // In one order for all, so that two that end do not wait for each other.
+        values.sort_by(|(one, _), (other, _)| one.key.cmp(&other.key));
+        let (tables, values) = (&self.tables, &values[..]);
         step!(tables, write, finish_alone(attempt, values)).await
     }
 

@@ -5,10 +5,11 @@
 //! statement with the write here too, but lets only the current try write.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use excom_core::attempt::{Attempt, Caller, TaskState};
 use excom_core::db::{Health, Occupied, Push, Pushed, Scope, StartMode, Started, not_started, superseded};
-use excom_core::{ErrorKind, Result, XComKey};
+use excom_core::{ErrorKind, Result, Value, XComKey};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
@@ -61,44 +62,73 @@ fn spelt(sql: &str) -> Cow<'_, str> {
     })
 }
 
-/// The run (`$6`, `$7`), while the attempt `$1` to `$5`, if it is one, may write, and Airflow's schema is one of `$8`.
-macro_rules! allowed {
+/// The attempt `$1` to `$5`, if it is one and may write.
+macro_rules! own {
     () => {
         "own AS MATERIALIZED (
              SELECT coalesce(try_number, 0) AS number, start_date FROM task_instance
-             WHERE dag_id = $1 AND run_id = $2 AND task_id = $3 AND map_index = $4 AND id = $5 FOR KEY SHARE),
-         allowed AS MATERIALIZED (
-             SELECT r.id FROM dag_run r
-             WHERE r.dag_id = $6 AND r.run_id = $7 AND ($5::uuid IS NULL OR EXISTS (SELECT FROM own))
-             AND EXISTS (SELECT FROM alembic_version WHERE version_num = ANY ($8)))"
+             WHERE dag_id = $1 AND run_id = $2 AND task_id = $3 AND map_index = $4 AND id = $5 FOR KEY SHARE)"
     };
 }
 
-/// A push: an upsert by the key, and what Airflow's scheduler asks of a returned value (`$13`: its length).
+/// Whether it may, or who writes is none, and Airflow's schema is one of `$8`.
+macro_rules! may {
+    () => {
+        "($5::uuid IS NULL OR EXISTS (SELECT FROM own))
+         AND EXISTS (SELECT FROM alembic_version WHERE version_num = ANY ($8))"
+    };
+}
+
+/// The run (`$6`, `$7`), while the attempt `$1` to `$5`, if it is one, may write, and Airflow's schema is one of `$8`.
+macro_rules! allowed {
+    () => {
+        concat!(
+            own!(),
+            ", allowed AS MATERIALIZED (
+                 SELECT r.id FROM dag_run r WHERE r.dag_id = $6 AND r.run_id = $7 AND ",
+            may!(),
+            ")"
+        )
+    };
+}
+
+/// Pushes of different XComs, all or none: upserts in the order of their keys, and what Airflow's scheduler asks of returned
+/// values.
 const PUSH: Statement<'_> = Statement {
     sql: concat!(
         "WITH ",
-        allowed!(),
-        ", written AS (
+        own!(),
+        ", pushed AS MATERIALIZED (
+             SELECT r.id AS dag_run, p.*
+             FROM unnest($6, $7, $9, $10, $11, $12, $13, $14, $15)
+                  AS p (dag, run, task, map, key, value, length, time, returned)
+                  LEFT JOIN dag_run r ON r.dag_id = p.dag AND r.run_id = p.run),
+         allowed AS MATERIALIZED (
+             SELECT * FROM pushed WHERE NOT EXISTS (SELECT FROM pushed WHERE dag_run IS NULL) AND ",
+        may!(),
+        "), written AS (
              INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp)
-             SELECT id, $9, $10, $11, $6, $7, $12::jsonb, timestamptz 'epoch' + $14 * interval '1 microsecond'
-             FROM allowed
+             SELECT dag_run, task, map, key, dag, run, value::jsonb,
+                    timestamptz 'epoch' + time * interval '1 microsecond'
+             FROM allowed ORDER BY dag_run, task, map, key
              ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE
                  SET value = excluded.value, timestamp = excluded.timestamp
              RETURNING 1),
          mapped AS (
              INSERT INTO task_map (dag_id, run_id, task_id, map_index, length, keys)
-             SELECT $6, $7, $9, $10, $13, 'null' FROM allowed WHERE $15 AND $13 IS NOT NULL
+             SELECT dag, run, task, map, length, 'null' FROM allowed WHERE returned AND length IS NOT NULL
+             ORDER BY dag_run, task, map
              ON CONFLICT (dag_id, task_id, run_id, map_index) DO UPDATE
                  SET length = excluded.length, keys = excluded.keys),
          unmapped AS (
-             DELETE FROM task_map
-             WHERE dag_id = $6 AND run_id = $7 AND task_id = $9 AND map_index = $10 AND $15 AND $13 IS NULL
-             AND EXISTS (SELECT FROM allowed))
+             DELETE FROM task_map m USING allowed a
+             WHERE m.dag_id = a.dag AND m.run_id = a.run AND m.task_id = a.task AND m.map_index = a.map
+             AND a.returned AND a.length IS NULL)
          SELECT count(*) FROM written"
     ),
     types: types![
-        TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT_ARRAY, TEXT, INT4, TEXT, TEXT, INT4, INT8, BOOL
+        TEXT, TEXT, TEXT, INT4, UUID, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY,
+        TEXT_ARRAY, INT4_ARRAY, INT8_ARRAY, BOOL_ARRAY
     ],
 };
 
@@ -249,23 +279,53 @@ impl Alone {
     }
 
     async fn push(&self, push: &Push) -> Result<Pushed> {
-        let value = self.inline(push)?;
-        let ti = &push.key.ti;
-        let length = push.shape.mapped_length().map(|length| i32::try_from(length).unwrap_or(i32::MAX));
-        let more: [Parameter<'_>; 7] = [
-            &&*ti.task_id,
-            &ti.map_index,
-            &&*push.key.key,
-            &value.as_str(),
-            &length,
-            &pushed(push.version),
-            &is_returned(&push.key),
-        ];
-        match self.write(&PUSH, &push.caller, (&ti.dag_id, &ti.run_id), &more).await {
-            Ok(found) if found.get::<_, i64>(0) > 0 => Ok(Pushed::Written),
-            Ok(_) => self.refused(&push.caller, &push.key).await,
+        self.put(&push.caller, std::slice::from_ref(push)).await.map(|()| Pushed::Written)
+    }
+
+    /// All pushes of a caller, or none.
+    async fn put(&self, caller: &Caller, pushes: &[Push]) -> Result<()> {
+        // The last one of each XCom: a statement writes a row once.
+        let mut last = BTreeMap::new();
+        for push in pushes {
+            last.insert(&push.key, (push, self.inline(push)?));
+        }
+        let (pushes, values): (Vec<&Push>, Vec<Value>) = last.into_values().unzip();
+        let of = |part: fn(&Push) -> &str| pushes.iter().map(|push| part(push)).collect::<Vec<_>>();
+        let (dags, runs) = (of(|push| &push.key.ti.dag_id), of(|push| &push.key.ti.run_id));
+        let (tasks, keys) = (of(|push| &push.key.ti.task_id), of(|push| &push.key.key));
+        let maps: Vec<i32> = pushes.iter().map(|push| push.key.ti.map_index).collect();
+        let texts: Vec<&str> = values.iter().map(Value::as_str).collect();
+        let lengths = pushes.iter().map(|push| push.shape.mapped_length());
+        let lengths = lengths.map(|length| length.map(|length| i32::try_from(length).unwrap_or(i32::MAX)));
+        let lengths: Vec<Option<i32>> = lengths.collect();
+        let times: Vec<i64> = pushes.iter().map(|push| pushed(push.version)).collect();
+        let returned: Vec<bool> = pushes.iter().map(|push| is_returned(&push.key)).collect();
+        let (fenced, known) = (Fenced::caller(caller), schema::revisions());
+        let mut parameters = fenced.parameters().to_vec();
+        let more: [Parameter<'_>; 10] =
+            [&dags, &runs, &known, &tasks, &maps, &keys, &texts, &lengths, &times, &returned];
+        parameters.extend_from_slice(&more);
+        match self.tables.own.connections.write(&PUSH, &parameters).await {
+            Ok(found) if found.first().is_some_and(|found| found.get::<_, i64>(0) > 0) => Ok(()),
+            Ok(_) => {
+                for push in &pushes {
+                    match self.refused(caller, &push.key).await {
+                        // Another one has no run.
+                        Err(error) if error.kind() != ErrorKind::InvalidRequest => {}
+                        refused => return refused,
+                    }
+                }
+                self.refused(caller, &pushes[0].key).await
+            }
             Err(failure) if failure.refusal() == Some(Refusal::NoTaskInstance) => {
-                Err(no_task_instance(&push.key, self.place()))
+                let mut missing = &pushes[0].key;
+                for push in &pushes {
+                    if self.told(self.task_instance(&push.key.ti).await)?.is_none() {
+                        missing = &push.key;
+                        break;
+                    }
+                }
+                Err(no_task_instance(missing, self.place()))
             }
             Err(failure) => self.told(Err(failure)),
         }
@@ -309,7 +369,7 @@ impl Alone {
         self.number(attempt).await.map(drop)
     }
 
-    /// Its pushes are one by one.
+    /// The state is Airflow's to write.
     async fn finish_attempt(
         &self,
         attempt: &Attempt,
@@ -317,11 +377,10 @@ impl Alone {
         pushes: &[Push],
         _at: Timestamp,
     ) -> Result<()> {
-        self.number(attempt).await?;
-        for push in pushes {
-            self.push(push).await?;
+        match pushes {
+            [] => self.number(attempt).await.map(drop),
+            pushes => self.put(&Caller::Attempt(attempt.clone()), pushes).await,
         }
-        Ok(())
     }
 
     async fn places(&self) -> Result<Vec<Occupied>> {
