@@ -37,6 +37,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use access::{Access, Exemption, Grant, Pattern, Reads, Writes};
+pub use footprint::{Footprint, VersionRead};
 pub use garbage::{Bereft, Looked, Orphan};
 pub use instances::TaskInstances;
 pub use ledger::Ledger;
