@@ -5,10 +5,11 @@
 //! statement with the write here too, but lets only the current try write.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use excom_core::attempt::{Attempt, Caller, TaskState};
 use excom_core::db::{Health, Occupied, Push, Pushed, Scope, StartMode, Started, not_started, superseded};
-use excom_core::{ErrorKind, Result, XComKey};
+use excom_core::{ErrorKind, Result, Value, XComKey};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
@@ -74,29 +75,49 @@ macro_rules! allowed {
     };
 }
 
-/// A push: an upsert by the key, and what Airflow's scheduler asks of a returned value (`$13`: its length).
+/// A push: an upsert by the key, and what Airflow's scheduler asks of a returned value (`$13`: its length). Of the row are
+/// given what is written besides: columns, values, and what replaces them.
+macro_rules! push {
+    ($columns:literal, $values:literal, $replaced:literal) => {
+        concat!(
+            "WITH ",
+            allowed!(),
+            ", written AS (
+                 INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp",
+            $columns,
+            ")
+                 SELECT id, $9, $10, $11, $6, $7, $12::jsonb, timestamptz 'epoch' + $14 * interval '1 microsecond'",
+            $values,
+            " FROM allowed
+                 ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE
+                     SET value = excluded.value, timestamp = excluded.timestamp",
+            $replaced,
+            " RETURNING 1),
+             mapped AS (
+                 INSERT INTO task_map (dag_id, run_id, task_id, map_index, length, keys)
+                 SELECT $6, $7, $9, $10, $13, 'null' FROM allowed WHERE $15 AND $13 IS NOT NULL
+                 ON CONFLICT (dag_id, task_id, run_id, map_index) DO UPDATE
+                     SET length = excluded.length, keys = excluded.keys),
+             unmapped AS (
+                 DELETE FROM task_map
+                 WHERE dag_id = $6 AND run_id = $7 AND task_id = $9 AND map_index = $10 AND $15 AND $13 IS NULL
+                 AND EXISTS (SELECT FROM allowed))
+             SELECT count(*) FROM written"
+        )
+    };
+}
+
+/// What a DAG returns is marked (`$16`).
 const PUSH: Statement<'_> = Statement {
-    sql: concat!(
-        "WITH ",
-        allowed!(),
-        ", written AS (
-             INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp)
-             SELECT id, $9, $10, $11, $6, $7, $12::jsonb, timestamptz 'epoch' + $14 * interval '1 microsecond'
-             FROM allowed
-             ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE
-                 SET value = excluded.value, timestamp = excluded.timestamp
-             RETURNING 1),
-         mapped AS (
-             INSERT INTO task_map (dag_id, run_id, task_id, map_index, length, keys)
-             SELECT $6, $7, $9, $10, $13, 'null' FROM allowed WHERE $15 AND $13 IS NOT NULL
-             ON CONFLICT (dag_id, task_id, run_id, map_index) DO UPDATE
-                 SET length = excluded.length, keys = excluded.keys),
-         unmapped AS (
-             DELETE FROM task_map
-             WHERE dag_id = $6 AND run_id = $7 AND task_id = $9 AND map_index = $10 AND $15 AND $13 IS NULL
-             AND EXISTS (SELECT FROM allowed))
-         SELECT count(*) FROM written"
-    ),
+    sql: push!(", dag_result", ", $16", ", dag_result = excluded.dag_result"),
+    types: types![
+        TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT_ARRAY, TEXT, INT4, TEXT, TEXT, INT4, INT8, BOOL, BOOL
+    ],
+};
+
+/// The same before Airflow 3.3, which has no such mark.
+const PUSH_UNMARKED: Statement<'_> = Statement {
+    sql: push!("", "", ""),
     types: types![
         TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT_ARRAY, TEXT, INT4, TEXT, TEXT, INT4, INT8, BOOL
     ],
@@ -150,6 +171,8 @@ pub struct Bare(Alone);
 /// Airflow's tables alone.
 struct Alone {
     tables: Tables,
+    /// Whether Airflow's rows can be marked, as far as is known: Airflow may be migrated meanwhile.
+    has_results: AtomicBool,
 }
 
 impl Bare {
@@ -164,7 +187,8 @@ impl Bare {
         let connections = Connections::new(url, options)?.spelt(spelt);
         schema::airflow(&connections).await?;
         let own = super::super::Tables::new(connections);
-        Ok(Self(Alone { tables: Tables { own, max_map_length: MAX_MAP_LENGTH, is_bare: true } }))
+        let tables = Tables { own, max_map_length: MAX_MAP_LENGTH, is_bare: true };
+        Ok(Self(Alone { tables, has_results: AtomicBool::new(true) }))
     }
 
     /// The first release of Airflow that has the schema of a database. Nothing is made or changed.
@@ -197,10 +221,22 @@ impl Alone {
         &self,
         statement: &Statement<'_>,
         caller: &Caller,
+        of: (&str, &str),
+        more: &[Parameter<'_>],
+    ) -> std::result::Result<Row, Failure> {
+        self.write_where(&schema::revisions(), statement, caller, of, more).await
+    }
+
+    /// The same, only in these schemas of Airflow's.
+    async fn write_where(
+        &self,
+        known: &[&str],
+        statement: &Statement<'_>,
+        caller: &Caller,
         (dag, run): (&str, &str),
         more: &[Parameter<'_>],
     ) -> std::result::Result<Row, Failure> {
-        let (fenced, known) = (Fenced::caller(caller), schema::revisions());
+        let fenced = Fenced::caller(caller);
         let mut parameters = fenced.parameters().to_vec();
         parameters.extend_from_slice(&[&dag, &run, &known]);
         parameters.extend_from_slice(more);
@@ -248,11 +284,11 @@ impl Alone {
         }
     }
 
-    async fn push(&self, push: &Push) -> Result<Pushed> {
-        let value = self.inline(push)?;
+    /// The row of a push, where Airflow's rows can be marked or where they cannot: how many were written.
+    async fn put(&self, push: &Push, value: &Value, has_results: bool) -> std::result::Result<i64, Failure> {
         let ti = &push.key.ti;
         let length = push.shape.mapped_length().map(|length| i32::try_from(length).unwrap_or(i32::MAX));
-        let more: [Parameter<'_>; 7] = [
+        let more: [Parameter<'_>; 8] = [
             &&*ti.task_id,
             &ti.map_index,
             &&*push.key.key,
@@ -260,10 +296,33 @@ impl Alone {
             &length,
             &pushed(push.version),
             &is_returned(&push.key),
+            &push.result,
         ];
-        match self.write(&PUSH, &push.caller, (&ti.dag_id, &ti.run_id), &more).await {
-            Ok(found) if found.get::<_, i64>(0) > 0 => Ok(Pushed::Written),
+        let (statement, more) = match has_results {
+            true => (&PUSH, &more[..]),
+            false => (&PUSH_UNMARKED, &more[..7]),
+        };
+        let known = schema::revisions_with_results(has_results);
+        let of = (&*ti.dag_id, &*ti.run_id);
+        let written = self.write_where(&known, statement, &push.caller, of, more).await;
+        written.map(|found| found.get::<_, i64>(0))
+    }
+
+    async fn push(&self, push: &Push) -> Result<Pushed> {
+        let value = self.inline(push)?;
+        let has_results = self.has_results.load(Ordering::Relaxed);
+        let mut written = self.put(push, &value, has_results).await;
+        // Nothing is written in the other schemas of Airflow's.
+        if matches!(&written, Ok(0)) || matches!(&written, Err(failure) if failure.is_unknown_column()) {
+            written = self.put(push, &value, !has_results).await;
+            if matches!(&written, Ok(1..)) {
+                self.has_results.store(!has_results, Ordering::Relaxed);
+            }
+        }
+        match written {
+            Ok(1..) => Ok(Pushed::Written),
             Ok(_) => self.refused(&push.caller, &push.key).await,
+            Err(failure) if failure.is_unknown_column() => self.refused(&push.caller, &push.key).await,
             Err(failure) if failure.refusal() == Some(Refusal::NoTaskInstance) => {
                 Err(no_task_instance(&push.key, self.place()))
             }
