@@ -16,6 +16,7 @@ mod loose;
 mod notes;
 mod read;
 mod refusals;
+mod results;
 mod retain;
 mod row;
 mod runs;

@@ -16,6 +16,7 @@ mod names;
 mod notes;
 mod read;
 mod refusals;
+mod results;
 mod retain;
 mod row;
 mod runs;
@@ -319,6 +320,10 @@ impl MetadataDb for Db {
         let packed = self.packed(push);
         let push = push.clone();
         self.write_sized(bytes_of(&push), move |t| t.push(&push, &packed)).await
+    }
+
+    async fn results(&self, dag_id: &str, run_id: &str) -> Result<Vec<Arc<str>>> {
+        self.read(|view| view.results(dag_id, run_id))
     }
 
     async fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {

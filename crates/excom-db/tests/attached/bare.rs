@@ -73,6 +73,13 @@ fn values_are_pushed_and_pulled_with_airflows_tables_alone() {
     assert_eq!(setup.database.sql("SELECT length FROM task_map"), "3");
     setup.push(&one, "return_value", "\"x\"").unwrap();
     assert_eq!(setup.database.sql("SELECT count(*) FROM task_map"), "0");
+    let results = || block_on(setup.engine.db().results("d", "r")).unwrap().join(" ");
+    let (me, returned) = (Caller::Attempt(one.clone()), one.ti.return_value());
+    let result = Value::parse("\"y\"").unwrap();
+    block_on(setup.engine.push_result(&me, &returned, result.into())).unwrap();
+    assert_eq!(results(), "t");
+    setup.push(&one, "return_value", "\"x\"").unwrap();
+    assert_eq!(results(), "", "another push takes the mark away");
     for map_index in [0, 2] {
         let mapped = setup.started("m", map_index, 10 + map_index as u128);
         setup.push(&mapped, "return_value", &map_index.to_string()).unwrap();

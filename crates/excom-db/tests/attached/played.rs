@@ -146,6 +146,10 @@ impl MetadataDb for Played {
         self.db.push(push).await
     }
 
+    async fn results(&self, dag_id: &str, run_id: &str) -> Result<Vec<Arc<str>>> {
+        self.db.results(dag_id, run_id).await
+    }
+
     async fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {
         self.db.entries(keys).await
     }

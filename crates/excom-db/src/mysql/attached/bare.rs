@@ -24,8 +24,10 @@ use crate::server::airflows_db;
 type Result<T> = std::result::Result<T, Failure>;
 
 /// Makes a row, or writes it over.
-const PUT_ROW: &str =
-    concat!(make_row!(), " ON DUPLICATE KEY UPDATE value = VALUES(value), timestamp = VALUES(timestamp)");
+const PUT_ROW: &str = concat!(
+    make_row!(),
+    " ON DUPLICATE KEY UPDATE value = VALUES(value), timestamp = VALUES(timestamp), dag_result = VALUES(dag_result)"
+);
 
 /// The key of the row that was written: an index that folds names finds others too.
 const WRITTEN: &str = concat!(
@@ -126,6 +128,7 @@ impl Airflow<'_> {
             "run_text" => &*ti.run_id,
             "value" => value.as_str(),
             "pushed" => pushed(push.version),
+            "is_result" => push.result,
         };
         self.0.change(PUT_ROW, put).await?;
         let Some(written) = self.0.one(WRITTEN, row).await? else { return Err(damaged("no row")) };

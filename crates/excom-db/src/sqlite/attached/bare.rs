@@ -15,9 +15,9 @@ use rusqlite::params;
 use super::super::failure::Failure;
 use super::super::{Options, bytes_of};
 use super::columns::of_ti;
-use super::write::{DELETE_ROWS, PUT_LENGTH, PUT_ROW, REMOVE_LENGTH};
-use super::{Beside, Tables, Writing, airflows, row, schema};
-use crate::airflow::{no_task_instance, pushed};
+use super::write::{DELETE_ROWS, PUT_LENGTH, REMOVE_LENGTH};
+use super::{Beside, Tables, Writing, airflows, schema};
+use crate::airflow::no_task_instance;
 use crate::bare::{self, nothing_beside};
 use crate::expansion::is_returned;
 use crate::server::airflows_db;
@@ -77,10 +77,7 @@ impl Writing<'_> {
         let Some(run) = self.run(ti)? else {
             return Err(no_task_instance(&push.key, &self.path.display().to_string()).into());
         };
-        let time = row::moment(pushed(push.version));
-        let values =
-            params![run, ti.task_id, ti.map_index, push.key.key, ti.dag_id, ti.run_id, value.as_str(), time];
-        self.t.execute(PUT_ROW, values)?;
+        self.put_row(push, run, value.as_str())?;
         match push.shape.mapped_length() {
             _ if !is_returned(&push.key) => {}
             Some(length) => {
