@@ -18,12 +18,22 @@ use super::failure::{Failure, Refusal};
 use super::row;
 use crate::packing::{Codec, Packed};
 
+/// The fence of a push, which holds the runs of both task instances in one order where they are two.
+macro_rules! fence {
+    () => {
+        "CASE WHEN $5 IS NULL OR ($1, $2) = ($6, $7) THEN excom.fence($1, $2, $3, $4, $5)
+              ELSE excom.fence_across(ARRAY[$6], ARRAY[$7], $1, $2, $3, $4, $5) END"
+    };
+}
+
 /// A push: the fence, and then all of `excom.put`, which looks at the entry and its history by their keys.
 const PUSH: Statement<'_> = Statement {
-    sql:
-        "SELECT excom.put(excom.fence($1, $2, $3, $4, $5), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-                           $17, $18, $19, $20, $21),
-                           pg_current_xact_id_if_assigned()::text::int8",
+    sql: concat!(
+        "SELECT excom.put(",
+        fence!(),
+        ", $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21),
+             pg_current_xact_id_if_assigned()::text::int8"
+    ),
     types: types![
         TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8, INT8, INT8, TEXT, INT2,
         BYTEA, TEXT, TEXT, INT8,
@@ -32,10 +42,13 @@ const PUSH: Statement<'_> = Statement {
 
 /// A push of what a DAG returns: the same, and then its mark.
 const PUSH_RESULT: Statement<'_> = Statement {
-    sql: "SELECT CASE WHEN is_new THEN excom.mark_result($6, $7, $8, $9, $10, $11) ELSE false END,
-              pg_current_xact_id_if_assigned()::text::int8
-          FROM (SELECT excom.put(excom.fence($1, $2, $3, $4, $5), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-                                 $17, $18, $19, $20, $21) AS is_new OFFSET 0) pushed",
+    sql: concat!(
+        "SELECT CASE WHEN is_new THEN excom.mark_result($6, $7, $8, $9, $10, $11) ELSE false END,
+             pg_current_xact_id_if_assigned()::text::int8
+         FROM (SELECT excom.put(",
+        fence!(),
+        ", $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) AS is_new OFFSET 0) pushed"
+    ),
     types: PUSH.types,
 };
 
