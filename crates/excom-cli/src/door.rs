@@ -4,7 +4,9 @@ use excom::client::{Client, Options};
 use excom::config::Settings;
 use excom::core::attempt::TaskInstanceInfo;
 use excom::core::db::{Filter, Page, Scope};
-use excom::core::engine::{Receipt, TaskAnswer, Trace, TraceOptions, Used, VariableSet, VariableValue};
+use excom::core::engine::{
+    Footprint, Receipt, TaskAnswer, Trace, TraceOptions, Used, VariableSet, VariableValue,
+};
 use excom::core::entry::PastEntry;
 use excom::core::run::{RunFilter, RunInfo};
 use excom::core::seal::Reference;
@@ -12,7 +14,7 @@ use excom::core::value::ContentHash;
 use excom::core::variable::Variable;
 use excom::{
     Answer, Caller, Engine, EntryInfo, Error, ErrorKind, Payload, PullOptions, Result, SequenceKey, Stored,
-    Value, Version, XComKey,
+    TaskInstanceKey, Value, Version, XComKey,
 };
 
 use crate::output::Output;
@@ -114,7 +116,7 @@ impl Door {
         }
     }
 
-    pub(crate) async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Used> {
+    pub(crate) async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Option<Used>> {
         match &self.place {
             Place::Engine(engine) => engine.usage(&self.caller, dag_id, run_id).await,
             Place::Server(client) => client.usage(dag_id, run_id).await,
@@ -146,6 +148,14 @@ impl Door {
         match &self.place {
             Place::Engine(engine) => engine.db().task_instances(dag_id, run_id, after, PAGE).await,
             Place::Server(client) => client.task_instances(dag_id, run_id, after, PAGE).await,
+        }
+    }
+
+    /// How a task instance stands, and what its attempts read and pushed.
+    pub(crate) async fn footprint(&self, ti: &TaskInstanceKey) -> Result<Option<Footprint>> {
+        match &self.place {
+            Place::Engine(engine) => engine.footprint(&self.caller, ti).await,
+            Place::Server(client) => client.footprint(ti).await,
         }
     }
 

@@ -90,10 +90,8 @@ pub fn run(complete: impl Fn(Engine, &Settings) -> Result<Engine> + 'static) -> 
 
 /// The name of a command that can only work on the database itself; none for one that can ask a server, or needs neither.
 fn needs_database(command: &str, matches: &ArgMatches) -> Option<String> {
-    let one_task = |matches: &ArgMatches| matches.try_contains_id("task-id").unwrap_or(false);
     match (command, matches.subcommand()) {
         ("xcom", Some(("refusals", _))) => Some("xcom refusals".to_owned()),
-        ("run", Some(("show", matches))) if one_task(matches) => Some("run show --task-id".to_owned()),
         ("xcom" | "run" | "variable" | "trace" | "prune" | "config" | "token" | "completions" | "man", _) => {
             None
         }

@@ -7,11 +7,12 @@ mod task;
 use clap::ArgMatches;
 use excom::core::run::RunInfo;
 use serde::Serialize;
+use serde_json::Map;
 use serde_json::value::RawValue;
 
 use crate::context::Context;
 use crate::output::Output;
-use crate::stop::Stop;
+use crate::stop::{NoValue, Stop};
 use crate::text;
 
 pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
@@ -54,6 +55,20 @@ impl<'a> Document<'a> {
             conf: run.conf.as_ref().map(crate::xcom::raw).transpose()?,
         })
     }
+}
+
+/// Why nothing is told of a run, or of a DAG, that is not known; with the hint of an empty home.
+pub(crate) fn not_known(dag_id: &str, run_id: Option<&str>, empty: Option<String>) -> NoValue {
+    let mut known: Map<_, _> = [("dag_id".to_owned(), dag_id.into())].into_iter().collect();
+    let message = match run_id {
+        Some(run_id) => {
+            known.insert("run_id".to_owned(), run_id.into());
+            format!("no value: DAG `{dag_id}` has no run `{run_id}`")
+        }
+        None => format!("no value: no run of DAG `{dag_id}` is known"),
+    };
+    let hint = empty.unwrap_or_else(|| "`excom run list` shows those that there are".to_owned());
+    NoValue { exit_code: 3, answer: "missing", message, hints: vec![hint], known }
 }
 
 /// A run's state; `-` for one that was never started, only pushed into.

@@ -3,7 +3,7 @@
 use excom_core::db::{Filter, Page};
 use excom_core::engine::{Direction, Trace, TraceOptions, Used};
 use excom_core::entry::PastEntry;
-use excom_core::{EntryInfo, Error, ErrorKind, Result, Value, Version, XComKey};
+use excom_core::{EntryInfo, Error, ErrorKind, Result, TaskInstanceKey, UNMAPPED, Value, Version, XComKey};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -61,12 +61,16 @@ impl Client {
         }
     }
 
-    /// How much the values of a run have together, or of all runs of a DAG, and may have.
+    /// How much the values of a run have together, or of all runs of a DAG, and may have. None where the run is not
+    /// known, or none of the DAG.
     ///
     /// # Errors
-    /// As [`Client::list`].
-    pub async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Used> {
-        self.ask(&Call::get(place::own("usage", std::iter::once(dag_id).chain(run_id))?)).await
+    /// As [`Client::list`]; [`ErrorKind::InvalidName`].
+    pub async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Option<Used>> {
+        TaskInstanceKey::new(dag_id, run_id.unwrap_or("_"), "_", UNMAPPED)?;
+        let call = Call::get(place::own("usage", std::iter::once(dag_id).chain(run_id))?);
+        let text = self.unless_none(&call).await?;
+        text.map(|text| self.read(&text)).transpose()
     }
 
     /// What a list would show of one XCom, when it is there.

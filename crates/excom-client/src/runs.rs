@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use excom_core::attempt::{AttemptInfo, TaskInstanceInfo};
+use excom_core::engine::Footprint;
 use excom_core::run::{DagRun, RunFilter, RunInfo, RunState};
 use excom_core::{AttemptId, Error, ErrorKind, Result, TaskInstanceKey, TaskState, Value};
 use jiff::Timestamp;
@@ -233,6 +234,15 @@ impl Client {
     /// When the server cannot be reached, or the token is of a task.
     pub async fn task_instance(&self, ti: &TaskInstanceKey) -> Result<Option<Standing>> {
         let text = self.unless_none(&Call::get(place::task_instance("task-instances", ti)?)).await?;
+        text.map(|text| self.read(&text)).transpose()
+    }
+
+    /// How a task instance stands, and what its attempts read and pushed, if it is known.
+    ///
+    /// # Errors
+    /// As [`Client::task_instance`].
+    pub async fn footprint(&self, ti: &TaskInstanceKey) -> Result<Option<Footprint>> {
+        let text = self.unless_none(&Call::get(place::task_instance("footprint", ti)?)).await?;
         text.map(|text| self.read(&text)).transpose()
     }
 

@@ -49,6 +49,8 @@ pub struct Push {
     pub shape: Shape,
     /// Whether it is a secret: then the stored JSON text is its envelope, of which no list may show anything.
     pub secret: bool,
+    /// Whether it is what its DAG returns (Airflow's `dag_result`), which the entry then is until it is replaced or gone.
+    pub result: bool,
     /// The beginning of an offloaded value's text; an inline value brings its own, and a secret has none.
     pub preview: String,
     /// The bytes, or where they are.
@@ -403,6 +405,9 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// The elements behind a map index, in order, at most so many.
     async fn page(&self, key: &SequenceKey, after: Option<i32>, limit: u32) -> Result<Vec<Item>>;
 
+    /// The tasks of a run whose returned values are what the DAG returns ([`Push::result`]), in the order of their names.
+    async fn results(&self, dag_id: &str, run_id: &str) -> Result<Vec<Arc<str>>>;
+
     /// Entries without their values.
     async fn list(&self, filter: &Filter, after: Option<&XComKey>, limit: u32) -> Result<Page<EntryInfo>>;
 
@@ -588,16 +593,6 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
 
     // ---- what else Airflow keeps in its own database; one of Excom's own leaves these as they are
 
-    /// Marks an entry as what its DAG returns (Airflow's `dag_result`), while it is the version given.
-    async fn mark_result(&self, _key: &XComKey, _version: Version) -> Result<()> {
-        Ok(())
-    }
-
-    /// The tasks of a run whose returned values are marked so, in the order of their names.
-    async fn results(&self, _dag_id: &str, _run_id: &str) -> Result<Vec<Arc<str>>> {
-        Ok(Vec::new())
-    }
-
     /// The connection that Airflow keeps under an id and that belongs to no team, as it is stored.
     async fn connection(&self, _id: &str) -> Result<Option<StoredConnection>> {
         Ok(None)
@@ -643,10 +638,16 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// each of them, on the index that finds entries by their keys.
     async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage>;
 
-    /// How it is.
+    /// Whether it can be used, and which one it is. It is asked for little: what lies in it is not looked at.
     ///
     /// # Errors
     /// The reason why it cannot be used.
+    async fn check(&self) -> Result<String>;
+
+    /// How it is. It looks at all that lies in it.
+    ///
+    /// # Errors
+    /// As [`MetadataDb::check`], and when it is so damaged that it cannot be looked at.
     async fn health(&self) -> Result<Health>;
 }
 

@@ -39,7 +39,7 @@ fn text(size: usize) -> Payload {
 }
 
 async fn used(engine: &Engine) -> u64 {
-    engine.usage(&Caller::user("ana"), "d", Some("r")).await.unwrap().bytes
+    engine.usage(&Caller::user("ana"), "d", Some("r")).await.unwrap().unwrap().bytes
 }
 
 #[test]

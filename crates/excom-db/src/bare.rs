@@ -65,7 +65,6 @@ macro_rules! nothing_beside {
                 fn count(key: &SequenceKey) -> u64;
                 fn indexes(key: &SequenceKey) -> Vec<i32>;
                 fn slice(key: &SequenceKey, slice: Slice) -> Vec<Item>;
-                fn mark_result(key: &XComKey, version: Version) -> ();
                 fn results(dag_id: &str, run_id: &str) -> Vec<Arc<str>>;
                 fn connection(id: &str) -> Option<excom_core::db::StoredConnection>;
                 fn page(key: &SequenceKey, after: Option<i32>, limit: u32) -> Vec<Item>;

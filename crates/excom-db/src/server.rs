@@ -146,6 +146,10 @@ macro_rules! metadata_db {
                     self.told(self.0.push(push).await)
                 }
 
+                async fn results(&self, dag_id: &str, run_id: &str) -> Result<Vec<Arc<str>>> {
+                    self.told(self.0.results(dag_id, run_id).await)
+                }
+
                 async fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {
                     self.told(self.0.entries(keys).await)
                 }
@@ -369,6 +373,10 @@ macro_rules! metadata_db {
                     self.told(self.0.usage(dag_id, run_id).await)
                 }
 
+                async fn check(&self) -> Result<String> {
+                    self.told(self.0.check().await)
+                }
+
                 async fn health(&self) -> Result<Health> {
                     self.told(self.0.health().await)
                 }
@@ -384,14 +392,6 @@ macro_rules! airflows_db {
     ($db:ty, $($own:tt)*) => {
         $crate::server::metadata_db! {
             $db,
-            async fn mark_result(&self, key: &XComKey, version: Version) -> Result<()> {
-                self.told(self.0.mark_result(key, version).await)
-            }
-
-            async fn results(&self, dag_id: &str, run_id: &str) -> Result<Vec<Arc<str>>> {
-                self.told(self.0.results(dag_id, run_id).await)
-            }
-
             async fn connection(&self, id: &str) -> Result<Option<excom_core::db::StoredConnection>> {
                 self.told(self.0.connection(id).await)
             }

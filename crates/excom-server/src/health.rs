@@ -1,4 +1,5 @@
-//! Whether the process lives, and whether pushes and pulls would work.
+//! Whether the process lives, and whether pushes and pulls would work. Anybody may ask that, as often as it pleases them: so it
+//! is looked for once for all who ask at a time, and what is found holds for a while.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,8 +10,9 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::get;
-use excom_core::{Engine, Result};
-use serde_json::json;
+use excom_core::{Engine, Error, ErrorKind};
+use serde_json::{Value as Json, json};
+use tokio::sync::watch;
 use tokio::time::{Duration, Instant, timeout};
 
 use crate::app::App;
@@ -18,56 +20,81 @@ use crate::gate::{Gate, pass};
 use crate::readiness::{LIVE, live, not_ready};
 use crate::refusal::document;
 
-/// How old what was last found may be before it is looked again, and how long that may take.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How old a look may be for who asks whether the server is ready; and for a scrape, which waits for none.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const SCRAPE_EVERY: Duration = Duration::from_secs(30);
+
+/// How long a look may take.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
-/// What was last found, for who asks so often that it cannot be looked each time.
+/// The last look, or the one that is under way.
 #[derive(Debug)]
 pub(crate) struct LastLook {
     works: AtomicBool,
-    at: Mutex<Option<Instant>>,
+    look: Mutex<Option<Look>>,
 }
+
+/// A look, and what comes of it: the document that says so, or the reason why pushes and pulls would not work.
+#[derive(Debug, Clone)]
+struct Look {
+    begun: Instant,
+    found: watch::Receiver<Option<Found>>,
+}
+
+type Found = std::result::Result<Json, Json>;
 
 impl LastLook {
     /// That of an engine that was just opened, and so works.
     pub(crate) fn new() -> Self {
-        Self { works: AtomicBool::new(true), at: Mutex::new(None) }
+        Self { works: AtomicBool::new(true), look: Mutex::new(None) }
     }
+}
 
-    fn found(&self, works: bool) {
-        self.works.store(works, Ordering::Relaxed);
-        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+/// A look no older than that, or the one that is under way; a new one goes on also when nobody waits for it any more.
+fn look(app: &App, every: Duration) -> Look {
+    let mut last = app.last_look.look.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_fresh = |look: &&Look| {
+        // Whoever looks lets go of the sender in the end, whatever happens.
+        let is_under_way = look.found.has_changed().is_ok();
+        is_under_way || look.begun.elapsed() < every && look.found.borrow().is_some()
+    };
+    if let Some(look) = last.as_ref().filter(is_fresh) {
+        return look.clone();
     }
+    let (sender, found) = watch::channel(None);
+    let app = app.clone();
+    drop(tokio::spawn(async move {
+        let found = within(&app.engine).await;
+        app.last_look.works.store(found.is_ok(), Ordering::Relaxed);
+        sender.send_replace(Some(found));
+    }));
+    last.insert(Look { begun: Instant::now(), found }).clone()
+}
 
-    /// Whether it is time to look; then it is whoever asks who does.
-    fn is_due(&self) -> bool {
-        let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = at.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
-        if due {
-            *at = Some(Instant::now());
+/// Asks the store and the database for little: what is wrong inside of them keeps nobody from pushing, and is the doctor's.
+async fn within(engine: &Engine) -> Found {
+    let checked = timeout(LONGEST_LOOK, engine.check()).await.unwrap_or_else(|_| {
+        let seconds = LONGEST_LOOK.as_secs();
+        let message = format!("the database or the store has not answered for {seconds} seconds");
+        Err(Error::new(ErrorKind::Unavailable, message).hint("`excom doctor` tells which of them"))
+    });
+    match checked {
+        Ok(database) => {
+            Ok(json!({"status": "ready", "database": database, "backend": engine.backend().to_string()}))
         }
-        due
+        Err(error) => Err(reason(&error)),
     }
+}
+
+fn reason(error: &Error) -> Json {
+    json!({"code": error.code(), "message": error.to_string(), "hints": error.hints()})
 }
 
 /// Whether pushes and pulls worked when it was last looked. When that is long ago it is looked again, beside: nobody waits, and
 /// the next one is told.
 pub(crate) fn worked(app: &App) -> bool {
-    if app.last_look.is_due() {
-        let app = app.clone();
-        drop(tokio::spawn(async move {
-            let works = matches!(timeout(LONGEST_LOOK, look(&app.engine)).await, Ok(Ok(())));
-            app.last_look.found(works);
-        }));
-    }
+    drop(look(app, SCRAPE_EVERY));
     app.last_look.works.load(Ordering::Relaxed)
-}
-
-/// Asks the store and the database for little: what is wrong inside of them keeps nobody from pushing.
-async fn look(engine: &Engine) -> Result<()> {
-    engine.backend().check().await?;
-    engine.db().mark("health").await.map(drop)
 }
 
 pub(crate) fn router(app: &App) -> Router<App> {
@@ -79,26 +106,10 @@ pub(crate) fn router(app: &App) -> Router<App> {
 
 /// Whether pushes and pulls would work, or why not.
 async fn ready(State(app): State<App>) -> Response {
-    let health = app.engine.health().await;
-    app.last_look.found(health.is_ok());
-    match health {
-        Ok(health) if health.problems.is_empty() => document(
-            StatusCode::OK,
-            &json!({"status": "ready", "database": health.identity, "backend": app.engine.backend().to_string()}),
-        ),
-        Ok(health) => {
-            let reasons: Vec<_> = health
-                .problems
-                .iter()
-                .map(|problem| json!({"code": "problem", "message": problem}))
-                .collect();
-            document(
-                StatusCode::OK,
-                &json!({"status": "ready", "database": health.identity, "problems": reasons}),
-            )
-        }
-        Err(error) => {
-            not_ready(&json!({"code": error.code(), "message": error.to_string(), "hints": error.hints()}))
-        }
+    let mut look = look(&app, LOOK_EVERY);
+    match look.found.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(Ok(ready))) => document(StatusCode::OK, ready),
+        Ok(Some(Err(reason))) => not_ready(reason),
+        Ok(None) | Err(_) => not_ready(&reason(&Error::new(ErrorKind::Other, "it could not be looked"))),
     }
 }

@@ -111,6 +111,12 @@ fn documents() -> ApiRouter<App> {
             }),
         )
         .api_route(
+            "/footprint/{dag_id}/{run_id}/{task_id}/{map_index}",
+            get_with(instances::footprint, |op| {
+                operation(op, "footprint", "What the attempts of a task instance read and pushed", &[404])
+            }),
+        )
+        .api_route(
             "/pull",
             post_with(pull::pull, |op| operation(op, "pull", "Pull many XComs, an answer for each", &[])),
         )

@@ -249,7 +249,7 @@ pub(crate) fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let parsed = serde_path_to_error::deserialize(&mut reader);
     let parsed = parsed.map_err(|error| match error.inner().is_data() {
-        true => wrong::no_such_type(body, error.path(), error.inner()),
+        true => wrong::no_such_type::<T>(body, error.path(), error.inner()),
         false => wrong::no_json(body, error.inner()),
     })?;
     reader.end().map_err(|error| wrong::no_json(body, &error))?;

@@ -1,5 +1,6 @@
 //! What is wrong about a document, in the words of Airflow's server, so far as it is about a field's being there and of what
-//! type it is: `type`, `loc`, `msg` and `input`, as pydantic lists them. What else types find out is told in their own words.
+//! type it is: `type`, `loc`, `msg` and `input`, as pydantic lists them, all that are. What else types find out is told in their
+//! own words.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
@@ -36,31 +37,145 @@ pub(crate) fn no_json(body: &[u8], error: &serde_json::Error) -> Refusal {
     })])
 }
 
-/// A body that is JSON, of another shape than is asked for.
-pub(crate) fn no_such_type(body: &[u8], path: &Path, error: &serde_json::Error) -> Refusal {
-    let mut place: Vec<Json> = path.iter().filter_map(part).collect();
-    let words = words(error);
-    let quoted = |before: &str| Some(words.strip_prefix(before)?.split_once('`')?.0);
-    let (kind, message, found) = if let Some(field) = quoted("missing field `") {
-        let found = input(body, &place);
-        place.push(field.into());
-        ("missing", "Field required", found)
-    } else if let Some(field) = quoted("unknown field `") {
-        if place.last().is_none_or(|last| last != field) {
+/// What is wrong at one place of a document.
+struct Wrong {
+    kind: &'static str,
+    place: Vec<Json>,
+    message: String,
+    input: Json,
+    /// The words of which one is expected there.
+    words: Vec<String>,
+}
+
+impl Wrong {
+    /// What a type finds wrong first in a text; none where that is nothing.
+    fn first<T: DeserializeOwned>(text: &[u8], told: &Json) -> Option<Self> {
+        let mut reader = serde_json::Deserializer::from_slice(text);
+        let error = serde_path_to_error::deserialize::<_, T>(&mut reader).err()?;
+        Some(Self::of(error.path(), error.inner(), told))
+    }
+
+    /// An error, with what the document that is told back has there.
+    fn of(path: &Path, error: &serde_json::Error, told: &Json) -> Self {
+        let mut place: Vec<Json> = path.iter().filter_map(part).collect();
+        let words = words(error);
+        let quoted = |before: &str| Some(words.strip_prefix(before)?.split_once('`')?.0);
+        let mut options = Vec::new();
+        let (kind, message, input) = if let Some(field) = quoted("missing field `") {
+            let input = at(told, &place);
             place.push(field.into());
+            ("missing", "Field required".to_owned(), input)
+        } else if let Some(field) = quoted("unknown field `") {
+            if place.last().is_none_or(|last| last != field) {
+                place.push(field.into());
+            }
+            ("extra_forbidden", "Extra inputs are not permitted".to_owned(), at(told, &place))
+        } else {
+            let input = at(told, &place);
+            let (found, expected) = words.rsplit_once(", expected ").unwrap_or((&words, ""));
+            let known = if found.starts_with("invalid type: ") {
+                typed(expected, &input).map(|(kind, message)| (kind, message.to_owned()))
+            } else if found.starts_with("invalid value: ") {
+                beyond(expected, &input)
+            } else if found.starts_with("unknown variant `") {
+                options = expected.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+                Some(("enum", format!("Input should be {}", one_of(&options))))
+            } else {
+                None
+            };
+            let (kind, message) = known.unwrap_or_else(|| ("value_error", words.clone()));
+            (kind, message, input)
+        };
+        Self { kind, place, message, input, words: options }
+    }
+
+    /// Whether another is neither at the same place, nor around it, nor inside: then this one was mended.
+    fn is_apart_from(&self, other: &Self) -> bool {
+        let shorter = self.place.len().min(other.place.len());
+        self.place[..shorter] != other.place[..shorter]
+    }
+
+    fn told(self) -> Json {
+        let mut place = self.place;
+        place.insert(0, "body".into());
+        let mut told = json!({"type": self.kind, "loc": place, "msg": self.message, "input": self.input});
+        if let (false, Json::Object(fields)) = (self.words.is_empty(), &mut told) {
+            fields.insert("ctx".to_owned(), json!({"expected": one_of(&self.words)}));
         }
-        ("extra_forbidden", "Extra inputs are not permitted", input(body, &place))
-    } else {
-        let found = input(body, &place);
-        let expected =
-            words.strip_prefix("invalid type: ").and_then(|words| words.rsplit_once(", expected "));
-        match expected.and_then(|(_, expected)| typed(expected, &found)) {
-            Some((kind, message)) => (kind, message, found),
-            None => ("value_error", &*words, found),
+        told
+    }
+}
+
+/// The most that is listed of what is wrong: each takes a few more looks at the document.
+const MOST: usize = 20;
+
+const DATE: &str = "2000-01-01T00:00:00Z";
+const UUID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// A body that is JSON, of another shape than is asked for. Types tell what they find first; so what is wrong is replaced by
+/// something that is taken there, and they are asked again. What cannot be mended so ends the list.
+pub(crate) fn no_such_type<T: DeserializeOwned>(
+    body: &[u8],
+    path: &Path,
+    error: &serde_json::Error,
+) -> Refusal {
+    if body.len() > TOLD_BACK {
+        return Refusal::listed(vec![Wrong::of(path, error, &Json::Null).told()]);
+    }
+    let document: Json = serde_json::from_slice(body).unwrap_or_default();
+    let (mut mended, mut listed) = (document.clone(), Vec::new());
+    let mut next = Some(Wrong::of(path, error, &document));
+    while let Some(mut wrong) = next.take() {
+        if listed.len() + 1 < MOST {
+            next = mend::<T>(&mut mended, &mut wrong, &document);
         }
-    };
-    place.insert(0, "body".into());
-    listed(kind, &place, message, &found)
+        listed.push(wrong.told());
+    }
+    Refusal::listed(listed)
+}
+
+/// Puts something in the place of what is wrong, and tells what is wrong besides. What is taken there also tells of what type it
+/// should have been.
+fn mend<T: DeserializeOwned>(mended: &mut Json, wrong: &mut Wrong, told: &Json) -> Option<Wrong> {
+    let (last, parents) = wrong.place.split_last()?;
+    // Nothing at all is tried last.
+    let mut values = vec![None];
+    if wrong.kind != "extra_forbidden" {
+        let taken = [json!({}), json!([]), json!(false), json!(0), json!(UUID), json!(DATE), json!("x")];
+        values.extend(taken.map(Some));
+        values.extend(wrong.words.first().map(|word| Some(json!(word))));
+    }
+    while let Some(value) = values.pop() {
+        let mut tried = mended.clone();
+        match (parents.iter().try_fold(&mut tried, |found, part| inside(found, part))?, last, value.clone()) {
+            (Json::Object(fields), Json::String(name), Some(value)) => {
+                drop(fields.insert(name.clone(), value))
+            }
+            (Json::Object(fields), Json::String(name), None) => drop(fields.remove(name)),
+            (found, last, Some(value)) => *inside(found, last)? = value,
+            (_, _, None) => continue,
+        }
+        let next = Wrong::first::<T>(tried.to_string().as_bytes(), told);
+        if next.as_ref().is_none_or(|next| next.is_apart_from(wrong)) {
+            let is_text = wrong.input.is_string();
+            let named = match value.as_ref().and_then(Json::as_str) {
+                Some(DATE) if is_text => Some(("datetime_parsing", "Input should be a valid datetime")),
+                Some(DATE) => Some(("datetime_type", "Input should be a valid datetime")),
+                Some(UUID) if is_text => Some(("uuid_parsing", "Input should be a valid UUID")),
+                Some(UUID) => Some(("uuid_type", "Input should be a valid UUID")),
+                _ => None,
+            };
+            if let Some((kind, message)) = named.filter(|_| wrong.kind == "value_error") {
+                (wrong.kind, wrong.message) = (kind, message.to_owned());
+            }
+            *mended = tried;
+            return next;
+        }
+        // One of a few words was missing.
+        let word = next.filter(|_| value == Some(json!("x"))).and_then(|next| next.words.into_iter().next());
+        values.extend(word.map(|word| Some(json!(word))));
+    }
+    None
 }
 
 const NO_OBJECT: &str = "Input should be a valid dictionary or object to extract fields from";
@@ -93,6 +208,31 @@ fn typed(expected: &str, found: &Json) -> Option<(&'static str, &'static str)> {
     })
 }
 
+/// What it is called that a number is beyond what serde names so.
+fn beyond(expected: &str, found: &Json) -> Option<(&'static str, String)> {
+    let number = found.as_i64().map(i128::from).or_else(|| found.as_u64().map(i128::from))?;
+    let (least, most): (i128, i128) = match expected {
+        "i32" => (i32::MIN.into(), i32::MAX.into()),
+        "i64" => (i64::MIN.into(), i64::MAX.into()),
+        "u32" => (0, u32::MAX.into()),
+        "u64" => (0, u64::MAX.into()),
+        _ => return None,
+    };
+    Some(match number < least {
+        true => ("greater_than_equal", format!("Input should be greater than or equal to {least}")),
+        false => ("less_than_equal", format!("Input should be less than or equal to {most}")),
+    })
+}
+
+/// `'a', 'b' or 'c'`.
+fn one_of(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+    match &words[..] {
+        [most @ .., last] if !most.is_empty() => format!("{} or {last}", most.join(", ")),
+        words => words.concat(),
+    }
+}
+
 fn part(segment: &Segment) -> Option<Json> {
     match segment {
         Segment::Seq { index } => Some((*index).into()),
@@ -104,21 +244,27 @@ fn part(segment: &Segment) -> Option<Json> {
 
 /// What a body has at a place; null where that is nothing, or the body is large.
 fn input(body: &[u8], place: &[Json]) -> Json {
-    if body.len() > TOLD_BACK {
-        return Json::Null;
+    match body.len() > TOLD_BACK {
+        true => Json::Null,
+        false => at(&serde_json::from_slice(body).unwrap_or_default(), place),
     }
-    let mut found: Json = serde_json::from_slice(body).unwrap_or_default();
-    for part in place {
-        found = match (part, &mut found) {
-            (Json::String(name), Json::Object(fields)) => fields.remove(name).unwrap_or_default(),
-            (Json::Number(index), Json::Array(elements)) => {
-                let index = index.as_u64().and_then(|index| usize::try_from(index).ok());
-                index.and_then(|index| elements.get_mut(index)).map(Json::take).unwrap_or_default()
-            }
-            _ => Json::Null,
-        };
+}
+
+/// What a document has at a place; null where that is nothing.
+fn at(document: &Json, place: &[Json]) -> Json {
+    let found = place.iter().try_fold(document, |found, part| match part {
+        Json::String(name) => found.get(name),
+        part => found.get(usize::try_from(part.as_u64()?).ok()?),
+    });
+    found.cloned().unwrap_or_default()
+}
+
+/// The same, to change it.
+fn inside<'a>(document: &'a mut Json, part: &Json) -> Option<&'a mut Json> {
+    match part {
+        Json::String(name) => document.get_mut(name),
+        part => document.get_mut(usize::try_from(part.as_u64()?).ok()?),
     }
-    found
 }
 
 /// What serde says, without the place in the text.
@@ -156,13 +302,45 @@ mod tests {
         id: u32,
     }
 
-    /// What a refusal of a body for a type tells.
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only what is wrong about it matters")]
+    struct Many {
+        name: String,
+        state: State,
+        first: State,
+        id: uuid::Uuid,
+        at: Option<jiff::Timestamp>,
+        inner: Vec<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum State {
+        Running,
+        Failed,
+        Success,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(tag = "state", rename_all = "lowercase")]
+    #[expect(dead_code, reason = "only what is wrong about it matters")]
+    enum Tagged {
+        Running { pid: u32 },
+    }
+
+    /// What a refusal of a body for a type tells first.
     async fn told<T: DeserializeOwned>(body: &'static str) -> Json {
+        listed::<T>(body).await[0].clone()
+    }
+
+    /// All that it tells.
+    async fn listed<T: DeserializeOwned>(body: &'static str) -> Json {
         let refusal = parsed::<T>(&Bytes::from(body)).err().unwrap().into_response();
         assert_eq!(refusal.status(), 422, "{body}");
         let told = to_bytes(refusal.into_body(), usize::MAX).await.unwrap();
         let told: Json = serde_json::from_slice(&told).unwrap();
-        told["detail"][0].clone()
+        told["detail"].clone()
     }
 
     #[tokio::test]
@@ -179,6 +357,48 @@ mod tests {
             );
         }
         assert_eq!(parsed::<Vec<u8>>(&Bytes::from("[1]")).unwrap(), [1]);
+    }
+
+    #[tokio::test]
+    async fn all_that_is_wrong_is_listed() {
+        let told = listed::<Many>(
+            r#"{"inner": [{"id": -1}, {}], "other": 1, "at": "noon", "id": "7", "state": "runs", "extra": {}}"#,
+        );
+        let told = told.await;
+        let mut found: Vec<(String, &str, &str)> = Vec::new();
+        for part in told.as_array().unwrap() {
+            let place = part["loc"].as_array().unwrap()[1..].iter().map(ToString::to_string);
+            let place = place.collect::<Vec<_>>().join(".").replace('"', "");
+            found.push((place, part["type"].as_str().unwrap(), part["msg"].as_str().unwrap()));
+        }
+        found.sort();
+        let of = |place: &str, kind, message| (place.to_owned(), kind, message);
+        assert_eq!(
+            found,
+            [
+                of("at", "datetime_parsing", "Input should be a valid datetime"),
+                of("extra", "extra_forbidden", "Extra inputs are not permitted"),
+                of("first", "missing", "Field required"),
+                of("id", "uuid_parsing", "Input should be a valid UUID"),
+                of("inner.0.id", "greater_than_equal", "Input should be greater than or equal to 0"),
+                of("inner.1.id", "missing", "Field required"),
+                of("name", "missing", "Field required"),
+                of("other", "extra_forbidden", "Extra inputs are not permitted"),
+                of("state", "enum", "Input should be 'running', 'failed' or 'success'"),
+            ]
+        );
+        let missing = told.as_array().unwrap().iter().find(|part| part["loc"][1] == "name").unwrap();
+        assert_eq!(missing["input"]["at"], "noon", "what was sent is told back, not what mends it");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_mended_ends_the_list() {
+        let told = listed::<Tagged>(r#"{"pid": "x"}"#).await;
+        assert_eq!(
+            (told.as_array().unwrap().len(), &told[0]["loc"]),
+            (1, &json!(["body", "state"])),
+            "{told}"
+        );
     }
 
     #[tokio::test]
@@ -207,7 +427,7 @@ mod tests {
             ),
             (
                 r#"{"name": "n", "number": 5000000000}"#,
-                "value_error",
+                "less_than_equal",
                 json!(["body", "number"]),
                 json!(5_000_000_000_u64),
             ),

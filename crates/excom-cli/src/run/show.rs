@@ -9,14 +9,13 @@ use excom::core::run::RunInfo;
 use excom::{Result as Fallible, TaskInstanceKey, TaskState};
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::json;
 
-use super::{Document, state, took};
+use super::{Document, not_known, state, took};
 use crate::context::Context;
 use crate::door::Door;
 use crate::identity;
 use crate::output::{Output, Style};
-use crate::stop::{NoValue, Stop};
+use crate::stop::Stop;
 use crate::text::{self, Table};
 
 /// The most failed task instances that are named.
@@ -73,16 +72,7 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     let (dag_id, run_id) = identity::run(matches, context.environment())?;
     let (door, empty) = context.looking()?;
     let Some(info) = door.run_info(&dag_id, &run_id).await? else {
-        let hint = empty.unwrap_or_else(|| "`excom run list` shows those that there are".to_owned());
-        let known = [("dag_id".to_owned(), json!(dag_id)), ("run_id".to_owned(), json!(run_id))];
-        return Err(NoValue {
-            exit_code: 3,
-            answer: "missing",
-            message: format!("no value: DAG `{dag_id}` has no run `{run_id}`"),
-            hints: vec![hint],
-            known: known.into_iter().collect(),
-        }
-        .into());
+        return Err(not_known(&dag_id, Some(&run_id), empty).into());
     };
     let (tasks, failed) = tasks(&door, &dag_id, &run_id).await?;
     if output.json() {

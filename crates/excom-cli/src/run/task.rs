@@ -2,15 +2,16 @@
 //! what it read and what it pushed.
 
 use clap::ArgMatches;
-use excom::core::attempt::{AttemptInfo, TaskInstanceInfo};
-use excom::core::db::{LedgerRow, ReadTarget};
-use excom::core::engine::TracedVersion;
-use excom::{Caller, Engine, ErrorKind, Result as Fallible, TaskInstanceKey};
+use excom::core::attempt::AttemptInfo;
+use excom::core::db::ReadTarget;
+use excom::core::engine::{Footprint, TracedVersion, VersionRead};
+use excom::{Result as Fallible, TaskInstanceKey, TaskState};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::context::{self, Context};
+use crate::context::Context;
+use crate::door::Door;
 use crate::output::{Output, Style};
 use crate::stop::{NoValue, Stop};
 use crate::text::{self, Table};
@@ -31,17 +32,8 @@ struct Document<'a> {
     attempts: &'a [AttemptInfo],
     #[serde(skip_serializing_if = "Option::is_none")]
     rendered: Option<RenderedFields>,
-    read: &'a [Read],
+    read: &'a [VersionRead],
     pushed: &'a [TracedVersion],
-}
-
-/// A read, and of one version what is known about it.
-#[derive(Serialize)]
-struct Read {
-    #[serde(flatten)]
-    row: LedgerRow,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<TracedVersion>,
 }
 
 /// What the fields of an attempt's operator were rendered to, in their order.
@@ -59,22 +51,12 @@ struct RenderedField {
 
 pub(super) async fn run(context: &Context, matches: &ArgMatches, output: &mut Output) -> Result<(), Stop> {
     let ti = identity::task_instance(matches, context.environment())?;
-    let caller = identity::caller(context.environment())?;
-    let (engine, empty) = context.reader()?;
-    let Some(info) = engine.task_instance(&ti).await? else {
-        return Err(not_there(&engine, &ti, empty).await?);
+    let (door, empty) = context.looking()?;
+    let Some(footprint) = door.footprint(&ti).await? else {
+        return Err(not_there(&door, &ti, empty).await?);
     };
-    let attempts = engine.attempts(&ti).await?;
-    let mut read = Vec::new();
-    for row in engine.reads_of(&caller, &ti).await? {
-        read.push(Read { value: value(&engine, &caller, &row).await?, row });
-    }
-    let mut pushed = Vec::new();
-    for attempt in &attempts {
-        pushed.extend(engine.pushed_by(&caller, &ti, attempt.number).await?);
-    }
-    let rendered = engine.rendered(&caller, &ti).await?;
-    context::close(&engine, output).await;
+    door.close(output).await;
+    let Footprint { state, attempts, rendered, read, pushed, .. } = footprint;
     if output.json() {
         let rendered = match rendered {
             Some(rendered) => {
@@ -86,17 +68,16 @@ pub(super) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
             }
             None => None,
         };
-        let state = info.state.name();
         return output.document(&Document {
             key: &ti,
-            state,
+            state: state.name(),
             attempts: &attempts,
             rendered,
             read: &read,
             pushed: &pushed,
         });
     }
-    head(&info, output)?;
+    head(&ti, state, output)?;
     attempted(&attempts, output)?;
     if let Some(rendered) = rendered {
         heading(&format!("rendered fields of attempt {}", rendered.number), output)?;
@@ -123,15 +104,14 @@ pub(super) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     Ok(())
 }
 
-fn head(info: &TaskInstanceInfo, output: &mut Output) -> Result<(), Stop> {
-    let ti = &info.key;
+fn head(ti: &TaskInstanceKey, state: TaskState, output: &mut Output) -> Result<(), Stop> {
     let index = ti.is_mapped().then(|| ti.map_index.to_string());
     let facts = [
         ("dag", Some(ti.dag_id.to_string())),
         ("run", Some(ti.run_id.to_string())),
         ("task", Some(ti.task_id.to_string())),
         ("index", index),
-        ("state", Some(info.state.name().to_owned())),
+        ("state", Some(state.name().to_owned())),
     ];
     for (name, told) in facts.into_iter().filter_map(|(name, told)| told.map(|told| (name, told))) {
         let name = output.styled(Style::Heading, &format!("{name:<9}"));
@@ -181,17 +161,8 @@ fn field(name: &str, value: &str, output: &mut Output) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The version that was read; none of a sequence, or when it is past its retention or may not be seen.
-async fn value(engine: &Engine, caller: &Caller, row: &LedgerRow) -> Fallible<Option<TracedVersion>> {
-    let ReadTarget::Entry(key, version) = &row.target else { return Ok(None) };
-    match engine.version(caller, key, Some(*version)).await {
-        Err(error) if error.kind() == ErrorKind::Forbidden => Ok(None),
-        version => version,
-    }
-}
-
 /// A read with the value as it was read.
-fn told(read: &Read, reader: &TaskInstanceKey, several: bool) -> String {
+fn told(read: &VersionRead, reader: &TaskInstanceKey, several: bool) -> String {
     let row = &read.row;
     let (name, about) = match (&row.target, &read.value) {
         (ReadTarget::Entry(key, _), Some(version)) => (key.to_string(), trace::about(version)),
@@ -221,14 +192,17 @@ fn beyond(all: usize, output: &mut Output) -> Result<(), Stop> {
 }
 
 /// Why there is nothing to show: no such run, no such task, or a mapped task without a map index.
-async fn not_there(engine: &Engine, ti: &TaskInstanceKey, empty: Option<String>) -> Fallible<Stop> {
-    let run = engine.db().run_info(&ti.dag_id, &ti.run_id).await?;
+async fn not_there(door: &Door, ti: &TaskInstanceKey, empty: Option<String>) -> Fallible<Stop> {
+    let run = door.run_info(&ti.dag_id, &ti.run_id).await?;
     let mut indexes = Vec::new();
-    let mut known = engine.task_instances(&ti.dag_id, &ti.run_id);
-    while let Some(info) = known.next().await? {
-        if info.key.task_id == ti.task_id {
-            indexes.push(info.key.map_index);
-        }
+    let mut last: Option<TaskInstanceKey> = None;
+    loop {
+        let after = last.as_ref().map(|last| (&*last.task_id, last.map_index));
+        let page = door.task_instances(&ti.dag_id, &ti.run_id, after).await?;
+        let Some(end) = page.last() else { break };
+        last = Some(end.key.clone());
+        let of_task = page.iter().filter(|info| info.key.task_id == ti.task_id);
+        indexes.extend(of_task.map(|info| info.key.map_index));
     }
     let message = if run.is_none() {
         format!("no value: DAG `{}` has no run `{}`", ti.dag_id, ti.run_id)

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::context::Context;
 use crate::identity;
 use crate::output::{Output, Style};
+use crate::run::not_known;
 use crate::stop::Stop;
 use crate::text;
 
@@ -14,6 +15,9 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     let (door, empty) = context.looking()?;
     let used = door.usage(&dag_id, run_id.as_deref()).await?;
     door.close(output).await;
+    let Some(used) = used else {
+        return Err(not_known(&dag_id, run_id.as_deref(), empty).into());
+    };
     if output.json() {
         return output.document(&json!({
             "dag_id": dag_id, "run_id": run_id, "entries": used.entries, "bytes": used.bytes, "quota": used.quota,
@@ -33,9 +37,6 @@ pub(crate) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
     for (name, told) in facts.into_iter().filter_map(|(name, told)| told.map(|told| (name, told))) {
         let name = output.styled(Style::Heading, &format!("{name:<9}"));
         output.line(&format!("{name}{}", text::tame(&told)))?;
-    }
-    if let Some(hint) = empty {
-        output.say(&format!("  {hint}"));
     }
     Ok(())
 }

@@ -101,8 +101,14 @@ fn limits_are_kept_and_told() {
 fn quotas_are_kept_and_told() {
     let shell = Shell::new().with("EXCOM__XCOM__QUOTA_RUN", "1KiB");
     let used = ["xcom", "usage", "--dag-id", "weather", "--run-id", "r1"];
-    shell.run(&used).contains(0, &["nothing was ever pushed in the home"]);
+    shell.run(&used).contains(3, &["DAG `weather` has no run `r1`", "nothing was ever pushed in the home"]);
     assert_eq!(shell.count("push", &[&format!("\"{}\"", "x".repeat(998))]), Told::nothing());
+    let unknown = shell.run(&["xcom", "usage", "--dag-id", "weather", "--run-id", "r2", "--json"]);
+    assert_eq!((unknown.code, &unknown.json()["answer"]), (3, &"missing".into()), "{unknown:?}");
+    shell.run(&["xcom", "usage", "--dag-id", "wether"]).contains(3, &["no run of DAG `wether` is known"]);
+    for empty in [&["--dag-id", ""][..], &["--dag-id", "weather", "--run-id", ""]] {
+        shell.run(&[&["xcom", "usage"], empty].concat()).contains(1, &["is empty"]);
+    }
     let told = shell.count("push", &["--key", "other", "1234567890123456789012345"]);
     told.contains(
         1,

@@ -6,7 +6,7 @@ use crate::db::{LooseObject, Note, Push};
 use crate::engine::Rendered;
 use crate::{Caller, Engine, ErrorKind, Payload, Stored, XComKey, memory};
 
-fn push(h: &Harness, who: &Caller, key: &XComKey, json: &str) -> Push {
+pub(super) fn push(h: &Harness, who: &Caller, key: &XComKey, json: &str) -> Push {
     let value = value(json);
     Push {
         key: key.clone(),
@@ -16,6 +16,7 @@ fn push(h: &Harness, who: &Caller, key: &XComKey, json: &str) -> Push {
         hash: crate::value::ContentHash::of(value.bytes()),
         shape: value.shape(),
         secret: false,
+        result: false,
         preview: String::new(),
         stored: Stored::Inline(value),
         at: h.engine.clock().now(),

@@ -276,6 +276,7 @@ pub async fn abandoned_pushes_are_collected(h: &Harness) {
         hash: crate::value::ContentHash(1),
         shape: crate::Shape::String,
         secret: false,
+        result: false,
         preview: "x".to_owned(),
         stored: crate::Stored::Offloaded(crate::seal::Reference {
             store: h.store_id(),

@@ -33,6 +33,7 @@ mod kept;
 mod lineage;
 mod moves;
 mod quotas;
+mod results;
 mod retention;
 mod runs;
 mod secrets;
@@ -54,6 +55,7 @@ pub use kept::*;
 pub use lineage::*;
 pub use moves::*;
 pub use quotas::*;
+pub use results::*;
 pub use retention::*;
 pub use runs::*;
 pub use secrets::*;
@@ -328,6 +330,8 @@ macro_rules! conformance_scenarios {
                 a_refused_end_changes_nothing
                 versions_drawn_twice_are_drawn_again_at_the_end
                 old_runs_go_with_all_that_is_theirs
+                a_result_is_marked_with_its_push
+                the_mark_of_a_result_goes_with_its_entry
                 a_secret_comes_back_as_a_secret
                 a_secret_is_shown_nowhere
                 a_secret_is_pushed_twice_as_one
@@ -367,6 +371,7 @@ macro_rules! conformance_scenarios {
                 a_removal_that_stopped_is_taken_over
                 notes_are_of_the_task_instance
                 rendered_fields_are_of_the_newest_try
+                a_repeated_push_leaves_the_mark_of_a_result
                 runs_have_states_and_times
                 a_run_begins_once
                 what_has_begun_is_not_left_out

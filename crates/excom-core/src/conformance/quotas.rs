@@ -92,9 +92,9 @@ pub async fn quotas_hold(h: &Harness) {
     let tight = of_run(h, 50);
     push(&tight, &xcom("t", "a"), 120).await.unwrap();
     refused(push(&tight, &xcom("t", "a"), 121).await, ErrorKind::TooLarge);
-    let used = tight.usage(&user(), "d", Some("r")).await.unwrap();
+    let used = tight.usage(&user(), "d", Some("r")).await.unwrap().unwrap();
     assert_eq!((used.entries, used.bytes, used.quota), (3, 120 + 100 + 150, Some(50)));
-    assert_eq!(tight.usage(&user(), "d", None).await.unwrap().quota, None);
+    assert_eq!(tight.usage(&user(), "d", None).await.unwrap().unwrap().quota, None);
 }
 
 /// The quota of a DAG is about all its runs, beside those of each.
@@ -110,7 +110,7 @@ pub async fn a_dag_has_a_quota(h: &Harness) {
     assert!(error.to_string().contains("all runs of DAG d have 500 bytes of the 500"), "{error}");
     assert!(error.hints().iter().any(|hint| hint.contains("[xcom] quota_dag")), "{error:?}");
     push(&engine, &XComKey::new("d2", "r1", "t", -1, "a").unwrap(), 300).await.unwrap();
-    let used = engine.usage(&user(), "d", None).await.unwrap();
+    let used = engine.usage(&user(), "d", None).await.unwrap().unwrap();
     assert_eq!((used.entries, used.bytes, used.quota), (2, 500, Some(500)));
 }
 
@@ -148,7 +148,7 @@ pub async fn a_stream_is_stopped_at_its_quota(h: &Harness) {
         ErrorKind::TooLarge,
     );
     push(&engine, &xcom("t", "j"), 98).await.unwrap();
-    assert_eq!(engine.usage(&user(), "d", Some("r")).await.unwrap().bytes, 1000);
+    assert_eq!(engine.usage(&user(), "d", Some("r")).await.unwrap().unwrap().bytes, 1000);
 }
 
 /// A try that ends over the quota does not end, and a repetition is answered as one however full it is. The next try
@@ -175,7 +175,7 @@ pub async fn quotas_know_tries_and_repetitions(h: &Harness) {
 
     let next: Attempt = engine.start(&ti("t", -1), 2).await.unwrap();
     engine.finish(&next, TaskState::Success, last(9)).await.unwrap();
-    assert_eq!(engine.usage(&user(), "d", Some("r")).await.unwrap().bytes, 300);
+    assert_eq!(engine.usage(&user(), "d", Some("r")).await.unwrap().unwrap().bytes, 300);
 }
 
 /// Of several servers each learns within seconds what the others did; a refusal asks anew after one.

@@ -308,6 +308,7 @@ pub async fn an_envelope_opens_in_its_place_only(h: &Harness) {
         hash: ContentHash::of(copied.bytes()),
         shape: Shape::Dict(1),
         secret: true,
+        result: false,
         preview: String::new(),
         stored: Stored::Inline(copied),
         at: h.clock.now(),

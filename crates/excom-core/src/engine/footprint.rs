@@ -1,13 +1,87 @@
 //! The footprint of a task instance: what its attempts read and what they pushed.
 
-use super::Engine;
+use serde::{Deserialize, Serialize};
+
 use super::trace::TracedVersion;
-use crate::attempt::Caller;
-use crate::db::LedgerRow;
+use super::{Engine, Rendered};
+use crate::attempt::{AttemptInfo, Caller, TaskState};
+use crate::db::{LedgerRow, ReadTarget};
 use crate::entry::Version;
-use crate::{Result, TaskInstanceKey, XComKey};
+use crate::{ErrorKind, Result, TaskInstanceKey, XComKey};
+
+/// How a task instance stands, and what its attempts did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Footprint {
+    /// Its state.
+    pub state: TaskState,
+    /// Its attempts, oldest first.
+    pub attempts: Vec<AttemptInfo>,
+    /// What the fields of its operator were rendered to, if they were kept.
+    pub rendered: Option<Rendered>,
+    /// What it read, oldest first.
+    pub read: Vec<VersionRead>,
+    /// What it pushed under its own keys, oldest first.
+    pub pushed: Vec<TracedVersion>,
+}
+
+/// A read, and of one version what is known about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct VersionRead {
+    /// The read.
+    #[serde(flatten)]
+    pub row: LedgerRow,
+    /// The version that was read; none of a sequence, or when it is past its retention or may not be seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<TracedVersion>,
+}
 
 impl Engine {
+    /// How a task instance stands, and what its attempts read and pushed, if it is known. Reads of this engine that wait in
+    /// its buffer are written first.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use excom_core::{Caller, Engine, TaskInstanceKey, Value, memory};
+    ///
+    /// # pollster::block_on(async {
+    /// let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build();
+    /// let ti = TaskInstanceKey::new("weather", "manual__1", "measure", -1)?;
+    /// let first = Caller::Attempt(engine.start(&ti, 1).await?);
+    /// engine.push(&first, &ti.return_value(), Value::of(&24)?.into()).await?;
+    /// let footprint = engine.footprint(&Caller::user("ana"), &ti).await?.expect("it is known");
+    /// assert_eq!((footprint.attempts.len(), footprint.pushed.len()), (1, 1));
+    /// # Ok::<(), excom_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// When the database cannot be read or written; [`ErrorKind::Forbidden`].
+    pub async fn footprint(&self, caller: &Caller, ti: &TaskInstanceKey) -> Result<Option<Footprint>> {
+        let Some(info) = self.task_instance(ti).await? else { return Ok(None) };
+        let attempts = self.attempts(ti).await?;
+        let mut read = Vec::new();
+        for row in self.reads_of(caller, ti).await? {
+            let value = match &row.target {
+                ReadTarget::Entry(key, version) => match self.version(caller, key, Some(*version)).await {
+                    Err(error) if error.kind() == ErrorKind::Forbidden => None,
+                    version => version?,
+                },
+                ReadTarget::Sequence(_) => None,
+            };
+            read.push(VersionRead { row, value });
+        }
+        let mut pushed = Vec::new();
+        for attempt in &attempts {
+            pushed.extend(self.pushed_by(caller, ti, attempt.number).await?);
+        }
+        let rendered = self.rendered(caller, ti).await?;
+        Ok(Some(Footprint { state: info.state, attempts, rendered, read, pushed }))
+    }
+
     /// What the attempts of a task instance read, oldest first, as far as the ledger has been written.
     /// Reads of this engine that wait in its buffer are written first.
     ///

@@ -37,6 +37,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use access::{Access, Exemption, Grant, Pattern, Reads, Writes};
+pub use footprint::{Footprint, VersionRead};
 pub use garbage::{Bereft, Looked, Orphan};
 pub use instances::TaskInstances;
 pub use ledger::Ledger;
@@ -495,10 +496,19 @@ impl Engine {
         self.0.db.readers(key).await
     }
 
-    /// How the database is.
+    /// Whether pushes and pulls would work, and in which database. Both it and the backend are asked for little.
     ///
     /// # Errors
-    /// The reason why it, or the backend, cannot be used.
+    /// The reason why the database, or the backend, cannot be used.
+    pub async fn check(&self) -> Result<String> {
+        self.backend().check().await?;
+        self.0.db.check().await
+    }
+
+    /// How the database is. It looks at all that lies in it.
+    ///
+    /// # Errors
+    /// As [`Engine::check`], and when the database is so damaged that it cannot be looked at.
     pub async fn health(&self) -> Result<Health> {
         self.backend().check().await?;
         self.0.db.health().await

@@ -1,6 +1,7 @@
 //! Notes of task instances: what is kept about them beside their XComs and states, under names. One of them is what the
 //! fields of a task's operator were rendered to.
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Engine;
@@ -19,11 +20,13 @@ const NOTE_LIMIT: usize = 1 << 20;
 const NAME_LIMIT: usize = 512;
 
 /// What the fields of an attempt's operator were rendered to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Rendered {
     /// The attempt's place among the task instance's attempts, from 1.
     pub number: u32,
     /// Names and values, in the order of the fields.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<(String, serde_json::Value)>"))]
     pub fields: Vec<(String, Value)>,
 }
 

@@ -89,7 +89,27 @@ impl Engine {
     /// - whatever the store or the database reports. Then nothing was pushed, and what was stored on
     ///   the way is collected.
     pub async fn push(&self, caller: &Caller, key: &XComKey, value: Payload) -> Result<Receipt> {
+        self.push_drawn(caller, key, value, false).await
+    }
+
+    /// Pushes a value that is what its DAG returns, as [`push`](Self::push). The entry is marked so (Airflow's
+    /// `dag_result`) until it is pushed again without, cleared, deleted or expired.
+    ///
+    /// # Errors
+    /// As [`Engine::push`].
+    pub async fn push_result(&self, caller: &Caller, key: &XComKey, value: Payload) -> Result<Receipt> {
+        self.push_drawn(caller, key, value, true).await
+    }
+
+    async fn push_drawn(
+        &self,
+        caller: &Caller,
+        key: &XComKey,
+        value: Payload,
+        result: bool,
+    ) -> Result<Receipt> {
         let Prepared { mut push, looks, secret, taken, .. } = self.prepare(caller, key, None, value).await?;
+        push.result = result;
         let making = self.making(taken.into_iter().collect()).await?;
         loop {
             let _writing = self.begins(Step::Push);
@@ -102,17 +122,6 @@ impl Engine {
                 }
             }
         }
-    }
-
-    /// Pushes a value that is what its DAG returns, as [`push`](Self::push): where the database is Airflow's, its row is
-    /// marked so (`dag_result`) before this returns.
-    ///
-    /// # Errors
-    /// As [`Engine::push`]. A value whose mark fails was pushed.
-    pub async fn push_result(&self, caller: &Caller, key: &XComKey, value: Payload) -> Result<Receipt> {
-        let receipt = self.push(caller, key, value).await?;
-        self.0.db.mark_result(key, receipt.version).await?;
-        Ok(receipt)
     }
 
     /// Pushes a value with a given version as idempotency token: pushing it again changes nothing,
@@ -215,6 +224,7 @@ impl Engine {
             hash: ContentHash(0),
             shape: Shape::Null,
             secret: false,
+            result: false,
             preview: String::new(),
             stored: Stored::Inline(Value::null()),
             at: self.0.clock.now(),

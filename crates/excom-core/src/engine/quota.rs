@@ -23,8 +23,9 @@ use super::push::bytes as size;
 use crate::attempt::Caller;
 use crate::db::{Filter, Usage};
 use crate::entry::{EntryInfo, Version};
+use crate::run::RunFilter;
 use crate::value::ByteStream;
-use crate::{Error, ErrorKind, Result, XComKey};
+use crate::{Error, ErrorKind, Result, TaskInstanceKey, UNMAPPED, XComKey};
 
 /// For how long an answer of the database is good where there is room.
 const GOOD: Duration = Duration::from_secs(5);
@@ -50,7 +51,7 @@ pub struct Used {
 
 impl Engine {
     /// How much the values of a run have together, or of all runs of a DAG, and may have. Earlier versions, which the
-    /// history keeps, are not among them.
+    /// history keeps, are not among them. None where the run is not known, or none of the DAG.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -60,22 +61,39 @@ impl Engine {
     /// let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build();
     /// let (ana, rows) = (Caller::user("ana"), XComKey::new("weather", "manual__1", "extract", -1, "rows")?);
     /// engine.push(&ana, &rows, Value::of(&365)?.into()).await?;
-    /// let used = engine.usage(&ana, "weather", Some("manual__1")).await?;
+    /// let used = engine.usage(&ana, "weather", Some("manual__1")).await?.expect("the run is known");
     /// assert_eq!((used.entries, used.bytes, used.quota), (1, 3, None));
+    /// assert_eq!(engine.usage(&ana, "weather", Some("manual__2")).await?, None);
     /// # Ok::<(), excom_core::Error>(())
     /// # }).unwrap();
     /// ```
     ///
     /// # Errors
-    /// When the database cannot be read; [`ErrorKind::Forbidden`] when the caller may not list all of them.
-    pub async fn usage(&self, caller: &Caller, dag_id: &str, run_id: Option<&str>) -> Result<Used> {
-        let filter =
-            Filter { dag_id: Some(dag_id.into()), run_id: run_id.map(Into::into), ..Filter::default() };
+    /// When the database cannot be read; [`ErrorKind::Forbidden`] when the caller may not list all of them;
+    /// [`ErrorKind::InvalidName`].
+    pub async fn usage(&self, caller: &Caller, dag_id: &str, run_id: Option<&str>) -> Result<Option<Used>> {
+        let ti = TaskInstanceKey::new(dag_id, run_id.unwrap_or("_"), "_", UNMAPPED)?;
+        let filter = Filter {
+            dag_id: Some(ti.dag_id.clone()),
+            run_id: run_id.map(|_| ti.run_id.clone()),
+            ..Filter::default()
+        };
         self.sight(caller).await?.permit_list(&filter)?;
         let Usage { entries, bytes } = self.0.db.usage(dag_id, run_id).await?;
+        let is_known = entries > 0
+            || match run_id {
+                Some(run_id) => self.0.db.run_info(dag_id, run_id).await?.is_some(),
+                None => {
+                    let of_dag = RunFilter { dag_id: Some(ti.dag_id), state: None };
+                    !self.0.db.runs(&of_dag, None, 1).await?.is_empty()
+                }
+            };
+        if !is_known {
+            return Ok(None);
+        }
         let settings = &self.0.settings;
         let quota = if run_id.is_some() { settings.quota_run } else { settings.quota_dag };
-        Ok(Used { entries, bytes, quota })
+        Ok(Some(Used { entries, bytes, quota }))
     }
 
     /// What a push takes of its quotas, nothing at first; none where there are none.

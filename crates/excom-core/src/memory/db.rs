@@ -23,7 +23,7 @@ use crate::db::{
 };
 use crate::entry::{Entry, EntryInfo, PastEntry, Stored, Version, Writer};
 use crate::value::Value;
-use crate::{ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
+use crate::{ObjectName, RETURN_VALUE, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
 
 use tables::{Instance, Tables, reader};
 
@@ -253,6 +253,16 @@ impl MetadataDb for Db {
         let items = self.lock().sequence(key);
         let behind = items.into_iter().filter(|item| after.is_none_or(|after| item.map_index > after));
         Ok(behind.take(limit as usize).collect())
+    }
+
+    async fn results(&self, dag_id: &str, run_id: &str) -> Result<Vec<Arc<str>>> {
+        let tables = self.lock();
+        let of_run = |key: &XComKey| *key.ti.dag_id == *dag_id && *key.ti.run_id == *run_id;
+        let returned = |key: &XComKey| *key.key == *RETURN_VALUE && of_run(key);
+        let marked = tables.entries.iter().filter(|(key, held)| held.result && returned(key));
+        let mut tasks: Vec<Arc<str>> = marked.map(|(key, _)| key.ti.task_id.clone()).collect();
+        tasks.dedup();
+        Ok(tasks)
     }
 
     async fn list(&self, filter: &Filter, after: Option<&XComKey>, limit: u32) -> Result<Page<EntryInfo>> {
@@ -545,6 +555,10 @@ impl MetadataDb for Db {
 
     async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
         Ok(self.lock().usage(dag_id, run_id))
+    }
+
+    async fn check(&self) -> Result<String> {
+        Ok(self.to_string())
     }
 
     async fn health(&self) -> Result<Health> {

@@ -15,6 +15,7 @@ mod names;
 mod notes;
 mod read;
 mod refusals;
+mod results;
 mod retain;
 mod row;
 mod runs;

@@ -62,10 +62,11 @@ const IS_SPENT: &str = concat!(spent!(), " AND r.id = :run");
 const TAKE_RUN: &str = "SELECT id FROM excom_dag_run WHERE id = :run FOR UPDATE SKIP LOCKED";
 
 /// All that is a run's.
-const DROP_RUN: [&str; 5] = [
+const DROP_RUN: [&str; 6] = [
     "DELETE FROM excom_task_instance WHERE run = :run",
     "DELETE FROM excom_attempt WHERE run = :run",
     "DELETE FROM excom_note WHERE run = :run",
+    "DELETE FROM excom_result WHERE run = :run",
     "DELETE FROM excom_ledger WHERE run = :run",
     "DELETE FROM excom_dag_run WHERE id = :run",
 ];

@@ -252,6 +252,9 @@ impl Connection {
             "body" => &packed.body[..],
         };
         self.change(MAKE_ENTRY, row).await?;
+        if push.result {
+            self.mark_result(of, push.version).await?;
+        }
         Ok(Pushed::Written)
     }
 
@@ -400,6 +403,7 @@ impl Connection {
         };
         let Some((of, key)) = of else { return Ok(0) };
         self.take([of]).await?;
+        self.remove_results(of, key).await?;
         Ok(self.delete_rows(of, key, at).await?.iter().sum())
     }
 

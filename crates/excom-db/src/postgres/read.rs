@@ -552,6 +552,11 @@ impl Tables {
         Ok(usage?.unwrap_or_default())
     }
 
+    pub(super) async fn check(&self) -> Result<String> {
+        schema::version(&self.connections).await?;
+        Ok(self.connections.place().to_owned())
+    }
+
     pub(super) async fn health(&self) -> Result<Health> {
         let schema = schema::version(&self.connections).await?;
         let identity = self.connections.place().to_owned();

@@ -19,16 +19,38 @@ use super::names::Names;
 use super::row;
 use crate::packing::{Codec, Packed};
 
+/// The fence of a push, which holds the runs of both task instances in one order where they are two.
+macro_rules! fence {
+    () => {
+        "CASE WHEN $5 IS NULL OR ($1, $2) = ($6, $7) THEN excom.fence($1, $2, $3, $4, $5)
+              ELSE excom.fence_across(ARRAY[$6], ARRAY[$7], $1, $2, $3, $4, $5) END"
+    };
+}
+
 /// A push: the fence, and then all of `excom.put`, which looks at the entry and its history by their keys.
 const PUSH: Statement<'_> = Statement {
-    sql:
-        "SELECT excom.put(excom.fence($1, $2, $3, $4, $5), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-                           $17, $18, $19, $20, $21),
-                           pg_current_xact_id_if_assigned()::text::int8",
+    sql: concat!(
+        "SELECT excom.put(",
+        fence!(),
+        ", $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21),
+             pg_current_xact_id_if_assigned()::text::int8"
+    ),
     types: types![
         TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, INT4, TEXT, INT8, TEXT, INT8, INT8, INT8, TEXT, INT2,
         BYTEA, TEXT, TEXT, INT8,
     ],
+};
+
+/// A push of what a DAG returns: the same, and then its mark.
+const PUSH_RESULT: Statement<'_> = Statement {
+    sql: concat!(
+        "SELECT CASE WHEN is_new THEN excom.mark_result($6, $7, $8, $9, $10, $11) ELSE false END,
+             pg_current_xact_id_if_assigned()::text::int8
+         FROM (SELECT excom.put(",
+        fence!(),
+        ", $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) AS is_new OFFSET 0) pushed"
+    ),
+    types: PUSH.types,
 };
 
 /// Pushes of several callers, as far as nothing is in their way.
@@ -86,6 +108,21 @@ const FINISH: Statement<'_> = Statement {
         BYTEA_ARRAY,
         TEXT_ARRAY,
         TEXT,
+    ],
+};
+
+/// The same, where some are what a DAG returns: those are given once more.
+const FINISH_RESULTS: Statement<'_> = Statement {
+    sql: "WITH finished AS MATERIALIZED (
+              SELECT excom.finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+                                  $20, $21, $22, $23))
+          SELECT count(*) FILTER (WHERE excom.mark_result(m.dag, m.run_id, m.task, m.map_index, m.key, m.version)),
+              pg_current_xact_id_if_assigned()::text::int8
+          FROM finished, unnest($24, $25, $26, $27, $28, $29) AS m (dag, run_id, task, map_index, key, version)",
+    types: types![
+        TEXT, TEXT, TEXT, INT4, UUID, INT2, BOOL, INT8, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY,
+        INT8_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, TEXT_ARRAY, INT2_ARRAY, BYTEA_ARRAY, TEXT_ARRAY,
+        TEXT, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8_ARRAY,
     ],
 };
 
@@ -203,6 +240,8 @@ pub(super) struct Row {
     /// What encrypts a secret that is in the database.
     key_id: Option<String>,
     caller: Caller,
+    /// Whether it is what its DAG returns.
+    is_result: bool,
 }
 
 impl Row {
@@ -222,6 +261,7 @@ impl Row {
             writer,
             key_id: push.encrypted_with(),
             caller: push.caller.clone(),
+            is_result: push.result,
         }
     }
 
@@ -229,7 +269,7 @@ impl Row {
     fn is_plain(&self) -> bool {
         let own = self.writer.is_none() || !matches!(self.caller, Caller::Attempt(_));
         let here = self.key_id.is_none() && self.packed.codec != Codec::Reference;
-        own && here && self.packed.body.len() <= LARGEST_SHARED
+        own && here && !self.is_result && self.packed.body.len() <= LARGEST_SHARED
     }
 
     fn attempt(&self) -> Option<Uuid> {
@@ -342,7 +382,8 @@ impl Tables {
             &row.caller.to_string(),
             &row.at,
         ];
-        let Done { result, in_doubt } = self.connections.write_told(&PUSH, &parameters).await;
+        let statement = if row.is_result { &PUSH_RESULT } else { &PUSH };
+        let Done { result, in_doubt } = self.connections.write_told(statement, &parameters).await;
         self.connections.known().note(&result, 1);
         let in_doubt = in_doubt || matches!(was_shared, Shared::InDoubt);
         match result {
@@ -399,7 +440,17 @@ impl Tables {
             &all(&rows, |row| row.key_id.as_deref()),
             &Caller::Attempt(attempt.clone()).to_string(),
         ];
-        let Done { result, in_doubt } = self.connections.write_told(&FINISH, &parameters).await;
+        // Of two of one XCom the last is its entry.
+        let results: Vec<&Row> = rows.iter().filter(|row| row.is_result).collect();
+        let versions: Vec<i64> = results.iter().map(|row| row.version).collect();
+        let marked = row::Keys::of(results.iter().map(|row| &row.key));
+        let Done { result, in_doubt } = match results.is_empty() {
+            true => self.connections.write_told(&FINISH, &parameters).await,
+            false => {
+                let parameters = [&parameters[..], &marked.parameters(), &[&versions]].concat();
+                self.connections.write_told(&FINISH_RESULTS, &parameters).await
+            }
+        };
         self.connections.known().note(&result, 1);
         let Err(failure) = result else { return Ok(()) };
         let version = failure.detail().and_then(|version| version.parse().ok());

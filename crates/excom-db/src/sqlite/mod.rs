@@ -16,6 +16,7 @@ mod names;
 mod notes;
 mod read;
 mod refusals;
+mod results;
 mod retain;
 mod row;
 mod runs;
@@ -321,6 +322,10 @@ impl MetadataDb for Db {
         self.write_sized(bytes_of(&push), move |t| t.push(&push, &packed)).await
     }
 
+    async fn results(&self, dag_id: &str, run_id: &str) -> Result<Vec<Arc<str>>> {
+        self.read(|view| view.results(dag_id, run_id))
+    }
+
     async fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {
         match keys {
             [_] => self.read(|view| view.entries(keys)),
@@ -560,6 +565,11 @@ impl MetadataDb for Db {
 
     async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
         self.read(|view| view.usage(dag_id, run_id))
+    }
+
+    async fn check(&self) -> Result<String> {
+        self.mark("").await?;
+        Ok(self.to_string())
     }
 
     async fn health(&self) -> Result<Health> {

@@ -115,6 +115,7 @@ impl Transaction<'_> {
             self.run("DELETE FROM excom_task_instance WHERE run = ?1", [run])?;
             self.run("DELETE FROM excom_attempt WHERE run = ?1", [run])?;
             self.run("DELETE FROM excom_note WHERE run = ?1", [run])?;
+            self.run("DELETE FROM excom_result WHERE run = ?1", [run])?;
             self.run("DELETE FROM excom_ledger WHERE run = ?1", [run])?;
             self.run("DELETE FROM excom_dag_run WHERE id = ?1", [run])?;
         }

@@ -355,7 +355,11 @@ impl Transaction<'_> {
                 codec: packed.codec as i64,
                 body: &packed.body,
             },
-        )
+        )?;
+        match push.result {
+            true => self.mark_result(xcom, push.version),
+            false => Ok(()),
+        }
     }
 
     /// Makes an entry where there is none.
@@ -442,6 +446,18 @@ impl Transaction<'_> {
     }
 
     pub(super) fn delete(&self, scope: &Scope, at: Timestamp) -> Result<u64> {
+        match scope {
+            Scope::Key(key) => {
+                if let Some(Xcom { ti, key }) = self.known_xcom(key)? {
+                    self.remove_results(ti, Some(key))?;
+                }
+            }
+            Scope::TaskInstance(ti) => {
+                if let Some(ti) = self.known_ti(ti)? {
+                    self.remove_results(ti, None)?;
+                }
+            }
+        }
         let [current, past] = self.delete_rows(scope, at)?;
         Ok(current + past)
     }

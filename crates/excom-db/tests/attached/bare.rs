@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use excom_core::attempt::{Attempt, AttemptId};
+use excom_core::attempt::{Attempt, AttemptId, TaskState};
 use excom_core::db::{Filter, Scope, StartMode};
 use excom_core::{
     Answer, Caller, Clock as _, Engine, ErrorKind, PullOptions, TaskInstanceKey, Value, XComKey, memory,
@@ -73,6 +73,13 @@ fn values_are_pushed_and_pulled_with_airflows_tables_alone() {
     assert_eq!(setup.database.sql("SELECT length FROM task_map"), "3");
     setup.push(&one, "return_value", "\"x\"").unwrap();
     assert_eq!(setup.database.sql("SELECT count(*) FROM task_map"), "0");
+    let results = || block_on(setup.engine.db().results("d", "r")).unwrap().join(" ");
+    let (me, returned) = (Caller::Attempt(one.clone()), one.ti.return_value());
+    let result = Value::parse("\"y\"").unwrap();
+    block_on(setup.engine.push_result(&me, &returned, result.into())).unwrap();
+    assert_eq!(results(), "t");
+    setup.push(&one, "return_value", "\"x\"").unwrap();
+    assert_eq!(results(), "", "another push takes the mark away");
     for map_index in [0, 2] {
         let mapped = setup.started("m", map_index, 10 + map_index as u128);
         setup.push(&mapped, "return_value", &map_index.to_string()).unwrap();
@@ -136,6 +143,26 @@ fn only_the_current_try_writes_and_a_fresh_one_clears() {
     let error = setup.push(&two, "k", "5").unwrap_err();
     assert!(error.to_string().contains("the schema `newer` of Airflow"), "{error}");
     assert_eq!(setup.text(&two.ti.xcom("k").unwrap()), "3");
+}
+
+#[test]
+fn a_try_ends_with_all_its_pushes_or_none() {
+    let Some(setup) = Setup::new() else { return };
+    let one = setup.started("t", -1, 1);
+    let pushed = |ti: &TaskInstanceKey, key: &str, value: u32| {
+        (ti.xcom(key).unwrap(), Value::of(&value).unwrap().into())
+    };
+    let finish = |pushes| block_on(setup.engine.finish(&one, TaskState::Success, pushes)).map(drop);
+    let nobody = TaskInstanceKey::new("d", "r", "nobody", -1).unwrap();
+    let error = finish(vec![pushed(&one.ti, "k", 1), pushed(&nobody, "k", 1)]).unwrap_err();
+    assert!(error.to_string().contains("no task instance d/r/nobody"), "{error}");
+    let nowhere = TaskInstanceKey::new("d", "nowhere", "t", -1).unwrap();
+    let error = finish(vec![pushed(&one.ti, "k", 1), pushed(&nowhere, "k", 1)]).unwrap_err();
+    assert!(error.to_string().contains("no task instance d/nowhere/t"), "{error}");
+    assert_eq!(setup.database.sql("SELECT count(*) FROM xcom"), "0");
+    finish(vec![pushed(&one.ti, "k", 1), pushed(&one.ti, "j", 2), pushed(&one.ti, "k", 3)]).unwrap();
+    assert_eq!(setup.text(&one.ti.xcom("k").unwrap()), "3");
+    assert_eq!(setup.text(&one.ti.xcom("j").unwrap()), "2");
 }
 
 #[test]

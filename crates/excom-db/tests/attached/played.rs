@@ -146,6 +146,10 @@ impl MetadataDb for Played {
         self.db.push(push).await
     }
 
+    async fn results(&self, dag_id: &str, run_id: &str) -> Result<Vec<Arc<str>>> {
+        self.db.results(dag_id, run_id).await
+    }
+
     async fn entries(&self, keys: &[XComKey]) -> Result<Vec<Option<Entry>>> {
         self.db.entries(keys).await
     }
@@ -336,6 +340,10 @@ impl MetadataDb for Played {
 
     async fn usage(&self, dag_id: &str, run_id: Option<&str>) -> Result<Usage> {
         self.db.usage(dag_id, run_id).await
+    }
+
+    async fn check(&self) -> Result<String> {
+        self.db.check().await
     }
 
     async fn health(&self) -> Result<Health> {

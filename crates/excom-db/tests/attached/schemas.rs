@@ -46,6 +46,16 @@ fn round_trip(engine: &Engine, attempt: &Attempt, value: &str) -> Result<()> {
     })
 }
 
+/// How many tasks are marked after a push of what the DAG returns, and after one that does not say so.
+fn marked(engine: &Engine, attempt: &Attempt) -> [usize; 2] {
+    let (key, me) = (attempt.ti.return_value(), Caller::Attempt(attempt.clone()));
+    let results = || block_on(engine.db().results("d", "r")).unwrap().len();
+    block_on(engine.push_result(&me, &key, Value::null().into())).unwrap();
+    let first = results();
+    round_trip(engine, attempt, "[]").unwrap();
+    [first, results()]
+}
+
 fn engine(database: &Database) -> Engine {
     Engine::builder(Arc::new(database.open()), Arc::new(memory::Clock::new())).build()
 }
@@ -65,6 +75,7 @@ fn every_schema_of_airflow_3_is_worked_with_and_stays() {
         assert_eq!(block_on(engine.clear(&me, &key)).unwrap(), 1);
         assert_eq!(block_on(engine.history(&me, &attempt.ti.return_value(), 9)).unwrap().len(), 1);
         assert_eq!(database.sql("SELECT count(*) FROM xcom"), "0");
+        assert_eq!(marked(&engine, &attempt), [0, 0], "nothing to mark in Airflow {release}");
         let after = database.sql(ALL_OF_AIRFLOW);
         let changed: Vec<&str> =
             after.lines().filter(|line| !before.lines().any(|was| was == *line)).collect();
@@ -81,10 +92,13 @@ fn airflow_is_migrated_meanwhile() {
     migrated(&database.name, Some("3.2.0")).unwrap();
     block_on(Db::attach(&database.url(), &options())).unwrap();
     let (engine, attempt) = (engine(&database), started(&database));
+    let alone = Engine::builder(Arc::new(database.bare()), Arc::new(memory::Clock::new())).build();
+    assert_eq!((marked(&engine, &attempt), marked(&alone, &attempt)), ([0, 0], [0, 0]));
     round_trip(&engine, &attempt, "1").unwrap();
 
     // Nothing of ours stands in the way of a migration, and who is connected goes on.
     migrated(&database.name, Some("3.3.0")).unwrap();
+    assert_eq!((marked(&engine, &attempt), marked(&alone, &attempt)), ([1, 0], [1, 0]));
     round_trip(&engine, &attempt, "2").unwrap();
     let health = block_on(engine.db().health()).unwrap();
     assert!(health.identity.ends_with("attached to Airflow 3.3.0"), "{}", health.identity);
@@ -101,6 +115,7 @@ fn airflow_is_migrated_meanwhile() {
         block_on(engine.clear(&me, &Scope::TaskInstance(attempt.ti.clone()))).unwrap_err(),
         block_on(engine.delete(&Caller::user("ana"), &Scope::TaskInstance(attempt.ti.clone()))).unwrap_err(),
         block_on(engine.db().health()).unwrap_err(),
+        block_on(engine.db().check()).unwrap_err(),
         block_on(Db::open(&database.url(), &options())).unwrap_err(),
         block_on(Db::attach(&database.url(), &options())).unwrap_err(),
     ] {

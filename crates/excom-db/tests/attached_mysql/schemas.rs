@@ -85,6 +85,7 @@ fn an_unknown_schema_of_airflows_is_read_and_not_written() {
         block_on(engine.clear(&me, &all)).unwrap_err(),
         block_on(engine.delete(&Caller::user("ana"), &all)).unwrap_err(),
         block_on(engine.db().health()).unwrap_err(),
+        block_on(engine.db().check()).unwrap_err(),
         block_on(Db::open(&database.url(), &options())).unwrap_err(),
         block_on(Db::attach(&database.url(), &options())).unwrap_err(),
     ] {

@@ -47,6 +47,16 @@ fn round_trip(engine: &Engine, attempt: &Attempt, value: &str) -> Result<()> {
     })
 }
 
+/// How many tasks are marked after a push of what the DAG returns, and after one that does not say so.
+fn marked(engine: &Engine, attempt: &Attempt) -> [usize; 2] {
+    let (key, me) = (attempt.ti.return_value(), Caller::Attempt(attempt.clone()));
+    let results = || block_on(engine.db().results("d", "r")).unwrap().len();
+    block_on(engine.push_result(&me, &key, Value::null().into())).unwrap();
+    let first = results();
+    round_trip(engine, attempt, "[]").unwrap();
+    [first, results()]
+}
+
 fn refused<T>(result: Result<T>, kind: ErrorKind, told: &str) {
     let Err(error) = result else { panic!("not refused: {told}") };
     assert_eq!(error.kind(), kind, "{error:?}");
@@ -68,6 +78,7 @@ fn every_schema_of_airflow_3_is_worked_with_and_stays() {
         assert_eq!(block_on(engine.clear(&me, &all)).unwrap(), 1);
         assert_eq!(block_on(engine.history(&me, &attempt.ti.return_value(), 9)).unwrap().len(), 1);
         assert_eq!(database.sql("SELECT count(*) FROM xcom"), "0");
+        assert_eq!(marked(&engine, &attempt), [usize::from(release == "3.3.0"), 0], "Airflow {release}");
         drop(engine);
         assert!(before.lines().count() > 500);
         let after = database.sql(ALL_OF_AIRFLOW);
@@ -102,6 +113,7 @@ fn airflow_is_migrated_meanwhile() {
         block_on(engine.clear(&me, &all)).unwrap_err(),
         block_on(engine.delete(&Caller::user("ana"), &all)).unwrap_err(),
         block_on(engine.db().health()).unwrap_err(),
+        block_on(engine.db().check()).unwrap_err(),
         Db::open(&database.file(), Options::default()).unwrap_err(),
         Db::attach(&database.file()).unwrap_err(),
     ] {

@@ -25,6 +25,7 @@ fn push(caller: Caller, key: XComKey, number: usize) -> Push {
         hash: ContentHash::of(value.as_str().as_bytes()),
         shape: value.shape(),
         secret: false,
+        result: false,
         preview: String::new(),
         stored: Stored::Inline(value),
         at: Timestamp::UNIX_EPOCH,

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use excom_airflow::execution::Deferral;
 use excom_core::attempt::AttemptInfo;
+use excom_core::engine::Footprint;
 use excom_core::{Attempt, AttemptId, DagRun, RunState, TaskInstanceKey, TaskState, UNMAPPED, Value};
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -307,4 +308,18 @@ pub(super) async fn show(
         deferral,
         reschedule_date: reschedule.map(|reschedule| reschedule.date),
     }))
+}
+
+/// What its attempts read and pushed.
+pub(super) async fn footprint(
+    State(app): State<App>,
+    asking: Asking,
+    Path(instance): Path<OfInstance>,
+) -> Result<Reply<Footprint>, Refusal> {
+    asking.at_least(Role::Read)?;
+    let ti = instance.key()?;
+    match app.engine.footprint(&asking.caller, &ti).await? {
+        Some(footprint) => Ok(Reply::ok(footprint)),
+        None => Err(Refusal::not_found(format!("{ti} is not known"))),
+    }
 }

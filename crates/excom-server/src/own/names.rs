@@ -68,6 +68,11 @@ impl OfRun {
     }
 }
 
+/// The refusal of a run that there is not.
+pub(super) fn unknown_run(dag_id: &str, run_id: &str) -> Refusal {
+    Refusal::not_found(format!("run {run_id} of {dag_id} is not known"))
+}
+
 /// A task instance.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct OfInstance {

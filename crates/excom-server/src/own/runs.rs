@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
-use super::names::OfRun;
+use super::names::{OfRun, unknown_run};
 use super::openapi::Reply;
-use super::page::cut;
+use super::page::gathered;
 use crate::app::App;
 use crate::auth::{Asking, Role};
 use crate::refusal::Refusal;
@@ -106,9 +106,11 @@ pub(super) async fn list(
     };
     let limit = limit.unwrap_or(20).clamp(1, MOST_RUNS);
     let filter = RunFilter { dag_id, state };
-    let mut runs = app.engine.db().runs(&filter, before.as_ref(), limit + 1).await?;
     let size = |info: &RunInfo| info.run.conf.as_ref().map_or(0, |conf| conf.as_str().len());
-    let more = cut(&mut runs, limit, app.options.body_limit, size);
+    let next = async |last: Option<&RunInfo>, limit| {
+        app.engine.db().runs(&filter, last.map(|last| &last.run).or(before.as_ref()), limit).await
+    };
+    let (runs, more) = gathered(limit, app.options.body_limit, size, next).await?;
     let last = runs.last().filter(|_| more).map(|last| &last.run);
     let next =
         last.map(|run| Before { date: run.date(), dag_id: run.dag_id.clone(), run_id: run.run_id.clone() });
@@ -124,7 +126,7 @@ pub(super) async fn show(
     let (dag_id, run_id) = run.ids()?;
     match app.engine.db().run_info(&dag_id, &run_id).await? {
         Some(info) => RunShown::of(info).map(Reply::ok),
-        None => Err(Refusal::not_found(format!("run {run_id} of {dag_id} is not known"))),
+        None => Err(unknown_run(&dag_id, &run_id)),
     }
 }
 

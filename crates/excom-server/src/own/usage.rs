@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use excom_core::engine::Used;
-use excom_core::{TaskInstanceKey, UNMAPPED};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::names::OfRun;
+use super::names::{OfRun, unknown_run};
 use super::openapi::Reply;
 use crate::app::App;
 use crate::auth::Asking;
@@ -27,8 +26,10 @@ pub(super) async fn of_dag(
     asking: Asking,
     Path(OfDag { dag_id }): Path<OfDag>,
 ) -> Result<Reply<Used>, Refusal> {
-    TaskInstanceKey::new(dag_id.clone(), "_", "_", UNMAPPED)?;
-    Ok(Reply::ok(app.engine.usage(&asking.caller, &dag_id, None).await?))
+    match app.engine.usage(&asking.caller, &dag_id, None).await? {
+        Some(used) => Ok(Reply::ok(used)),
+        None => Err(Refusal::not_found(format!("no run of DAG {dag_id} is known"))),
+    }
 }
 
 pub(super) async fn of_run(
@@ -37,5 +38,8 @@ pub(super) async fn of_run(
     Path(run): Path<OfRun>,
 ) -> Result<Reply<Used>, Refusal> {
     let (dag_id, run_id) = run.ids()?;
-    Ok(Reply::ok(app.engine.usage(&asking.caller, &dag_id, Some(&run_id)).await?))
+    match app.engine.usage(&asking.caller, &dag_id, Some(&run_id)).await? {
+        Some(used) => Ok(Reply::ok(used)),
+        None => Err(unknown_run(&dag_id, &run_id)),
+    }
 }

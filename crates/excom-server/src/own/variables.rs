@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::openapi::Reply;
-use super::page::cut;
+use super::page::gathered;
 use crate::app::App;
 use crate::auth::{Asking, Role};
 use crate::refusal::Refusal;
@@ -80,10 +80,13 @@ pub(super) async fn list(
 ) -> Result<Reply<Variables>, Refusal> {
     asking.at_least(Role::Admin)?;
     let limit = limit.unwrap_or(MOST).clamp(1, MOST);
-    let mut found = app.engine.variables(&asking.caller, &prefix, after.as_deref(), limit + 1).await?;
     let size =
         |variable: &Variable| variable.text.len() + variable.description.as_ref().map_or(0, String::len);
-    let more = cut(&mut found, limit, app.options.body_limit, size);
+    let next = async |last: Option<&Variable>, limit| {
+        let after = last.map(|last| &*last.key).or(after.as_deref());
+        app.engine.variables(&asking.caller, &prefix, after, limit).await
+    };
+    let (found, more) = gathered(limit, app.options.body_limit, size, next).await?;
     let next = found.last().filter(|_| more).map(|last| last.key.clone());
     let item = |variable: Variable| {
         let overridden_by = app.engine.override_of(&variable.key).map(|(name, _)| name);

@@ -22,7 +22,10 @@ fn usage_is_told_beside_its_quota() {
     task.push("extract/b", &json!([1])).is(201);
     assert_eq!(usage(RUN), json!({"entries": 2, "bytes": 603, "quota": 1000}));
     assert_eq!(usage(DAG), json!({"entries": 2, "bytes": 603, "quota": Json::Null}));
-    assert_eq!(usage("/api/excom/v1/usage/other"), json!({"entries": 0, "bytes": 0, "quota": Json::Null}));
+    for unknown in ["/api/excom/v1/usage/other", "/api/excom/v1/usage/weather/r2"] {
+        let told = server.call(&reader, Method::GET, unknown, None).is(404).json();
+        assert_eq!(told["detail"]["reason"], "not_found", "{told}");
+    }
     server.call(&reader, Method::GET, &format!("/api/excom/v1/usage/{}", "x".repeat(251)), None).is(422);
     server.call("", Method::GET, RUN, None).is(401);
 

@@ -43,11 +43,11 @@ pub(super) fn locate(sources: &Sources, home: &Path) -> Result<Option<PathBuf>> 
     Ok(places.into_iter().find(|path| path.exists()))
 }
 
-/// The settings in a file.
+/// The settings in a file, and what is wrong about others: a name, or a type, that is not in the table.
 ///
 /// # Errors
-/// When it cannot be read, is not TOML, or has a name or a type that is not in the table.
-pub(super) fn read(path: &Path) -> Result<Vec<Line>> {
+/// When it cannot be read, or is not TOML.
+pub(super) fn read(path: &Path) -> Result<(Vec<Line>, Vec<Error>)> {
     let bytes = std::fs::read(path).map_err(|cause| {
         let what = format!("{} cannot be read", path.display());
         Error::new(ErrorKind::Configuration, what)
@@ -71,7 +71,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Line>> {
             .hint("a setting is written `key = \"value\"` under its `[section]`")
     })?;
 
-    let mut lines = Vec::new();
+    let (mut lines, mut wrong) = (Vec::new(), Vec::new());
     let mut sections: Vec<(String, &Spanned<_>, &Spanned<DeValue<'_>>)> = Vec::new();
     for (name, value) in document.get_ref() {
         let inner = match value.get_ref() {
@@ -98,7 +98,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Line>> {
         let section = section.as_str();
         let known = is_section(section);
         let DeValue::Table(entries) = value.get_ref() else {
-            return Err(if known {
+            wrong.push(if known {
                 Error::new(
                     ErrorKind::Configuration,
                     format!("{origin}: [{section}] is a section, not a setting"),
@@ -107,40 +107,54 @@ pub(super) fn read(path: &Path) -> Result<Vec<Line>> {
             } else {
                 unknown(Some(&origin), "", section)
             });
+            continue;
         };
         if !known {
             let key = entries.iter().next().map_or("", |(key, _)| &**key.get_ref());
-            return Err(unknown(Some(&origin), section, key));
+            wrong.push(unknown(Some(&origin), section, key));
+            continue;
         }
         for (key, value) in entries {
             let origin = place(key.span().start);
             let key = &**key.get_ref();
-            let spec = table::find(section, key).ok_or_else(|| unknown(Some(&origin), section, key))?;
-            let text = match value.get_ref() {
-                DeValue::String(text) => text.to_string(),
-                DeValue::Integer(number) if spec.form == Form::Number => number.to_string(),
-                DeValue::Boolean(value) if spec.form == Form::Boolean => value.to_string(),
-                DeValue::Array(items) if spec.form == Form::List => {
-                    let texts = items.iter().map(|item| item.get_ref().as_str());
-                    let texts = texts.map(|text| text.filter(|text| !text.contains(',')));
-                    let texts: Option<Vec<&str>> = texts.collect();
-                    let texts = texts.ok_or_else(|| {
-                        let what = format!("{origin}: {spec} has an item that is no text, or has a comma");
-                        Error::new(ErrorKind::Configuration, what)
-                            .hint(format!("{spec} takes {}", spec.allowed))
-                    })?;
-                    texts.join(",")
-                }
-                other => {
-                    let what = format!("{origin}: {spec} is {}; it takes {}", kind(other), spec.allowed);
-                    return Err(Error::new(ErrorKind::Configuration, what)
-                        .hint(format!("write it as text: {key} = \"{}\"", spec.default())));
-                }
+            let Some(spec) = table::find(section, key) else {
+                wrong.push(unknown(Some(&origin), section, key));
+                continue;
             };
-            lines.push(Line { spec, text, origin });
+            match text_of(spec, value.get_ref(), &origin) {
+                Ok(text) => lines.push(Line { spec, text, origin }),
+                Err(error) => wrong.push(error),
+            }
         }
     }
-    Ok(lines)
+    Ok((lines, wrong))
+}
+
+/// The text of a setting, as TOML may give it.
+fn text_of(spec: &table::Spec, value: &DeValue<'_>, origin: &Origin) -> Result<String> {
+    Ok(match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) if spec.form == Form::Number => number.to_string(),
+        DeValue::Boolean(value) if spec.form == Form::Boolean => value.to_string(),
+        DeValue::Array(items) if spec.form == Form::List => {
+            let texts = items.iter().map(|item| item.get_ref().as_str());
+            let texts = texts.map(|text| text.filter(|text| !text.contains(',')));
+            let texts: Option<Vec<&str>> = texts.collect();
+            let texts = texts.ok_or_else(|| {
+                let what = format!("{origin}: {spec} has an item that is no text, or has a comma");
+                Error::new(ErrorKind::Configuration, what).hint(format!("{spec} takes {}", spec.allowed))
+            })?;
+            texts.join(",")
+        }
+        other => {
+            let what = format!("{origin}: {spec} is {}; it takes {}", kind(other), spec.allowed);
+            return Err(Error::new(ErrorKind::Configuration, what).hint(format!(
+                "write it in quotes; the default is {} = \"{}\"",
+                spec.key,
+                spec.default()
+            )));
+        }
+    })
 }
 
 fn is_section(name: &str) -> bool {

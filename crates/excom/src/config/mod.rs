@@ -138,19 +138,24 @@ impl Settings {
     /// # Errors
     /// [`ErrorKind::Configuration`] that names the place (file and line, variable or flag), the
     /// setting, its value and what is allowed; for a misspelt name, the nearest one; for two settings
-    /// that contradict each other, both.
+    /// that contradict each other, both. Of several that are wrong it names each.
     pub fn load(sources: &Sources) -> Result<Self> {
         let mut settings = Self::default();
         // The home may hold the file, so what stands above the file is asked for it first.
         let mut home = Self::default();
-        home.apply_above_file(sources)?;
+        // What is wrong is told below.
+        drop(home.apply_above_file(sources));
         settings.file = file::locate(sources, &sources.folder.join(&*home.core.home))?;
+        let mut wrong = Vec::new();
         if let Some(path) = settings.file.clone() {
-            for line in file::read(&path)? {
-                settings.write(line.spec, &line.text, line.origin)?;
+            let (lines, others) = file::read(&path)?;
+            wrong = others;
+            for line in lines {
+                wrong.extend(settings.write(line.spec, &line.text, line.origin).err());
             }
         }
-        settings.apply_above_file(sources)?;
+        wrong.extend(settings.apply_above_file(sources));
+        unless_wrong(wrong)?;
         settings.apply_airflow(&sources.environment)?;
         if let Some(path) = airflow::locate(&sources.environment, &sources.folder) {
             for line in airflow::read(&path)? {
@@ -206,14 +211,15 @@ impl Settings {
         Ok(self)
     }
 
-    /// The environment in Excom's own names, and the flags.
-    fn apply_above_file(&mut self, sources: &Sources) -> Result<()> {
+    /// The environment in Excom's own names, and the flags; what is wrong about some of them.
+    fn apply_above_file(&mut self, sources: &Sources) -> Vec<Error> {
+        let mut wrong = Vec::new();
         for spec in TABLE {
             for alias in spec.also {
                 if let Alias::Short(name) = alias
                     && let Some(text) = sources.environment.get(name)
                 {
-                    self.write(spec, text, Origin::Environment((*name).to_owned()))?;
+                    wrong.extend(self.write(spec, text, Origin::Environment((*name).to_owned())).err());
                 }
             }
         }
@@ -223,17 +229,17 @@ impl Settings {
                 let name = variable.trim_start_matches("EXCOM__").to_ascii_lowercase();
                 let (section, key) = name.split_once("__").unwrap_or(("", &name));
                 unknown(Some(&origin), section, key)
-            })?;
-            self.write(spec, text, origin)?;
+            });
+            wrong.extend(spec.and_then(|spec| self.write(spec, text, origin)).err());
         }
         for (name, text) in &sources.set {
             let origin = Origin::Flag("--set".to_owned());
-            self.write(named(name, &origin)?, text, origin)?;
+            wrong.extend(named(name, &origin).and_then(|spec| self.write(spec, text, origin)).err());
         }
         if let Some(home) = &sources.home {
             self.core.home.put(home.clone(), Origin::Flag("--home".to_owned()));
         }
-        Ok(())
+        wrong
     }
 
     /// Airflow's names for what nothing of Excom's sets. Empty selects Airflow's default there, so it sets
@@ -436,6 +442,22 @@ fn at_most<T: PartialOrd + Clone>(
 fn no_zero<T>(key: &str, setting: &Setting<T>, why: &str) -> Error {
     let what = format!("[xcom] {key} = {} (from {}): {why}", setting.text, setting.origin);
     Error::new(ErrorKind::Configuration, what).hint(format!("give {key} something above zero"))
+}
+
+/// Tells all that is wrong as one error.
+fn unless_wrong(mut wrong: Vec<Error>) -> Result<()> {
+    if wrong.len() <= 1 {
+        return wrong.pop().map_or(Ok(()), Err);
+    }
+    let told: Vec<String> = wrong.iter().map(Error::to_string).collect();
+    let message = format!("{} settings are wrong: {}", wrong.len(), told.join("; "));
+    let mut hints: Vec<&String> = Vec::new();
+    for hint in wrong.iter().flat_map(Error::hints) {
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    Err(hints.into_iter().fold(Error::new(ErrorKind::Configuration, message), Error::hint))
 }
 
 /// The setting of a section and a key.

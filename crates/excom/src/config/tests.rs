@@ -404,12 +404,17 @@ fn what_is_wrong_in_a_file_is_told_with_its_line_and_what_is_right() {
         (
             "[xcom]\n\nledger = true\n",
             "excom.toml:3: [xcom] ledger is a boolean; it takes batched, strict or off (configuration)\n  \
-             hint: write it as text: ledger = \"batched\"",
+             hint: write it in quotes; the default is ledger = \"batched\"",
         ),
         (
             "[xcom]\nretention = 90\n",
             "excom.toml:2: [xcom] retention is a bare number; it takes a length of time, such as 90d, 12h or \
-             10s, or off (configuration)\n  hint: write it as text: retention = \"90d\"",
+             10s, or off (configuration)\n  hint: write it in quotes; the default is retention = \"90d\"",
+        ),
+        (
+            "[xcom]\nquota_dag = 1.5\n",
+            "excom.toml:2: [xcom] quota_dag is a number with a fraction; it takes a number of bytes, such as 65536, \
+             64KiB or 1MB, or off (configuration)\n  hint: write it in quotes; the default is quota_dag = \"off\"",
         ),
         (
             "[xcom]\nhard_limit = '3 parsecs'\n",
@@ -442,6 +447,23 @@ fn what_is_wrong_in_a_file_is_told_with_its_line_and_what_is_right() {
     std::fs::create_dir(folder.path().join("excom.toml")).unwrap();
     let error = refused(&Sources { folder: folder.path().to_owned(), ..Sources::default() });
     assert!(error.to_string().contains("excom.toml cannot be read: "), "{error}");
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let (_folder, file) =
+        with_file("[databse]\nx = 1\n[xcom]\nledger = true\nretention = 'soon'\nhistory = '1d'\n");
+    let environment = sources(&[("EXCOM__XCOM__READS", "some")]).environment;
+    let error = refused(&Sources { environment, set: vec![("xcom.writes".into(), "all".into())], ..file });
+    let told = error.to_string();
+    assert!(told.starts_with("5 settings are wrong: "), "{told}");
+    let mut behind = &*told;
+    for part in
+        ["excom.toml:1: ", "[xcom] ledger is a boolean", "[xcom] retention = \"soon\"", "READS: ", "--set: "]
+    {
+        behind = behind.split_once(part).unwrap_or_else(|| panic!("{part} is in {told}")).1;
+    }
+    assert!(error.hints().iter().any(|hint| hint == "[xcom] writes takes any or own"), "{error:?}");
 }
 
 #[test]

@@ -71,6 +71,8 @@ pub(super) struct Held {
     pub(super) row: i64,
     pub(super) entry: Entry,
     pub(super) preview: String,
+    /// Whether it is what its DAG returns.
+    pub(super) result: bool,
 }
 
 pub(super) struct Past {
@@ -183,7 +185,7 @@ impl Tables {
             stored: push.stored.clone(),
         };
         self.rows += 1;
-        self.entries.insert(push.key.clone(), Held { row: self.rows, entry, preview });
+        self.entries.insert(push.key.clone(), Held { row: self.rows, entry, preview, result: push.result });
         Ok(Pushed::Written)
     }
 

@@ -24,8 +24,10 @@ use crate::server::airflows_db;
 type Result<T> = std::result::Result<T, Failure>;
 
 /// Makes a row, or writes it over.
-const PUT_ROW: &str =
-    concat!(make_row!(), " ON DUPLICATE KEY UPDATE value = VALUES(value), timestamp = VALUES(timestamp)");
+const PUT_ROW: &str = concat!(
+    make_row!(),
+    " ON DUPLICATE KEY UPDATE value = VALUES(value), timestamp = VALUES(timestamp), dag_result = VALUES(dag_result)"
+);
 
 /// The key of the row that was written: an index that folds names finds others too.
 const WRITTEN: &str = concat!(
@@ -126,6 +128,7 @@ impl Airflow<'_> {
             "run_text" => &*ti.run_id,
             "value" => value.as_str(),
             "pushed" => pushed(push.version),
+            "is_result" => push.result,
         };
         self.0.change(PUT_ROW, put).await?;
         let Some(written) = self.0.one(WRITTEN, row).await? else { return Err(damaged("no row")) };
@@ -197,7 +200,10 @@ impl Alone {
         _at: Timestamp,
     ) -> Result<()> {
         let values = pushes.iter().map(|push| Ok((push, self.inline(push)?)));
-        let (tables, values) = (&self.tables, &values.collect::<excom_core::Result<Vec<_>>>()?[..]);
+        let mut values = values.collect::<excom_core::Result<Vec<_>>>()?;
+        // In one order for all, so that two that end do not wait for each other.
+        values.sort_by(|(one, _), (other, _)| one.key.cmp(&other.key));
+        let (tables, values) = (&self.tables, &values[..]);
         step!(tables, write, finish_alone(attempt, values)).await
     }
 
@@ -232,14 +238,19 @@ impl Alone {
         self.tables.own.rows(PLACES, named! {}, of).await
     }
 
+    async fn check(&self) -> excom_core::Result<String> {
+        let (found, _) = schema::airflows(&self.tables.airflows).await?;
+        let airflow = found.airflow;
+        Ok(format!("{}, attached to Airflow {airflow} without a schema of Excom's", self.place()))
+    }
+
     async fn health(&self) -> excom_core::Result<Health> {
         let (own, place) = (&self.tables.own, self.place());
         let told = |failure| schema::told(failure, place);
-        let (found, _) = schema::airflows(&self.tables.airflows).await?;
+        let identity = self.check().await?;
         let airflow = named! { "airflow" => own.connections.database() };
         let bytes = own.one(SIZES, airflow, |found| own::count(found, 0)).await.map_err(told)?.unwrap_or(0);
         let entries = own.one(COUNT, named! {}, |found| own::count(found, 0)).await.map_err(told)?;
-        let identity = format!("{place}, attached to Airflow {} without a schema of Excom's", found.airflow);
         Ok(Health { identity, schema: 0, entries: entries.unwrap_or(0), bytes, problems: Vec::new() })
     }
 }

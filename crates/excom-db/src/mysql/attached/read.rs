@@ -340,23 +340,33 @@ impl Tables {
         Ok(usage?.unwrap_or_default())
     }
 
-    pub(super) async fn health(&self) -> excom_core::Result<Health> {
+    pub(super) async fn check(&self) -> excom_core::Result<String> {
+        self.known().await.map(|(identity, _)| identity)
+    }
+
+    /// Which database it is, and the version of what is ours beside it.
+    async fn known(&self) -> excom_core::Result<(String, u32)> {
         let place = self.own.connections.place();
-        let told = |failure| schema::told(failure, place);
         // Over a connection that knows whether it leads to the database that was opened.
+        self.own.mark("").await.map_err(|failure| schema::told(failure, place))?;
+        let found = schema::look(&self.airflows).await?;
+        match found.version {
+            0 => Err(schema::missing(&found, place, self.own.connections.ours())),
+            version => Ok((format!("{place}, attached to Airflow {}", found.airflow), version)),
+        }
+    }
+
+    pub(super) async fn health(&self) -> excom_core::Result<Health> {
+        let (identity, schema) = self.known().await?;
+        let told = |failure| schema::told(failure, self.own.connections.place());
         let sizes = named! { "airflow" => self.own.connections.database() };
         let sizes = self.own.one(SIZES, sizes, |found| Ok((own::count(found, 0)?, own::count(found, 1)?)));
         let (bytes, mut entries) = sizes.await.map_err(told)?.unwrap_or_default();
-        let found = schema::look(&self.airflows).await?;
-        if found.version == 0 {
-            return Err(schema::missing(&found, place, self.own.connections.ours()));
-        }
         if entries < COUNTED {
             let counted = self.own.one(ENTRY_COUNT, named! {}, |found| own::count(found, 0));
             entries = counted.await.map_err(told)?.unwrap_or(0);
         }
-        let identity = format!("{place}, attached to Airflow {}", found.airflow);
-        Ok(Health { identity, schema: found.version, entries, bytes, problems: Vec::new() })
+        Ok(Health { identity, schema, entries, bytes, problems: Vec::new() })
     }
 }
 

@@ -3,30 +3,15 @@
 use std::sync::Arc;
 
 use excom_core::db::StoredConnection;
-use excom_core::{Version, XComKey};
 use mysql_async::Row;
 
 use super::super::connection::named;
 use super::super::failure::Failure;
-use super::super::read::{of_xcom, with};
 use super::super::row as own;
 use super::Tables;
-use super::columns::{bytes, micros, same, ti};
-use super::write::step;
-use crate::airflow::pushed;
+use super::columns::{bytes, same};
 
 type Result<T> = std::result::Result<T, Failure>;
-
-/// A row while it has the time of its push.
-const MARK_RESULT: &str = concat!(
-    "UPDATE airflow.xcom x SET x.dag_result = TRUE WHERE ",
-    ti!("x.dag_id", "x.run_id", "x.task_id", "x.map_index"),
-    "AND ",
-    same!("x.key", ":key"),
-    " AND ",
-    micros!("x.timestamp"),
-    " = :pushed"
-);
 
 /// Tasks whose returned values are what the DAG returned.
 const RESULTS: &str = concat!(
@@ -46,17 +31,7 @@ const CONNECTION: &str = concat!(
     same!("c.conn_id", ":id")
 );
 
-impl super::Airflow<'_> {
-    async fn mark_result(&mut self, key: &XComKey, version: Version) -> Result<()> {
-        self.0.change(MARK_RESULT, with(of_xcom(key), "pushed", pushed(version))).await.map(drop)
-    }
-}
-
 impl Tables {
-    pub(super) async fn mark_result(&self, key: &XComKey, version: Version) -> Result<()> {
-        step!(self, write, mark_result(key, version)).await
-    }
-
     pub(super) async fn results(&self, dag_id: &str, run_id: &str) -> Result<Vec<Arc<str>>> {
         let of = named! { "dag" => dag_id, "run_id" => run_id };
         self.own.rows(RESULTS, of, |found| own::text(found, 0)).await

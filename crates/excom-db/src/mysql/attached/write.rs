@@ -98,10 +98,11 @@ pub(super) use time;
 macro_rules! make_row {
     () => {
         concat!(
-            "INSERT INTO airflow.xcom (dag_run_id, task_id, map_index, `key`, dag_id, run_id, value, timestamp)
+            "INSERT INTO airflow.xcom (dag_run_id, task_id, map_index, `key`, dag_id, run_id, value, timestamp,
+                 dag_result)
              VALUES (:airflow_run, :task_text, :map_index, :text, :dag_text, :run_text, :value, ",
             time!(":pushed"),
-            ")"
+            ", :is_result)"
         )
     };
 }
@@ -109,8 +110,11 @@ pub(super) use make_row;
 
 const MAKE_ROW: &str = make_row!();
 
-const CHANGE_ROW: &str =
-    concat!("UPDATE airflow.xcom SET value = :value, timestamp = ", time!(":pushed"), by_key!());
+const CHANGE_ROW: &str = concat!(
+    "UPDATE airflow.xcom SET value = :value, dag_result = :is_result, timestamp = ",
+    time!(":pushed"),
+    by_key!()
+);
 
 const REMOVE_ROW: &str = concat!("DELETE FROM airflow.xcom", by_key!());
 
@@ -351,7 +355,7 @@ impl Airflow<'_> {
             return Err(intent_gone(&push.key, push.version).into());
         }
         let value = with(row_of(of, &push.key, run), "value", &*written.value);
-        let value = with(value, "pushed", pushed(push.version));
+        let value = with(with(value, "pushed", pushed(push.version)), "is_result", push.result);
         let made =
             with(with(value.clone(), "dag_text", &*push.key.ti.dag_id), "run_text", &*push.key.ti.run_id);
         let by = push.caller.to_string();

@@ -5,10 +5,12 @@
 //! statement with the write here too, but lets only the current try write.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use excom_core::attempt::{Attempt, Caller, TaskState};
 use excom_core::db::{Health, Occupied, Push, Pushed, Scope, StartMode, Started, not_started, superseded};
-use excom_core::{ErrorKind, Result, XComKey};
+use excom_core::{ErrorKind, Result, Value, XComKey};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
@@ -61,44 +63,96 @@ fn spelt(sql: &str) -> Cow<'_, str> {
     })
 }
 
-/// The run (`$6`, `$7`), while the attempt `$1` to `$5`, if it is one, may write, and Airflow's schema is one of `$8`.
-macro_rules! allowed {
+/// The attempt `$1` to `$5`, if it is one and may write.
+macro_rules! own {
     () => {
         "own AS MATERIALIZED (
              SELECT coalesce(try_number, 0) AS number, start_date FROM task_instance
-             WHERE dag_id = $1 AND run_id = $2 AND task_id = $3 AND map_index = $4 AND id = $5 FOR KEY SHARE),
-         allowed AS MATERIALIZED (
-             SELECT r.id FROM dag_run r
-             WHERE r.dag_id = $6 AND r.run_id = $7 AND ($5::uuid IS NULL OR EXISTS (SELECT FROM own))
-             AND EXISTS (SELECT FROM alembic_version WHERE version_num = ANY ($8)))"
+             WHERE dag_id = $1 AND run_id = $2 AND task_id = $3 AND map_index = $4 AND id = $5 FOR KEY SHARE)"
     };
 }
 
-/// A push: an upsert by the key, and what Airflow's scheduler asks of a returned value (`$13`: its length).
+/// Whether it may, or who writes is none, and Airflow's schema is one of `$8`.
+macro_rules! may {
+    () => {
+        "($5::uuid IS NULL OR EXISTS (SELECT FROM own))
+         AND EXISTS (SELECT FROM alembic_version WHERE version_num = ANY ($8))"
+    };
+}
+
+/// The run (`$6`, `$7`), while the attempt `$1` to `$5`, if it is one, may write, and Airflow's schema is one of `$8`.
+macro_rules! allowed {
+    () => {
+        concat!(
+            own!(),
+            ", allowed AS MATERIALIZED (
+                 SELECT r.id FROM dag_run r WHERE r.dag_id = $6 AND r.run_id = $7 AND ",
+            may!(),
+            ")"
+        )
+    };
+}
+
+/// Pushes of different XComs, all or none: upserts in the order of their keys, and what Airflow's scheduler asks of returned
+/// values. Of a row are given what is written besides: columns, values, and what replaces them; and how it is asked for.
+macro_rules! push {
+    ($arrays:literal, $names:literal, $columns:literal, $replaced:literal) => {
+        concat!(
+            "WITH ",
+            own!(),
+            ", pushed AS MATERIALIZED (
+                 SELECT r.id AS dag_run, p.*
+                 FROM unnest($6, $7, $9, $10, $11, $12, $13, $14, $15",
+            $arrays,
+            ") AS p (dag, run, task, map, key, value, length, time, returned",
+            $names,
+            ")
+                      LEFT JOIN dag_run r ON r.dag_id = p.dag AND r.run_id = p.run),
+             allowed AS MATERIALIZED (
+                 SELECT * FROM pushed WHERE NOT EXISTS (SELECT FROM pushed WHERE dag_run IS NULL) AND ",
+            may!(),
+            "), written AS (
+                 INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp",
+            $columns,
+            ")
+                 SELECT dag_run, task, map, key, dag, run, value::jsonb,
+                        timestamptz 'epoch' + time * interval '1 microsecond'",
+            $names,
+            " FROM allowed ORDER BY dag_run, task, map, key
+                 ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE
+                     SET value = excluded.value, timestamp = excluded.timestamp",
+            $replaced,
+            " RETURNING 1),
+             mapped AS (
+                 INSERT INTO task_map (dag_id, run_id, task_id, map_index, length, keys)
+                 SELECT dag, run, task, map, length, 'null' FROM allowed WHERE returned AND length IS NOT NULL
+                 ORDER BY dag_run, task, map
+                 ON CONFLICT (dag_id, task_id, run_id, map_index) DO UPDATE
+                     SET length = excluded.length, keys = excluded.keys),
+             unmapped AS (
+                 DELETE FROM task_map m USING allowed a
+                 WHERE m.dag_id = a.dag AND m.run_id = a.run AND m.task_id = a.task AND m.map_index = a.map
+                 AND a.returned AND a.length IS NULL)
+             SELECT count(*) FROM written"
+        )
+    };
+}
+
+/// What a DAG returns is marked.
 const PUSH: Statement<'_> = Statement {
-    sql: concat!(
-        "WITH ",
-        allowed!(),
-        ", written AS (
-             INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp)
-             SELECT id, $9, $10, $11, $6, $7, $12::jsonb, timestamptz 'epoch' + $14 * interval '1 microsecond'
-             FROM allowed
-             ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE
-                 SET value = excluded.value, timestamp = excluded.timestamp
-             RETURNING 1),
-         mapped AS (
-             INSERT INTO task_map (dag_id, run_id, task_id, map_index, length, keys)
-             SELECT $6, $7, $9, $10, $13, 'null' FROM allowed WHERE $15 AND $13 IS NOT NULL
-             ON CONFLICT (dag_id, task_id, run_id, map_index) DO UPDATE
-                 SET length = excluded.length, keys = excluded.keys),
-         unmapped AS (
-             DELETE FROM task_map
-             WHERE dag_id = $6 AND run_id = $7 AND task_id = $9 AND map_index = $10 AND $15 AND $13 IS NULL
-             AND EXISTS (SELECT FROM allowed))
-         SELECT count(*) FROM written"
-    ),
+    sql: push!(", $16", ", result", ", dag_result", ", dag_result = excluded.dag_result"),
     types: types![
-        TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT_ARRAY, TEXT, INT4, TEXT, TEXT, INT4, INT8, BOOL
+        TEXT, TEXT, TEXT, INT4, UUID, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY,
+        TEXT_ARRAY, INT4_ARRAY, INT8_ARRAY, BOOL_ARRAY, BOOL_ARRAY
+    ],
+};
+
+/// The same before Airflow 3.3, which has no such mark.
+const PUSH_UNMARKED: Statement<'_> = Statement {
+    sql: push!("", "", "", ""),
+    types: types![
+        TEXT, TEXT, TEXT, INT4, UUID, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY,
+        TEXT_ARRAY, INT4_ARRAY, INT8_ARRAY, BOOL_ARRAY
     ],
 };
 
@@ -150,6 +204,8 @@ pub struct Bare(Alone);
 /// Airflow's tables alone.
 struct Alone {
     tables: Tables,
+    /// Whether Airflow's rows can be marked, as far as is known: Airflow may be migrated meanwhile.
+    has_results: AtomicBool,
 }
 
 impl Bare {
@@ -164,7 +220,8 @@ impl Bare {
         let connections = Connections::new(url, options)?.spelt(spelt);
         schema::airflow(&connections).await?;
         let own = super::super::Tables::new(connections);
-        Ok(Self(Alone { tables: Tables { own, max_map_length: MAX_MAP_LENGTH, is_bare: true } }))
+        let tables = Tables { own, max_map_length: MAX_MAP_LENGTH, is_bare: true };
+        Ok(Self(Alone { tables, has_results: AtomicBool::new(true) }))
     }
 
     /// The first release of Airflow that has the schema of a database. Nothing is made or changed.
@@ -249,25 +306,85 @@ impl Alone {
     }
 
     async fn push(&self, push: &Push) -> Result<Pushed> {
-        let value = self.inline(push)?;
-        let ti = &push.key.ti;
-        let length = push.shape.mapped_length().map(|length| i32::try_from(length).unwrap_or(i32::MAX));
-        let more: [Parameter<'_>; 7] = [
-            &&*ti.task_id,
-            &ti.map_index,
-            &&*push.key.key,
-            &value.as_str(),
-            &length,
-            &pushed(push.version),
-            &is_returned(&push.key),
-        ];
-        match self.write(&PUSH, &push.caller, (&ti.dag_id, &ti.run_id), &more).await {
-            Ok(found) if found.get::<_, i64>(0) > 0 => Ok(Pushed::Written),
-            Ok(_) => self.refused(&push.caller, &push.key).await,
-            Err(failure) if failure.refusal() == Some(Refusal::NoTaskInstance) => {
-                Err(no_task_instance(&push.key, self.place()))
+        self.push_all(&push.caller, std::slice::from_ref(push)).await.map(|()| Pushed::Written)
+    }
+
+    /// The rows of pushes, where Airflow's rows can be marked or where they cannot: how many were written.
+    async fn put(
+        &self,
+        caller: &Caller,
+        pushes: &[(&Push, Value)],
+        has_results: bool,
+    ) -> std::result::Result<i64, Failure> {
+        fn of<'a, T>(pushes: &'a [(&Push, Value)], part: impl Fn(&'a Push, &'a Value) -> T) -> Vec<T> {
+            pushes.iter().map(|(push, value)| part(push, value)).collect()
+        }
+        let dags = of(pushes, |push, _| &*push.key.ti.dag_id);
+        let runs = of(pushes, |push, _| &*push.key.ti.run_id);
+        let tasks = of(pushes, |push, _| &*push.key.ti.task_id);
+        let maps = of(pushes, |push, _| push.key.ti.map_index);
+        let keys = of(pushes, |push, _| &*push.key.key);
+        let texts = of(pushes, |_, value| value.as_str());
+        let lengths = of(pushes, |push, _| {
+            push.shape.mapped_length().map(|length| i32::try_from(length).unwrap_or(i32::MAX))
+        });
+        let times = of(pushes, |push, _| pushed(push.version));
+        let returned = of(pushes, |push, _| is_returned(&push.key));
+        let results = of(pushes, |push, _| push.result);
+        let (fenced, known) = (Fenced::caller(caller), schema::revisions_with_results(has_results));
+        let more: [Parameter<'_>; 11] =
+            [&dags, &runs, &known, &tasks, &maps, &keys, &texts, &lengths, &times, &returned, &results];
+        let (statement, more) = match has_results {
+            true => (&PUSH, &more[..]),
+            false => (&PUSH_UNMARKED, &more[..10]),
+        };
+        let mut parameters = fenced.parameters().to_vec();
+        parameters.extend_from_slice(more);
+        let rows = self.tables.own.connections.write(statement, &parameters).await?;
+        Ok(rows.first().ok_or_else(|| damaged("no answer"))?.get(0))
+    }
+
+    /// All pushes of a caller, or none.
+    async fn push_all(&self, caller: &Caller, pushes: &[Push]) -> Result<()> {
+        // The last one of each XCom: a statement writes a row once.
+        let mut last = BTreeMap::new();
+        for push in pushes {
+            last.insert(&push.key, (push, self.inline(push)?));
+        }
+        let pushes: Vec<(&Push, Value)> = last.into_values().collect();
+        let has_results = self.has_results.load(Ordering::Relaxed);
+        let mut written = self.put(caller, &pushes, has_results).await;
+        // Nothing is written in the other schemas of Airflow's.
+        if matches!(&written, Ok(0)) || matches!(&written, Err(failure) if failure.is_unknown_column()) {
+            written = self.put(caller, &pushes, !has_results).await;
+            if matches!(&written, Ok(1..)) {
+                self.has_results.store(!has_results, Ordering::Relaxed);
             }
-            Err(failure) => self.told(Err(failure)),
+        }
+        let first = &pushes[0].0.key;
+        match written {
+            Ok(1..) => Ok(()),
+            Err(failure) if failure.refusal() == Some(Refusal::NoTaskInstance) => {
+                let mut missing = first;
+                for (push, _) in &pushes {
+                    if self.told(self.task_instance(&push.key.ti).await)?.is_none() {
+                        missing = &push.key;
+                        break;
+                    }
+                }
+                Err(no_task_instance(missing, self.place()))
+            }
+            Err(failure) if !failure.is_unknown_column() => self.told(Err(failure)),
+            _ => {
+                for (push, _) in &pushes {
+                    // A run that Airflow does not have is that of one of them.
+                    match self.refused(caller, &push.key).await {
+                        Err(error) if error.kind() != ErrorKind::InvalidRequest => {}
+                        refused => return refused,
+                    }
+                }
+                self.refused(caller, first).await
+            }
         }
     }
 
@@ -309,7 +426,7 @@ impl Alone {
         self.number(attempt).await.map(drop)
     }
 
-    /// Its pushes are one by one.
+    /// The state is Airflow's to write.
     async fn finish_attempt(
         &self,
         attempt: &Attempt,
@@ -317,11 +434,10 @@ impl Alone {
         pushes: &[Push],
         _at: Timestamp,
     ) -> Result<()> {
-        self.number(attempt).await?;
-        for push in pushes {
-            self.push(push).await?;
+        match pushes {
+            [] => self.number(attempt).await.map(drop),
+            pushes => self.push_all(&Caller::Attempt(attempt.clone()), pushes).await,
         }
-        Ok(())
     }
 
     async fn places(&self) -> Result<Vec<Occupied>> {
@@ -330,11 +446,15 @@ impl Alone {
         Ok(vec![Occupied { store: None, entries, bytes }])
     }
 
-    async fn health(&self) -> Result<Health> {
+    async fn check(&self) -> Result<String> {
         let airflow = schema::airflow(&self.tables.own.connections).await?;
+        Ok(format!("{}, attached to Airflow {airflow} without a schema of Excom's", self.place()))
+    }
+
+    async fn health(&self) -> Result<Health> {
+        let identity = self.check().await?;
         let of = |found: &Row| counts(found, 0);
         let (entries, bytes) = self.told(self.tables.own.one(&HEALTH, &[], of).await)?.unwrap_or_default();
-        let identity = format!("{}, attached to Airflow {airflow} without a schema of Excom's", self.place());
         Ok(Health { identity, schema: 0, entries, bytes, problems: Vec::new() })
     }
 }

@@ -386,17 +386,26 @@ impl Tables {
         Ok(usage?.unwrap_or_default())
     }
 
-    pub(super) async fn health(&self) -> excom_core::Result<Health> {
+    pub(super) async fn check(&self) -> excom_core::Result<String> {
+        self.known().await.map(|(identity, _)| identity)
+    }
+
+    /// Which database it is, and the version of what is ours in it.
+    async fn known(&self) -> excom_core::Result<(String, u32)> {
         let place = self.own.connections.place();
         let found = schema::look(&self.own.connections).await?;
-        if found.version == 0 {
-            return Err(schema::missing(&found, place));
+        match found.version {
+            0 => Err(schema::missing(&found, place)),
+            version => Ok((format!("{place}, attached to Airflow {}", found.airflow), version)),
         }
+    }
+
+    pub(super) async fn health(&self) -> excom_core::Result<Health> {
+        let (identity, schema) = self.known().await?;
         let of = |found: &Row| counts(found, 0);
-        let counted = self.own.one(&HEALTH, &[], of).await.map_err(|failure| schema::told(failure, place))?;
-        let (entries, bytes) = counted.unwrap_or_default();
-        let identity = format!("{place}, attached to Airflow {}", found.airflow);
-        Ok(Health { identity, schema: found.version, entries, bytes, problems: Vec::new() })
+        let told = |failure| schema::told(failure, self.own.connections.place());
+        let (entries, bytes) = self.own.one(&HEALTH, &[], of).await.map_err(told)?.unwrap_or_default();
+        Ok(Health { identity, schema, entries, bytes, problems: Vec::new() })
     }
 }
 

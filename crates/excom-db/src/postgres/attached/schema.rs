@@ -16,13 +16,17 @@ const AIRFLOW: [(&str, &str); 6] = [
     ("d2f4e1b3c5a7", "3.3.0"),
 ];
 
+/// The first of them in which rows can be marked as what a DAG returns.
+const RESULTS_SINCE: &str = "d2f4e1b3c5a7";
+
 /// Each brings our schema from the version before to its own, counted from 1, with the oldest version whose programs go
 /// on working with it.
-const MIGRATIONS: [(&str, i32); 4] = [
+const MIGRATIONS: [(&str, i32); 5] = [
     (include_str!("schema/0001.sql"), 1),
     (include_str!("schema/0002.sql"), 1),
     (include_str!("schema/0003.sql"), 1),
     (include_str!("schema/0004.sql"), 4),
+    (include_str!("schema/0005.sql"), 4),
 ];
 
 /// The version of our schema that this code reads and writes.
@@ -109,6 +113,14 @@ pub(in super::super) fn told(failure: Failure, place: &str) -> Error {
 /// The schemas of Airflow's that writes were proven with.
 pub(super) fn revisions() -> Vec<&'static str> {
     AIRFLOW.into_iter().map(|(revision, _)| revision).collect()
+}
+
+/// Of these, those in which rows can be marked as what a DAG returns, or those in which they cannot.
+pub(super) fn revisions_with_results(has_results: bool) -> Vec<&'static str> {
+    let known = revisions();
+    let since = known.iter().position(|known| *known == RESULTS_SINCE).unwrap_or(known.len());
+    let (without, with) = known.split_at(since);
+    if has_results { with.to_vec() } else { without.to_vec() }
 }
 
 fn refuse<T>(kind: ErrorKind, what: String, hint: &str) -> Result<T> {

@@ -3,24 +3,14 @@
 use std::sync::Arc;
 
 use excom_core::db::StoredConnection;
-use excom_core::{Version, XComKey};
 use tokio_postgres::Row;
 
-use super::super::connection::{Parameter, Statement, types};
+use super::super::connection::{Statement, types};
 use super::super::failure::Failure;
 use super::super::row::text;
 use super::Tables;
-use crate::airflow::pushed;
 
 type Result<T> = std::result::Result<T, Failure>;
-
-/// A row while it has the time of its push.
-const MARK_RESULT: Statement<'_> = Statement {
-    sql: "UPDATE xcom SET dag_result = true
-          WHERE dag_id = $1 AND run_id = $2 AND task_id = $3 AND map_index = $4 AND key = $5
-          AND timestamp = timestamptz 'epoch' + $6 * interval '1 microsecond'",
-    types: types![TEXT, TEXT, TEXT, INT4, TEXT, INT8],
-};
 
 /// Tasks whose returned values are what the DAG returned.
 const RESULTS: Statement<'_> = Statement {
@@ -46,13 +36,6 @@ fn unless_older<T: Default>(result: Result<T>) -> Result<T> {
 }
 
 impl Tables {
-    pub(super) async fn mark_result(&self, key: &XComKey, version: Version) -> Result<()> {
-        let ti = &key.ti;
-        let parameters: [Parameter<'_>; 6] =
-            [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index, &&*key.key, &pushed(version)];
-        unless_older(self.own.connections.write(&MARK_RESULT, &parameters).await.map(drop))
-    }
-
     pub(super) async fn results(&self, dag_id: &str, run_id: &str) -> Result<Vec<Arc<str>>> {
         unless_older(self.own.rows(&RESULTS, &[&dag_id, &run_id], |found| text(found, 0)).await)
     }

@@ -15,9 +15,9 @@ use rusqlite::params;
 use super::super::failure::Failure;
 use super::super::{Options, bytes_of};
 use super::columns::of_ti;
-use super::write::{DELETE_ROWS, PUT_LENGTH, PUT_ROW, REMOVE_LENGTH};
-use super::{Beside, Tables, Writing, airflows, row, schema};
-use crate::airflow::{no_task_instance, pushed};
+use super::write::{DELETE_ROWS, PUT_LENGTH, REMOVE_LENGTH};
+use super::{Beside, Tables, Writing, airflows, schema};
+use crate::airflow::no_task_instance;
 use crate::bare::{self, nothing_beside};
 use crate::expansion::is_returned;
 use crate::server::airflows_db;
@@ -77,10 +77,7 @@ impl Writing<'_> {
         let Some(run) = self.run(ti)? else {
             return Err(no_task_instance(&push.key, &self.path.display().to_string()).into());
         };
-        let time = row::moment(pushed(push.version));
-        let values =
-            params![run, ti.task_id, ti.map_index, push.key.key, ti.dag_id, ti.run_id, value.as_str(), time];
-        self.t.execute(PUT_ROW, values)?;
+        self.put_row(push, run, value.as_str())?;
         match push.shape.mapped_length() {
             _ if !is_returned(&push.key) => {}
             Some(length) => {
@@ -112,13 +109,14 @@ impl Beside<'_> {
         })
     }
 
+    fn check_alone(&self, place: &str) -> std::result::Result<String, Failure> {
+        let airflow = schema::proven(self.view.connection(), self.path)?;
+        Ok(format!("{place}, attached to Airflow {airflow} without a schema of Excom's"))
+    }
+
     fn health_alone(&self, place: &str) -> std::result::Result<Health, Failure> {
-        let connection = self.view.connection();
-        let airflow = schema::proven(connection, self.path)?;
-        let entries: i64 = connection.query_row("SELECT count(*) FROM xcom", [], |row| row.get(0))?;
-        let (bytes, problems) = self.view.file()?;
-        let identity = format!("{place}, attached to Airflow {airflow} without a schema of Excom's");
-        Ok(Health { identity, schema: 0, entries: entries as u64, bytes, problems })
+        let identity = self.check_alone(place)?;
+        self.holds(identity, 0)
     }
 }
 
@@ -193,6 +191,11 @@ impl Alone {
 
     async fn places(&self) -> Result<Vec<Occupied>> {
         self.tables.look(|beside| beside.places_alone())
+    }
+
+    async fn check(&self) -> Result<String> {
+        let place = self.place();
+        self.tables.look(|beside| beside.check_alone(&place))
     }
 
     async fn health(&self) -> Result<Health> {

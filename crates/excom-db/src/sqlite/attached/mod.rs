@@ -344,6 +344,11 @@ impl Tables {
         self.change(usize::MAX, move |w| w.retain(&cutoffs)).await
     }
 
+    async fn check(&self) -> Result<String> {
+        let place = self.own.to_string();
+        self.look(|beside| beside.check(&place))
+    }
+
     async fn health(&self) -> Result<Health> {
         let place = self.own.to_string();
         self.look(|beside| beside.health(&place))

@@ -247,15 +247,24 @@ impl Beside<'_> {
         Ok(usage?.unwrap_or_default())
     }
 
-    pub(super) fn health(&self, place: &str) -> Result<Health> {
-        let connection = self.view.connection();
-        let found = schema::look(connection, self.path)?;
+    pub(super) fn check(&self, place: &str) -> Result<String> {
+        let found = schema::look(self.view.connection(), self.path)?;
         if found.version < schema::VERSION {
             return Err(schema::missing(&found, self.path).into());
         }
-        let entries: i64 = connection.query_row("SELECT count(*) FROM xcom", [], |row| row.get(0))?;
+        Ok(format!("{place}, attached to Airflow {}", found.airflow))
+    }
+
+    pub(super) fn health(&self, place: &str) -> Result<Health> {
+        let identity = self.check(place)?;
+        self.holds(identity, schema::VERSION)
+    }
+
+    /// How a database is that can be used.
+    pub(super) fn holds(&self, identity: String, schema: u32) -> Result<Health> {
+        let count = "SELECT count(*) FROM xcom";
+        let entries: i64 = self.view.connection().query_row(count, [], |row| row.get(0))?;
         let (bytes, problems) = self.view.file()?;
-        let identity = format!("{place}, attached to Airflow {}", found.airflow);
-        Ok(Health { identity, schema: found.version, entries: entries as u64, bytes, problems })
+        Ok(Health { identity, schema, entries: entries as u64, bytes, problems })
     }
 }

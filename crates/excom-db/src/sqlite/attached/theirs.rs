@@ -3,22 +3,16 @@
 use std::sync::Arc;
 
 use excom_core::db::StoredConnection;
-use excom_core::{Version, XComKey};
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use super::super::failure::Failure;
 use super::super::row::text;
-use super::{Beside, Tables, Writing, row};
-use crate::airflow::pushed;
+use super::{Beside, Tables};
 
 type Result<T> = std::result::Result<T, Failure>;
 
 /// Whether a table of Airflow's has a column: not every Airflow's has.
 const HAS_COLUMN: &str = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
-
-/// A row while it has the time of its push.
-const MARK_RESULT: &str = "UPDATE xcom SET dag_result = 1
-    WHERE dag_id = ?1 AND run_id = ?2 AND task_id = ?3 AND map_index = ?4 AND key = ?5 AND timestamp = ?6";
 
 /// Tasks whose returned values are what the DAG returned.
 const RESULTS: &str = "SELECT DISTINCT task_id FROM xcom
@@ -31,19 +25,8 @@ const CONNECTION: &str =
 
 const OF_NO_TEAM: &str = " AND team_name IS NULL";
 
-fn has_column(connection: &Connection, table: &str, column: &str) -> Result<bool> {
+pub(super) fn has_column(connection: &Connection, table: &str, column: &str) -> Result<bool> {
     Ok(connection.prepare_cached(HAS_COLUMN)?.exists([table, column])?)
-}
-
-impl Writing<'_> {
-    fn mark_result(&self, key: &XComKey, version: Version) -> Result<()> {
-        if !has_column(self.t.connection, "xcom", "dag_result")? {
-            return Ok(());
-        }
-        let (ti, time) = (&key.ti, row::moment(pushed(version)));
-        let of = params![ti.dag_id, ti.run_id, ti.task_id, ti.map_index, key.key, time];
-        self.t.execute(MARK_RESULT, of).map(drop)
-    }
 }
 
 impl Beside<'_> {
@@ -74,11 +57,6 @@ impl Beside<'_> {
 }
 
 impl Tables {
-    pub(super) async fn mark_result(&self, key: &XComKey, version: Version) -> excom_core::Result<()> {
-        let key = key.clone();
-        self.change(0, move |w| w.mark_result(&key, version)).await
-    }
-
     pub(super) async fn results(&self, dag_id: &str, run_id: &str) -> excom_core::Result<Vec<Arc<str>>> {
         self.look(|beside| beside.results(dag_id, run_id))
     }

@@ -17,6 +17,7 @@ use super::super::failure::Failure;
 use super::super::loose::loosen;
 use super::super::write::{NewEntry, Xcom};
 use super::columns::{TRIES, counts, micros, of_ti, value};
+use super::theirs::has_column;
 use super::{Writing, row, schema};
 use crate::airflow::{self, JSONB, Row, no_task_instance, pushed};
 use crate::expansion::is_returned;
@@ -63,9 +64,18 @@ const ROW: &str = concat!(
     " WHERE x.dag_run_id = ?1 AND x.task_id = ?2 AND x.map_index = ?3 AND x.key = ?4"
 );
 
-pub(super) const PUT_ROW: &str = "INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp)
+const PUT_ROW: &str =
+    "INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp, dag_result)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+    ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE
+        SET value = excluded.value, timestamp = excluded.timestamp, dag_result = excluded.dag_result";
+
+/// The same before Airflow 3.3.
+const PUT_UNMARKED_ROW: &str =
+    "INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-    ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE SET value = excluded.value, timestamp = excluded.timestamp";
+    ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE
+        SET value = excluded.value, timestamp = excluded.timestamp";
 
 pub(super) const REMOVE_ROW: &str =
     "DELETE FROM xcom WHERE dag_run_id = ?1 AND task_id = ?2 AND map_index = ?3 AND key = ?4";
@@ -331,7 +341,7 @@ impl Writing<'_> {
     }
 
     fn put(&self, push: &Push, written: &Row, admitted: &Admitted) -> Result<()> {
-        let XComKey { ti, key, .. } = &push.key;
+        let ti = &push.key.ti;
         let xcom = self.t.xcom(&push.key, push.at)?;
         match self.row(&push.key, admitted.run, Some(xcom))? {
             Some(found) => {
@@ -355,10 +365,7 @@ impl Writing<'_> {
                 body: &written.body,
             },
         )?;
-        let time = row::moment(pushed(push.version));
-        let values =
-            params![admitted.run, ti.task_id, ti.map_index, key, ti.dag_id, ti.run_id, written.value, time];
-        self.t.execute(PUT_ROW, values)?;
+        self.put_row(push, admitted.run, &written.value)?;
         if let Some(length) = admitted.length {
             let of = params![ti.dag_id, ti.run_id, ti.task_id, ti.map_index, length.cast_signed()];
             self.t.execute(PUT_LENGTH, of)?;
@@ -367,6 +374,24 @@ impl Writing<'_> {
             self.t.execute(REMOVE_LENGTH, of)?;
         }
         Ok(())
+    }
+
+    /// Makes Airflow's row of a push, in Airflow's run, or writes it over.
+    pub(super) fn put_row(&self, push: &Push, run: i64, value: &str) -> Result<()> {
+        let XComKey { ti, key, .. } = &push.key;
+        let TaskInstanceKey { dag_id, run_id, task_id, map_index, .. } = ti;
+        let time = row::moment(pushed(push.version));
+        match has_column(self.t.connection, "xcom", "dag_result")? {
+            true => self.t.execute(
+                PUT_ROW,
+                params![run, task_id, map_index, key, dag_id, run_id, value, time, push.result],
+            ),
+            false => self.t.execute(
+                PUT_UNMARKED_ROW,
+                params![run, task_id, map_index, key, dag_id, run_id, value, time],
+            ),
+        }
+        .map(drop)
     }
 
     pub(super) fn push(&self, push: &Push, written: &Row) -> Result<Pushed> {
