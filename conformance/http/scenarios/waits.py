@@ -37,5 +37,7 @@ WAITS = {
     "rest.wait-result": [
         "POST /execution/xcoms/{dag}/r4/one/return_value?dag_result=true 1",
         *wait("interval=1"),
+        "POST /execution/xcoms/{dag}/r4/one/return_value 2",
+        *wait("interval=1"),
     ],
 }

@@ -69,6 +69,26 @@ fn a_run_is_told_of_until_it_has_ended_with_what_its_tasks_returned() {
 }
 
 #[test]
+fn what_the_dag_returns_is_told_without_being_named() {
+    let server = Server::new();
+    server.run("r1");
+    let task = server.running("extract", -1);
+    task.push("extract/return_value?dag_result=true", &json!(1)).is(201);
+    task.push("extract/other?dag_result=true", &json!(2)).is(201);
+    for index in [1, 0] {
+        let path = format!("count/return_value?map_index={index}&dag_result=true");
+        server.running("count", index).push(&path, &json!(index)).is(201);
+    }
+    server.running("load", -1).push("load/return_value?dag_result=false", &json!(3)).is(201);
+    ended(&server, "success");
+    let told = || lines(&asked(&server, "interval=1").is(200).text);
+    assert_eq!(told(), [json!({"state": "success", "results": {"count": [0, 1], "extract": 1}})]);
+    // The same value again, without being the result.
+    task.push("extract/return_value", &json!(1)).is(201);
+    assert_eq!(told(), [json!({"state": "success", "results": {"count": [0, 1]}})]);
+}
+
+#[test]
 fn a_wait_for_a_run_ends_with_the_server_and_the_time_it_allows() {
     let server = Server::set(|options| options.longest_wait = std::time::Duration::from_millis(1));
     server.run("r1");
