@@ -79,7 +79,8 @@ fn rate(address: SocketAddr, requests: &Requests, quick: bool) -> Result<f64> {
 
 /// The same as it can be relied on: the median of three times, as one may be what the machine does not keep up.
 fn sustained(address: SocketAddr, requests: &Requests, quick: bool) -> Result<f64> {
-    let mut rates = [(); 3].into_iter().map(|()| rate(address, requests, quick)).collect::<Result<Vec<_>>>()?;
+    let mut rates =
+        [(); 3].into_iter().map(|()| rate(address, requests, quick)).collect::<Result<Vec<_>>>()?;
     rates.sort_by(f64::total_cmp);
     Ok(rates[1])
 }

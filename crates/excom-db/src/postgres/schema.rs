@@ -30,6 +30,9 @@ pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 /// "XCom" in ASCII: the lock under which the schema is changed.
 const LOCK: i64 = 0x5843_6f6d;
 
+/// What follows each migration.
+pub(super) const PLANS: &str = include_str!("plans.sql");
+
 /// What is there: whether the schema is, whether it is ours or beside Airflow's tables (`attached`), and what the database must be like.
 const FACTS: Statement<'_> = Statement {
     sql: "SELECT to_regnamespace('excom') IS NOT NULL, to_regclass('excom.migration') IS NOT NULL,
@@ -56,7 +59,8 @@ fn step(version: usize, migration: &Migration) -> String {
              works_since int4 NOT NULL,
              made        timestamptz NOT NULL DEFAULT now());
          INSERT INTO excom.migration (version, works_since) VALUES ({version}, {works_since});
-         {sql}"
+         {sql}
+         {PLANS}"
     )
 }
 

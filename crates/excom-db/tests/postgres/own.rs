@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use excom_core::answer::Answer;
+use excom_core::attempt::TaskState;
 use excom_core::db::Scope;
 use excom_core::value::ContentHash;
-use excom_core::{Caller, Engine, PullOptions, Result, Value, XComKey, memory};
+use excom_core::{Caller, Engine, PullOptions, Result, TaskInstanceKey, Value, XComKey, memory};
 use excom_db::postgres::{Db, Options};
+use futures_util::future::join_all;
 
 use crate::Server;
 use crate::setups::{refused, unreadable};
@@ -131,6 +133,57 @@ fn the_schema_before_is_brought_up_to_date() {
         "both were there before"
     );
     assert_eq!((put(3 << 40, "3").as_str(), pulled(&engine, &key).unwrap().as_str()), ("t", "3"));
+}
+
+/// Sessions keep the plans that they make first, also those for tables that PostgreSQL has found empty.
+#[test]
+fn pushes_read_no_table_whole() {
+    let Some(server) = server() else { return };
+    let database = Database::new(server);
+    let ended = || {
+        let sessions = "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'excom'";
+        let begun = Instant::now();
+        while database.sql(sessions) != "0" {
+            assert!(begun.elapsed().as_secs() < 30, "sessions end with those that opened them");
+        }
+    };
+    let clock = Arc::new(memory::Clock::new());
+    let open = || Engine::builder(Arc::new(database.open()), clock.clone()).build();
+    let (user, instance) =
+        (Caller::user("test"), |run: usize| TaskInstanceKey::new("d", format!("r{run}"), "t", -1).unwrap());
+    let push = async |engine: &Engine, key: &XComKey| {
+        engine.push(&user, key, Value::of(&1).unwrap().into()).await.unwrap();
+    };
+    let engine = open();
+    pollster::block_on(async {
+        push(&engine, &instance(0).xcom("old").unwrap()).await;
+        clock.advance(Duration::from_secs(91 * 24 * 3600));
+        assert_eq!(engine.prune().await.unwrap().entries, 1);
+    });
+    drop(engine);
+    ended();
+    database.sql("VACUUM ANALYZE");
+    database.sql("SELECT pg_stat_reset()");
+    let engine = open();
+    pollster::block_on(async {
+        for run in [0, 1, 0, 1] {
+            let attempt = engine.start(&instance(run), 1).await.unwrap();
+            let keys: Vec<XComKey> =
+                (0..16).map(|key| instance(run).xcom(format!("k{key}")).unwrap()).collect();
+            // By one, and then together.
+            push(&engine, &keys[0]).await;
+            join_all(keys.iter().map(|key| push(&engine, key))).await;
+            engine.finish(&attempt, TaskState::Success, Vec::new()).await.unwrap();
+            engine.clear(&user, &Scope::Key(keys[1].clone())).await.unwrap();
+        }
+        engine.close().await.unwrap();
+    });
+    drop(engine);
+    ended();
+    let whole = "SELECT coalesce(string_agg(relname || ' ' || seq_scan, ', '), '') FROM pg_stat_user_tables
+         WHERE schemaname = 'excom' AND seq_scan > 0 AND relname IN ('entry', 'expired', 'history', 'task_instance')";
+    assert_eq!(database.sql(whole), "");
 }
 
 /// What expires together in a run is one row, and each of it is known, found, removed and forgotten by itself.

@@ -5,6 +5,7 @@ use excom_core::{Error, ErrorKind, Result};
 use super::super::connection::{Connections, Statement};
 use super::super::failure::Failure;
 use super::super::known::MAKE_NAME;
+use super::super::schema::PLANS;
 
 /// Schemas of Airflow's that were proven, by what `alembic_version` says, and the first release that has each.
 const AIRFLOW: [(&str, &str); 6] = [
@@ -85,6 +86,9 @@ pub(super) fn ddl(from: u32) -> String {
                  made        timestamptz NOT NULL DEFAULT now());\n\
              INSERT INTO excom.attached (version, works_since) VALUES ({version}, {works_since});\n\n{sql}\n"
         );
+    }
+    if !script.is_empty() {
+        script += PLANS;
     }
     script
 }
