@@ -19,6 +19,8 @@ mod network;
 #[path = "../server/outages.rs"]
 mod outages;
 mod own;
+#[path = "../server/results.rs"]
+mod results;
 mod rough;
 #[path = "../server/setups.rs"]
 mod setups;

@@ -20,6 +20,8 @@ mod network;
 mod outages;
 mod own;
 mod pgbouncer;
+#[path = "../server/results.rs"]
+mod results;
 mod rough;
 #[path = "../server/setups.rs"]
 mod setups;
