@@ -95,7 +95,7 @@ const COMPRESSED: Statement<'_> = Statement {
     sql: "SELECT s.dag_hash, s.data_compressed
           FROM task_instance i JOIN serialized_dag s ON s.dag_version_id = i.dag_version_id
           WHERE i.dag_id = $1 AND i.run_id = $2 AND i.task_id = $3 AND i.map_index = -1
-          AND s.data IS NULL AND s.data_compressed IS NOT NULL",
+          AND s.data_compressed IS NOT NULL",
     types: types![TEXT, TEXT, TEXT],
 };
 

@@ -102,7 +102,7 @@ macro_rules! document {
 
 const DAG_HASH: &str = document!("s.dag_hash");
 
-const DOCUMENT: &str = document!("CAST(s.data AS TEXT)");
+const DOCUMENT: &str = document!("nullif(CAST(s.data AS TEXT), 'null')");
 const COMPRESSED: &str = document!("s.data_compressed");
 
 /// What Airflow's scheduler expands over, and that there is nothing.
