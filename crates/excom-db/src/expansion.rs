@@ -3,14 +3,19 @@
 //! the document (`postgres/attached/schema/0002.sql`); here it is done where the server cannot.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Read as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use excom_core::db::Push;
 use excom_core::{Error, ErrorKind, RETURN_VALUE, XComKey};
+use flate2::read::ZlibDecoder;
 use serde_json::Value;
 
 /// What Airflow has for `[core] max_map_length` where nothing is set.
 pub(crate) const MAX_MAP_LENGTH: u32 = 1024;
+
+/// The most bytes of a document, which is whole in memory.
+const LARGEST_DOCUMENT: u64 = 256 << 20;
 
 /// Documents that are remembered, each by a few names.
 const REMEMBERED: usize = 1000;
@@ -41,10 +46,14 @@ impl Expansion {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(dag_hash).cloned()
     }
 
-    /// Reads a document; there is none where Airflow compressed it.
-    pub(crate) fn learn(&self, dag_hash: &str, document: Option<&str>) -> Sources {
-        let found =
-            Arc::new(document.and_then(|text| serde_json::from_str(text).ok()).map(|dag| sources(&dag)));
+    /// Reads a document, or where there is none what Airflow compressed it to.
+    pub(crate) fn learn(&self, dag_hash: &str, document: Option<&str>, compressed: Option<&[u8]>) -> Sources {
+        // Beside what it compressed, Airflow's document is JSON's null.
+        let found = match document.filter(|text| *text != "null") {
+            Some(text) => serde_json::from_str(text).ok().map(|dag| sources(&dag)),
+            None => compressed.and_then(compressed_sources),
+        };
+        let found = Arc::new(found);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.clear();
@@ -79,6 +88,13 @@ pub(crate) fn too_long(key: &XComKey, length: u64, most: u32) -> Error {
         ),
     )
     .hint("return fewer and larger elements, or raise [core] max_map_length in Airflow and here")
+}
+
+/// The tasks over whose results others are mapped, by a document that Airflow compressed; none where that cannot be read.
+pub(crate) fn compressed_sources(document: &[u8]) -> Option<HashSet<String>> {
+    let mut text = String::new();
+    ZlibDecoder::new(document).take(LARGEST_DOCUMENT).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok().map(|dag| sources(&dag))
 }
 
 /// The tasks whose `return_value` tasks or groups of a DAG are expanded over.
@@ -122,6 +138,11 @@ fn inside(value: &Value) -> impl Iterator<Item = &Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::ZlibEncoder;
+
     use super::*;
 
     #[test]
@@ -142,13 +163,20 @@ mod tests {
             reference("grouped"),
         );
         let expansion = Expansion::up_to(MAX_MAP_LENGTH);
-        let found = expansion.learn("h", Some(&document));
+        let mut compressor = ZlibEncoder::new(Vec::new(), Compression::default());
+        compressor.write_all(document.as_bytes()).unwrap();
+        let compressed = compressor.finish().unwrap();
+        let found = expansion.learn("h", Some(&document), None);
+        for document in [None, Some("null")] {
+            assert_eq!(expansion.learn("compressed", document, Some(&compressed)), found);
+        }
         let mut found: Vec<&str> = (*found).as_ref().unwrap().iter().map(String::as_str).collect();
         found.sort_unstable();
         assert_eq!(found, ["arguments", "direct", "grouped", "nested"]);
         assert!(expansion.known("h").is_some() && expansion.known("other").is_none());
         for none in [None, Some("no JSON"), Some("[NaN]")] {
-            assert_eq!(*expansion.learn("other", none), None);
+            assert_eq!(*expansion.learn("other", none, None), None);
         }
+        assert_eq!(*expansion.learn("other", None, Some(&compressed[..compressed.len() / 2])), None);
     }
 }

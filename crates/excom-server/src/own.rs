@@ -134,13 +134,13 @@ fn documents() -> ApiRouter<App> {
         .api_route(
             "/usage/{dag_id}",
             get_with(usage::of_dag, |op| {
-                operation(op, "usageOfDag", "How much the values of all runs of a DAG have together", &[])
+                operation(op, "usageOfDag", "How much the values of all runs of a DAG have together", &[404])
             }),
         )
         .api_route(
             "/usage/{dag_id}/{run_id}",
             get_with(usage::of_run, |op| {
-                operation(op, "usageOfRun", "How much the values of a run have together", &[])
+                operation(op, "usageOfRun", "How much the values of a run have together", &[404])
             }),
         )
         .api_route(

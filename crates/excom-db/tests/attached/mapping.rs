@@ -103,6 +103,29 @@ fn airflows_scheduler_expands_over_what_was_pushed_through_excom() {
 }
 
 #[test]
+fn what_airflow_compressed_is_read_too() {
+    let Some(database) = Database::attached() else { return };
+    let engine = Engine::builder(Arc::new(database.open()), Arc::new(memory::Clock::new())).build();
+    let (python, home) = (database.python(), tempfile::tempdir().unwrap());
+    let dags = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attached/dags");
+    std::fs::create_dir(home.path().join("dags")).unwrap();
+    std::fs::copy(dags.join("mapped.py"), home.path().join("dags/mapped.py")).unwrap();
+    let mut reserialize = python.airflow_command(home.path(), &["dags", "reserialize"]);
+    let output = reserialize.env("AIRFLOW__CORE__COMPRESS_SERIALIZED_DAGS", "True").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(database.sql("SELECT count(*) FROM serialized_dag WHERE data_compressed IS NOT NULL"), "1");
+    let code = format!("exec(open({:?}).read())", dags.join("scheduler.py"));
+    let output = python.run(&code).args(["begin", RUN]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let error = push(&engine, "long", &list(1_025)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidValue, "{error:?}");
+    push(&engine, "long", &list(1_024)).unwrap();
+    push(&engine, "plain", &list(5_000)).unwrap();
+    assert_eq!(database.lengths(), "long 1024 null", "nothing where no task is mapped");
+}
+
+#[test]
 fn lengths_are_told_where_the_dag_cannot_be_read() {
     let Some(database) = Database::attached() else { return };
     let engine = Engine::builder(Arc::new(database.open()), Arc::new(memory::Clock::new())).build();

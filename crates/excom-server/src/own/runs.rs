@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::names::{OfRun, unknown_run};
 use super::openapi::Reply;
-use super::page::gathered;
+use super::page::Filling;
 use crate::app::App;
 use crate::auth::{Asking, Role};
 use crate::refusal::Refusal;
@@ -107,10 +107,13 @@ pub(super) async fn list(
     let limit = limit.unwrap_or(20).clamp(1, MOST_RUNS);
     let filter = RunFilter { dag_id, state };
     let size = |info: &RunInfo| info.run.conf.as_ref().map_or(0, |conf| conf.as_str().len());
-    let next = async |last: Option<&RunInfo>, limit| {
-        app.engine.db().runs(&filter, last.map(|last| &last.run).or(before.as_ref()), limit).await
-    };
-    let (runs, more) = gathered(limit, app.options.body_limit, size, next).await?;
+    let mut filling = Filling::new(limit, app.options.body_limit, size);
+    while let Some(wanted) = filling.wanted() {
+        let before = filling.last().map(|last| &last.run).or(before.as_ref());
+        let found = app.engine.db().runs(&filter, before, wanted).await?;
+        filling.add(found, wanted);
+    }
+    let (runs, more) = filling.page();
     let last = runs.last().filter(|_| more).map(|last| &last.run);
     let next =
         last.map(|run| Before { date: run.date(), dag_id: run.dag_id.clone(), run_id: run.run_id.clone() });

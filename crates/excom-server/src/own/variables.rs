@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::openapi::Reply;
-use super::page::gathered;
+use super::page::Filling;
 use crate::app::App;
 use crate::auth::{Asking, Role};
 use crate::refusal::Refusal;
@@ -82,11 +82,13 @@ pub(super) async fn list(
     let limit = limit.unwrap_or(MOST).clamp(1, MOST);
     let size =
         |variable: &Variable| variable.text.len() + variable.description.as_ref().map_or(0, String::len);
-    let next = async |last: Option<&Variable>, limit| {
-        let after = last.map(|last| &*last.key).or(after.as_deref());
-        app.engine.variables(&asking.caller, &prefix, after, limit).await
-    };
-    let (found, more) = gathered(limit, app.options.body_limit, size, next).await?;
+    let mut filling = Filling::new(limit, app.options.body_limit, size);
+    while let Some(wanted) = filling.wanted() {
+        let after = filling.last().map(|last| &*last.key).or(after.as_deref());
+        let found = app.engine.variables(&asking.caller, &prefix, after, wanted).await?;
+        filling.add(found, wanted);
+    }
+    let (found, more) = filling.page();
     let next = found.last().filter(|_| more).map(|last| last.key.clone());
     let item = |variable: Variable| {
         let overridden_by = app.engine.override_of(&variable.key).map(|(name, _)| name);

@@ -121,7 +121,7 @@ const REMOVE_ROW: &str = concat!("DELETE FROM airflow.xcom", by_key!());
 /// The same version in another place keeps its time.
 pub(super) const MOVE_ROW: &str = concat!("UPDATE airflow.xcom SET value = :value", by_key!());
 
-/// Airflow's document of the DAG of a task instance: its hash, and it itself where it is not compressed.
+/// Airflow's document of the DAG of a task instance: its hash, and it itself, as it is or compressed.
 macro_rules! document {
     ($what:literal) => {
         concat!(
@@ -136,7 +136,7 @@ macro_rules! document {
 const DAG_HASH: &str = document!("s.dag_hash");
 
 /// With its hash, which may be another one by now.
-const DOCUMENT: &str = document!("s.dag_hash, s.data");
+const DOCUMENT: &str = document!("s.dag_hash, s.data, s.data_compressed");
 
 /// What Airflow's scheduler expands over, and that there is nothing.
 pub(super) const PUT_LENGTH: &str =
@@ -413,7 +413,11 @@ impl Airflow<'_> {
             Some((_, Some(known))) => Some(known),
             Some((_, None)) => match &self.0.one(DOCUMENT, of_ti(&push.key.ti)).await? {
                 Some(found) => match own::optional_str(found, 0)? {
-                    Some(hash) => Some(expansion.learn(hash, own::optional_str(found, 1)?)),
+                    Some(hash) => {
+                        let (document, compressed) =
+                            (own::optional_str(found, 1)?, own::optional_bytes(found, 2)?);
+                        Some(expansion.learn(hash, document, compressed))
+                    }
                     None => None,
                 },
                 None => None,

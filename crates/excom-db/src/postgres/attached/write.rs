@@ -15,7 +15,7 @@ use super::super::row::{Keys, unsigned};
 use super::super::write::{Fenced, in_order, parts};
 use super::{Tables, schema};
 use crate::airflow::{Row, is_stable, no_task_instance, pushed};
-use crate::expansion::{is_returned, too_long};
+use crate::expansion::{compressed_sources, is_returned, too_long};
 
 /// A push: the fence, and then all of `excom.put`, which looks at the entry and its history by their keys.
 const PUSH: Statement<'_> = Statement {
@@ -89,6 +89,21 @@ const DELETE: Statement<'_> = Statement {
 /// Whether tasks are mapped over what a task returns: its DAG's document is read when that is not known yet.
 const EXPANDED: Statement<'_> =
     Statement { sql: "SELECT excom.is_expanded($1, $2, $3)", types: types![TEXT, TEXT, TEXT] };
+
+/// The document of a task instance's DAG as Airflow compressed it, where it did, and its hash.
+const COMPRESSED: Statement<'_> = Statement {
+    sql: "SELECT s.dag_hash, s.data_compressed
+          FROM task_instance i JOIN serialized_dag s ON s.dag_version_id = i.dag_version_id
+          WHERE i.dag_id = $1 AND i.run_id = $2 AND i.task_id = $3 AND i.map_index = -1
+          AND s.data_compressed IS NOT NULL",
+    types: types![TEXT, TEXT, TEXT],
+};
+
+/// The tasks of such a DAG over which others are mapped.
+const NOTE_EXPANDED: Statement<'_> = Statement {
+    sql: "INSERT INTO excom.expansion (dag_hash, tasks) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+    types: types![TEXT, TEXT_ARRAY],
+};
 
 /// A push with its row.
 struct Writing<'a> {
@@ -246,9 +261,22 @@ impl Tables {
             return Ok(());
         }
         let parameters: [Parameter<'_>; 3] = [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id];
-        let place = self.own.connections.place();
-        let rows = self.own.connections.write(&EXPANDED, &parameters).await;
-        match rows.map_err(|failure| schema::told(failure, place))?[0].get(0) {
+        let connections = &self.own.connections;
+        let told = |failure| schema::told(failure, connections.place());
+        let rows = connections.write(&EXPANDED, &parameters).await.map_err(told)?;
+        let mut is_expanded: Option<bool> = rows[0].get(0);
+        if is_expanded.is_none() {
+            // The server cannot decompress.
+            let found = connections.read(&COMPRESSED, &parameters).await.map_err(told)?;
+            if let Some(found) = found.first()
+                && let Some(tasks) = compressed_sources(found.get(1))
+            {
+                is_expanded = Some(tasks.contains(&*ti.task_id));
+                let (hash, tasks): (&str, Vec<String>) = (found.get(0), tasks.into_iter().collect());
+                connections.write(&NOTE_EXPANDED, &[&hash, &tasks]).await.map_err(told)?;
+            }
+        }
+        match is_expanded {
             Some(true) => Err(too_long(&push.key, length, self.max_map_length)),
             _ => Ok(()),
         }

@@ -72,11 +72,14 @@ airflows_db!(Bare,);
 nothing_beside!(Bare, Alone, Error);
 
 impl Writing<'_> {
-    fn put_alone(&self, push: &Push, value: &Value) -> std::result::Result<(), Failure> {
+    /// Airflow's run of a push. It is looked for before anything is written: what is refused behind that stays.
+    fn run_of(&self, push: &Push) -> std::result::Result<i64, Failure> {
+        let missing = || Failure::from(no_task_instance(&push.key, &self.path.display().to_string()));
+        self.run(&push.key.ti)?.ok_or_else(missing)
+    }
+
+    fn put_alone(&self, push: &Push, run: i64, value: &Value) -> std::result::Result<(), Failure> {
         let ti = &push.key.ti;
-        let Some(run) = self.run(ti)? else {
-            return Err(no_task_instance(&push.key, &self.path.display().to_string()).into());
-        };
         self.put_row(push, run, value.as_str())?;
         match push.shape.mapped_length() {
             _ if !is_returned(&push.key) => {}
@@ -129,7 +132,7 @@ impl Alone {
         let (push, value, bytes) = (push.clone(), self.inline(push)?, bytes_of(push));
         let work = move |w: &Writing<'_>| {
             w.fence(&push.caller)?;
-            w.put_alone(&push, &value)?;
+            w.put_alone(&push, w.run_of(&push)?, &value)?;
             Ok(Pushed::Written)
         };
         self.tables.change(bytes, work).await
@@ -149,7 +152,9 @@ impl Alone {
         let rows = rows.collect::<Result<Vec<_>>>()?;
         let work = move |w: &Writing<'_>| {
             w.fence(&caller)?;
-            rows.iter().try_for_each(|(push, value)| w.put_alone(push, value))
+            let runs =
+                rows.iter().map(|(push, _)| w.run_of(push)).collect::<std::result::Result<Vec<_>, _>>()?;
+            rows.iter().zip(runs).try_for_each(|((push, value), run)| w.put_alone(push, run, value))
         };
         self.tables.change(bytes, work).await
     }

@@ -88,7 +88,7 @@ const MOVE_ROW: &str =
 const NOTE_TEXT: &str = "UPDATE excom_entry SET head = ?5, codec = ?6, body = ?7
     WHERE run = ?1 AND task = ?2 AND key = ?3 AND map_index = ?4";
 
-/// Airflow's document of the DAG of a task instance: its hash, and it itself where it is not compressed.
+/// Airflow's document of the DAG of a task instance: its hash, and it itself, as it is or compressed.
 macro_rules! document {
     ($what:literal) => {
         concat!(
@@ -102,7 +102,8 @@ macro_rules! document {
 
 const DAG_HASH: &str = document!("s.dag_hash");
 
-const DOCUMENT: &str = document!("CAST(s.data AS TEXT)");
+const DOCUMENT: &str = document!("nullif(CAST(s.data AS TEXT), 'null')");
+const COMPRESSED: &str = document!("s.data_compressed");
 
 /// What Airflow's scheduler expands over, and that there is nothing.
 pub(super) const PUT_LENGTH: &str = "INSERT INTO task_map (dag_id, run_id, task_id, map_index, length, keys)
@@ -325,16 +326,23 @@ impl Writing<'_> {
             return Ok(None);
         }
         let TaskInstanceKey { dag_id, run_id, task_id, map_index, .. } = &push.key.ti;
-        let ask = |sql: &str| -> Result<Option<String>> {
-            let of = params![dag_id, run_id, task_id, map_index];
+        let of = params![dag_id, run_id, task_id, map_index];
+        let text = |sql: &str| -> Result<Option<String>> {
             let found = self.t.connection.prepare_cached(sql)?.query_row(of, |found| found.get(0));
             Ok(found.optional()?.flatten())
         };
-        let sources = match ask(DAG_HASH)? {
+        let compressed = || -> Result<Option<Vec<u8>>> {
+            let found = self.t.connection.prepare_cached(COMPRESSED)?.query_row(of, |found| found.get(0));
+            Ok(found.optional()?.flatten())
+        };
+        let sources = match text(DAG_HASH)? {
             None => None,
             Some(hash) => Some(match self.expansion.known(&hash) {
                 Some(known) => known,
-                None => self.expansion.learn(&hash, ask(DOCUMENT)?.as_deref()),
+                None => match text(DOCUMENT)? {
+                    Some(document) => self.expansion.learn(&hash, Some(&document), None),
+                    None => self.expansion.learn(&hash, None, compressed()?.as_deref()),
+                },
             }),
         };
         Ok(self.expansion.length(push, sources.as_ref())?)
