@@ -149,9 +149,11 @@ fn mend<T: DeserializeOwned>(mended: &mut Json, wrong: &mut Wrong, told: &Json) 
         let mut tried = mended.clone();
         match (parents.iter().try_fold(&mut tried, |found, part| inside(found, part))?, last, value.clone()) {
             (Json::Object(fields), Json::String(name), Some(value)) => {
-                drop(fields.insert(name.clone(), value))
+                drop(fields.insert(name.clone(), value));
             }
-            (Json::Object(fields), Json::String(name), None) => drop(fields.remove(name)),
+            (Json::Object(fields), Json::String(name), None) => {
+                drop(fields.remove(name));
+            }
             (found, last, Some(value)) => *inside(found, last)? = value,
             (_, _, None) => continue,
         }

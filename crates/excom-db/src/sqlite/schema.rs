@@ -92,8 +92,14 @@ mod tests {
             // The fifth renamed them all.
             let ours = if from < 5 { "" } else { "excom_" };
             connection.execute(&format!("INSERT INTO {ours}mark VALUES ('name', 'kept')"), []).unwrap();
-            let rendered = format!("INSERT INTO {ours}rendered VALUES (1, 2, -1, 3, '[[\"sql\",1]]')");
-            connection.execute(&rendered, []).unwrap();
+            // The sixth made them notes.
+            let rendered = match from {
+                ..6 => format!("{ours}rendered VALUES (1, 2, -1, 3, '[[\"sql\",1]]')"),
+                _ => "excom_note (run, task, map_index, number, name, value)
+                      VALUES (1, 2, -1, 3, 'rendered', '[[\"sql\",1]]')"
+                    .to_owned(),
+            };
+            connection.execute(&format!("INSERT INTO {rendered}"), []).unwrap();
             let path = Path::new("memory");
             migrate(&mut connection, path).unwrap();
             assert_eq!(version(&connection, path).unwrap(), VERSION);
