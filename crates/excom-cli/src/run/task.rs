@@ -33,7 +33,9 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     rendered: Option<RenderedFields>,
     read: &'a [VersionRead],
+    more_read: u64,
     pushed: &'a [TracedVersion],
+    more_pushed: u64,
 }
 
 /// What the fields of an attempt's operator were rendered to, in their order.
@@ -56,7 +58,7 @@ pub(super) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         return Err(not_there(&door, &ti, empty).await?);
     };
     door.close(output).await;
-    let Footprint { state, attempts, rendered, read, pushed, .. } = footprint;
+    let Footprint { state, attempts, rendered, read, more_read, pushed, more_pushed, .. } = footprint;
     if output.json() {
         let rendered = match rendered {
             Some(rendered) => {
@@ -74,7 +76,9 @@ pub(super) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
             attempts: &attempts,
             rendered,
             read: &read,
+            more_read,
             pushed: &pushed,
+            more_pushed,
         });
     }
     head(&ti, state, output)?;
@@ -91,7 +95,7 @@ pub(super) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
         for read in read.iter().take(SHOWN) {
             output.line(&text::tame(&told(read, &ti, attempts.len() > 1)))?;
         }
-        beyond(read.len(), output)?;
+        beyond(read.len() + more_read as usize, output)?;
     }
     if !pushed.is_empty() {
         heading("pushed", output)?;
@@ -99,7 +103,7 @@ pub(super) async fn run(context: &Context, matches: &ArgMatches, output: &mut Ou
             let told = format!("  `{}`{}", version.info.key.key, trace::about(version));
             output.line(&text::tame(&told))?;
         }
-        beyond(pushed.len(), output)?;
+        beyond(pushed.len() + more_pushed as usize, output)?;
     }
     Ok(())
 }
@@ -185,7 +189,7 @@ fn told(read: &VersionRead, reader: &TaskInstanceKey, several: bool) -> String {
 fn beyond(all: usize, output: &mut Output) -> Result<(), Stop> {
     match all.checked_sub(SHOWN) {
         Some(more) if more > 0 => {
-            output.line(&format!("  and {} more; --json has all", text::number(more as u64)))
+            output.line(&format!("  and {} more; --json has up to 1,000", text::number(more as u64)))
         }
         _ => Ok(()),
     }

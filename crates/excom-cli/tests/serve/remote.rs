@@ -229,6 +229,8 @@ fn what_is_looked_at_is_the_same_with_a_server() {
         vec!["run", "show", "--dag-id", "weather", "--run-id", "r9", "--json"],
         vec!["run", "show", "--dag-id", "weather", "--run-id", "r1", "--task-id", "count"],
         vec!["run", "show", "--dag-id", "weather", "--run-id", "r1", "--task-id", "count", "--json"],
+        vec!["run", "show", "--dag-id", "weather", "--run-id", "r1", "--task-id", "peak"],
+        vec!["run", "show", "--dag-id", "weather", "--run-id", "r1", "--task-id", "peak", "--json"],
         vec!["run", "show", "--dag-id", "weather", "--run-id", "r1", "--task-id", "none"],
         vec!["run", "show", "--dag-id", "weather", "--run-id", "r9", "--task-id", "count"],
         vec!["variable", "get", "station"],

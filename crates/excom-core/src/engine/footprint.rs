@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::trace::TracedVersion;
+use super::trace::{LookedUp, TracedVersion};
 use super::{Engine, Rendered};
 use crate::attempt::{AttemptInfo, Caller, TaskState};
 use crate::db::{LedgerRow, ReadTarget};
@@ -20,11 +20,20 @@ pub struct Footprint {
     pub attempts: Vec<AttemptInfo>,
     /// What the fields of its operator were rendered to, if they were kept.
     pub rendered: Option<Rendered>,
-    /// What it read, oldest first.
+    /// What it read, oldest first, 1,000 reads at most.
     pub read: Vec<VersionRead>,
-    /// What it pushed under its own keys, oldest first.
+    /// How many more reads there are.
+    #[serde(default)]
+    pub more_read: u64,
+    /// What it pushed under its own keys, oldest first, 1,000 versions at most.
     pub pushed: Vec<TracedVersion>,
+    /// How many more versions there are.
+    #[serde(default)]
+    pub more_pushed: u64,
 }
+
+/// How many reads, and how many versions, are told of one task instance: each is looked up.
+const TOLD: usize = 1000;
 
 /// A read, and of one version what is known about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,30 +72,43 @@ impl Engine {
     pub async fn footprint(&self, caller: &Caller, ti: &TaskInstanceKey) -> Result<Option<Footprint>> {
         let Some(info) = self.task_instance(ti).await? else { return Ok(None) };
         let attempts = self.attempts(ti).await?;
+        let mut looked = LookedUp::default();
         let mut read = Vec::new();
-        for row in self.reads_of(caller, ti).await? {
+        let mut rows = self.reads_of(caller, ti).await?;
+        let more_read = rows.len().saturating_sub(TOLD) as u64;
+        rows.truncate(TOLD);
+        for row in rows {
             let value = match &row.target {
-                ReadTarget::Entry(key, version) => match self.version(caller, key, Some(*version)).await {
+                ReadTarget::Entry(key, version) => match self.may_look(caller, key).await {
                     Err(error) if error.kind() == ErrorKind::Forbidden => None,
-                    version => version?,
+                    may => {
+                        may?;
+                        self.find_among(&mut looked, key, Some(*version)).await?
+                    }
                 },
                 ReadTarget::Sequence(_) => None,
             };
             read.push(VersionRead { row, value });
         }
-        let mut pushed = Vec::new();
+        let mut versions = Vec::new();
         for attempt in &attempts {
-            pushed.extend(self.pushed_by(caller, ti, attempt.number).await?);
+            versions.extend(self.0.db.pushed_by(ti, attempt.number).await?);
+        }
+        let more_pushed = versions.len().saturating_sub(TOLD) as u64;
+        let mut pushed = Vec::new();
+        for info in versions.into_iter().take(TOLD) {
+            // What retention took away in between was not there.
+            pushed.extend(self.find_among(&mut looked, &info.key, Some(info.version)).await?);
         }
         let rendered = self.rendered(caller, ti).await?;
-        Ok(Some(Footprint { state: info.state, attempts, rendered, read, pushed }))
+        Ok(Some(Footprint { state: info.state, attempts, rendered, read, more_read, pushed, more_pushed }))
     }
 
     /// What the attempts of a task instance read, oldest first, as far as the ledger has been written.
     /// Reads of this engine that wait in its buffer are written first.
     ///
     /// # Errors
-    /// When the database cannot be read or written; [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden).
+    /// When the database cannot be read or written; [`ErrorKind::Forbidden`].
     pub async fn reads_of(&self, caller: &Caller, ti: &TaskInstanceKey) -> Result<Vec<LedgerRow>> {
         self.may_look(caller, &ti.return_value()).await?;
         self.flush_reads().await?;
@@ -115,7 +137,7 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// When the database cannot be read; [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden).
+    /// When the database cannot be read; [`ErrorKind::Forbidden`].
     pub async fn pushed_by(
         &self,
         caller: &Caller,
@@ -123,10 +145,10 @@ impl Engine {
         number: u32,
     ) -> Result<Vec<TracedVersion>> {
         self.may_look(caller, &ti.return_value()).await?;
-        let mut pushed = Vec::new();
+        let (mut pushed, mut looked) = (Vec::new(), LookedUp::default());
         for info in self.0.db.pushed_by(ti, number).await? {
             // What retention took away in between was not there.
-            pushed.extend(self.find_version(&info.key, Some(info.version)).await?);
+            pushed.extend(self.find_among(&mut looked, &info.key, Some(info.version)).await?);
         }
         Ok(pushed)
     }
@@ -135,7 +157,7 @@ impl Engine {
     /// version. None when there is none.
     ///
     /// # Errors
-    /// When the database cannot be read; [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden).
+    /// When the database cannot be read; [`ErrorKind::Forbidden`].
     pub async fn version(
         &self,
         caller: &Caller,
@@ -144,5 +166,34 @@ impl Engine {
     ) -> Result<Option<TracedVersion>> {
         self.may_look(caller, key).await?;
         self.find_version(key, version).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{PullOptions, Value, memory};
+
+    #[test]
+    fn of_very_much_the_first_is_told() {
+        let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build();
+        let ti = TaskInstanceKey::new("d", "r", "t", -1).unwrap();
+        let footprint = pollster::block_on(async {
+            let attempt = Caller::Attempt(engine.start(&ti, 1).await?);
+            let key = ti.xcom("progress")?;
+            for value in 0..=TOLD {
+                engine.push(&attempt, &key, Value::of(&value)?.into()).await?;
+                engine.pull(&attempt, std::slice::from_ref(&key), PullOptions::default()).await?;
+            }
+            engine.footprint(&Caller::user("ana"), &ti).await
+        });
+        let footprint = footprint.unwrap().unwrap();
+        assert_eq!((footprint.pushed.len(), footprint.more_pushed), (TOLD, 1));
+        assert_eq!((footprint.read.len(), footprint.more_read), (TOLD, 1));
+        assert_eq!(&*footprint.pushed[2].info.preview, "2");
+        let versions = footprint.read.iter().map(|read| read.value.as_ref().map(|value| value.info.version));
+        assert!(versions.eq(footprint.pushed.iter().map(|pushed| Some(pushed.info.version))));
     }
 }

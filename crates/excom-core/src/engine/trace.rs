@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use super::access::Sight;
-use crate::attempt::Caller;
+use crate::attempt::{AttemptInfo, Caller};
 use crate::db::{Filter, ReadTarget};
 use crate::entry::{EndReason, EntryInfo, PastEntry, Version, Writer};
 use crate::{Result, SequenceKey, TaskInstanceKey, XComKey};
@@ -207,6 +207,7 @@ impl Engine {
             nodes: NODES.saturating_mul(options.children as usize),
             cuts: 0,
             expanded: HashMap::new(),
+            looked: LookedUp::default(),
         };
         Ok(Some(tracer.version(key.clone(), found.info.version, options.depth).await?))
     }
@@ -214,6 +215,16 @@ impl Engine {
     /// A version, current or past; without one, the entry or the last version.
     pub(super) async fn find_version(
         &self,
+        key: &XComKey,
+        version: Option<Version>,
+    ) -> Result<Option<TracedVersion>> {
+        self.find_among(&mut LookedUp::default(), key, version).await
+    }
+
+    /// The same for one of many.
+    pub(super) async fn find_among(
+        &self,
+        looked: &mut LookedUp,
         key: &XComKey,
         version: Option<Version>,
     ) -> Result<Option<TracedVersion>> {
@@ -229,28 +240,45 @@ impl Engine {
         let (mut info, ended) = match current.filter(fits) {
             Some(info) => (info, None),
             None => {
-                let versions = if version.is_some() { VERSIONS } else { 1 };
-                let past = self.0.db.history(key, versions).await?;
-                let Some(PastEntry { info, ended_at, reason, by, .. }) =
-                    past.into_iter().find(|past| fits(&past.info))
-                else {
-                    return Ok(None);
+                let past = match version {
+                    Some(_) => looked.past(self, key).await?.iter().find(|past| fits(&past.info)).cloned(),
+                    None => self.0.db.history(key, 1).await?.pop(),
                 };
+                let Some(PastEntry { info, ended_at, reason, by, .. }) = past else { return Ok(None) };
                 (info, Some(Ended { at: ended_at, reason, by }))
             }
         };
         let try_number = match info.writer {
-            Writer::Attempt(number) => self.try_of(&key.ti, number).await?,
+            Writer::Attempt(number) => looked.try_of(self, &key.ti, number).await?,
             _ => None,
         };
         self.preview(&mut info);
         Ok(Some(TracedVersion { pushed_at: info.pushed_at(), info, try_number, ended }))
     }
+}
+
+/// What was looked up for versions before, so that the history of a key is asked for once.
+#[derive(Default)]
+pub(super) struct LookedUp {
+    past: HashMap<XComKey, Vec<PastEntry>>,
+    attempts: HashMap<TaskInstanceKey, Vec<AttemptInfo>>,
+}
+
+impl LookedUp {
+    async fn past(&mut self, engine: &Engine, key: &XComKey) -> Result<&[PastEntry]> {
+        if !self.past.contains_key(key) {
+            self.past.insert(key.clone(), engine.0.db.history(key, VERSIONS).await?);
+        }
+        Ok(&self.past[key])
+    }
 
     /// The try that an attempt was.
-    async fn try_of(&self, ti: &TaskInstanceKey, number: u32) -> Result<Option<u32>> {
-        let attempts = self.0.db.attempts(ti).await?;
-        Ok(attempts.iter().find(|attempt| attempt.number == number).map(|attempt| attempt.try_number))
+    async fn try_of(&mut self, engine: &Engine, ti: &TaskInstanceKey, number: u32) -> Result<Option<u32>> {
+        if !self.attempts.contains_key(ti) {
+            self.attempts.insert(ti.clone(), engine.0.db.attempts(ti).await?);
+        }
+        let mut attempts = self.attempts[ti].iter();
+        Ok(attempts.find(|attempt| attempt.number == number).map(|attempt| attempt.try_number))
     }
 }
 
@@ -264,6 +292,7 @@ struct Tracer<'a> {
     /// How many nodes had children that were left out for the depth, here or where they are in the tree before.
     cuts: usize,
     expanded: HashMap<(XComKey, Version), Expanded>,
+    looked: LookedUp,
 }
 
 /// A version that is in the tree with its children.
@@ -293,7 +322,7 @@ impl Tracer<'_> {
             if let Some(refusal) = self.sight.refusal(&key, false) {
                 return Ok(leaf(Traced::Unknown { key, version, why: refusal.to_string() }));
             }
-            let Some(found) = self.engine.find_version(&key, Some(version)).await? else {
+            let Some(found) = self.engine.find_among(&mut self.looked, &key, Some(version)).await? else {
                 let why = "past its retention".to_owned();
                 return Ok(leaf(Traced::Unknown { key, version, why }));
             };
@@ -397,9 +426,10 @@ impl Tracer<'_> {
             }
             self.nodes -= 1;
             let (mut pushed, try_number) = match (&read.task, read.attempt) {
-                (Some(task), Some(number)) => {
-                    (self.engine.0.db.pushed_by(task, number).await?, self.engine.try_of(task, number).await?)
-                }
+                (Some(task), Some(number)) => (
+                    self.engine.0.db.pushed_by(task, number).await?,
+                    self.looked.try_of(self.engine, task, number).await?,
+                ),
                 _ => (Vec::new(), None),
             };
             pushed.retain(|info| info.pushed_at() >= read.first);

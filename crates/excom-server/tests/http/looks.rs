@@ -312,3 +312,31 @@ fn the_head_of_a_value_tells_its_version_and_a_secret() {
     let large = put("true", Box::leak("7".repeat(2 << 20).into_boxed_str()));
     assert_eq!(large.is(413).json()["detail"]["reason"], "too_large");
 }
+
+#[test]
+fn what_a_task_instance_did_is_told_to_people() {
+    let server = Server::new();
+    server.run("r1");
+    pushed(&server, "extract", -1, &json!({"rows": 3}));
+    let task = server.running("load", -1);
+    task.own(Method::PUT, "rtif", &json!({"sql": ["SELECT 1", null]})).is(201);
+    server.call(&task.token, Method::GET, "/execution/xcoms/weather/r1/extract/return_value", None).is(200);
+    task.push("load/a", &json!(1)).is(201);
+    task.push("load/a", &json!(2)).is(201);
+    let told = get(&server, "footprint/weather/r1/load/-1").is(200).json();
+    assert_eq!(
+        (&told["more_read"], &told["more_pushed"], &told["state"]),
+        (&json!(0), &json!(0), &json!("running"))
+    );
+    assert_eq!(told["read"][0]["value"]["preview"], r#"{"rows":3}"#, "{told}");
+    let pushed: Vec<&Json> =
+        told["pushed"].as_array().unwrap().iter().map(|pushed| &pushed["preview"]).collect();
+    assert_eq!(pushed, ["1", "2"]);
+    let footprint: excom_core::engine::Footprint = serde_json::from_value(told.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&footprint).unwrap(), told, "a client reads what a server says");
+    assert_eq!(footprint.rendered.unwrap().fields.len(), 1);
+    for unknown in ["footprint/weather/r1/none/-1", "footprint/weather/r2/load/-1"] {
+        get(&server, unknown).is(404);
+    }
+    server.call(&task.token, Method::GET, "/api/excom/v1/footprint/weather/r1/load/-1", None).is(403);
+}
