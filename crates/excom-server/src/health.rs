@@ -1,6 +1,7 @@
 //! Whether the process lives, and whether pushes and pulls would work. Anybody may ask that, as often as it pleases them: so it
 //! is looked for once for all who ask at a time, and what is found holds for a while.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +11,7 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::get;
-use excom_core::{Engine, Error, ErrorKind};
+use excom_core::{Engine, Error, ErrorKind, Result};
 use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, timeout};
@@ -21,10 +22,10 @@ use crate::readiness::{LIVE, live, not_ready};
 use crate::refusal::document;
 
 /// How old a look may be for who asks whether the server is ready; and for a scrape, which waits for none.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 const SCRAPE_EVERY: Duration = Duration::from_secs(30);
 
-/// How long a look may take.
+/// How long the store, and then the database, may take to answer.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// The last look, or the one that is under way.
@@ -73,17 +74,23 @@ fn look(app: &App, every: Duration) -> Look {
 
 /// Asks the store and the database for little: what is wrong inside of them keeps nobody from pushing, and is the doctor's.
 async fn within(engine: &Engine) -> Found {
-    let checked = timeout(LONGEST_LOOK, engine.check()).await.unwrap_or_else(|_| {
-        let seconds = LONGEST_LOOK.as_secs();
-        let message = format!("the database or the store has not answered for {seconds} seconds");
-        Err(Error::new(ErrorKind::Unavailable, message).hint("`excom doctor` tells which of them"))
-    });
-    match checked {
-        Ok(database) => {
-            Ok(json!({"status": "ready", "database": database, "backend": engine.backend().to_string()}))
-        }
+    let (backend, db) = (engine.backend(), engine.db());
+    let checked = async {
+        in_time(&backend, backend.check()).await?;
+        in_time(&db, db.check()).await
+    };
+    match checked.await {
+        Ok(database) => Ok(json!({"status": "ready", "database": database, "backend": backend.to_string()})),
         Err(error) => Err(reason(&error)),
     }
+}
+
+/// What somebody answers, unless that takes too long.
+async fn in_time<T>(who: impl fmt::Display, answer: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(LONGEST_LOOK, answer).await.unwrap_or_else(|_| {
+        let message = format!("{who} has not answered for {} seconds", LONGEST_LOOK.as_secs());
+        Err(Error::new(ErrorKind::Unavailable, message).hint("`excom doctor` looks at it for longer"))
+    })
 }
 
 fn reason(error: &Error) -> Json {

@@ -496,19 +496,10 @@ impl Engine {
         self.0.db.readers(key).await
     }
 
-    /// Whether pushes and pulls would work, and in which database. Both it and the backend are asked for little.
-    ///
-    /// # Errors
-    /// The reason why the database, or the backend, cannot be used.
-    pub async fn check(&self) -> Result<String> {
-        self.backend().check().await?;
-        self.0.db.check().await
-    }
-
     /// How the database is. It looks at all that lies in it.
     ///
     /// # Errors
-    /// As [`Engine::check`], and when the database is so damaged that it cannot be looked at.
+    /// The reason why the database, or the backend, cannot be used, also when the database is so damaged that it cannot be looked at.
     pub async fn health(&self) -> Result<Health> {
         self.backend().check().await?;
         self.0.db.health().await

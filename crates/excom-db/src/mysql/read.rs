@@ -497,6 +497,7 @@ impl Tables {
 
     pub(super) async fn check(&self) -> Result<String> {
         schema::version(&self.connections).await?;
+        self.mark("").await?;
         Ok(self.connections.place().to_owned())
     }
 

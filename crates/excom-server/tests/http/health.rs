@@ -96,7 +96,7 @@ async fn the_gauge_tells_what_the_readiness_told() {
     let server = Server::new().sharing(store.clone());
     for (away, status) in [(false, 200), (true, 503), (false, 200)] {
         store.away.store(away, Ordering::Relaxed);
-        advance(Duration::from_secs(1)).await;
+        advance(Duration::from_secs(5)).await;
         assert_eq!(ready(&server).await.0, status);
         for _ in 0..3 {
             assert_eq!(gauge(&server).await, !away);
@@ -137,7 +137,7 @@ async fn whoever_asks_at_the_same_time_shares_a_look() {
     // What was found is soon too old.
     store.away.store(true, Ordering::Relaxed);
     assert_eq!(ready(&server).await.0, 200);
-    advance(Duration::from_secs(1)).await;
+    advance(Duration::from_secs(5)).await;
     let (status, told) = ready(&server).await;
     assert!(status == 503 && told.contains("the store is away"), "{told}");
     assert_eq!(store.looks(), 2);

@@ -1,7 +1,7 @@
 //! Objects below a prefix of a bucket.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use excom_core::{ByteStream, Error, ErrorKind, ObjectName, Result, ValueStore};
@@ -21,11 +21,14 @@ pub(super) struct Bucket {
     client: Arc<dyn ObjectStore>,
     told: Told,
     reactor: Reactor,
+    /// The name of what it writes to see whether that works: one for each process, so that a look which is given up leaves one
+    /// object at most.
+    probe: OnceLock<String>,
 }
 
 impl Bucket {
     pub(super) fn new(client: Arc<dyn ObjectStore>, told: Told) -> Result<Self> {
-        Ok(Self { client, told, reactor: Reactor::start("excom-object")? })
+        Ok(Self { client, told, reactor: Reactor::start("excom-object")?, probe: OnceLock::new() })
     }
 
     /// Where an object lies. Its name is safe as it is, so nothing is escaped again.
@@ -125,7 +128,11 @@ impl Bucket {
     /// Writes, tries to overwrite, reads and removes a tiny object.
     async fn probe(&self, name: &str, path: &Path) -> Result<()> {
         let body = || PutPayload::from_static(b"excom");
-        self.put(name, path, body()).await?;
+        match self.put(name, path, body()).await {
+            // A look before was given up.
+            Err(error) if error.kind() == ErrorKind::Exists => {}
+            put => put?,
+        }
         let location = self.told.location();
         let again = match self.put(name, path, body()).await {
             Err(error) if error.kind() == ErrorKind::Exists => Ok(()),
@@ -240,7 +247,7 @@ impl ValueStore for Bucket {
         let random = getrandom::u64().map_err(|error| {
             Error::new(ErrorKind::Other, "the system gives no random numbers").because(error.to_string())
         })?;
-        let name = format!("{PROBE}{random:016x}");
-        self.reactor.run(self.probe(&name, &self.path(&name)?)).await
+        let name = self.probe.get_or_init(|| format!("{PROBE}{random:016x}"));
+        self.reactor.run(self.probe(name, &self.path(name)?)).await
     }
 }
