@@ -32,7 +32,7 @@ const NOTE_READS: Statement<'_> = Statement {
                   SELECT dag, run_id, min(first) AS first FROM (
                       SELECT dag, run_id, first FROM asked
                       UNION ALL SELECT reader_dag, reader_run_id, first FROM asked WHERE attempt IS NOT NULL) r
-                  GROUP BY dag, run_id ORDER BY dag, run_id) r),
+                  GROUP BY dag, run_id ORDER BY excom.run_lock(dag, run_id)) r),
           name AS MATERIALIZED (
               SELECT text, excom.number_of(text) AS id FROM (
                   SELECT task AS text FROM asked UNION SELECT key FROM asked

@@ -8,7 +8,7 @@ BEGIN
     FOR name IN
         SELECT p.oid FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
         WHERE p.pronamespace = 'excom'::regnamespace AND l.lanname = 'plpgsql'
-        AND p.proname NOT IN ('adopt', 'caught', 'caught_among', 'drop_runs', 'expire_outside', 'forget_removed')
+        AND p.proname NOT IN ('drop_runs', 'expire_outside', 'forget_removed')
     LOOP
         EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', name);
     END LOOP;

@@ -149,7 +149,7 @@ macro_rules! set_states {
                         AS a (dag, run_id, task, map_index, state, place)),
                 run AS MATERIALIZED (
                     SELECT dag, run_id, excom.run_of(dag, run_id, $6) AS id
-                    FROM (SELECT DISTINCT dag, run_id FROM asked ORDER BY dag, run_id) r),
+                    FROM (SELECT dag, run_id FROM asked GROUP BY dag, run_id ORDER BY excom.run_lock(dag, run_id)) r),
                 task AS MATERIALIZED (
                     SELECT text, excom.number_of(text) AS id
                     FROM (SELECT DISTINCT task AS text FROM asked ORDER BY task) t)

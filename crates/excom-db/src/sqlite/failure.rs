@@ -44,6 +44,19 @@ pub(super) fn told(error: rusqlite::Error, path: &Path) -> Error {
             .hint("run `excom db check`; `excom db attach` makes what is missing beside Airflow's tables")
             .because(error);
     }
+    if matches!(
+        error,
+        rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::Utf8Error(..)
+    ) {
+        return Error::new(ErrorKind::Corrupt, format!("{at} has a row that no Excom wrote so"))
+            .hint(
+                "it is damaged, or another program wrote to its tables, or a newer Excom; run `excom doctor`",
+            )
+            .because(error);
+    }
     let code = error.sqlite_error_code();
     let (kind, what, hint) = match code {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
