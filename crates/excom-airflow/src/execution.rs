@@ -30,11 +30,22 @@ pub const AUDIENCE: &str = "urn:airflow.apache.org:task";
 /// What a supervisor tells when it starts a task instance.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Run {
-    /// Who executes it.
-    #[serde(flatten)]
-    pub runner: Runner,
+    /// The host that executes it.
+    pub hostname: String,
+    /// The operating system's user.
+    pub unixname: String,
+    /// The process.
+    pub pid: i64,
     /// When it started.
     pub start_date: Timestamp,
+}
+
+impl Run {
+    /// Who executes it.
+    #[must_use]
+    pub fn runner(self) -> Runner {
+        Runner { hostname: self.hostname, unixname: self.unixname, pid: self.pid }
+    }
 }
 
 /// Who executes a task instance.

@@ -106,14 +106,17 @@ impl Wrong {
     }
 }
 
-/// The most that is listed of what is wrong: each takes a few more looks at the document.
+/// The most that is listed of what is wrong, and the largest document of which more than the first: each takes a few more looks
+/// at all of it.
 const MOST: usize = 20;
+const LISTED: usize = 8 << 10;
 
 const DATE: &str = "2000-01-01T00:00:00Z";
 const UUID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// A body that is JSON, of another shape than is asked for. Types tell what they find first; so what is wrong is replaced by
-/// something that is taken there, and they are asked again. What cannot be mended so ends the list.
+/// something that is taken there, and they are asked again. What cannot be mended so ends the list. Not for enums whose variants
+/// have fields: those of one would be missed that was not meant.
 pub(crate) fn no_such_type<T: DeserializeOwned>(
     body: &[u8],
     path: &Path,
@@ -126,7 +129,7 @@ pub(crate) fn no_such_type<T: DeserializeOwned>(
     let (mut mended, mut listed) = (document.clone(), Vec::new());
     let mut next = Some(Wrong::of(path, error, &document));
     while let Some(mut wrong) = next.take() {
-        if listed.len() + 1 < MOST {
+        if listed.len() + 1 < MOST && body.len() <= LISTED {
             next = mend::<T>(&mut mended, &mut wrong, &document);
         }
         listed.push(wrong.told());

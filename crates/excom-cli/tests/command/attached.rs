@@ -110,7 +110,7 @@ fn the_command_works_in_airflows_own_database() {
     assert!(admin.run(&["run", "list"]).out.contains("r1"));
     let told = admin.run(&["doctor"]);
     assert!(
-        told.out.contains("attached to Airflow 3.3.0, schema 5") && told.out.contains("not made"),
+        told.out.contains("attached to Airflow 3.3.0, schema 6") && told.out.contains("not made"),
         "{told:?}"
     );
     assert_eq!(told.code, 0, "{told:?}");

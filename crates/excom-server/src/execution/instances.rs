@@ -100,7 +100,7 @@ async fn run(
     State(app): State<App>,
     task: Task,
     Path(id): Path<String>,
-    Document(Run { runner, .. }): Document<Run>,
+    Document(run): Document<Run>,
 ) -> Result<Response, Refusal> {
     let attempt = own(&task, &id)?;
     let claim = task.claim()?;
@@ -123,6 +123,7 @@ async fn run(
     // What cannot be signed starts nothing.
     let token = app.tokens.execution(Claims::clone(&task.claims))?;
     app.engine.start_attempt(&attempt, claim.try_number, mode).await?;
+    let runner = run.runner();
     let first = notes::claim(&app, &attempt, &runner).await?;
     if first != runner {
         let Runner { hostname, pid, .. } = first;

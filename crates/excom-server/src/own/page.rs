@@ -1,7 +1,8 @@
 //! How much goes into a page.
 
-/// How many are taken from the database at a time: each may have megabytes, and a page that is full needs no more of them.
-const STEP: usize = 24;
+/// How many are taken from the database first, and then as many as there are: each may have megabytes, and a page that is full
+/// needs no more of them.
+const FIRST: usize = 4;
 
 /// A page that is being filled, of no more than were asked for and than have so many bytes together, but for the first, which
 /// always goes.
@@ -21,7 +22,7 @@ impl<T, S: Fn(&T) -> usize> Filling<T, S> {
 
     /// How many are to be taken next, behind the last one; none when there is enough: one more than asked for, or than fit.
     pub(super) fn wanted(&self) -> Option<u32> {
-        let left = (self.limit + 1).saturating_sub(self.found.len()).min(STEP);
+        let left = (self.limit + 1).saturating_sub(self.found.len()).min(self.found.len().max(FIRST));
         (left > 0 && !self.is_last && self.bytes <= self.most).then_some(left as u32)
     }
 
@@ -76,8 +77,8 @@ mod tests {
         assert_eq!(page(99, 2000), (99, true, 100));
         assert_eq!(page(100, 2000), (100, false, 100));
         assert_eq!(page(200, 2000), (100, false, 100));
-        assert_eq!(page(100, 300), (30, true, 48), "bytes end it");
-        assert_eq!(page(100, 240), (24, true, 48), "what fits just so may be all there is");
-        assert_eq!(page(100, 5), (1, true, 24), "the first goes whatever it has");
+        assert_eq!(page(100, 300), (30, true, 32), "bytes end it");
+        assert_eq!(page(100, 160), (16, true, 32), "what fits just so may be all there is");
+        assert_eq!(page(100, 5), (1, true, 4), "the first goes whatever it has");
     }
 }

@@ -148,11 +148,12 @@ fn text_of(spec: &table::Spec, value: &DeValue<'_>, origin: &Origin) -> Result<S
         }
         other => {
             let what = format!("{origin}: {spec} is {}; it takes {}", kind(other), spec.allowed);
-            return Err(Error::new(ErrorKind::Configuration, what).hint(format!(
-                "write it in quotes; the default is {} = \"{}\"",
-                spec.key,
-                spec.default()
-            )));
+            let default = format!("the default is {} = \"{}\"", spec.key, spec.default());
+            let hint = match other {
+                DeValue::Integer(_) | DeValue::Datetime(_) => format!("write it in quotes; {default}"),
+                _ => default,
+            };
+            return Err(Error::new(ErrorKind::Configuration, what).hint(hint));
         }
     })
 }

@@ -138,7 +138,8 @@ impl Settings {
     /// # Errors
     /// [`ErrorKind::Configuration`] that names the place (file and line, variable or flag), the
     /// setting, its value and what is allowed; for a misspelt name, the nearest one; for two settings
-    /// that contradict each other, both. Of several that are wrong it names each.
+    /// that contradict each other, both. Of several that are wrong in Excom's own sources it names each; what is wrong in
+    /// Airflow's, and what contradicts, one by one.
     pub fn load(sources: &Sources) -> Result<Self> {
         let mut settings = Self::default();
         // The home may hold the file, so what stands above the file is asked for it first.

@@ -404,7 +404,7 @@ fn what_is_wrong_in_a_file_is_told_with_its_line_and_what_is_right() {
         (
             "[xcom]\n\nledger = true\n",
             "excom.toml:3: [xcom] ledger is a boolean; it takes batched, strict or off (configuration)\n  \
-             hint: write it in quotes; the default is ledger = \"batched\"",
+             hint: the default is ledger = \"batched\"",
         ),
         (
             "[xcom]\nretention = 90\n",
@@ -414,7 +414,7 @@ fn what_is_wrong_in_a_file_is_told_with_its_line_and_what_is_right() {
         (
             "[xcom]\nquota_dag = 1.5\n",
             "excom.toml:2: [xcom] quota_dag is a number with a fraction; it takes a number of bytes, such as 65536, \
-             64KiB or 1MB, or off (configuration)\n  hint: write it in quotes; the default is quota_dag = \"off\"",
+             64KiB or 1MB, or off (configuration)\n  hint: the default is quota_dag = \"off\"",
         ),
         (
             "[xcom]\nhard_limit = '3 parsecs'\n",
