@@ -172,18 +172,21 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::{PullOptions, Value, memory};
 
     #[test]
     fn of_very_much_the_first_is_told() {
-        let engine = Engine::builder(Arc::new(memory::Db::new()), Arc::new(memory::Clock::new())).build();
+        let clock = Arc::new(memory::Clock::new());
+        let engine = Engine::builder(Arc::new(memory::Db::new()), clock.clone()).build();
         let ti = TaskInstanceKey::new("d", "r", "t", -1).unwrap();
         let footprint = pollster::block_on(async {
             let attempt = Caller::Attempt(engine.start(&ti, 1).await?);
             let key = ti.xcom("progress")?;
             for value in 0..=TOLD {
+                clock.advance(Duration::from_millis(1));
                 engine.push(&attempt, &key, Value::of(&value)?.into()).await?;
                 engine.pull(&attempt, std::slice::from_ref(&key), PullOptions::default()).await?;
             }

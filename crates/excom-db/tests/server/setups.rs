@@ -5,7 +5,7 @@ use std::sync::Arc;
 use excom_core::{Caller, Engine, ErrorKind, MetadataDb as _, PullOptions, Value, XComKey, memory};
 
 use crate::Server;
-use crate::support::{Database, Kind, open, server};
+use crate::support::{Kind, open, server};
 
 /// Names that some database takes for the same, or for a statement.
 const NAMES: [&str; 21] = [
@@ -93,11 +93,11 @@ pub(crate) fn unreadable(url: &str, told: &str) {
 #[test]
 fn a_database_that_was_emptied_meanwhile_does_not_work() {
     let Some(server) = server() else { return };
-    let database = Database::new(server);
-    let db = database.open();
+    server.sql(Server::FIRST, "CREATE DATABASE emptied").unwrap();
+    let db = open(&server.url("emptied")).unwrap();
     pollster::block_on(db.check()).unwrap();
     for table in ["migration", "mark"] {
-        database.sql(&format!("DROP TABLE {}{table}", Server::OURS));
+        server.sql("emptied", &format!("DROP TABLE {}{table}", Server::OURS)).unwrap();
     }
     pollster::block_on(db.check()).unwrap_err();
 }

@@ -77,7 +77,8 @@ fn look(place: &Place, opened: Result<Engine>) -> Found {
     // Its state is told; it may also be too damaged for that.
     match pollster::block_on(engine.health()) {
         Ok(health) => {
-            assert!(!health.problems.is_empty() || found.whole + found.damaged == VALUES, "{found:?}");
+            // What a row says of itself is not looked at there: whoever reads it is told.
+            assert!(!health.problems.is_empty() || found.gone == 0, "{found:?}");
         }
         Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}"),
     }
