@@ -100,8 +100,10 @@ impl Database {
         self.sql(
             "DO $$ BEGIN CREATE ROLE bare LOGIN PASSWORD 'weak'; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $$",
         );
+        // Two grants on a table at once are an error of PostgreSQL's ("tuple concurrently updated"), so they are made one by one.
         self.sql(
-            "GRANT SELECT ON alembic_version, dag_run, task_instance, task_instance_history TO bare;
+            "SELECT pg_advisory_xact_lock(1);
+             GRANT SELECT ON alembic_version, dag_run, task_instance, task_instance_history TO bare;
              GRANT UPDATE ON task_instance TO bare;
              GRANT SELECT, INSERT, UPDATE, DELETE ON xcom, task_map TO bare",
         );

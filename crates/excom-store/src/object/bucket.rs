@@ -1,7 +1,7 @@
 //! Objects below a prefix of a bucket.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use excom_core::{ByteStream, Error, ErrorKind, ObjectName, Result, ValueStore};
@@ -23,12 +23,20 @@ pub(super) struct Bucket {
     reactor: Reactor,
     /// The name of what it writes to see whether that works: one for each process, so that a look which is given up leaves one
     /// object at most.
-    probe: OnceLock<String>,
+    probe: String,
 }
 
 impl Bucket {
     pub(super) fn new(client: Arc<dyn ObjectStore>, told: Told) -> Result<Self> {
-        Ok(Self { client, told, reactor: Reactor::start("excom-object")?, probe: OnceLock::new() })
+        let random = getrandom::u64().map_err(|error| {
+            Error::new(ErrorKind::Other, "the system gives no random numbers").because(error.to_string())
+        })?;
+        Ok(Self {
+            client,
+            told,
+            reactor: Reactor::start("excom-object")?,
+            probe: format!("{PROBE}{random:016x}"),
+        })
     }
 
     /// Where an object lies. Its name is safe as it is, so nothing is escaped again.
@@ -244,10 +252,6 @@ impl ValueStore for Bucket {
 
     async fn check(&self) -> Result<()> {
         self.list(None, 1).await?;
-        let random = getrandom::u64().map_err(|error| {
-            Error::new(ErrorKind::Other, "the system gives no random numbers").because(error.to_string())
-        })?;
-        let name = self.probe.get_or_init(|| format!("{PROBE}{random:016x}"));
-        self.reactor.run(self.probe(name, &self.path(name)?)).await
+        self.reactor.run(self.probe(&self.probe, &self.path(&self.probe)?)).await
     }
 }

@@ -102,8 +102,7 @@ macro_rules! document {
 
 const DAG_HASH: &str = document!("s.dag_hash");
 
-const DOCUMENT: &str = document!("nullif(CAST(s.data AS TEXT), 'null')");
-const COMPRESSED: &str = document!("s.data_compressed");
+const DOCUMENT: &str = document!("CAST(s.data AS TEXT), s.data_compressed");
 
 /// What Airflow's scheduler expands over, and that there is nothing.
 pub(super) const PUT_LENGTH: &str = "INSERT INTO task_map (dag_id, run_id, task_id, map_index, length, keys)
@@ -327,22 +326,19 @@ impl Writing<'_> {
         }
         let TaskInstanceKey { dag_id, run_id, task_id, map_index, .. } = &push.key.ti;
         let of = params![dag_id, run_id, task_id, map_index];
-        let text = |sql: &str| -> Result<Option<String>> {
-            let found = self.t.connection.prepare_cached(sql)?.query_row(of, |found| found.get(0));
-            Ok(found.optional()?.flatten())
-        };
-        let compressed = || -> Result<Option<Vec<u8>>> {
-            let found = self.t.connection.prepare_cached(COMPRESSED)?.query_row(of, |found| found.get(0));
-            Ok(found.optional()?.flatten())
-        };
-        let sources = match text(DAG_HASH)? {
+        let connection = self.t.connection;
+        let hash: Option<String> =
+            connection.prepare_cached(DAG_HASH)?.query_row(of, |found| found.get(0)).optional()?.flatten();
+        let sources = match hash {
             None => None,
             Some(hash) => Some(match self.expansion.known(&hash) {
                 Some(known) => known,
-                None => match text(DOCUMENT)? {
-                    Some(document) => self.expansion.learn(&hash, Some(&document), None),
-                    None => self.expansion.learn(&hash, None, compressed()?.as_deref()),
-                },
+                None => {
+                    let of_document = |found: &rusqlite::Row<'_>| Ok((found.get(0)?, found.get(1)?));
+                    let found = connection.prepare_cached(DOCUMENT)?.query_row(of, of_document).optional()?;
+                    let (document, compressed): (Option<String>, Option<Vec<u8>>) = found.unwrap_or_default();
+                    self.expansion.learn(&hash, document.as_deref(), compressed.as_deref())
+                }
             }),
         };
         Ok(self.expansion.length(push, sources.as_ref())?)
