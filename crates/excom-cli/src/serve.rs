@@ -9,12 +9,13 @@ use clap::{Arg, ArgMatches, Command};
 use excom::config::{self, Age, Environment, Settings};
 use excom::embedded::{self, SystemClock};
 use excom::{Clock, Engine, Error, ErrorKind};
+use excom_reactor::lend;
 use excom_server::{
     AccessLog, App, Collector, Connections, Drained, Issued, KeyPlaces, Keys, Options, Readiness, Role,
     Service, ServiceOptions, Tls, TokenRules, Traces, person_token,
 };
 use serde_json::json;
-use tokio::runtime;
+use tokio::runtime::{self, Handle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
@@ -269,7 +270,8 @@ async fn opened(
 ) -> Engine {
     let mut pause = FIRST_PAUSE;
     loop {
-        match context.engine_of(settings) {
+        // Its clients run where requests do.
+        match lend(Handle::current(), || context.engine_of(settings)) {
             Ok(engine) => return engine,
             Err(error) => {
                 readiness.closed(&error);
