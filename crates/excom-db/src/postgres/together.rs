@@ -6,11 +6,13 @@
 //! and holds up no other.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use excom_reactor::Reactor;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use futures_util::future::{Either, select};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 
 /// How many callers share a statement at most.
 const MOST: usize = 64;
@@ -19,6 +21,42 @@ const MOST: usize = 64;
 pub(super) struct Together<Q, A> {
     here: AtomicUsize,
     questions: mpsc::UnboundedSender<(Q, oneshot::Sender<A>)>,
+}
+
+/// What lanes have asked and not been answered.
+#[derive(Default)]
+struct UnderWay {
+    questions: AtomicUsize,
+    fewer: Notify,
+}
+
+impl UnderWay {
+    /// Waits until as many are taken as are under way, or fewer are. So lanes share what comes evenly, where otherwise the first
+    /// that is free would go with the first that comes, and pay for a transaction as others do for many.
+    async fn as_many<T>(&self, waiting: &mut mpsc::UnboundedReceiver<T>, taken: &mut Vec<T>) {
+        let mut fewer = pin!(self.fewer.notified());
+        fewer.as_mut().enable();
+        while taken.len() < self.questions.load(Ordering::Relaxed).min(MOST) {
+            let room = MOST - taken.len();
+            match select(pin!(waiting.recv_many(taken, room)), fewer.as_mut()).await {
+                Either::Left((1.., _)) => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// So many are under way, until what this returns is dropped.
+    fn ask(&self, count: usize) -> impl Drop + use<'_> {
+        struct Asked<'a>(&'a UnderWay, usize);
+        impl Drop for Asked<'_> {
+            fn drop(&mut self) {
+                self.0.questions.fetch_sub(self.1, Ordering::Relaxed);
+                self.0.fewer.notify_waiters();
+            }
+        }
+        self.questions.fetch_add(count, Ordering::Relaxed);
+        Asked(self, count)
+    }
 }
 
 /// A caller, until it has its answer.
@@ -39,13 +77,24 @@ impl<Q: Send + 'static, A: Send + 'static> Together<Q, A> {
     {
         let (questions, waiting) = mpsc::unbounded_channel::<(Q, oneshot::Sender<A>)>();
         let waiting = Arc::new(Mutex::new(waiting));
+        let others = Arc::new(UnderWay::default());
         for _ in 0..lanes {
             let (waiting, ask) = (waiting.clone(), ask.clone());
+            let others = others.clone();
             reactor.spawn(async move {
                 let mut taken = Vec::new();
-                while waiting.lock().await.recv_many(&mut taken, MOST).await > 0 {
+                loop {
+                    let mut waiting = waiting.lock().await;
+                    if waiting.recv_many(&mut taken, MOST).await == 0 {
+                        break;
+                    }
+                    others.as_many(&mut waiting, &mut taken).await;
+                    drop(waiting);
                     let (questions, callers): (Vec<_>, Vec<_>) = taken.drain(..).unzip();
-                    for (answer, caller) in ask(questions).await.into_iter().zip(callers) {
+                    let asked = others.ask(questions.len());
+                    let answers = ask(questions).await;
+                    drop(asked);
+                    for (answer, caller) in answers.into_iter().zip(callers) {
                         // A caller that gave up needs none.
                         drop(caller.send(answer));
                     }
