@@ -147,12 +147,14 @@ macro_rules! set_states {
                 "WITH asked AS (
                     SELECT * FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY
                         AS a (dag, run_id, task, map_index, state, place)),
+                known AS MATERIALIZED (SELECT excom.learn($1, $2, $3)),
                 run AS MATERIALIZED (
                     SELECT dag, run_id, excom.run_of(dag, run_id, $6) AS id
-                    FROM (SELECT dag, run_id FROM asked GROUP BY dag, run_id ORDER BY excom.run_lock(dag, run_id)) r),
+                    FROM known, (SELECT dag, run_id FROM asked GROUP BY dag, run_id
+                                 ORDER BY excom.run_lock(dag, run_id)) r),
                 task AS MATERIALIZED (
                     SELECT text, excom.number_of(text) AS id
-                    FROM (SELECT DISTINCT task AS text FROM asked ORDER BY task) t)
+                    FROM known, (SELECT DISTINCT task AS text FROM asked) t)
                 INSERT INTO excom.task_instance AS i (run, task, map_index, number, state)
                 SELECT DISTINCT ON (run.id, task.id, a.map_index) run.id, task.id, a.map_index, 0, a.state
                 FROM asked a JOIN run USING (dag, run_id) JOIN task ON task.text = a.task

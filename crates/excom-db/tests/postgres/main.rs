@@ -15,6 +15,7 @@ mod faults;
 mod full;
 mod held;
 mod locks;
+mod names;
 #[path = "../server/network.rs"]
 mod network;
 #[path = "../server/outages.rs"]
