@@ -6,12 +6,12 @@ use excom_core::db::{
     version_taken,
 };
 use excom_core::entry::Writer;
-use excom_core::{Error, Result, XComKey};
+use excom_core::{Error, Result};
 use jiff::Timestamp;
 
 use super::super::connection::{Done, Parameter, Statement, types};
 use super::super::failure::{Failure, Refusal};
-use super::super::row::{Keys, unsigned};
+use super::super::row::unsigned;
 use super::super::write::{Fenced, in_order, parts};
 use super::{Tables, schema};
 use crate::airflow::{Row, is_stable, no_task_instance, pushed};
@@ -46,21 +46,6 @@ const FINISH: Statement<'_> = Statement {
         TEXT, TEXT, TEXT, INT4, UUID, INT8, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8_ARRAY,
         TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT2_ARRAY, BYTEA_ARRAY,
         TEXT_ARRAY, INT8_ARRAY, TEXT,
-    ],
-};
-
-/// The same, where some are what a DAG returns: their keys are given once more.
-const FINISH_RESULTS: Statement<'_> = Statement {
-    sql: "WITH finished AS MATERIALIZED (
-              SELECT excom.finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-                                  $20, $21, $22, $23))
-          SELECT count(*) FILTER (WHERE excom.mark_result(m.dag, m.run_id, m.task, m.map_index, m.key)),
-              pg_current_xact_id_if_assigned()::text::int8
-          FROM finished, unnest($24, $25, $26, $27, $28) AS m (dag, run_id, task, map_index, key)",
-    types: types![
-        TEXT, TEXT, TEXT, INT4, UUID, INT8, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8_ARRAY,
-        TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT2_ARRAY, BYTEA_ARRAY,
-        TEXT_ARRAY, INT8_ARRAY, TEXT, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY,
     ],
 };
 
@@ -134,14 +119,6 @@ impl<'a> Writing<'a> {
         };
         Self { push, row: Row::of(push, is_stable), writer, key_id: push.encrypted_with() }
     }
-}
-
-/// The XComs that are what a DAG returns, by the last push of each. Those of one are together.
-fn results<'a>(rows: &'a [Writing<'_>]) -> impl Iterator<Item = &'a XComKey> {
-    let keys = rows.iter().map(|row| &row.push.key);
-    let next = keys.clone().skip(1).map(Some).chain([None]);
-    let last = rows.iter().zip(next).filter(|(row, next)| *next != Some(&row.push.key));
-    last.filter(|(row, _)| row.push.result).map(|(row, _)| &row.push.key)
 }
 
 impl Tables {
@@ -236,14 +213,7 @@ impl Tables {
             &all(&rows, |row| pushed(row.push.version)),
             &Caller::Attempt(attempt.clone()).to_string(),
         ];
-        let marked = Keys::of(results(&rows));
-        let Done { result, in_doubt } = match results(&rows).next() {
-            None => self.own.connections.write_told(&FINISH, &parameters).await,
-            Some(_) => {
-                let parameters = [&parameters[..], &marked.parameters()].concat();
-                self.own.connections.write_told(&FINISH_RESULTS, &parameters).await
-            }
-        };
+        let Done { result, in_doubt } = self.own.connections.write_told(&FINISH, &parameters).await;
         self.own.connections.known().note(&result, 1);
         let Err(failure) = result else { return Ok(()) };
         let version = failure.detail().and_then(|version| version.parse().ok());
