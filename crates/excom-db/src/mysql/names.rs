@@ -207,7 +207,8 @@ impl Connection {
             return Ok(());
         }
         let dags = runs.iter().map(|(dag, _)| *dag);
-        let texts: Vec<&str> = dags.chain(keys.iter().flat_map(|key| [&*key.ti.task_id, &*key.key])).collect();
+        let texts: Vec<&str> =
+            dags.chain(keys.iter().flat_map(|key| [&*key.ti.task_id, &*key.key])).collect();
         let numbers = self.names(&texts).await?;
         if runs.len() > 1 {
             let runs: BTreeSet<_> = numbers.into_iter().zip(runs.iter().map(|(_, run_id)| *run_id)).collect();

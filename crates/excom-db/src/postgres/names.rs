@@ -13,10 +13,8 @@ use super::connection::{Connections, Statement, types};
 const REMEMBERED: usize = 100_000;
 
 /// As all learn them, but in no run.
-const LEARN: Statement<'_> = Statement {
-    sql: "SELECT excom.learn('{}', '{}', $1)",
-    types: types![TEXT_ARRAY],
-};
+const LEARN: Statement<'_> =
+    Statement { sql: "SELECT excom.learn('{}', '{}', $1)", types: types![TEXT_ARRAY] };
 
 #[derive(Debug, Default)]
 pub(super) struct Names(RwLock<HashSet<Arc<str>, RandomState>>);

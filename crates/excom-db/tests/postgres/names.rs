@@ -31,9 +31,8 @@ fn names_are_made_in_one_order_by_all_who_write() {
         pollster::block_on(engine.start(&ti(last, "r", first), 1)).unwrap();
     };
     let finish: Write<'_> = &|engine, first, last| {
-        let values = [("a", last), ("b", first)].map(|(run, task)| {
-            (ti("d", run, task).xcom("k").unwrap(), Value::of(&1).unwrap().into())
-        });
+        let values = [("a", last), ("b", first)]
+            .map(|(run, task)| (ti("d", run, task).xcom("k").unwrap(), Value::of(&1).unwrap().into()));
         pollster::block_on(engine.finish(&me, TaskState::Success, values.into())).unwrap();
     };
     let states: Write<'_> = &|engine, first, last| {
@@ -45,13 +44,16 @@ fn names_are_made_in_one_order_by_all_who_write() {
         let other = format!(
             "DO $$ BEGIN
                  PERFORM excom.number_of('{first}'), pg_advisory_xact_lock(7);
-                 WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted) LOOP PERFORM pg_sleep(0.01); END LOOP;
+                 WHILE NOT EXISTS (
+                     SELECT FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid)
+                 LOOP PERFORM pg_sleep(0.01); END LOOP;
                  PERFORM excom.number_of('{last}');
              END $$"
         );
         std::thread::scope(|scope| {
             let other = scope.spawn(|| Postgres::run(&server.url(Server::FIRST), &other));
-            let has = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = 7";
+            let has =
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = 7";
             while server.sql(Server::FIRST, has).unwrap() == "0" {
                 assert!(!other.is_finished(), "it waits for a writer");
             }
