@@ -1,6 +1,8 @@
 //! How writes reach the file: many writers at once, one alone, and one that does not wait for its answer; and what is kept
 //! there of results.
 
+#![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
+
 #[path = "server/results.rs"]
 mod results;
 
