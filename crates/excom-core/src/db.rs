@@ -49,7 +49,8 @@ pub struct Push {
     pub shape: Shape,
     /// Whether it is a secret: then the stored JSON text is its envelope, of which no list may show anything.
     pub secret: bool,
-    /// Whether it is what its DAG returns (Airflow's `dag_result`), which the entry then is until it is replaced or gone.
+    /// Whether it is what its DAG returns (Airflow's `dag_result`), which the entry then is until it is replaced or gone. Such
+    /// a push is made by itself, never with the end of its attempt.
     pub result: bool,
     /// The beginning of an offloaded value's text; an inline value brings its own, and a secret has none.
     pub preview: String,

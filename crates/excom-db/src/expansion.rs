@@ -1,6 +1,7 @@
 //! Over what is returned Airflow's tasks are mapped, as the document says that Airflow has stored of a DAG: its scheduler
 //! needs the length of that, and no more elements than it expands over may be there. On PostgreSQL the server looks into
-//! the document (`postgres/attached/schema/0002.sql`); here it is done where the server cannot.
+//! the document (`postgres/attached/schema/0002.sql`); here it is done where the server cannot. What was found is remembered
+//! by the hash that Airflow has of a document, also that it is of no use.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
@@ -39,6 +40,11 @@ impl Expansion {
     /// Over so many elements tasks are mapped at most.
     pub(crate) fn up_to(most: u32) -> Self {
         Self { most, known: Mutex::default() }
+    }
+
+    /// How many elements that is.
+    pub(crate) fn most(&self) -> u32 {
+        self.most
     }
 
     /// What was found in a document, if it was read already.
@@ -91,7 +97,7 @@ pub(crate) fn too_long(key: &XComKey, length: u64, most: u32) -> Error {
 }
 
 /// The tasks over whose results others are mapped, by a document that Airflow compressed; none where that cannot be read.
-pub(crate) fn compressed_sources(document: &[u8]) -> Option<HashSet<String>> {
+fn compressed_sources(document: &[u8]) -> Option<HashSet<String>> {
     let mut text = String::new();
     ZlibDecoder::new(document).take(LARGEST_DOCUMENT).read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok().map(|dag| sources(&dag))

@@ -1,4 +1,10 @@
-//! How writes reach the file: many writers at once, one alone, and one that does not wait for its answer.
+//! How writes reach the file: many writers at once, one alone, and one that does not wait for its answer; and what is kept
+//! there of results.
+
+#![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
+
+#[path = "server/results.rs"]
+mod results;
 
 use std::future::Future as _;
 use std::pin::pin;
@@ -80,4 +86,16 @@ fn what_was_given_first_is_written_first_also_when_nobody_waits_for_it() {
             pollster::block_on(engine.pull(&caller, std::slice::from_ref(&key), PullOptions::default()));
         assert_eq!(answers.unwrap().remove(0).value().unwrap().get::<u64>().unwrap(), round);
     }
+}
+
+#[test]
+fn marks_of_results_go_with_what_they_mark() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("excom.db");
+    let db = Arc::new(Db::open(&path, Options::default()).unwrap());
+    results::marks_go_with_what_they_mark(db, || {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let rows = connection.query_row("SELECT count(*) FROM excom_result", [], |row| row.get::<_, i64>(0));
+        rows.unwrap().to_string()
+    });
 }

@@ -42,6 +42,7 @@ pub mod mount;
 pub mod mysql;
 pub mod pgbouncer;
 pub mod place;
+pub mod port;
 pub mod postgres;
 pub mod processes;
 pub mod proxy;

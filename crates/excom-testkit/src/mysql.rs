@@ -4,14 +4,13 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::{Result, system};
+use crate::{Result, port, system};
 
 /// How long a server may take to be ready.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -98,7 +97,7 @@ impl Mysql {
         if let Some((user, group, _)) = &account {
             chown(&init, Some(*user), Some(*group))?;
         }
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let port = port::free()?;
         let mut keeper = serve(&programs, user, folder.path(), port, options)?;
         let orders = Mutex::new(keeper.stdin.take());
         // From here on the keeper removes the folder.

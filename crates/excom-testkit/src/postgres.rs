@@ -3,14 +3,13 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::Result;
+use crate::{Result, port};
 
 /// How long a server may take to be ready.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -95,7 +94,7 @@ impl Postgres {
         if !made.status.success() {
             return Err(format!("initdb failed: {}", String::from_utf8_lossy(&made.stderr)).into());
         }
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let port = port::free()?;
         let log = folder.path().join("log");
         let mut keeper = serve(&programs, account, folder.path(), port, &log, settings)?;
         let orders = Mutex::new(keeper.stdin.take());

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::Result;
 use crate::python::succeeds;
 use crate::system::{self, lock, shared_folder};
+use crate::{Result, port};
 
 /// How long a server or a cluster may take to be ready.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -129,7 +129,7 @@ impl Redis {
 
     fn start_with(program: &Program, configuration: &str, tls: Option<&Certificates>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let (port, tls_port) = (free_port()?, free_port()?);
+        let (port, tls_port) = (port::free()?, port::free()?);
         let mut lines = format!("{SAFE}port {port}\ndir {}\n", folder.path().display());
         if let Some(certificates) = tls {
             let files = [("server.pem", &certificates.server), ("key.pem", &certificates.key)];
@@ -216,7 +216,7 @@ impl Cluster {
         let mut nodes = Vec::new();
         let mut buses = Vec::new();
         for slots in SLOTS {
-            let bus = free_port()?;
+            let bus = port::free()?;
             let lines = format!("cluster-enabled yes\ncluster-port {bus}\n{configuration}");
             let node = Redis::start(program, &lines)?;
             ask(node.port, &format!("CLUSTER ADDSLOTSRANGE {slots}"))?;
@@ -274,8 +274,4 @@ fn serve(program: &Program, folder: &Path) -> Result<Child> {
     keeper.args(["-c", KEEPER, "sh"]).arg(&program.0).arg(folder.join("redis.conf"));
     keeper.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
     Ok(keeper.spawn()?)
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

@@ -3,14 +3,14 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::Result;
+use crate::{Result, port};
 
 /// How long it may take to be ready.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ impl Service {
     /// Starts a program with arguments that are made of its folder and its port.
     pub(crate) fn start(program: &Path, arguments: impl FnOnce(&Path, u16) -> Vec<OsString>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let port = port::free()?;
         let log = File::create(folder.path().join("log"))?;
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "sh"]).arg(program).args(arguments(folder.path(), port));

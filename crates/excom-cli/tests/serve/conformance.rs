@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::thread::sleep;
@@ -54,7 +54,7 @@ impl Airflow {
         database.sql("postgres", "CREATE DATABASE airflow").unwrap();
         let python = python.on_postgres(&database.url("airflow"))?;
         python.airflow(home, &["db", "migrate"])?;
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let port = excom_testkit::port::free().unwrap().to_string();
         let log = File::create(home.join("server.log")).unwrap();
         let server = ["api-server", "--host", "127.0.0.1", "--port", &port, "--workers", "1"];
         let mut process = python.airflow_command(home, &server);

@@ -1,11 +1,13 @@
 //! Names and runs as numbers, and what is locked by them.
 //!
 //! A transaction locks in this order, and within each step by number, so that two never wait for each other:
-//!   names           by whoever makes one
-//!   runs            shared by all that write in them, alone by what changes or removes them
+//!   names           by whoever makes one, in the order of their texts
+//!   runs            by the numbers of their DAGs and then their ids: shared by all that write in them, alone by what changes or removes them
 //!   task instances  alone by what writes in them: each has a slot, which it may share with others
 //!   marks           shared by what depends on there being none, alone by what sets one
 //! Every statement sees what is committed when it begins, so a check counts once its lock is held.
+
+use std::collections::BTreeSet;
 
 use excom_core::{TaskInstanceKey, XComKey};
 
@@ -105,6 +107,11 @@ pub(super) fn hex(text: &str) -> String {
     })
 }
 
+/// The runs of task instances, each once: its DAG and its id.
+fn runs_of<'a>(instances: impl IntoIterator<Item = &'a TaskInstanceKey>) -> BTreeSet<(&'a str, &'a str)> {
+    instances.into_iter().map(|ti| (&*ti.dag_id, &*ti.run_id)).collect()
+}
+
 impl Connection {
     /// Numbers of names, none for those that are not known.
     pub(super) async fn known_names(&mut self, texts: &[&str]) -> Result<Vec<Option<i32>>> {
@@ -185,6 +192,48 @@ impl Connection {
         let numbers = self.names(&[&key.ti.dag_id, &key.ti.task_id, &key.key]).await?;
         let run = self.run(numbers[0], &key.ti.run_id, at, Lock::Shared).await?;
         Ok(Xcom { ti: Ti { run, task: numbers[1], map_index: key.ti.map_index }, key: numbers[2] })
+    }
+
+    /// Who writes several XComs, or in another run than its own, has all their names known and their runs locked before
+    /// anything else, because of the order.
+    pub(super) async fn make_known(
+        &mut self,
+        own: Option<&TaskInstanceKey>,
+        keys: &[&XComKey],
+        at: i64,
+    ) -> Result<()> {
+        let runs = runs_of(own.into_iter().chain(keys.iter().map(|key| &key.ti)));
+        if keys.len() < 2 && runs.len() < 2 {
+            return Ok(());
+        }
+        let dags = runs.iter().map(|(dag, _)| *dag);
+        let texts: Vec<&str> =
+            dags.chain(keys.iter().flat_map(|key| [&*key.ti.task_id, &*key.key])).collect();
+        let numbers = self.names(&texts).await?;
+        if runs.len() > 1 {
+            let runs: BTreeSet<_> = numbers.into_iter().zip(runs.iter().map(|(_, run_id)| *run_id)).collect();
+            for (dag, run_id) in runs {
+                self.run(dag, run_id, at, Lock::Shared).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Locks two runs in the order of all, as far as they are known.
+    pub(super) async fn share_runs(&mut self, of: [&TaskInstanceKey; 2]) -> Result<()> {
+        let runs = runs_of(of);
+        if runs.len() < 2 {
+            return Ok(());
+        }
+        let dags: Vec<&str> = runs.iter().map(|(dag, _)| *dag).collect();
+        let numbers = self.known_names(&dags).await?;
+        let runs: BTreeSet<_> = numbers.into_iter().zip(runs.iter().map(|(_, run_id)| *run_id)).collect();
+        for (dag, run_id) in runs {
+            if let Some(dag) = dag {
+                self.known_run(dag, run_id, Lock::Shared).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Locks task instances until the transaction ends: all of them at once, because of the order.

@@ -6,7 +6,7 @@ use excom_core::db::{
     superseded, version_taken,
 };
 use excom_core::entry::{EndReason, Version, Writer};
-use excom_core::{ErrorKind, TaskInstanceKey};
+use excom_core::{ErrorKind, TaskInstanceKey, XComKey};
 use jiff::Timestamp;
 use mysql_async::Params;
 
@@ -259,12 +259,16 @@ impl Connection {
     }
 
     async fn push(&mut self, push: &Push, packed: &Packed) -> Result<Pushed> {
+        let (key, at) = (&push.key, push.at.as_millisecond());
+        if let Caller::Attempt(attempt) = &push.caller {
+            self.make_known(Some(&attempt.ti), &[key], at).await?;
+        }
         let own = match &push.caller {
             // Found together with the XCom.
             Caller::Attempt(attempt) if attempt.ti == push.key.ti => None,
             caller => self.own(caller).await?,
         };
-        let of = self.xcom(&push.key, push.at.as_millisecond()).await?;
+        let of = self.xcom(key, at).await?;
         self.take(own.into_iter().chain([of.ti])).await?;
         let number = self.fence_of(&push.caller, Some(own.unwrap_or(of.ti))).await?;
         self.put(number, of, push, packed).await
@@ -283,6 +287,8 @@ impl Connection {
         pushes: &[(&Push, Packed)],
         at: Timestamp,
     ) -> Result<()> {
+        let keys: Vec<&XComKey> = pushes.iter().map(|(push, _)| &push.key).collect();
+        self.make_known(Some(&attempt.ti), &keys, at.as_millisecond()).await?;
         let Some(own) = self.known_ti(&attempt.ti).await? else { return Err(not_started(attempt).into()) };
         let mut xcoms = Vec::with_capacity(pushes.len());
         for (push, _) in pushes {
@@ -381,6 +387,9 @@ impl Connection {
     }
 
     async fn clear(&mut self, caller: &Caller, scope: &Scope, at: Timestamp) -> Result<u64> {
+        if let Caller::Attempt(attempt) = caller {
+            self.share_runs([&attempt.ti, scope.ti()]).await?;
+        }
         let own = self.own(caller).await?;
         let (by, at) = (cleared_by(caller, scope.ti(), None), at.as_millisecond());
         let of = match scope {

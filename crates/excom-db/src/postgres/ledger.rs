@@ -27,16 +27,17 @@ const NOTE_READS: Statement<'_> = Statement {
               SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
                   AS a (dag, run_id, task, key, map_index, version, reader_dag, reader_run_id, reader_task, reader_map,
                         attempt, reader, count, first, last)),
+          known AS MATERIALIZED (SELECT excom.learn($1 || $7, $2 || $8, $3 || $4 || $9)),
           run AS MATERIALIZED (
-              SELECT dag, run_id, excom.run_of(dag, run_id, first) AS id FROM (
+              SELECT dag, run_id, excom.run_of(dag, run_id, first) AS id FROM known, (
                   SELECT dag, run_id, min(first) AS first FROM (
                       SELECT dag, run_id, first FROM asked
                       UNION ALL SELECT reader_dag, reader_run_id, first FROM asked WHERE attempt IS NOT NULL) r
                   GROUP BY dag, run_id ORDER BY excom.run_lock(dag, run_id)) r),
           name AS MATERIALIZED (
-              SELECT text, excom.number_of(text) AS id FROM (
+              SELECT text, excom.number_of(text) AS id FROM known, (
                   SELECT task AS text FROM asked UNION SELECT key FROM asked
-                  UNION SELECT reader_task FROM asked WHERE attempt IS NOT NULL ORDER BY text) n)
+                  UNION SELECT reader_task FROM asked WHERE attempt IS NOT NULL) n)
           INSERT INTO excom.ledger AS l (version, count, first, last, run, task, key, map_index, reader_run,
                                          reader_task, reader_map, reader_number, reader)
           SELECT a.version, sum(a.count)::int8, min(a.first), max(a.last), run.id, task.id, key.id, a.map_index,

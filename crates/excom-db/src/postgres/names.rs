@@ -12,11 +12,9 @@ use super::connection::{Connections, Statement, types};
 /// Past this many, the memory is emptied and filled again by use.
 const REMEMBERED: usize = 100_000;
 
-/// In one order for all, because whoever tells a name waits for others that do.
-const LEARN: Statement<'_> = Statement {
-    sql: "SELECT count(excom.number_of(text)) FROM (SELECT DISTINCT text COLLATE \"C\" AS text FROM unnest($1) text ORDER BY 1) names",
-    types: types![TEXT_ARRAY],
-};
+/// As all learn them, but in no run.
+const LEARN: Statement<'_> =
+    Statement { sql: "SELECT excom.learn('{}', '{}', $1)", types: types![TEXT_ARRAY] };
 
 #[derive(Debug, Default)]
 pub(super) struct Names(RwLock<HashSet<Arc<str>, RandomState>>);

@@ -1,4 +1,5 @@
-//! What DAGs return: a row of its own for an entry that is marked so, which counts while it names the entry's version.
+//! What DAGs return: a row of its own for an entry that is marked so, which counts while it names the entry's version. A
+//! version is drawn for the push that is marked, so none without a mark ever has it, also when its history is forgotten.
 //! Pushes write it (`write`).
 
 use std::sync::Arc;

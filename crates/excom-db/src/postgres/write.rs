@@ -111,21 +111,6 @@ const FINISH: Statement<'_> = Statement {
     ],
 };
 
-/// The same, where some are what a DAG returns: those are given once more.
-const FINISH_RESULTS: Statement<'_> = Statement {
-    sql: "WITH finished AS MATERIALIZED (
-              SELECT excom.finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-                                  $20, $21, $22, $23))
-          SELECT count(*) FILTER (WHERE excom.mark_result(m.dag, m.run_id, m.task, m.map_index, m.key, m.version)),
-              pg_current_xact_id_if_assigned()::text::int8
-          FROM finished, unnest($24, $25, $26, $27, $28, $29) AS m (dag, run_id, task, map_index, key, version)",
-    types: types![
-        TEXT, TEXT, TEXT, INT4, UUID, INT2, BOOL, INT8, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY,
-        INT8_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, TEXT_ARRAY, INT2_ARRAY, BYTEA_ARRAY, TEXT_ARRAY,
-        TEXT, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8_ARRAY,
-    ],
-};
-
 /// The start of an attempt: the task instance's row, and a look for each key that its task has.
 const START: Statement<'_> = Statement {
     sql: "SELECT the_number, cleared FROM excom.start_attempt($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -147,12 +132,14 @@ macro_rules! set_states {
                 "WITH asked AS (
                     SELECT * FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY
                         AS a (dag, run_id, task, map_index, state, place)),
+                known AS MATERIALIZED (SELECT excom.learn($1, $2, $3)),
                 run AS MATERIALIZED (
                     SELECT dag, run_id, excom.run_of(dag, run_id, $6) AS id
-                    FROM (SELECT dag, run_id FROM asked GROUP BY dag, run_id ORDER BY excom.run_lock(dag, run_id)) r),
+                    FROM known, (SELECT dag, run_id FROM asked GROUP BY dag, run_id
+                                 ORDER BY excom.run_lock(dag, run_id)) r),
                 task AS MATERIALIZED (
                     SELECT text, excom.number_of(text) AS id
-                    FROM (SELECT DISTINCT task AS text FROM asked ORDER BY task) t)
+                    FROM known, (SELECT DISTINCT task AS text FROM asked) t)
                 INSERT INTO excom.task_instance AS i (run, task, map_index, number, state)
                 SELECT DISTINCT ON (run.id, task.id, a.map_index) run.id, task.id, a.map_index, 0, a.state
                 FROM asked a JOIN run USING (dag, run_id) JOIN task ON task.text = a.task
@@ -440,17 +427,7 @@ impl Tables {
             &all(&rows, |row| row.key_id.as_deref()),
             &Caller::Attempt(attempt.clone()).to_string(),
         ];
-        // Of two of one XCom the last is its entry.
-        let results: Vec<&Row> = rows.iter().filter(|row| row.is_result).collect();
-        let versions: Vec<i64> = results.iter().map(|row| row.version).collect();
-        let marked = row::Keys::of(results.iter().map(|row| &row.key));
-        let Done { result, in_doubt } = match results.is_empty() {
-            true => self.connections.write_told(&FINISH, &parameters).await,
-            false => {
-                let parameters = [&parameters[..], &marked.parameters(), &[&versions]].concat();
-                self.connections.write_told(&FINISH_RESULTS, &parameters).await
-            }
-        };
+        let Done { result, in_doubt } = self.connections.write_told(&FINISH, &parameters).await;
         self.connections.known().note(&result, 1);
         let Err(failure) = result else { return Ok(()) };
         let version = failure.detail().and_then(|version| version.parse().ok());

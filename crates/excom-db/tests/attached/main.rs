@@ -29,6 +29,7 @@ mod rough;
 mod schemas;
 mod support;
 mod survey;
+mod trips;
 mod writers;
 
 use excom_db::postgres::attached::Db;

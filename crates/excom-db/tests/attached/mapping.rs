@@ -105,7 +105,7 @@ fn airflows_scheduler_expands_over_what_was_pushed_through_excom() {
 #[test]
 fn what_airflow_compressed_is_read_too() {
     let Some(database) = Database::attached() else { return };
-    let engine = Engine::builder(Arc::new(database.open()), Arc::new(memory::Clock::new())).build();
+    let engine = || Engine::builder(Arc::new(database.open()), Arc::new(memory::Clock::new())).build();
     let (python, home) = (database.python(), tempfile::tempdir().unwrap());
     let dags = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attached/dags");
     std::fs::create_dir(home.path().join("dags")).unwrap();
@@ -118,6 +118,17 @@ fn what_airflow_compressed_is_read_too() {
     let output = python.run(&code).args(["begin", RUN]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
+    // What cannot be decompressed stops nobody, and is looked at once.
+    database.sql("CREATE TABLE whole_dag AS SELECT data_compressed FROM serialized_dag");
+    database.sql("UPDATE serialized_dag SET data_compressed = substr(data_compressed, 1, 20)");
+    let before = engine();
+    push(&before, "long", &list(1_025)).unwrap();
+    database.sql("UPDATE serialized_dag SET data_compressed = (SELECT data_compressed FROM whole_dag)");
+    database.sql("DROP TABLE whole_dag");
+    push(&before, "long", &list(1_026)).unwrap();
+    assert_eq!(database.lengths(), "long 1026 null");
+
+    let engine = engine();
     let error = push(&engine, "long", &list(1_025)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidValue, "{error:?}");
     push(&engine, "long", &list(1_024)).unwrap();

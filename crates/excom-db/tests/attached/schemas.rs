@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use excom_core::attempt::{Attempt, AttemptId};
-use excom_core::db::{Scope, StartMode};
-use excom_core::{
-    Caller, Clock as _, Engine, ErrorKind, PullOptions, Result, TaskInstanceKey, Value, memory,
-};
+use excom_core::db::Scope;
+use excom_core::{Caller, Engine, ErrorKind, PullOptions, Result, TaskInstanceKey, Value, memory};
 use excom_db::postgres;
 use excom_db::postgres::attached::Db;
 use pollster::block_on;
 
-use crate::airflow::Airflow;
 use crate::support::{Database, migrated, options};
+use crate::trips::{engine, marked, round_trip, started};
 
 /// What Airflow's schema consists of.
 const ALL_OF_AIRFLOW: &str = "
@@ -25,40 +22,6 @@ const ALL_OF_AIRFLOW: &str = "
         UNION ALL SELECT format('%s %s', tgrelid::regclass, tgname) FROM pg_trigger t
                   JOIN pg_class c ON c.oid = t.tgrelid WHERE c.relnamespace = 'public'::regnamespace AND NOT tgisinternal
     ) lines";
-
-/// A task instance of an Airflow that is played, with an attempt that has started.
-fn started(database: &Database) -> Attempt {
-    let id = AttemptId(uuid::Uuid::from_u128(7));
-    let attempt = Attempt { ti: TaskInstanceKey::new("d", "r", "t", -1).unwrap(), id };
-    let now = memory::Clock::new().now();
-    Airflow::connect(&database.url()).start(&attempt, StartMode::Fresh, now).unwrap();
-    attempt
-}
-
-/// A push and a pull of it.
-fn round_trip(engine: &Engine, attempt: &Attempt, value: &str) -> Result<()> {
-    let (key, me) = (attempt.ti.return_value(), Caller::Attempt(attempt.clone()));
-    block_on(async {
-        engine.push(&me, &key, Value::parse(value.to_owned())?.into()).await?;
-        let answers = engine.pull(&me, &[key], PullOptions::default()).await?;
-        assert_eq!(answers[0].found().unwrap().value.as_str(), value);
-        Ok(())
-    })
-}
-
-/// How many tasks are marked after a push of what the DAG returns, and after one that does not say so.
-fn marked(engine: &Engine, attempt: &Attempt) -> [usize; 2] {
-    let (key, me) = (attempt.ti.return_value(), Caller::Attempt(attempt.clone()));
-    let results = || block_on(engine.db().results("d", "r")).unwrap().len();
-    block_on(engine.push_result(&me, &key, Value::null().into())).unwrap();
-    let first = results();
-    round_trip(engine, attempt, "[]").unwrap();
-    [first, results()]
-}
-
-fn engine(database: &Database) -> Engine {
-    Engine::builder(Arc::new(database.open()), Arc::new(memory::Clock::new())).build()
-}
 
 #[test]
 fn every_schema_of_airflow_3_is_worked_with_and_stays() {
@@ -123,6 +86,33 @@ fn airflow_is_migrated_meanwhile() {
     }
     database.sql("UPDATE alembic_version SET version_num = 'd2f4e1b3c5a7'");
     round_trip(&engine, &attempt, "3").unwrap();
+}
+
+/// Airflow's tables alone are asked for what fits the one schema and then the other.
+#[test]
+fn airflow_is_migrated_between_two_statements_of_a_push() {
+    let Some(database) = Database::made() else { return };
+    let attempt = started(&database);
+    let alone = Engine::builder(Arc::new(database.bare()), Arc::new(memory::Clock::new())).build();
+    // The first statement finds the schema before when it has waited for the task instance, and whatever follows the newest.
+    database.sql("UPDATE alembic_version SET version_num = '1d6611b6ab7c'");
+    let migration = "DO $$ BEGIN
+            PERFORM FROM task_instance FOR UPDATE;
+            UPDATE alembic_version SET version_num = 'd2f4e1b3c5a7';
+            PERFORM pg_advisory_xact_lock(7);
+            WHILE NOT EXISTS (
+                SELECT FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid)
+            LOOP PERFORM pg_sleep(0.01); END LOOP;
+        END $$";
+    std::thread::scope(|scope| {
+        let migration = scope.spawn(|| database.sql(migration));
+        let holds = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+            WHERE datname = current_database() AND locktype = 'advisory' AND classid = 0 AND objid = 7";
+        while database.sql(holds) == "0" {
+            assert!(!migration.is_finished(), "it waits for a push");
+        }
+        round_trip(&alone, &attempt, "1").unwrap();
+    });
 }
 
 #[test]

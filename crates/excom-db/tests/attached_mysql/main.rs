@@ -34,6 +34,8 @@ mod real;
 mod rough;
 mod schemas;
 mod support;
+#[path = "../attached/trips.rs"]
+mod trips;
 #[path = "../attached/writers.rs"]
 mod writers;
 

@@ -3,17 +3,14 @@
 
 use std::sync::Arc;
 
-use excom_core::attempt::{Attempt, AttemptId};
-use excom_core::db::{Scope, StartMode};
-use excom_core::{
-    Caller, Clock as _, Engine, ErrorKind, PullOptions, Result, TaskInstanceKey, Value, memory,
-};
+use excom_core::db::Scope;
+use excom_core::{Caller, ErrorKind, PullOptions, Result, Value, memory};
 use excom_db::mysql;
 use excom_db::mysql::attached::Db;
 use pollster::block_on;
 
-use crate::airflow::Airflow;
 use crate::support::{Database, options};
+use crate::trips::{engine, marked, round_trip_of, started};
 
 /// What Airflow's schema consists of.
 const ALL_OF_AIRFLOW: &str = "
@@ -31,30 +28,6 @@ const ALL_OF_AIRFLOW: &str = "
     UNION ALL SELECT CONCAT('view ', table_name) FROM information_schema.views WHERE table_schema = DATABASE()
     ORDER BY 1";
 
-/// A task instance of an Airflow that is played, with an attempt that has started.
-fn started(database: &Database) -> Attempt {
-    let id = AttemptId(uuid::Uuid::from_u128(7));
-    let attempt = Attempt { ti: TaskInstanceKey::new("d", "r", "t", -1).unwrap(), id };
-    let now = memory::Clock::new().now();
-    Airflow::connect(&database.airflows()).start(&attempt, StartMode::Fresh, now).unwrap();
-    attempt
-}
-
-fn engine(database: &Database) -> Engine {
-    Engine::builder(Arc::new(database.open()), Arc::new(memory::Clock::new())).build()
-}
-
-/// A push and a pull of it.
-fn round_trip(engine: &Engine, attempt: &Attempt, name: &str, value: &str) -> Result<()> {
-    let (key, me) = (attempt.ti.xcom(name)?, Caller::Attempt(attempt.clone()));
-    block_on(async {
-        engine.push(&me, &key, Value::parse(value.to_owned())?.into()).await?;
-        let answers = engine.pull(&me, &[key], PullOptions::default()).await?;
-        assert_eq!(answers[0].found().unwrap().value.as_str(), value);
-        Ok(())
-    })
-}
-
 #[test]
 fn airflows_schema_stays_as_it_was() {
     let Some(database) = Database::made() else { return };
@@ -62,11 +35,12 @@ fn airflows_schema_stays_as_it_was() {
     let found = block_on(Db::attach(&database.url(), &options())).unwrap();
     assert_eq!((found.airflow, found.version), ("3.3.0", Db::SCHEMA));
     let (engine, attempt) = (engine(&database), started(&database));
-    round_trip(&engine, &attempt, "k", r#"{"b": 1, "a": [null, 1.0]}"#).unwrap();
+    round_trip_of(&engine, &attempt, "k", r#"{"b": 1, "a": [null, 1.0]}"#).unwrap();
     let me = Caller::Attempt(attempt.clone());
     assert_eq!(block_on(engine.clear(&me, &Scope::TaskInstance(attempt.ti.clone()))).unwrap(), 1);
     assert_eq!(block_on(engine.history(&me, &attempt.ti.xcom("k").unwrap(), 9)).unwrap().len(), 1);
     assert_eq!(database.sql("SELECT COUNT(*) FROM xcom"), "0");
+    assert_eq!(marked(&engine, &attempt), [1, 0]);
     assert!(before.lines().count() > 500);
     assert_eq!(database.sql(ALL_OF_AIRFLOW), before);
 }
@@ -76,12 +50,12 @@ fn an_unknown_schema_of_airflows_is_read_and_not_written() {
     let Some(database) = Database::made() else { return };
     block_on(Db::attach(&database.url(), &options())).unwrap();
     let (engine, attempt) = (engine(&database), started(&database));
-    round_trip(&engine, &attempt, "k", "2").unwrap();
+    round_trip_of(&engine, &attempt, "k", "2").unwrap();
     database.sql("UPDATE alembic_version SET version_num = 'newer'");
     let me = Caller::Attempt(attempt.clone());
     let all = Scope::TaskInstance(attempt.ti.clone());
     for error in [
-        round_trip(&engine, &attempt, "k", "3").unwrap_err(),
+        round_trip_of(&engine, &attempt, "k", "3").unwrap_err(),
         block_on(engine.clear(&me, &all)).unwrap_err(),
         block_on(engine.delete(&Caller::user("ana"), &all)).unwrap_err(),
         block_on(engine.db().health()).unwrap_err(),
@@ -96,7 +70,7 @@ fn an_unknown_schema_of_airflows_is_read_and_not_written() {
     let pulled = block_on(engine.pull(&me, &[key], PullOptions::default())).unwrap();
     assert_eq!(pulled[0].found().unwrap().value.as_str(), "2");
     database.sql("UPDATE alembic_version SET version_num = 'd2f4e1b3c5a7'");
-    round_trip(&engine, &attempt, "k", "3").unwrap();
+    round_trip_of(&engine, &attempt, "k", "3").unwrap();
 }
 
 #[test]
@@ -152,12 +126,12 @@ fn what_airflows_columns_take_for_the_same_is_not_written_over() {
     let Some(database) = Database::attached() else { return };
     let (engine, attempt) = (engine(&database), started(&database));
     for (key, value) in [("k", "1"), ("K", "2"), ("\u{e9}", "3"), ("e\u{301}", "4"), ("e", "5")] {
-        round_trip(&engine, &attempt, key, value).unwrap();
+        round_trip_of(&engine, &attempt, key, value).unwrap();
     }
-    let error = round_trip(&engine, &attempt, "k ", "6").unwrap_err();
+    let error = round_trip_of(&engine, &attempt, "k ", "6").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error:?}");
     assert!(error.to_string().contains("take \"k \" for the same key"), "{error}");
-    let error = round_trip(&engine, &attempt, "\u{1F600}", "7").unwrap_err();
+    let error = round_trip_of(&engine, &attempt, "\u{1F600}", "7").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error:?}");
     let me = Caller::Attempt(attempt.clone());
     let pull = |key: &str| {
@@ -177,12 +151,12 @@ fn who_is_detached_meanwhile_is_told_to_attach() {
     let Some(database) = Database::made() else { return };
     block_on(Db::attach(&database.url(), &options())).unwrap();
     let (engine, attempt) = (engine(&database), started(&database));
-    round_trip(&engine, &attempt, "k", "1").unwrap();
+    round_trip_of(&engine, &attempt, "k", "1").unwrap();
     database.sql(&format!("DROP DATABASE excom_{}", database.name));
-    let error = round_trip(&engine, &attempt, "k", "1").unwrap_err();
+    let error = round_trip_of(&engine, &attempt, "k", "1").unwrap_err();
     assert!(error.hints().join("; ").contains("`excom db attach`"), "{error:?}");
     block_on(Db::attach(&database.url(), &options())).unwrap();
-    round_trip(&engine, &attempt, "k", "2").unwrap();
+    round_trip_of(&engine, &attempt, "k", "2").unwrap();
 }
 
 /// An object whose row something else wrote over, or removed, goes with the next write, not only with a look for orphans.

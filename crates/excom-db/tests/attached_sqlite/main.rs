@@ -17,6 +17,8 @@ mod played;
 mod real;
 mod schemas;
 mod support;
+#[path = "../attached/trips.rs"]
+mod trips;
 #[path = "../attached/writers.rs"]
 mod writers;
 

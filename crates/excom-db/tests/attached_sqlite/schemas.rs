@@ -4,17 +4,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use excom_core::attempt::{Attempt, AttemptId};
-use excom_core::db::{Scope, StartMode};
-use excom_core::{
-    Caller, Clock as _, Engine, ErrorKind, PullOptions, Result, TaskInstanceKey, Value, memory,
-};
+use excom_core::db::Scope;
+use excom_core::{Caller, ErrorKind, PullOptions, Result, TaskInstanceKey, Value, memory};
 use excom_db::sqlite::attached::Db;
 use excom_db::sqlite::{self, Options};
 use pollster::block_on;
 
-use crate::airflow::Airflow;
 use crate::support::{Database, migrated};
+use crate::trips::{engine, marked, round_trip, started};
 
 /// What Airflow's schema consists of, and how its file is kept.
 const ALL_OF_AIRFLOW: &str = "SELECT type, name, tbl_name, sql FROM sqlite_schema
@@ -22,40 +19,6 @@ const ALL_OF_AIRFLOW: &str = "SELECT type, name, tbl_name, sql FROM sqlite_schem
 
 const FILE: &str =
     "SELECT * FROM pragma_journal_mode, pragma_page_size, pragma_user_version, pragma_application_id";
-
-/// A task instance of an Airflow that is played, with an attempt that has started.
-fn started(database: &Database) -> Attempt {
-    let id = AttemptId(uuid::Uuid::from_u128(7));
-    let attempt = Attempt { ti: TaskInstanceKey::new("d", "r", "t", -1).unwrap(), id };
-    let now = memory::Clock::new().now();
-    Airflow::connect(&database.file()).start(&attempt, StartMode::Fresh, now).unwrap();
-    attempt
-}
-
-fn engine(database: &Database) -> Engine {
-    Engine::builder(Arc::new(database.open()), Arc::new(memory::Clock::new())).build()
-}
-
-/// A push and a pull of it.
-fn round_trip(engine: &Engine, attempt: &Attempt, value: &str) -> Result<()> {
-    let (key, me) = (attempt.ti.return_value(), Caller::Attempt(attempt.clone()));
-    block_on(async {
-        engine.push(&me, &key, Value::parse(value.to_owned())?.into()).await?;
-        let answers = engine.pull(&me, &[key], PullOptions::default()).await?;
-        assert_eq!(answers[0].found().unwrap().value.as_str(), value);
-        Ok(())
-    })
-}
-
-/// How many tasks are marked after a push of what the DAG returns, and after one that does not say so.
-fn marked(engine: &Engine, attempt: &Attempt) -> [usize; 2] {
-    let (key, me) = (attempt.ti.return_value(), Caller::Attempt(attempt.clone()));
-    let results = || block_on(engine.db().results("d", "r")).unwrap().len();
-    block_on(engine.push_result(&me, &key, Value::null().into())).unwrap();
-    let first = results();
-    round_trip(engine, attempt, "[]").unwrap();
-    [first, results()]
-}
 
 fn refused<T>(result: Result<T>, kind: ErrorKind, told: &str) {
     let Err(error) = result else { panic!("not refused: {told}") };

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
 
+#[path = "../server/across.rs"]
+mod across;
 mod alone;
 #[path = "../server/away.rs"]
 mod away;

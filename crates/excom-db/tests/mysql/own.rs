@@ -158,3 +158,11 @@ fn what_is_beside_airflows_database_has_no_place_here() {
     let error = pollster::block_on(Db::schema(url, &Options::default())).unwrap_err();
     assert!(error.hints().iter().any(|hint| hint.contains("mode = \"attached\"")), "{error:?}");
 }
+
+#[test]
+fn marks_of_results_go_with_what_they_mark() {
+    let Some(server) = server() else { return };
+    let database = Database::new(server);
+    let rows = || database.sql("SELECT count(*) FROM excom_result");
+    crate::results::marks_go_with_what_they_mark(Arc::new(database.open()), rows);
+}

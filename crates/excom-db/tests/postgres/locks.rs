@@ -14,7 +14,7 @@ fn who_holds_a_lock_is_named() {
     let Some(alone) = Alone::start("locks::who_holds_a_lock_is_named") else { return };
     let (database, key) = (alone.database(), key("t"));
     alone.expects(std::slice::from_ref(&key));
-    let engine = Alone::patient(&alone.url(), Duration::from_secs(3)).unwrap();
+    let engine = Alone::patient(&alone.url(), Duration::from_secs(6)).unwrap();
     let push = |value: u64| push(&engine, &key, value);
     let named = |error: excom_core::Error| {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");

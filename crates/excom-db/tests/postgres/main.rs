@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics when it does not hold")]
 
+#[path = "../server/across.rs"]
 mod across;
 mod alone;
 #[path = "../server/away.rs"]
@@ -15,6 +16,7 @@ mod faults;
 mod full;
 mod held;
 mod locks;
+mod names;
 #[path = "../server/network.rs"]
 mod network;
 #[path = "../server/outages.rs"]

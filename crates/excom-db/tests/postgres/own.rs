@@ -268,3 +268,11 @@ fn several_prune_beside_pushes() {
     assert_eq!(database.sql("SELECT count(*) FROM excom.entry"), (RUNS * TASKS / 10).to_string());
     assert_eq!(pulled(&engine, &at(1)).unwrap().as_str(), "1000");
 }
+
+#[test]
+fn marks_of_results_go_with_what_they_mark() {
+    let Some(server) = server() else { return };
+    let database = Database::new(server);
+    let rows = || database.sql("SELECT count(*) FROM excom.result");
+    crate::results::marks_go_with_what_they_mark(Arc::new(database.open()), rows);
+}

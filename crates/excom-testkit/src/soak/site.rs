@@ -1,7 +1,7 @@
 //! What is loaded: a PostgreSQL and an S3, each behind a proxy, and two servers on both, one of them behind a proxy too.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,10 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::faults::{Kind, RESTARTED};
-use crate::Result;
 use crate::postgres::{Postgres, Stop};
 use crate::proxy::{Proxy, Weather};
 use crate::s3::{BUCKET, S3};
+use crate::{Result, port};
 
 /// How many servers there are.
 pub(super) const SERVERS: usize = 2;
@@ -71,7 +71,7 @@ impl Site {
         ];
         let mut environment = s3.options_through(store.port());
         environment.extend(set.map(|(name, text)| (format!("EXCOM__{name}"), text.to_owned())));
-        let ports = [free_port()?, free_port()?];
+        let ports = [port::free()?, port::free()?];
         let clients = Proxy::start(ports[RESTARTED], false, seed)?;
         let servers = ports.map(|port| Mutex::new(Server { port, process: None }));
         let folder = tempfile::tempdir()?;
@@ -279,8 +279,4 @@ fn is_ready(port: u16) -> bool {
         Ok(answer)
     };
     ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

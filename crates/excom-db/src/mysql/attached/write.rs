@@ -439,6 +439,10 @@ impl Airflow<'_> {
         pushes: &[(&Push, Row)],
         expansion: &Expansion,
     ) -> Result<()> {
+        let keys: Vec<&XComKey> = pushes.iter().map(|(push, _)| &push.key).collect();
+        if let Some((first, _)) = pushes.first() {
+            self.0.make_known(None, &keys, first.at.as_millisecond()).await?;
+        }
         let mut xcoms = Vec::with_capacity(pushes.len());
         for (push, _) in pushes {
             xcoms.push(self.0.xcom(&push.key, push.at.as_millisecond()).await?);

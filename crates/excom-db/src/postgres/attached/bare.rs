@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use excom_core::attempt::{Attempt, Caller, TaskState};
 use excom_core::db::{Health, Occupied, Push, Pushed, Scope, StartMode, Started, not_started, superseded};
-use excom_core::{ErrorKind, Result, Value, XComKey};
+use excom_core::{Error, ErrorKind, Result, Value, XComKey};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
@@ -21,7 +21,7 @@ use super::super::write::{Fenced, parts};
 use super::{Tables, schema};
 use crate::airflow::{no_task_instance, pushed};
 use crate::bare::{self, nothing_beside};
-use crate::expansion::{MAX_MAP_LENGTH, is_returned};
+use crate::expansion::{Expansion, MAX_MAP_LENGTH, is_returned};
 use crate::server::airflows_db;
 
 /// What the functions of the schema `excom` say that statements which read ask, without it.
@@ -220,7 +220,7 @@ impl Bare {
         let connections = Connections::new(url, options)?.spelt(spelt);
         schema::airflow(&connections).await?;
         let own = super::super::Tables::new(connections);
-        let tables = Tables { own, max_map_length: MAX_MAP_LENGTH, is_bare: true };
+        let tables = Tables { own, expansion: Expansion::up_to(MAX_MAP_LENGTH), is_bare: true };
         Ok(Self(Alone { tables, has_results: AtomicBool::new(true) }))
     }
 
@@ -239,6 +239,12 @@ impl Bare {
 
 airflows_db!(Bare,);
 nothing_beside!(Bare, Alone, Failure);
+
+/// The refusal of a write that nothing is in the way of any more when that is looked for.
+fn changed_meanwhile(attempt: &Attempt) -> Error {
+    let what = format!("Airflow changed its task instance {} meanwhile; nothing was written", attempt.ti);
+    Error::new(ErrorKind::Unavailable, what).hint("try again")
+}
 
 impl Alone {
     fn place(&self) -> &str {
@@ -280,6 +286,7 @@ impl Alone {
             };
             let found = self.told(self.attempts(&attempt.ti).await)?;
             match found.last().filter(|_| found.iter().any(|known| known.id == attempt.id)) {
+                Some(current) if current.id == attempt.id => changed_meanwhile(attempt),
                 Some(current) => superseded(attempt, current),
                 None => not_started(attempt),
             }
@@ -352,14 +359,21 @@ impl Alone {
             last.insert(&push.key, (push, self.inline(push)?));
         }
         let pushes: Vec<(&Push, Value)> = last.into_values().collect();
-        let has_results = self.has_results.load(Ordering::Relaxed);
+        let mut has_results = self.has_results.load(Ordering::Relaxed);
         let mut written = self.put(caller, &pushes, has_results).await;
-        // Nothing is written in the other schemas of Airflow's.
-        if matches!(&written, Ok(0)) || matches!(&written, Err(failure) if failure.is_unknown_column()) {
-            written = self.put(caller, &pushes, !has_results).await;
-            if matches!(&written, Ok(1..)) {
-                self.has_results.store(!has_results, Ordering::Relaxed);
+        // Nothing is written in the other schemas of Airflow's. What was asked first is asked once more, because Airflow may
+        // have been migrated before the second.
+        for _ in 0..2 {
+            match &written {
+                Ok(0) => {}
+                Err(failure) if failure.is_unknown_column() => {}
+                _ => break,
             }
+            has_results = !has_results;
+            written = self.put(caller, &pushes, has_results).await;
+        }
+        if matches!(&written, Ok(1..)) {
+            self.has_results.store(has_results, Ordering::Relaxed);
         }
         let first = &pushes[0].0.key;
         match written {

@@ -59,7 +59,7 @@ use excom_core::Result;
 use super::connection::{Connections, Options};
 use super::failure::Failure;
 use super::known;
-use crate::expansion::MAX_MAP_LENGTH;
+use crate::expansion::{Expansion, MAX_MAP_LENGTH};
 use crate::server::airflows_db;
 pub use bare::Bare;
 pub use schema::Found;
@@ -74,7 +74,7 @@ pub struct Db(Tables);
 struct Tables {
     /// Those of a database of Excom's own, for what does not depend on whose entries they are.
     own: super::Tables,
-    max_map_length: u32,
+    expansion: Expansion,
     /// Whether there is nothing of Excom's beside Airflow's tables.
     is_bare: bool,
 }
@@ -105,7 +105,7 @@ impl Db {
         known::learn(&connections).await;
         Ok(Self(Tables {
             own: super::Tables::new(connections),
-            max_map_length: MAX_MAP_LENGTH,
+            expansion: Expansion::up_to(MAX_MAP_LENGTH),
             is_bare: false,
         }))
     }
@@ -114,7 +114,7 @@ impl Db {
     /// `[core] max_map_length`, and 1024 unless it is said. More are refused, as by Airflow.
     #[must_use]
     pub fn with_max_map_length(mut self, most: u32) -> Self {
-        self.0.max_map_length = most;
+        self.0.expansion = Expansion::up_to(most);
         self
     }
 

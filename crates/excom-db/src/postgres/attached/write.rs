@@ -6,16 +6,16 @@ use excom_core::db::{
     version_taken,
 };
 use excom_core::entry::Writer;
-use excom_core::{Error, Result, XComKey};
+use excom_core::{Error, Result};
 use jiff::Timestamp;
 
 use super::super::connection::{Done, Parameter, Statement, types};
 use super::super::failure::{Failure, Refusal};
-use super::super::row::{Keys, unsigned};
+use super::super::row::unsigned;
 use super::super::write::{Fenced, in_order, parts};
 use super::{Tables, schema};
 use crate::airflow::{Row, is_stable, no_task_instance, pushed};
-use crate::expansion::{compressed_sources, is_returned, too_long};
+use crate::expansion::{is_returned, too_long};
 
 /// A push: the fence, and then all of `excom.put`, which looks at the entry and its history by their keys.
 const PUSH: Statement<'_> = Statement {
@@ -49,21 +49,6 @@ const FINISH: Statement<'_> = Statement {
     ],
 };
 
-/// The same, where some are what a DAG returns: their keys are given once more.
-const FINISH_RESULTS: Statement<'_> = Statement {
-    sql: "WITH finished AS MATERIALIZED (
-              SELECT excom.finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-                                  $20, $21, $22, $23))
-          SELECT count(*) FILTER (WHERE excom.mark_result(m.dag, m.run_id, m.task, m.map_index, m.key)),
-              pg_current_xact_id_if_assigned()::text::int8
-          FROM finished, unnest($24, $25, $26, $27, $28) AS m (dag, run_id, task, map_index, key)",
-    types: types![
-        TEXT, TEXT, TEXT, INT4, UUID, INT8, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8_ARRAY,
-        TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT2_ARRAY, BYTEA_ARRAY,
-        TEXT_ARRAY, INT8_ARRAY, TEXT, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY,
-    ],
-};
-
 /// The start of an attempt: the task instance's rows by Airflow's index of them.
 const START: Statement<'_> = Statement {
     sql: "SELECT the_number, cleared FROM excom.start_attempt($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -90,14 +75,25 @@ const DELETE: Statement<'_> = Statement {
 const EXPANDED: Statement<'_> =
     Statement { sql: "SELECT excom.is_expanded($1, $2, $3)", types: types![TEXT, TEXT, TEXT] };
 
-/// The document of a task instance's DAG as Airflow compressed it, where it did, and its hash.
-const COMPRESSED: Statement<'_> = Statement {
-    sql: "SELECT s.dag_hash, s.data_compressed
-          FROM task_instance i JOIN serialized_dag s ON s.dag_version_id = i.dag_version_id
-          WHERE i.dag_id = $1 AND i.run_id = $2 AND i.task_id = $3 AND i.map_index = -1
-          AND s.data_compressed IS NOT NULL",
-    types: types![TEXT, TEXT, TEXT],
-};
+/// What is asked of the document of a task instance's DAG where Airflow compressed it.
+macro_rules! compressed {
+    ($columns:literal) => {
+        Statement {
+            sql: concat!(
+                "SELECT ",
+                $columns,
+                " FROM task_instance i JOIN serialized_dag s ON s.dag_version_id = i.dag_version_id
+                  WHERE i.dag_id = $1 AND i.run_id = $2 AND i.task_id = $3 AND i.map_index = -1
+                  AND s.data_compressed IS NOT NULL"
+            ),
+            types: types![TEXT, TEXT, TEXT],
+        }
+    };
+}
+
+const COMPRESSED_HASH: Statement<'_> = compressed!("s.dag_hash");
+
+const COMPRESSED: Statement<'_> = compressed!("s.dag_hash, s.data_compressed");
 
 /// The tasks of such a DAG over which others are mapped.
 const NOTE_EXPANDED: Statement<'_> = Statement {
@@ -123,14 +119,6 @@ impl<'a> Writing<'a> {
         };
         Self { push, row: Row::of(push, is_stable), writer, key_id: push.encrypted_with() }
     }
-}
-
-/// The XComs that are what a DAG returns, by the last push of each. Those of one are together.
-fn results<'a>(rows: &'a [Writing<'_>]) -> impl Iterator<Item = &'a XComKey> {
-    let keys = rows.iter().map(|row| &row.push.key);
-    let next = keys.clone().skip(1).map(Some).chain([None]);
-    let last = rows.iter().zip(next).filter(|(row, next)| *next != Some(&row.push.key));
-    last.filter(|(row, _)| row.push.result).map(|(row, _)| &row.push.key)
 }
 
 impl Tables {
@@ -225,14 +213,7 @@ impl Tables {
             &all(&rows, |row| pushed(row.push.version)),
             &Caller::Attempt(attempt.clone()).to_string(),
         ];
-        let marked = Keys::of(results(&rows));
-        let Done { result, in_doubt } = match results(&rows).next() {
-            None => self.own.connections.write_told(&FINISH, &parameters).await,
-            Some(_) => {
-                let parameters = [&parameters[..], &marked.parameters()].concat();
-                self.own.connections.write_told(&FINISH_RESULTS, &parameters).await
-            }
-        };
+        let Done { result, in_doubt } = self.own.connections.write_told(&FINISH, &parameters).await;
         self.own.connections.known().note(&result, 1);
         let Err(failure) = result else { return Ok(()) };
         let version = failure.detail().and_then(|version| version.parse().ok());
@@ -257,29 +238,34 @@ impl Tables {
     /// what has so many.
     async fn check_length(&self, push: &Push) -> Result<()> {
         let (ti, length) = (&push.key.ti, push.shape.mapped_length().unwrap_or(0));
-        if length <= self.max_map_length.into() || !is_returned(&push.key) {
+        if length <= self.expansion.most().into() || !is_returned(&push.key) {
             return Ok(());
         }
         let parameters: [Parameter<'_>; 3] = [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id];
         let connections = &self.own.connections;
         let told = |failure| schema::told(failure, connections.place());
         let rows = connections.write(&EXPANDED, &parameters).await.map_err(told)?;
-        let mut is_expanded: Option<bool> = rows[0].get(0);
-        if is_expanded.is_none() {
+        match rows[0].get(0) {
+            Some(true) => return Err(too_long(&push.key, length, self.expansion.most())),
+            Some(false) => return Ok(()),
             // The server cannot decompress.
-            let found = connections.read(&COMPRESSED, &parameters).await.map_err(told)?;
-            if let Some(found) = found.first()
-                && let Some(tasks) = compressed_sources(found.get(1))
-            {
-                is_expanded = Some(tasks.contains(&*ti.task_id));
-                let (hash, tasks): (&str, Vec<String>) = (found.get(0), tasks.into_iter().collect());
-                connections.write(&NOTE_EXPANDED, &[&hash, &tasks]).await.map_err(told)?;
+            None => {}
+        }
+        let found = connections.read(&COMPRESSED_HASH, &parameters).await.map_err(told)?;
+        let Some(hash) = found.first().map(|found| found.get::<_, &str>(0)) else { return Ok(()) };
+        let sources = match self.expansion.known(hash) {
+            Some(known) => known,
+            None => {
+                let found = connections.read(&COMPRESSED, &parameters).await.map_err(told)?;
+                let Some(found) = found.first() else { return Ok(()) };
+                self.expansion.learn(found.get(0), None, Some(found.get(1)))
             }
+        };
+        if let Some(tasks) = &*sources {
+            let tasks: Vec<&str> = tasks.iter().map(String::as_str).collect();
+            connections.write(&NOTE_EXPANDED, &[&hash, &tasks]).await.map_err(told)?;
         }
-        match is_expanded {
-            Some(true) => Err(too_long(&push.key, length, self.max_map_length)),
-            _ => Ok(()),
-        }
+        self.expansion.length(push, Some(&sources)).map(drop)
     }
 
     pub(super) async fn start_attempt(
