@@ -29,6 +29,7 @@ mod rough;
 mod schemas;
 mod support;
 mod survey;
+mod variables;
 mod writers;
 
 use excom_db::postgres::attached::Db;
@@ -50,3 +51,6 @@ const DICT: &str = r#"{"":"x","a":{"c":2.0},"bb":1}"#;
 
 /// Whether a row that Airflow is just writing is held by it alone.
 const HOLDS_ROWS: bool = true;
+
+/// What names of columns stand in.
+const QUOTE: &str = "\"";

@@ -34,6 +34,8 @@ mod real;
 mod rough;
 mod schemas;
 mod support;
+#[path = "../attached/variables.rs"]
+mod variables;
 #[path = "../attached/writers.rs"]
 mod writers;
 
@@ -60,3 +62,6 @@ const DICT: &str = r#"{"bb":1,"a":{"c":2.0},"":"x"}"#;
 
 /// Whether a row that Airflow is just writing is held by it alone.
 const HOLDS_ROWS: bool = true;
+
+/// What names of columns stand in.
+const QUOTE: &str = "`";

@@ -17,6 +17,8 @@ mod played;
 mod real;
 mod schemas;
 mod support;
+#[path = "../attached/variables.rs"]
+mod variables;
 #[path = "../attached/writers.rs"]
 mod writers;
 
@@ -38,3 +40,6 @@ const DICT: &str = r#"{"bb":1,"a":{"c":2.0},"":"x"}"#;
 
 /// Whether a row that Airflow is just writing is held by it alone.
 const HOLDS_ROWS: bool = false;
+
+/// What names of columns stand in.
+const QUOTE: &str = "\"";
