@@ -83,7 +83,9 @@ impl VariableWrite {
 
 /// The refusal of a variable that Airflow keeps encrypted, and no key opens.
 pub(crate) fn unreadable(key: &str) -> Error {
-    let what = format!("the variable `{key}` is encrypted in Airflow's database, and no key of [core] fernet_key opens it");
+    let what = format!(
+        "the variable `{key}` is encrypted in Airflow's database, and no key of [core] fernet_key opens it"
+    );
     Error::new(ErrorKind::Configuration, what)
         .hint("set it to Airflow's own [core] fernet_key, with the keys of before behind the newest, each after a comma")
 }

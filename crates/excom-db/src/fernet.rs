@@ -115,8 +115,10 @@ impl Fernet {
             None => Ok(Held { text: text.to_owned(), is_encrypted: false }),
             Some(key) => match key.seal(text, at) {
                 Some(token) => Ok(Held { text: URL_SAFE.encode(token), is_encrypted: true }),
-                None => Err(Error::new(ErrorKind::Other, "the text could not be encrypted; nothing was written")
-                    .hint("try again; encrypting needs random bytes of the system")),
+                None => {
+                    Err(Error::new(ErrorKind::Other, "the text could not be encrypted; nothing was written")
+                        .hint("try again; encrypting needs random bytes of the system"))
+                }
             },
         }
     }

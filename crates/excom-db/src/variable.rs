@@ -42,10 +42,13 @@ pub(crate) fn becomes(
     match (write, &theirs, &ours) {
         // A token is of one write alone: who finds its own made the variable in a try whose answer was lost.
         (VariableWrite::Make(NewVariable { description, .. }), Some(found), _) => {
-            let is_own = found.held.is_encrypted && Some(&found.held) == held && found.description == *description;
+            let is_own =
+                found.held.is_encrypted && Some(&found.held) == held && found.description == *description;
             return Ok(theirs.filter(|_| is_own));
         }
-        (VariableWrite::Make(_), None, Some(_)) | (VariableWrite::Change { .. }, None, None) => return Ok(None),
+        (VariableWrite::Make(_), None, Some(_)) | (VariableWrite::Change { .. }, None, None) => {
+            return Ok(None);
+        }
         (VariableWrite::Change { .. }, Some(found), _) if found.has_team => return Ok(None),
         _ => {}
     }

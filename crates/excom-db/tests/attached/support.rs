@@ -120,7 +120,9 @@ impl Database {
 
     /// A variable as Excom kept it itself, with a description.
     pub(crate) fn kept(&self, key: &str, text: &str) {
-        self.sql(&format!("INSERT INTO excom.own_variable VALUES (1770000000000, '{key}', '{text}', 'ours')"));
+        self.sql(&format!(
+            "INSERT INTO excom.own_variable VALUES (1770000000000, '{key}', '{text}', 'ours')"
+        ));
     }
 
     /// How many there are of those.

@@ -89,13 +89,15 @@ impl Bare {
         let own = super::super::Tables { connections: Connections::without(url, options, NOTHING_KNOWN)? };
         let expansion = Expansion::up_to(MAX_MAP_LENGTH);
         let keeps_text = found.keeps_text;
-        Ok(Self(Alone { tables: Tables { own, airflows, keeps_text, expansion, is_bare: true, fernet: None } }))
+        Ok(Self(Alone {
+            tables: Tables { own, airflows, keeps_text, expansion, is_bare: true, fernet: None },
+        }))
     }
 
     /// As [`Db::with_fernet`](super::Db::with_fernet).
     #[must_use]
-    pub fn with_fernet(mut self, keys: Fernet) -> Self {
-        self.0.tables.fernet = Some(keys);
+    pub fn with_fernet(mut self, keys: impl Into<Option<Fernet>>) -> Self {
+        self.0.tables.fernet = keys.into();
         self
     }
 

@@ -102,7 +102,14 @@ impl Db {
         let own = super::Tables { connections: Connections::beside(url, options)? };
         own.connections.remember().await;
         let expansion = Expansion::up_to(MAX_MAP_LENGTH);
-        Ok(Self(Tables { own, airflows, keeps_text: found.keeps_text, expansion, is_bare: false, fernet: None }))
+        Ok(Self(Tables {
+            own,
+            airflows,
+            keeps_text: found.keeps_text,
+            expansion,
+            is_bare: false,
+            fernet: None,
+        }))
     }
 
     /// With the most elements that a value may have over which Airflow's tasks are mapped: Airflow's own setting
@@ -116,8 +123,8 @@ impl Db {
     /// With the keys of Airflow's own `[core] fernet_key`, for variables and connections. Without any, variables are written in
     /// the clear and those that are encrypted cannot be read; and without this no connections are read.
     #[must_use]
-    pub fn with_fernet(mut self, keys: Fernet) -> Self {
-        self.0.fernet = Some(keys);
+    pub fn with_fernet(mut self, keys: impl Into<Option<Fernet>>) -> Self {
+        self.0.fernet = keys.into();
         self
     }
 

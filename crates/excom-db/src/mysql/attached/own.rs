@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use excom_core::db::{
-    DagVersion, LedgerRow, LooseObject, Note, Pushed, Reads, RefusalCount,
-};
+use excom_core::db::{DagVersion, LedgerRow, LooseObject, Note, Pushed, Reads, RefusalCount};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{ObjectName, TaskInstanceKey, Value, XComKey};
 use jiff::Timestamp;

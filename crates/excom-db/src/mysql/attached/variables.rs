@@ -108,8 +108,7 @@ const MAKE: &str = "INSERT INTO airflow.variable (`key`, val, description, is_en
 /// Whether the row that was written has the key.
 const WRITTEN: &str = concat!("SELECT ", bytes!("v.key"), " FROM airflow.variable v WHERE v.key = :name");
 
-const DELETE: &str =
-    concat!("DELETE v FROM airflow.variable v WHERE v.team_name IS NULL AND ", of_key!());
+const DELETE: &str = concat!("DELETE v FROM airflow.variable v WHERE v.team_name IS NULL AND ", of_key!());
 
 /// What a write of a variable needs besides.
 struct How<'a> {
@@ -198,7 +197,12 @@ impl Tables {
         self.own.one(sql, named! { "name" => key }, |found| variable(found, &fernet)).await
     }
 
-    pub(super) async fn variables(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Variable>> {
+    pub(super) async fn variables(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Variable>> {
         let sql = if self.is_bare { MANY_ALONE } else { MANY };
         let fernet = self.keys();
         let parameters =

@@ -131,8 +131,8 @@ impl Db {
     /// With the keys of Airflow's own `[core] fernet_key`, for variables and connections. Without any, variables are written in
     /// the clear and those that are encrypted cannot be read; and without this no connections are read.
     #[must_use]
-    pub fn with_fernet(mut self, keys: Fernet) -> Self {
-        self.0.fernet = Some(keys);
+    pub fn with_fernet(mut self, keys: impl Into<Option<Fernet>>) -> Self {
+        self.0.fernet = keys.into();
         self
     }
 

@@ -219,7 +219,12 @@ impl Tables {
         self.own.one(&self.statements().one, &[&key], |found| variable(found, &fernet)).await
     }
 
-    pub(super) async fn variables(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Variable>> {
+    pub(super) async fn variables(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Variable>> {
         let fernet = self.keys();
         let parameters: [Parameter<'_>; 3] = [&prefix, &after.unwrap_or_default(), &i64::from(limit)];
         self.own.rows(&self.statements().many, &parameters, |found| variable(found, &fernet)).await

@@ -57,8 +57,8 @@ impl Bare {
 
     /// As [`Db::with_fernet`](super::Db::with_fernet).
     #[must_use]
-    pub fn with_fernet(mut self, keys: Fernet) -> Self {
-        self.0.tables.fernet = Some(keys);
+    pub fn with_fernet(mut self, keys: impl Into<Option<Fernet>>) -> Self {
+        self.0.tables.fernet = keys.into();
         self
     }
 

@@ -114,8 +114,8 @@ impl Db {
     /// With the keys of Airflow's own `[core] fernet_key`, for variables and connections. Without any, variables are written in
     /// the clear and those that are encrypted cannot be read; and without this no connections are read.
     #[must_use]
-    pub fn with_fernet(mut self, keys: Fernet) -> Self {
-        self.0.fernet = Some(keys);
+    pub fn with_fernet(mut self, keys: impl Into<Option<Fernet>>) -> Self {
+        self.0.fernet = keys.into();
         self
     }
 
@@ -207,7 +207,9 @@ impl Tables {
 
     /// Several statements on one view of the file.
     fn look<T>(&self, read: impl FnOnce(&Beside<'_>) -> Result<T, Failure>) -> Result<T> {
-        self.own.snapshot(|view| read(&Beside { view, path: &self.own.path, is_bare: self.is_bare, fernet: self.fernet.as_ref() }))
+        self.own.snapshot(|view| {
+            read(&Beside { view, path: &self.own.path, is_bare: self.is_bare, fernet: self.fernet.as_ref() })
+        })
     }
 
     /// A write of about so many bytes.
