@@ -319,8 +319,13 @@ fn the_command_works_in_airflows_own_file() {
     assert!(shell.run(&["db", "attach"]).out.contains("migrated from schema 0 to 2"));
     assert_eq!(shell.run(&["db", "check"]), Told::nothing());
     let url = format!("sqlite:///{}", file.display());
-    let another =
-        || Shell::new().with("EXCOM__DATABASE__URL", &url).with("EXCOM__DATABASE__MODE", "attached");
+    let home = shell.home();
+    let another = || {
+        Shell::new()
+            .with("EXCOM_HOME", home.to_str().unwrap())
+            .with("EXCOM__DATABASE__URL", &url)
+            .with("EXCOM__DATABASE__MODE", "attached")
+    };
     variables_are_airflows(&another, &|column| found(&format!("SELECT {column} FROM variable")));
     let told = shell.count("push", &["365"]);
     told.contains(1, &["Airflow has no task instance", "nothing was written"]);
