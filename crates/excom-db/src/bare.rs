@@ -67,6 +67,8 @@ macro_rules! nothing_beside {
                 fn slice(key: &SequenceKey, slice: Slice) -> Vec<Item>;
                 fn results(dag_id: &str, run_id: &str) -> Vec<Arc<str>>;
                 fn connection(id: &str) -> Option<excom_core::db::StoredConnection>;
+                fn write_variable(caller: &Caller, write: &VariableWrite) -> Option<Variable>;
+                fn delete_variable(caller: &Caller, key: &str) -> bool;
                 fn variable(key: &str) -> Option<Variable>;
                 fn variables(prefix: &str, after: Option<&str>, limit: u32) -> Vec<Variable>;
                 fn page(key: &SequenceKey, after: Option<i32>, limit: u32) -> Vec<Item>;
@@ -115,22 +117,6 @@ macro_rules! nothing_beside {
             }
 
             impl $alone {
-                async fn write_variable(
-                    &self,
-                    caller: &Caller,
-                    write: &VariableWrite,
-                ) -> std::result::Result<Option<Variable>, $failure> {
-                    Ok(self.tables.write_variable(caller, write).await?)
-                }
-
-                async fn delete_variable(
-                    &self,
-                    caller: &Caller,
-                    key: &str,
-                ) -> std::result::Result<bool, $failure> {
-                    Ok(self.tables.delete_variable(caller, key).await?)
-                }
-
                 /// The value of a push that needs no place but Airflow's.
                 fn inline(&self, push: &Push) -> Result<Value> {
                     match &push.stored {

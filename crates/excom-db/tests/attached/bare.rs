@@ -136,7 +136,7 @@ fn only_the_current_try_writes_and_a_fresh_one_clears() {
     };
     set(&two, "1").unwrap();
     assert_eq!(set(&one, "2").unwrap_err().kind(), ErrorKind::Superseded);
-    let delete = block_on(setup.engine.delete_variable(&Caller::Attempt(one.clone()), "v"));
+    let delete = block_on(setup.engine.delete_variable(&Caller::Attempt(one), "v"));
     assert_eq!(delete.unwrap_err().kind(), ErrorKind::Superseded);
     let variable = || block_on(setup.engine.variable(&Caller::user("ana"), "v")).unwrap().unwrap().text;
     assert_eq!(variable(), "1");

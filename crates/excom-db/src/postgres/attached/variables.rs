@@ -234,7 +234,7 @@ impl Tables {
         &self,
         caller: &Caller,
         write: &VariableWrite,
-    ) -> excom_core::Result<Option<Variable>> {
+    ) -> Result<Option<Variable>> {
         let fernet = self.keys();
         let held = held(write, &fernet)?;
         let statement = match write {
@@ -247,14 +247,13 @@ impl Tables {
         };
         let (key, _, description, _) = write.parts();
         let found = self.ask(statement, caller, key, held.as_ref(), description, &[]).await?;
-        let written = || match found.try_get::<_, Option<&str>>(1)? {
+        match found.try_get::<_, Option<&str>>(1)? {
             Some(_) => Ok(Some(theirs(&found, 2)?.read(text(&found, 1)?, &fernet))),
             None => Ok(None),
-        };
-        written().map_err(|failure| schema::told(failure, self.place()))
+        }
     }
 
-    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> excom_core::Result<bool> {
+    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
         let fenced = Fenced::caller(caller);
         let [dag, run, task, map_index, attempt] = fenced.parameters();
         let known = schema::revisions();
