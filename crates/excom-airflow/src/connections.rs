@@ -51,19 +51,11 @@ impl Connection {
         found.map_err(|why| unusable(place, &why))
     }
 
-    /// What a row of Airflow's metadata database holds under an id. `open` tells what an encrypted text says; none where it
-    /// has no key that fits.
+    /// What a row of Airflow's metadata database holds under an id.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] when something in it was encrypted with another key; [`ErrorKind::Corrupt`] for a port
-    /// that is none.
-    pub fn stored(id: &str, stored: StoredConnection, open: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let plain = |text: Option<String>, is_encrypted: bool, what: &str| match text {
-            Some(text) if is_encrypted && !text.is_empty() => {
-                open(&text).map(Some).ok_or_else(|| sealed(id, what))
-            }
-            text => Ok(text),
-        };
+    /// [`ErrorKind::Corrupt`] for a port that is none.
+    pub fn stored(id: &str, stored: StoredConnection) -> Result<Self> {
         let port = stored.port.map(u16::try_from).transpose().map_err(|_| {
             let what = format!("the connection `{id}` in Airflow's database {}", uri::NO_PORT);
             Error::new(ErrorKind::Corrupt, what).hint("set its port anew in Airflow")
@@ -73,9 +65,9 @@ impl Connection {
             host: stored.host,
             schema: stored.schema,
             login: stored.login,
-            password: plain(stored.password, stored.is_encrypted, "password")?,
+            password: stored.password,
             port,
-            extra: plain(stored.extra, stored.is_extra_encrypted, "extra")?,
+            extra: stored.extra,
         })
     }
 
@@ -145,15 +137,6 @@ fn one(id: &str, raw: &RawValue) -> std::result::Result<Connection, String> {
     }
 }
 
-/// The refusal of what was encrypted with another key.
-fn sealed(id: &str, what: &str) -> Error {
-    let what = format!(
-        "the {what} of the connection `{id}` in Airflow's database opens with no key of [core] fernet_key"
-    );
-    Error::new(ErrorKind::Configuration, what)
-        .hint("set it to Airflow's own [core] fernet_key, with the keys of before behind the newest, each after a comma")
-}
-
 /// Whether Airflow allows it as an id of a connection.
 pub fn is_id(id: &str) -> bool {
     let allowed = |letter: char| letter.is_alphanumeric() || "_-.:/\\#!()".contains(letter);
@@ -218,35 +201,24 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_a_connection_where_a_key_opens_it() {
+    fn a_row_is_a_connection() {
         let row = StoredConnection {
             conn_type: "my-type".to_owned(),
             host: Some("h".to_owned()),
             schema: None,
             login: Some(String::new()),
-            password: Some("sealed".to_owned()),
+            password: Some("hunter2".to_owned()),
             port: Some(0),
             extra: Some("{ }".to_owned()),
-            is_encrypted: true,
-            is_extra_encrypted: false,
         };
-        let open = |text: &str| (text == "sealed").then(|| "hunter2".to_owned());
-        let found = Connection::stored("c", row.clone(), open).unwrap();
+        assert_eq!(format!("{row:?}"), "StoredConnection(…)");
+        let found = Connection::stored("c", row.clone()).unwrap();
         assert_eq!(
             serde_json::to_string(&found.answer("c")).unwrap(),
             r#"{"conn_id":"c","conn_type":"my-type","host":"h","schema":null,"login":"","password":"hunter2","port":0,"extra":"{ }"}"#
         );
-        let extra = StoredConnection { is_extra_encrypted: true, ..row.clone() };
-        let error = Connection::stored("c", extra, open).unwrap_err();
-        assert!(error.to_string().starts_with("the extra of the connection `c`"), "{error}");
-        let error = Connection::stored("c", row.clone(), |_| None).unwrap_err();
-        assert!(error.kind() == ErrorKind::Configuration && error.to_string().contains("[core] fernet_key"));
-        let error =
-            Connection::stored("c", StoredConnection { port: Some(-1), ..row.clone() }, open).unwrap_err();
+        let error = Connection::stored("c", StoredConnection { port: Some(-1), ..row }).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
-        let plain = StoredConnection { is_encrypted: false, ..row };
-        assert_eq!(format!("{plain:?}"), "StoredConnection(…)");
-        assert_eq!(Connection::stored("c", plain, |_| None).unwrap().password.as_deref(), Some("sealed"));
     }
 
     #[test]

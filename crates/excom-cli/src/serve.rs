@@ -175,12 +175,7 @@ impl Files {
             config::AccessLog::Stderr => Some(AccessLog::stderr()?),
             config::AccessLog::File(path) => Some(AccessLog::file(path)?),
         };
-        let fernet_key = settings.core.fernet_key.as_ref().map(config::Hidden::secret);
-        let connections = Connections::with_fernet_key(
-            environment.connections()?,
-            server.connections.as_deref(),
-            fernet_key,
-        )?;
+        let connections = Connections::new(environment.connections()?, server.connections.as_deref())?;
         Ok(Self { keys, tls, log, connections })
     }
 

@@ -142,8 +142,8 @@ async fn list(context: &Context, matches: &ArgMatches, output: &mut Output) -> R
     for (variable, overridden_by) in &variables {
         table.row([
             variable.key.to_string(),
-            text::beginning(&variable.text),
-            text::time(variable.updated_at),
+            variable.text.as_deref().map_or_else(|| "(no key opens it)".to_owned(), text::beginning),
+            variable.updated_at.map_or_else(|| "-".to_owned(), text::time),
             overridden_by.clone().unwrap_or_else(|| "-".to_owned()),
             variable.description.clone().unwrap_or_default(),
         ]);

@@ -24,7 +24,7 @@ use crate::json::Shape;
 pub use crate::run::{DagRun, DagVersion, RunFilter, RunInfo, RunState};
 use crate::seal::SealKeys;
 use crate::value::{ContentHash, Value};
-pub use crate::variable::{Variable, VariableWrite};
+pub use crate::variable::{NewVariable, Variable, VariableWrite};
 pub use kept::{Kept, LooseObject, Outside, Place, Scan};
 pub use ledger::{LedgerRow, ReadTarget, Reads, RefusalCount};
 pub use refusals::{being_removed, intent_gone, key_gone, not_started, superseded, version_taken};
@@ -71,7 +71,7 @@ impl Push {
     }
 }
 
-/// A connection as a row of Airflow's table has it: what is encrypted there still is. Its `Debug` shows nothing of it.
+/// A connection as a row of Airflow's table has it, with what is encrypted there in the clear. Its `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredConnection {
     /// What kind of service it leads to.
@@ -82,16 +82,12 @@ pub struct StoredConnection {
     pub schema: Option<String>,
     /// As whom.
     pub login: Option<String>,
-    /// With what, encrypted or not.
+    /// With what.
     pub password: Option<String>,
     /// On which port.
     pub port: Option<i64>,
-    /// A JSON object with whatever else there is to know, encrypted or not.
+    /// A JSON object with whatever else there is to know.
     pub extra: Option<String>,
-    /// Whether the password is encrypted.
-    pub is_encrypted: bool,
-    /// Whether `extra` is.
-    pub is_extra_encrypted: bool,
 }
 
 impl fmt::Debug for StoredConnection {
@@ -451,7 +447,7 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
 
     // ---- variables and DAG versions
 
-    /// A variable.
+    /// A variable; without its text where that is encrypted and no key opens it.
     async fn variable(&self, key: &str) -> Result<Option<Variable>>;
 
     /// Writes a variable; what it is from then on, or none when it was not written because there is one, or none. An attempt
@@ -594,7 +590,11 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
 
     // ---- what else Airflow keeps in its own database; one of Excom's own leaves these as they are
 
-    /// The connection that Airflow keeps under an id and that belongs to no team, as it is stored.
+    /// The connection that Airflow keeps under an id and that belongs to no team. Without what Airflow encrypts with there
+    /// is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] where something in it is encrypted, and no key opens it.
     async fn connection(&self, _id: &str) -> Result<Option<StoredConnection>> {
         Ok(None)
     }

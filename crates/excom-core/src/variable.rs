@@ -19,21 +19,40 @@ pub const OVERRIDES: [&str; 2] = ["EXCOM_VAR_", "AIRFLOW_VAR_"];
 pub struct Variable {
     /// Its key.
     pub key: Arc<str>,
+    /// Its text. Where Airflow keeps it encrypted and no key opens it there is none.
+    pub text: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// When it was set last; none where Airflow keeps it, which notes no time.
+    pub updated_at: Option<Timestamp>,
+}
+
+/// A variable as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewVariable {
+    /// Its key.
+    pub key: Arc<str>,
     /// Its text.
     pub text: String,
     /// What it is for.
     pub description: Option<String>,
-    /// When it was set last.
+    /// When.
     pub updated_at: Timestamp,
+}
+
+impl From<NewVariable> for Variable {
+    fn from(NewVariable { key, text, description, updated_at }: NewVariable) -> Self {
+        Self { key, text: Some(text), description, updated_at: Some(updated_at) }
+    }
 }
 
 /// What is written of a variable, in one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VariableWrite {
     /// Set it, whether there is one or not; without a description the one before stays.
-    Set(Variable),
+    Set(NewVariable),
     /// Make it, unless there is one.
-    Make(Variable),
+    Make(NewVariable),
     /// Change the one that there is; what is none stays.
     Change {
         /// Its key.
@@ -51,8 +70,8 @@ impl VariableWrite {
     /// The key, the text, the description and the time, for statements that have them in one order.
     pub fn parts(&self) -> (&Arc<str>, Option<&str>, Option<&str>, Timestamp) {
         match self {
-            Self::Set(Variable { key, text, description, updated_at })
-            | Self::Make(Variable { key, text, description, updated_at }) => {
+            Self::Set(NewVariable { key, text, description, updated_at })
+            | Self::Make(NewVariable { key, text, description, updated_at }) => {
                 (key, Some(text), description.as_deref(), *updated_at)
             }
             Self::Change { key, text, description, updated_at } => {
@@ -60,6 +79,15 @@ impl VariableWrite {
             }
         }
     }
+}
+
+/// The refusal of a variable that Airflow keeps encrypted, and no key opens.
+pub(crate) fn unreadable(key: &str) -> Error {
+    let what = format!(
+        "the variable `{key}` is encrypted in Airflow's database, and no key of [core] fernet_key opens it"
+    );
+    Error::new(ErrorKind::Configuration, what)
+        .hint("set it to Airflow's own [core] fernet_key, with the keys of before behind the newest, each after a comma")
 }
 
 /// Checks a variable's key: 1 to [`KEY_LIMIT`] characters, of which none is NUL.

@@ -382,8 +382,6 @@ pub(crate) use airflows_alone;
 macro_rules! excoms_own {
     ($tables:ident) => {
         $crate::airflow::excoms_own! { $tables:
-            fn variable(key: &str) -> Option<Variable>;
-            fn variables(prefix: &str, after: Option<&str>, limit: u32) -> Vec<Variable>;
             fn mark(name: &str) -> Option<String>;
             fn set_mark(name: &str, value: &str) -> String;
             fn marks(prefix: &str) -> Vec<(String, String)>;

@@ -5,7 +5,7 @@ use excom_core::{Error, ErrorKind};
 
 /// What does not work without a place of Excom's, for people.
 pub(crate) const WITHOUT: &str =
-    "no history, ledger, offloading, secrets, retention, notes, variables or DAG versions of Excom's";
+    "no history, ledger, offloading, secrets, retention, notes or DAG versions of Excom's";
 
 /// The refusal of what has no place.
 pub(crate) fn needs(what: &str, place: &str) -> Error {
@@ -67,6 +67,10 @@ macro_rules! nothing_beside {
                 fn slice(key: &SequenceKey, slice: Slice) -> Vec<Item>;
                 fn results(dag_id: &str, run_id: &str) -> Vec<Arc<str>>;
                 fn connection(id: &str) -> Option<excom_core::db::StoredConnection>;
+                fn write_variable(caller: &Caller, write: &VariableWrite) -> Option<Variable>;
+                fn delete_variable(caller: &Caller, key: &str) -> bool;
+                fn variable(key: &str) -> Option<Variable>;
+                fn variables(prefix: &str, after: Option<&str>, limit: u32) -> Vec<Variable>;
                 fn page(key: &SequenceKey, after: Option<i32>, limit: u32) -> Vec<Item>;
                 fn list(filter: &Filter, after: Option<&XComKey>, limit: u32) -> Page<EntryInfo>;
                 fn usage(dag_id: &str, run_id: Option<&str>) -> Usage;
@@ -83,9 +87,6 @@ macro_rules! nothing_beside {
                 fn pushed_by(_ti: &TaskInstanceKey, _number: u32) -> Vec<EntryInfo> = Vec::new();
                 fn note_refusals(_refusals: &[RefusalCount]) -> () = ();
                 fn refusals(_limit: u32) -> Vec<RefusalCount> = Vec::new();
-                fn variable(_key: &str) -> Option<Variable> = None;
-                fn variables(_prefix: &str, _after: Option<&str>, _limit: u32) -> Vec<Variable> = Vec::new();
-                fn delete_variable(_caller: &Caller, _key: &str) -> bool = false;
                 fn note_dag_version(_dag_id: &str, _version: &str, _document: &Value, _at: Timestamp) -> () = ();
                 fn dag_versions(_dag_id: &str, _limit: u32) -> Vec<DagVersion> = Vec::new();
                 fn dag_version(_dag_id: &str, _version: &str) -> Option<DagVersion> = None;
@@ -113,7 +114,6 @@ macro_rules! nothing_beside {
                 fn note_intent(object: &LooseObject) -> Pushed = &format!("offloading {}", object.key);
                 fn note_move(_found: &Kept, _store: &str, _at: Timestamp) -> bool = "moving values";
                 fn move_stored(_found: &Kept, _to: &Stored, _at: Timestamp) -> bool = "moving values";
-                fn write_variable(_caller: &Caller, _write: &VariableWrite) -> Option<Variable> = "a variable of Excom's own";
             }
 
             impl $alone {

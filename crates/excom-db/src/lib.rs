@@ -25,6 +25,7 @@ mod away;
 mod bare;
 mod dictionary;
 mod expansion;
+mod fernet;
 mod kept;
 mod ledger;
 #[cfg(feature = "mysql")]
@@ -36,3 +37,6 @@ mod server;
 pub mod sqlite;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod trust;
+mod variable;
+
+pub use fernet::Fernet;

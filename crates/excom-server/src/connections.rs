@@ -1,8 +1,6 @@
 //! Connections for tasks: from the environment, from a file that is read again while the server runs, and from Airflow's
 //! metadata database, where that is the one. They are never shown, and nothing of them is stored.
 
-mod fernet;
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,8 +36,6 @@ struct Inner {
     environment: BTreeMap<String, Connection>,
     file: Option<PathBuf>,
     now: RwLock<Now>,
-    /// What opens those of Airflow's database; none where they are not looked for.
-    fernet: Option<fernet::Keys>,
 }
 
 /// What was read last.
@@ -51,7 +47,8 @@ struct Now {
 
 impl Connections {
     /// Those of environment variables, `AIRFLOW_CONN_<ID>`, each a URI or a JSON object; and of a file in JSON, as Airflow's
-    /// local filesystem backend reads it. What is in the environment goes first. Variables of other names, and empty ones,
+    /// local filesystem backend reads it. What is in the environment goes first, and behind both comes what an attached
+    /// database gives. Variables of other names, and empty ones,
     /// are left out.
     ///
     /// # Errors
@@ -60,27 +57,13 @@ impl Connections {
         environment: impl IntoIterator<Item = (&'a str, &'a str)>,
         file: Option<&Path>,
     ) -> Result<Self> {
-        Self::with_fernet_key(environment, file, None)
-    }
-
-    /// The same, and behind these those of an attached Airflow's database, which `fernet_key` opens: the text of Airflow's
-    /// own `[core] fernet_key`, one key or several with commas between. Without one they are not looked for.
-    ///
-    /// # Errors
-    /// As [`Connections::new`]; [`ErrorKind::Configuration`] for what is no key.
-    pub fn with_fernet_key<'a>(
-        environment: impl IntoIterator<Item = (&'a str, &'a str)>,
-        file: Option<&Path>,
-        fernet_key: Option<&str>,
-    ) -> Result<Self> {
         let named = environment.into_iter().filter_map(|(name, text)| {
             let id = name.strip_prefix(PREFIX).filter(|_| !text.trim().is_empty())?;
             Some(Connection::parse(name, text).map(|connection| (id.to_owned(), connection)))
         });
         let environment = named.collect::<Result<_>>()?;
         let now = RwLock::new(file.map(Now::read).transpose()?.unwrap_or_default());
-        let fernet = fernet_key.map(fernet::Keys::parse).transpose()?;
-        Ok(Self(Arc::new(Inner { environment, file: file.map(Path::to_owned), now, fernet })))
+        Ok(Self(Arc::new(Inner { environment, file: file.map(Path::to_owned), now })))
     }
 
     /// Reads the file again, for the requests to come. When that fails the connections stay as they are.
@@ -110,9 +93,10 @@ impl Connections {
         if let Some(own) = self.own(id) {
             return Ok(Some(own));
         }
-        let Some(keys) = self.0.fernet.as_ref().filter(|_| is_id(id)) else { return Ok(None) };
-        let stored = db.connection(id).await?;
-        stored.map(|stored| Connection::stored(id, stored, |token| keys.open(token))).transpose()
+        if !is_id(id) {
+            return Ok(None);
+        }
+        db.connection(id).await?.map(|stored| Connection::stored(id, stored)).transpose()
     }
 
     /// The one that the environment or the file has.

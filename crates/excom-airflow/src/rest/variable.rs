@@ -14,8 +14,8 @@ use crate::python::dumped;
 pub struct VariableEntry {
     /// Its key.
     pub key: Arc<str>,
-    /// Its text.
-    pub value: String,
+    /// Its text; none where it is encrypted and no key opens it.
+    pub value: Option<String>,
     /// What it is for.
     pub description: Option<String>,
     /// Whether Airflow has encrypted it.
@@ -28,7 +28,8 @@ impl From<Variable> for VariableEntry {
     fn from(variable: Variable) -> Self {
         let Variable { key, text, description, .. } = variable;
         let description = description.filter(|description| !description.is_empty());
-        Self { value: masked(&key, &text), key, description, is_encrypted: false, team_name: None }
+        let value = text.map(|text| masked(&key, &text));
+        Self { value, key, description, is_encrypted: false, team_name: None }
     }
 }
 

@@ -21,13 +21,15 @@ const GRANTS: &str = "
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA excom TO excom_user;
     GRANT SELECT ON alembic_version, dag_run, serialized_dag, task_instance, task_instance_history TO excom_user;
     GRANT UPDATE ON task_instance TO excom_user;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON xcom, task_map TO excom_user";
+    GRANT SELECT, INSERT, UPDATE, DELETE ON xcom, task_map, variable TO excom_user;
+    GRANT USAGE ON SEQUENCE variable_id_seq TO excom_user";
 
 /// What one without a schema of Excom's needs, as the same page says.
 const BARE_GRANTS: &str = "
     GRANT SELECT ON alembic_version, dag_run, task_instance, task_instance_history TO excom_user;
     GRANT UPDATE ON task_instance TO excom_user;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON xcom, task_map TO excom_user";
+    GRANT SELECT, INSERT, UPDATE, DELETE ON xcom, task_map, variable TO excom_user;
+    GRANT USAGE ON SEQUENCE variable_id_seq TO excom_user";
 
 /// A server with Airflow's newest schema in the database `airflow`.
 fn airflow() -> Result<Postgres, String> {
@@ -92,6 +94,10 @@ fn the_command_works_in_airflows_own_database() {
         told["airflow"] == "3.3.0" && told["schema"] == told["newest"] && told["migrated"] == false,
         "{told}"
     );
+
+    variables_are_airflows(&|| shell(&theirs, "attached"), &|column| {
+        sql(&format!("SELECT {column} FROM variable"))
+    });
 
     // XComs are Airflow's rows.
     let told = user.count("push", &["365"]);
@@ -201,13 +207,12 @@ fn without_a_schema(server: &Postgres) {
     sql(COUNT_EXISTS);
     sql(BARE_GRANTS);
     let url = server.url("bare");
-    let shell = Shell::new()
-        .with(
-            "EXCOM__DATABASE__URL",
-            &format!("postgresql://excom_user:weak{}", &url[url.rfind('@').unwrap()..]),
-        )
-        .with("EXCOM__DATABASE__MODE", "attached");
-    works_without_a_schema(shell);
+    let url = format!("postgresql://excom_user:weak{}", &url[url.rfind('@').unwrap()..]);
+    let shell = || Shell::new().with("EXCOM__DATABASE__URL", &url).with("EXCOM__DATABASE__MODE", "attached");
+    works_without_a_schema(shell());
+    variables_are_airflows(&|| shell().with("EXCOM__DATABASE__EXTRAS", "none"), &|column| {
+        sql(&format!("SELECT {column} FROM variable"))
+    });
     assert_eq!(sql("SELECT to_regnamespace('excom') IS NULL"), "t");
 }
 
@@ -232,6 +237,36 @@ fn works_without_a_schema(shell: Shell) {
     assert_eq!(shell.run(&["prune"]).code, 0);
     shell.run(&["tier"]).contains(1, &["docs/attached.md"]);
 }
+
+/// Variables are Airflow's rows, by a shell with what Airflow encrypts with. Of the only one is read its text, and whether it is
+/// encrypted.
+fn variables_are_airflows(shell: &dyn Fn() -> Shell, read: &dyn Fn(&str) -> String) {
+    let with = |key: &str| shell().with("AIRFLOW__CORE__FERNET_KEY", key);
+    let read = || ["val", "CASE WHEN is_encrypted THEN '1' ELSE '0' END"].map(read);
+    let shell = with(FERNET_KEY);
+    let variable = |arguments: &[&str]| shell.run(&[&["variable"], arguments].concat());
+    assert_eq!(variable(&["set", "station", "attic"]), Told::nothing());
+    assert_eq!(variable(&["get", "station"]), Told::out("attic\n"));
+    let [text, is_encrypted] = read();
+    assert!(is_encrypted == "1" && !text.contains("attic"), "{text} {is_encrypted}");
+    let other = with(OTHER_FERNET_KEY);
+    let told = other.run(&["variable", "get", "station"]);
+    told.contains(1, &["the variable `station` is encrypted", "[core] fernet_key"]);
+    assert!(other.run(&["variable", "list"]).out.contains("(no key opens it)"));
+    let malformed = with("hunter2").run(&["variable", "get", "station"]);
+    malformed.contains(1, &["[core] fernet_key is malformed"]);
+    assert!(!malformed.err.contains("hunter2"), "{malformed:?}");
+    assert_eq!(with("").run(&["variable", "set", "station", "roof"]), Told::nothing());
+    assert_eq!(read(), ["roof".to_owned(), "0".to_owned()]);
+    assert_eq!(variable(&["get", "station"]), Told::out("roof\n"));
+    assert!(variable(&["list"]).out.contains("roof"));
+    assert_eq!(variable(&["delete", "station"]), Told::nothing());
+    assert_eq!(variable(&["get", "station"]).code, 3);
+}
+
+/// Keys of Airflow's.
+const FERNET_KEY: &str = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=";
+const OTHER_FERNET_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// The same on SQLite.
 const COUNT_EXISTS_IN_FILE: &str = "
@@ -283,6 +318,15 @@ fn the_command_works_in_airflows_own_file() {
 
     assert!(shell.run(&["db", "attach"]).out.contains("migrated from schema 0 to 2"));
     assert_eq!(shell.run(&["db", "check"]), Told::nothing());
+    let url = format!("sqlite:///{}", file.display());
+    let home = shell.home();
+    let another = || {
+        Shell::new()
+            .with("EXCOM_HOME", home.to_str().unwrap())
+            .with("EXCOM__DATABASE__URL", &url)
+            .with("EXCOM__DATABASE__MODE", "attached")
+    };
+    variables_are_airflows(&another, &|column| found(&format!("SELECT {column} FROM variable")));
     let told = shell.count("push", &["365"]);
     told.contains(1, &["Airflow has no task instance", "nothing was written"]);
     airflows.execute_batch(COUNT_EXISTS_IN_FILE).unwrap();
@@ -323,7 +367,8 @@ const MYSQL_GRANTS: &str = "
     GRANT SELECT ON airflow.task_instance_history TO excom_user;
     GRANT SELECT, UPDATE ON airflow.task_instance TO excom_user;
     GRANT SELECT, INSERT, UPDATE, DELETE ON airflow.xcom TO excom_user;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON airflow.task_map TO excom_user";
+    GRANT SELECT, INSERT, UPDATE, DELETE ON airflow.task_map TO excom_user;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON airflow.variable TO excom_user";
 
 /// The same on MySQL.
 const COUNT_EXISTS_ON_MYSQL: &str = "
@@ -365,8 +410,10 @@ fn the_command_works_in_airflows_own_mysql() {
     assert!(shell(&url).run(&["db", "attach"]).out.contains("migrated from schema 0 to 2"));
     sql("CREATE USER excom_user@'%' IDENTIFIED BY 'weak'");
     sql(MYSQL_GRANTS);
-    let user = shell(&format!("mysql://excom_user:weak{}", &url[url.rfind('@').unwrap()..]));
+    let theirs = format!("mysql://excom_user:weak{}", &url[url.rfind('@').unwrap()..]);
+    let user = shell(&theirs);
     assert_eq!(user.run(&["db", "check"]), Told::nothing());
+    variables_are_airflows(&|| shell(&theirs), &|column| sql(&format!("SELECT {column} FROM variable")));
     assert_eq!(user.count("push", &["1.50"]), Told::nothing());
     assert_eq!(user.count("pull", &[]), Told::out("1.50\n"));
     for (value, length) in [("[1,2]", "2"), ("7", "")] {

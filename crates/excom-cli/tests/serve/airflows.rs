@@ -66,8 +66,12 @@ impl Database {
 
     /// Airflow's own command, with its key.
     fn airflow(&self, folder: &TempDir, arguments: &[&str]) {
+        self.airflow_with(KEY, folder, arguments);
+    }
+
+    fn airflow_with(&self, keys: &str, folder: &TempDir, arguments: &[&str]) {
         let mut command = self.python.airflow_command(folder.path(), arguments);
-        let output = command.env("AIRFLOW__CORE__FERNET_KEY", KEY).output().unwrap();
+        let output = command.env("AIRFLOW__CORE__FERNET_KEY", keys).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -99,6 +103,7 @@ fn tasks_are_served(database: &Database, folder: &TempDir) {
     );
     add("plain", &["--conn-host", "h"]);
     add("both", &["--conn-host", "airflows"]);
+    database.airflow(folder, &["variables", "set", "station", "attic é"]);
     assert!(!(database.sql)("SELECT password FROM connection WHERE conn_id = 'my_db'").contains("hunter2"));
     (database.sql)(COUNT);
 
@@ -140,7 +145,24 @@ fn tasks_are_served(database: &Database, folder: &TempDir) {
     assert!(status == "200" && plain["password"].is_null() && plain["extra"].is_null(), "{plain}");
     assert_eq!(ask(&running, "both").1["host"], "environment");
     assert_eq!(["MY_DB", "none", "a%00b"].map(|id| ask(&running, id).0), ["404"; 3]);
+    let variable = |(server, token): &(Served, String), path: &str| {
+        let answer = get(&server.address, path, token);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head["HTTP/1.1 ".len()..][..3].to_owned(), serde_json::from_str::<Json>(body).unwrap())
+    };
+    let told = json!({"key": "station", "value": "attic é"});
+    assert_eq!(variable(&running, "/execution/variables/station"), ("200".to_owned(), told));
     let (server, token) = running;
+    let put = "{\"value\": \"roof\", \"description\": null}";
+    let head = "PUT /execution/variables/made HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+    let head = format!("{head}content-type: application/json\r\ncontent-length: {}\r\n", put.len());
+    let made = exchange(&server.address, &format!("{head}authorization: Bearer {token}\r\n\r\n{put}"));
+    assert!(made.starts_with("HTTP/1.1 201"), "{made}");
+    assert!(!(database.sql)("SELECT val FROM variable WHERE key = 'made'").contains("roof"));
+    let exported = folder.path().join("variables.json");
+    database.airflow_with(&keys, folder, &["variables", "export", exported.to_str().unwrap()]);
+    let exported: Json = serde_json::from_str(&std::fs::read_to_string(exported).unwrap()).unwrap();
+    assert_eq!(exported, json!({"station": "attic é", "made": "roof"}));
     for (key, query) in [("return_value", "dag_result=true"), ("other", "dag_result=false")] {
         let head = format!("POST /execution/xcoms/weather/r1/count/{key}?{query} HTTP/1.1\r\nhost: x\r\n");
         let head =
@@ -163,6 +185,10 @@ fn tasks_are_served(database: &Database, folder: &TempDir) {
     assert!(status == "503" && refused["detail"]["message"].as_str().unwrap().contains("[core] fernet_key"));
     assert!(!refused.to_string().contains("hunter"), "{refused}");
     assert_eq!(ask(&running, "plain").0, "200");
+    let (status, refused) = variable(&running, "/execution/variables/station");
+    assert!(status == "503" && refused["detail"]["message"].as_str().unwrap().contains("[core] fernet_key"));
+    let listed = get(&running.0.address, "/api/v2/variables", &running.0.token);
+    assert!(listed.contains(r#""key":"station","value":null"#), "{listed}");
     assert!(running.0.stop().success());
     let running = serve(&settings("NONE"));
     assert_eq!(ask(&running, "my_db").0, "404");

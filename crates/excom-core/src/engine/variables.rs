@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use crate::attempt::Caller;
-use crate::variable::{OVERRIDES, Variable, VariableWrite, check_key};
+use crate::variable::{NewVariable, OVERRIDES, Variable, VariableWrite, check_key, unreadable};
 use crate::{Error, ErrorKind, Result};
 
 /// The most bytes of a variable's text or description.
@@ -38,7 +38,8 @@ impl Engine {
     /// ([`Builder::variable_overrides`](super::Builder::variable_overrides)), or else from the database.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidName`] for a key that no variable can have; when the database cannot be read.
+    /// [`ErrorKind::InvalidName`] for a key that no variable can have; [`ErrorKind::Configuration`] for one that Airflow keeps
+    /// encrypted, and no key opens; when the database cannot be read.
     pub async fn variable(&self, _caller: &Caller, key: &str) -> Result<Option<VariableValue>> {
         check_key(key)?;
         let stored = self.0.db.variable(key).await?;
@@ -46,12 +47,24 @@ impl Engine {
             Some((name, text)) => {
                 Some(VariableValue { text: text.to_owned(), overridden_by: Some(name), stored })
             }
-            None => stored.map(|stored| VariableValue {
-                text: stored.text.clone(),
-                overridden_by: None,
-                stored: Some(stored),
-            }),
+            None => match stored {
+                Some(stored) => {
+                    let text = stored.text.clone().ok_or_else(|| unreadable(key))?;
+                    Some(VariableValue { text, overridden_by: None, stored: Some(stored) })
+                }
+                None => None,
+            },
         })
+    }
+
+    /// What the database holds of a variable, whatever the environment has; without its text where Airflow keeps that encrypted
+    /// and no key opens it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidName`]; when the database cannot be read.
+    pub async fn stored_variable(&self, _caller: &Caller, key: &str) -> Result<Option<Variable>> {
+        check_key(key)?;
+        self.0.db.variable(key).await
     }
 
     /// Sets a variable; without a description the one before stays.
@@ -111,8 +124,8 @@ impl Engine {
         self.write_variable(caller, &write).await
     }
 
-    fn variable_of(&self, key: &str, text: &str, description: Option<&str>) -> Variable {
-        Variable {
+    fn variable_of(&self, key: &str, text: &str, description: Option<&str>) -> NewVariable {
+        NewVariable {
             key: key.into(),
             text: text.to_owned(),
             description: description.map(str::to_owned),

@@ -415,11 +415,11 @@ impl MetadataDb for Db {
         }
         let variable = Variable {
             key: key.clone(),
-            text: text.or(before.map(|before| &*before.text)).unwrap_or_default().to_owned(),
+            text: text.map(str::to_owned).or_else(|| before?.text.clone()),
             description: description
                 .or_else(|| before.and_then(|before| before.description.as_deref()))
                 .map(str::to_owned),
-            updated_at,
+            updated_at: Some(updated_at),
         };
         tables.variables.insert(key.clone(), variable.clone());
         Ok(Some(variable))

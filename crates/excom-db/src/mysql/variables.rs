@@ -30,7 +30,7 @@ const CHANGE: &str = "UPDATE excom_variable SET text = COALESCE(:text, text),
 pub(super) const DELETE: &str = "DELETE FROM excom_variable WHERE name = :name";
 
 /// One variable by its key.
-const ONE: &str = "SELECT name, text, description, updated FROM excom_variable WHERE name = :name";
+pub(super) const ONE: &str = "SELECT name, text, description, updated FROM excom_variable WHERE name = :name";
 
 /// Keys with a prefix lie together in the index, beginning at the prefix itself.
 const MANY: &str = "SELECT name, text, description, updated FROM excom_variable
@@ -51,7 +51,7 @@ impl Connection {
     }
 
     /// Writes a variable for a caller who may.
-    pub(super) async fn put_variable(&mut self, write: &VariableWrite) -> Result<Option<Variable>> {
+    async fn put_variable(&mut self, write: &VariableWrite) -> Result<Option<Variable>> {
         let (key, text, description, updated) = write.parts();
         let row = named! {
             "name" => &**key,
@@ -68,7 +68,7 @@ impl Connection {
         let found = found.as_ref().map(variable).transpose()?;
         Ok(found.filter(|found| match write {
             // An earlier try may have made it, whose answer was lost.
-            VariableWrite::Make(made) => written || found == made,
+            VariableWrite::Make(made) => written || *found == Variable::from(made.clone()),
             _ => written,
         }))
     }
@@ -108,11 +108,11 @@ impl Tables {
     }
 }
 
-fn variable(found: &Row) -> Result<Variable> {
+pub(super) fn variable(found: &Row) -> Result<Variable> {
     Ok(Variable {
         key: row::text(found, 0)?,
-        text: row::str(found, 1)?.to_owned(),
+        text: Some(row::str(found, 1)?.to_owned()),
         description: row::optional_str(found, 2)?.map(str::to_owned),
-        updated_at: row::time(found, 3)?,
+        updated_at: Some(row::time(found, 3)?),
     })
 }

@@ -91,9 +91,6 @@ macro_rules! statements {
 
 const OWN: Statements = statements!("excom.variable");
 
-/// Variables beside Airflow's tables, under a name that none of these has.
-pub(super) const BESIDE: Statements = statements!("excom.own_variable");
-
 impl Tables {
     pub(super) async fn write_variable(
         &self,
@@ -195,8 +192,8 @@ fn variable(found: &Row) -> Result<Variable, Failure> {
     let key: Arc<str> = row::text(found, 0)?;
     Ok(Variable {
         key,
-        text: text(found.try_get(1)?)?,
+        text: Some(text(found.try_get(1)?)?),
         description: found.try_get::<_, Option<Vec<u8>>>(2)?.map(text).transpose()?,
-        updated_at: row::time(found.try_get(3)?),
+        updated_at: Some(row::time(found.try_get(3)?)),
     })
 }

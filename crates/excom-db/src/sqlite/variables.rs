@@ -11,13 +11,16 @@ use super::writer::Transaction;
 
 type Result<T> = std::result::Result<T, Failure>;
 
+/// One by its key.
+const ONE: &str = "SELECT key, text, description, updated FROM excom_variable WHERE key = ?1";
+
 impl Transaction<'_> {
     pub(super) fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<Option<Variable>> {
         self.fence_caller(caller)?;
         self.put_variable(write)
     }
 
-    pub(super) fn put_variable(&self, write: &VariableWrite) -> Result<Option<Variable>> {
+    fn put_variable(&self, write: &VariableWrite) -> Result<Option<Variable>> {
         let (key, text, description, updated) = write.parts();
         let sql = match write {
             VariableWrite::Set(_) => {
@@ -45,6 +48,13 @@ impl Transaction<'_> {
         self.remove_variable(key)
     }
 
+    /// One by its key, as this transaction sees it.
+    pub(super) fn variable(&self, key: &str) -> Result<Option<Variable>> {
+        let mut statement = self.connection.prepare_cached(ONE)?;
+        let mut found = statement.query([key])?;
+        found.next()?.map(variable).transpose()
+    }
+
     pub(super) fn remove_variable(&self, key: &str) -> Result<bool> {
         Ok(self.execute("DELETE FROM excom_variable WHERE key = ?1", [key])? > 0)
     }
@@ -52,7 +62,7 @@ impl Transaction<'_> {
 
 impl View<'_> {
     pub(super) fn variable(&self, key: &str) -> Result<Option<Variable>> {
-        self.one("SELECT key, text, description, updated FROM excom_variable WHERE key = ?1", [key], variable)
+        self.one(ONE, [key], variable)
     }
 
     pub(super) fn variables(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Variable>> {
@@ -70,8 +80,8 @@ impl View<'_> {
 fn variable(found: &Row<'_>) -> Result<Variable> {
     Ok(Variable {
         key: row::text(found, 0)?,
-        text: found.get(1)?,
+        text: Some(found.get(1)?),
         description: found.get(2)?,
-        updated_at: row::time(found.get(3)?),
+        updated_at: Some(row::time(found.get(3)?)),
     })
 }

@@ -130,8 +130,20 @@ fn only_the_current_try_writes_and_a_fresh_one_clears() {
     assert_eq!(start(&two).unwrap().cleared, 0, "told twice");
     assert_eq!(setup.text(&two.ti.xcom("k").unwrap()), "3");
 
+    let set = |attempt: &Attempt, text: &str| {
+        let caller = Caller::Attempt(attempt.clone());
+        block_on(setup.engine.set_variable(&caller, "v", text, None)).map(drop)
+    };
+    set(&two, "1").unwrap();
+    assert_eq!(set(&one, "2").unwrap_err().kind(), ErrorKind::Superseded);
+    let delete = block_on(setup.engine.delete_variable(&Caller::Attempt(one), "v"));
+    assert_eq!(delete.unwrap_err().kind(), ErrorKind::Superseded);
+    let variable = || block_on(setup.engine.variable(&Caller::user("ana"), "v")).unwrap().unwrap().text;
+    assert_eq!(variable(), "1");
+
     let stranger = Attempt { ti: two.ti.clone(), id: AttemptId(uuid::Uuid::from_u128(99)) };
     assert_eq!(setup.push(&stranger, "k", "4").unwrap_err().kind(), ErrorKind::NotStarted);
+    assert_eq!(set(&stranger, "4").unwrap_err().kind(), ErrorKind::NotStarted);
     let elsewhere = TaskInstanceKey::new("d", "nowhere", "t", -1).unwrap().return_value();
     let other = TaskInstanceKey::new("d", "r", "other", -1).unwrap().return_value();
     for key in [elsewhere, other] {
@@ -142,7 +154,9 @@ fn only_the_current_try_writes_and_a_fresh_one_clears() {
     setup.database.sql("UPDATE alembic_version SET version_num = 'newer'");
     let error = setup.push(&two, "k", "5").unwrap_err();
     assert!(error.to_string().contains("the schema `newer` of Airflow"), "{error}");
-    assert_eq!(setup.text(&two.ti.xcom("k").unwrap()), "3");
+    let error = set(&two, "5").unwrap_err();
+    assert!(error.to_string().contains("the schema `newer` of Airflow"), "{error}");
+    assert_eq!((setup.text(&two.ti.xcom("k").unwrap()), variable()), ("3".to_owned(), "1".to_owned()));
 }
 
 #[test]
@@ -169,14 +183,11 @@ fn a_try_ends_with_all_its_pushes_or_none() {
 fn what_needs_a_place_says_so() {
     let Some(setup) = Setup::new() else { return };
     let one = setup.started("t", -1, 1);
-    let (me, db) = (Caller::Attempt(one.clone()), setup.engine.db());
+    let db = setup.engine.db();
     let large = setup.push(&one, "k", &format!("\"{}\"", "x".repeat(20_000))).unwrap_err();
-    let variable = block_on(setup.engine.set_variable(&me, "v", "1", None)).map(drop).unwrap_err();
-    for error in [large, variable] {
-        assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error:?}");
-        assert!(error.to_string().contains("[database] extras = none"), "{error}");
-        assert!(error.hints().join("; ").contains("`excom db attach`"), "{error:?}");
-    }
+    assert_eq!(large.kind(), ErrorKind::InvalidRequest, "{large:?}");
+    assert!(large.to_string().contains("[database] extras = none"), "{large}");
+    assert!(large.hints().join("; ").contains("`excom db attach`"), "{large:?}");
     setup.push(&one, "k", "1").unwrap();
     setup.push(&one, "k", "2").unwrap();
     assert!(block_on(db.history(&one.ti.xcom("k").unwrap(), 9)).unwrap().is_empty());

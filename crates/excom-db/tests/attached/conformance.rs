@@ -4,17 +4,21 @@ use std::sync::Arc;
 
 use excom_core::conformance::{Empty, Harness};
 use excom_core::memory;
+use excom_db::Fernet;
 use excom_testkit::skip::skipped;
 
 use crate::NOT_OURS;
 use crate::airflow::Airflow;
 use crate::played::Played;
 use crate::support::Database;
+use crate::variables::KEY;
 
 /// An empty database. Where there is no Airflow the scenario runs in memory, and counts as skipped.
 fn empty() -> Empty {
     let Some(database) = Database::attached() else { return Arc::new(memory::Db::new()).into() };
-    let played = Played { db: database.open(), airflow: Airflow::connect(&database.airflows()) };
+    // With what encrypts variables, because no text of PostgreSQL's holds a NUL character.
+    let db = database.open().with_fernet(Fernet::parse(KEY).unwrap());
+    let played = Played { db, airflow: Airflow::connect(&database.airflows()) };
     Empty { db: Arc::new(played), keep: Box::new(database) }
 }
 

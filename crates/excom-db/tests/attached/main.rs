@@ -30,6 +30,7 @@ mod schemas;
 mod support;
 mod survey;
 mod trips;
+mod variables;
 mod writers;
 
 use excom_db::postgres::attached::Db;
@@ -51,3 +52,6 @@ const DICT: &str = r#"{"":"x","a":{"c":2.0},"bb":1}"#;
 
 /// Whether a row that Airflow is just writing is held by it alone.
 const HOLDS_ROWS: bool = true;
+
+/// What names of columns stand in.
+const QUOTE: &str = "\"";

@@ -33,6 +33,15 @@ fn every_schema_of_airflow_3_is_worked_with_and_stays() {
         assert_eq!((found.airflow, found.version), (release, Db::SCHEMA));
         let (engine, attempt) = (engine(&database), started(&database));
         round_trip(&engine, &attempt, r#"{"b": 1, "a": [null, 1.0]}"#).unwrap();
+        let alone = Engine::builder(Arc::new(database.bare()), Arc::new(memory::Clock::new())).build();
+        for (own, other) in [(&engine, &alone), (&alone, &engine)] {
+            let me = Caller::Attempt(attempt.clone());
+            block_on(own.set_variable(&me, "v", release, None)).unwrap();
+            assert_eq!(block_on(other.variable(&me, "v")).unwrap().unwrap().text, release);
+            assert_eq!(block_on(other.variables(&me, "v", None, 9)).unwrap().len(), 1);
+            block_on(other.change_variable(&me, "v", None, Some("x"))).unwrap().unwrap();
+            assert!(block_on(own.delete_variable(&me, "v")).unwrap());
+        }
         let me = Caller::Attempt(attempt.clone());
         let key = Scope::TaskInstance(attempt.ti.clone());
         assert_eq!(block_on(engine.clear(&me, &key)).unwrap(), 1);
@@ -198,6 +207,8 @@ fn runs_and_states_are_airflows() {
     }
     let nul = Value::parse(r#""\u0000""#.to_owned()).unwrap();
     let error = block_on(engine.push(&me, &attempt.ti.return_value(), nul.into())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidValue, "{error:?}");
+    let error = block_on(engine.set_variable(&me, "v", "a\0", None)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidValue, "{error:?}");
     block_on(engine.set_attempt_state(&attempt, excom_core::TaskState::Success)).unwrap();
     assert_eq!(database.sql("SELECT state FROM task_instance"), "running", "Airflow's to write");

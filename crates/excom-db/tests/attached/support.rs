@@ -52,7 +52,7 @@ impl Database {
                 "SELECT string_agg('excom.' || relname, ', ') FROM pg_class WHERE relkind = 'r'
                  AND relnamespace = 'excom'::regnamespace AND relname NOT IN ('attached', 'airflow_schema')",
             );
-            database.sql(&format!("TRUNCATE dag_run, task_instance, {ours} CASCADE"));
+            database.sql(&format!("TRUNCATE dag_run, task_instance, variable, {ours} CASCADE"));
             return Some(database);
         }
         let mut database = Self::made()?;
@@ -105,7 +105,8 @@ impl Database {
             "SELECT pg_advisory_xact_lock(1);
              GRANT SELECT ON alembic_version, dag_run, task_instance, task_instance_history TO bare;
              GRANT UPDATE ON task_instance TO bare;
-             GRANT SELECT, INSERT, UPDATE, DELETE ON xcom, task_map TO bare",
+             GRANT SELECT, INSERT, UPDATE, DELETE ON xcom, task_map, variable TO bare;
+             GRANT USAGE ON SEQUENCE variable_id_seq TO bare",
         );
         let url = self.url();
         let url = format!("postgresql://bare:weak{}", &url[url.rfind('@').unwrap()..]);
@@ -115,6 +116,18 @@ impl Database {
     /// How many schemas of ours there are.
     pub(crate) fn ours(&self) -> String {
         self.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'excom'")
+    }
+
+    /// A variable as Excom kept it itself, with a description.
+    pub(crate) fn kept(&self, key: &str, text: &str) {
+        self.sql(&format!(
+            "INSERT INTO excom.own_variable VALUES (1770000000000, '{key}', '{text}', 'ours')"
+        ));
+    }
+
+    /// How many there are of those.
+    pub(crate) fn still_kept(&self) -> String {
+        self.sql("SELECT count(*) FROM excom.own_variable")
     }
 
     /// How many earlier versions there are.

@@ -179,3 +179,24 @@ fn objects_of_rows_that_others_wrote_over_go() {
         assert_eq!(block_on(engine.purge_loose()).unwrap(), 1, "{sql} {is_cleared}");
     }
 }
+
+#[test]
+fn a_variable_whose_key_airflows_column_takes_for_another_is_refused() {
+    let Some(database) = Database::attached() else { return };
+    let (engine, ana) = (engine(&database), Caller::user("ana"));
+    block_on(engine.set_variable(&ana, "key", "1", None)).unwrap();
+    for key in ["KEY", "key "] {
+        assert_eq!(block_on(engine.variable(&ana, key)).unwrap(), None);
+        assert_eq!(
+            block_on(engine.change_variable(&ana, key, Some("2"), None)).map_err(|error| error.kind()),
+            Err(ErrorKind::InvalidRequest)
+        );
+        let error = block_on(engine.set_variable(&ana, key, "2", None)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error:?}");
+        assert!(error.to_string().contains("there is a variable \"key\" already"), "{error}");
+        assert!(!block_on(engine.delete_variable(&ana, key)).unwrap());
+    }
+    assert_eq!(block_on(engine.variable(&ana, "key")).unwrap().unwrap().text, "1");
+    let error = block_on(engine.set_variable(&ana, "key", "1", Some(&"x".repeat(70_000)))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "Airflow's column holds 64 KiB: {error:?}");
+}

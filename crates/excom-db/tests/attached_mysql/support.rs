@@ -53,7 +53,8 @@ pub(crate) struct Database {
 }
 
 /// Tables of Airflow's that tests write to, those that refer to others first.
-const WRITTEN: [&str; 5] = ["task_map", "xcom", "task_instance_history", "task_instance", "dag_run"];
+const WRITTEN: [&str; 6] =
+    ["variable", "task_map", "xcom", "task_instance_history", "task_instance", "dag_run"];
 
 impl Database {
     /// One with Excom attached to it; none, and a line that counts the test as skipped, where there is no Airflow.
@@ -118,6 +119,7 @@ impl Database {
             ("SELECT, UPDATE", "task_instance"),
             ("SELECT, INSERT, UPDATE, DELETE", "xcom"),
             ("SELECT, INSERT, UPDATE, DELETE", "task_map"),
+            ("SELECT, INSERT, UPDATE, DELETE", "variable"),
         ] {
             grants += &format!("GRANT {rights} ON {}.{table} TO bare;", self.name);
         }
@@ -133,6 +135,20 @@ impl Database {
             "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'excom_{}'",
             self.name
         ))
+    }
+
+    /// A variable as Excom kept it itself, with a description.
+    pub(crate) fn kept(&self, key: &str, text: &str) {
+        self.sql(&format!(
+            "INSERT INTO excom_{}.excom_variable (name, text, description, updated)
+             VALUES ('{key}', '{text}', 'ours', 1770000000000)",
+            self.name
+        ));
+    }
+
+    /// How many there are of those.
+    pub(crate) fn still_kept(&self) -> String {
+        self.sql(&format!("SELECT COUNT(*) FROM excom_{}.excom_variable", self.name))
     }
 
     /// How many earlier versions there are.

@@ -19,6 +19,8 @@ mod schemas;
 mod support;
 #[path = "../attached/trips.rs"]
 mod trips;
+#[path = "../attached/variables.rs"]
+mod variables;
 #[path = "../attached/writers.rs"]
 mod writers;
 
@@ -40,3 +42,6 @@ const DICT: &str = r#"{"bb":1,"a":{"c":2.0},"":"x"}"#;
 
 /// Whether a row that Airflow is just writing is held by it alone.
 const HOLDS_ROWS: bool = false;
+
+/// What names of columns stand in.
+const QUOTE: &str = "\"";

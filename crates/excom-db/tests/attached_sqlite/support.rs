@@ -78,6 +78,16 @@ impl Database {
         self.sql("SELECT count(*) FROM sqlite_schema WHERE name GLOB 'excom_*'")
     }
 
+    /// A variable as Excom kept it itself, with a description.
+    pub(crate) fn kept(&self, key: &str, text: &str) {
+        self.sql(&format!("INSERT INTO excom_variable VALUES ('{key}', '{text}', 'ours', 1770000000000);"));
+    }
+
+    /// How many there are of those.
+    pub(crate) fn still_kept(&self) -> String {
+        self.sql("SELECT count(*) FROM excom_variable")
+    }
+
     /// How many earlier versions there are.
     pub(crate) fn history(&self) -> String {
         self.sql("SELECT count(*) FROM excom_history")

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use excom_core::db::{Variable, VariableWrite};
+use excom_core::db::{NewVariable, VariableWrite};
 use excom_core::{Caller, Engine, ErrorKind, MetadataDb as _, Result, Value, XComKey, memory};
 use excom_db::mysql::{Db, Options};
 use jiff::Timestamp;
@@ -88,10 +88,10 @@ fn what_is_larger_than_a_packet_is_told() {
     let db = database.open();
     let set = |text: String| {
         let variable =
-            Variable { key: "k".into(), text, description: None, updated_at: Timestamp::UNIX_EPOCH };
+            NewVariable { key: "k".into(), text, description: None, updated_at: Timestamp::UNIX_EPOCH };
         pollster::block_on(db.write_variable(&Caller::user("test"), &VariableWrite::Set(variable)))
     };
-    let found = || pollster::block_on(db.variable("k")).unwrap().unwrap().text.len();
+    let found = || pollster::block_on(db.variable("k")).unwrap().unwrap().text.unwrap().len();
     // The server takes 16 MiB.
     set("x".repeat(12 << 20)).unwrap();
     assert_eq!(found(), 12 << 20);

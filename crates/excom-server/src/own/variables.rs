@@ -80,8 +80,9 @@ pub(super) async fn list(
 ) -> Result<Reply<Variables>, Refusal> {
     asking.at_least(Role::Admin)?;
     let limit = limit.unwrap_or(MOST).clamp(1, MOST);
-    let size =
-        |variable: &Variable| variable.text.len() + variable.description.as_ref().map_or(0, String::len);
+    let size = |variable: &Variable| {
+        [&variable.text, &variable.description].into_iter().flatten().map(String::len).sum::<usize>()
+    };
     let mut filling = Filling::new(limit, app.options.body_limit, size);
     while let Some(wanted) = filling.wanted() {
         let after = filling.last().map(|last| &*last.key).or(after.as_deref());

@@ -63,7 +63,7 @@ impl Steps for All<'_> {
         let (looked, last) = (read.len(), read.last().map(|last| last.key.to_string()));
         let fitting = read.into_iter().filter(|variable| self.patterns.hold(variable));
         // Only the texts of the page are shown, so only they are kept.
-        let fitting = fitting.map(|variable| Variable { text: String::new(), ..variable }).collect();
+        let fitting = fitting.map(|variable| Variable { text: None, ..variable }).collect();
         Ok(Step { looked, fitting, next: last.filter(|_| looked == STEP as usize) })
     }
 }
@@ -87,7 +87,7 @@ async fn stored(app: &App, asking: &Asking, key: &str) -> Result<Option<Variable
     if check_key(key).is_err() {
         return Ok(None);
     }
-    Ok(app.engine.variable(&asking.caller, key).await?.and_then(|found| found.stored))
+    Ok(app.engine.stored_variable(&asking.caller, key).await?)
 }
 
 fn not_there(key: &str) -> Refusal {

@@ -181,8 +181,9 @@ settings! {
              task.";
         #[also(Alias::Airflow("AIRFLOW__CORE__FERNET_KEY"))]
         fernet_key: Option<Hidden> = None,
-            "What Airflow encrypts connections with in its metadata database; of several keys, with commas between, the \
-             newest is the first. With it tasks get those connections from `excom serve` on an attached database.";
+            "What Airflow encrypts connections and variables with in its metadata database; of several keys, with commas \
+             between, the newest is the first. On an attached database variables are read and written with it, and tasks get \
+             those connections from `excom serve`; without it variables are written in the clear.";
     }
 
     /// `[common.io]`: object storage, in Airflow's names.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use excom_core::{Error, ErrorKind, MetadataDb, Result};
-use excom_db::sqlite;
+use excom_db::{Fernet, sqlite};
 use serde::Serialize;
 
 use super::Home;
@@ -169,6 +169,11 @@ fn max_map_length(settings: &Settings) -> Option<u32> {
     (!matches!(most.origin(), Origin::Default)).then_some(**most)
 }
 
+/// What Airflow encrypts with, where it is said.
+fn fernet(settings: &Settings) -> Result<Option<Fernet>> {
+    settings.core.fernet_key.as_ref().map(|keys| Fernet::parse(keys.secret())).transpose()
+}
+
 /// What is beside Airflow's tables in a database of a release's schema.
 fn beside(airflow: &'static str, found: u32, newest: u32, settings: &Settings) -> Schema {
     Schema { database: name(settings), airflow: Some(airflow), found, newest, without: None }
@@ -202,9 +207,9 @@ mod attached_sqlite {
     pub(super) fn open(file: &Path, settings: &Settings, read_only: bool) -> Result<Arc<dyn MetadataDb>> {
         let options = Options { durability: *settings.database.durability, read_only };
         if is_alone(settings) {
-            return Ok(Arc::new(Bare::open(file, options)?));
+            return Ok(Arc::new(Bare::open(file, options)?.with_fernet(fernet(settings)?)));
         }
-        let db = Db::open(file, options)?;
+        let db = Db::open(file, options)?.with_fernet(fernet(settings)?);
         Ok(Arc::new(match max_map_length(settings) {
             Some(most) => db.with_max_map_length(most),
             None => db,
@@ -335,9 +340,11 @@ mod attached {
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
         if is_alone(settings) {
-            return Ok(Arc::new(pollster::block_on(Bare::open(url.secret(), &options(settings)))?));
+            let db = pollster::block_on(Bare::open(url.secret(), &options(settings)))?;
+            return Ok(Arc::new(db.with_fernet(fernet(settings)?)));
         }
         let db = pollster::block_on(Db::open(url.secret(), &options(settings)))?;
+        let db = db.with_fernet(fernet(settings)?);
         Ok(Arc::new(match max_map_length(settings) {
             Some(most) => db.with_max_map_length(most),
             None => db,
@@ -372,9 +379,11 @@ mod attached_mysql {
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
         if is_alone(settings) {
-            return Ok(Arc::new(pollster::block_on(Bare::open(url.secret(), &options(settings)))?));
+            let db = pollster::block_on(Bare::open(url.secret(), &options(settings)))?;
+            return Ok(Arc::new(db.with_fernet(fernet(settings)?)));
         }
         let db = pollster::block_on(Db::open(url.secret(), &options(settings)))?;
+        let db = db.with_fernet(fernet(settings)?);
         Ok(Arc::new(match max_map_length(settings) {
             Some(most) => db.with_max_map_length(most),
             None => db,

@@ -19,6 +19,7 @@ use super::{Airflow, Tables, schema};
 use crate::airflow::{no_task_instance, pushed};
 use crate::bare::{self, nothing_beside};
 use crate::expansion::{Expansion, MAX_MAP_LENGTH, is_returned};
+use crate::fernet::Fernet;
 use crate::server::airflows_db;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -88,7 +89,16 @@ impl Bare {
         let own = super::super::Tables { connections: Connections::without(url, options, NOTHING_KNOWN)? };
         let expansion = Expansion::up_to(MAX_MAP_LENGTH);
         let keeps_text = found.keeps_text;
-        Ok(Self(Alone { tables: Tables { own, airflows, keeps_text, expansion, is_bare: true } }))
+        Ok(Self(Alone {
+            tables: Tables { own, airflows, keeps_text, expansion, is_bare: true, fernet: None },
+        }))
+    }
+
+    /// As [`Db::with_fernet`](super::Db::with_fernet).
+    #[must_use]
+    pub fn with_fernet(mut self, keys: impl Into<Option<Fernet>>) -> Self {
+        self.0.tables.fernet = keys.into();
+        self
     }
 
     /// The first release of Airflow that has the schema of a database. Nothing is made or changed.

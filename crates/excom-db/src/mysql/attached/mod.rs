@@ -3,7 +3,7 @@
 //!
 //! **Beside.** What Airflow's tables have no place for lies in a database of the same server, `excom` or another (`beside`
 //! in the URL), which [`Db::attach`] alone makes. Its tables are those of a database of Excom's own, and what has ended,
-//! what was read, objects without an entry and variables are in them as there. A connection works in that database;
+//! what was read and objects without an entry are in them as there. A connection works in that database;
 //! statements call Airflow's `airflow`.
 //!
 //! **An entry** is Airflow's row with, where Excom wrote it, a row of `excom_entry`. The two belong together while the
@@ -32,6 +32,7 @@ mod row;
 mod runs;
 mod schema;
 mod theirs;
+mod variables;
 mod write;
 
 use std::fmt;
@@ -41,6 +42,7 @@ use excom_core::Result;
 use super::connection::{Connection, Connections, Options};
 use super::failure::Failure;
 use crate::expansion::{Expansion, MAX_MAP_LENGTH};
+use crate::fernet::Fernet;
 use crate::server::airflows_db;
 pub use bare::Bare;
 pub use schema::Found;
@@ -61,6 +63,8 @@ struct Tables {
     expansion: Expansion,
     /// Whether there is no database of ours.
     is_bare: bool,
+    /// Airflow's keys, where they were given.
+    fernet: Option<Fernet>,
 }
 
 /// A connection in a transaction about Airflow's rows.
@@ -70,6 +74,11 @@ impl Tables {
     /// Which database it is, for people.
     fn place(&self) -> &str {
         self.own.connections.place()
+    }
+
+    /// What encrypts variables, and opens them.
+    fn keys(&self) -> Fernet {
+        self.fernet.clone().unwrap_or_default()
     }
 }
 
@@ -93,7 +102,14 @@ impl Db {
         let own = super::Tables { connections: Connections::beside(url, options)? };
         own.connections.remember().await;
         let expansion = Expansion::up_to(MAX_MAP_LENGTH);
-        Ok(Self(Tables { own, airflows, keeps_text: found.keeps_text, expansion, is_bare: false }))
+        Ok(Self(Tables {
+            own,
+            airflows,
+            keeps_text: found.keeps_text,
+            expansion,
+            is_bare: false,
+            fernet: None,
+        }))
     }
 
     /// With the most elements that a value may have over which Airflow's tasks are mapped: Airflow's own setting
@@ -101,6 +117,14 @@ impl Db {
     #[must_use]
     pub fn with_max_map_length(mut self, most: u32) -> Self {
         self.0.expansion = Expansion::up_to(most);
+        self
+    }
+
+    /// With the keys of Airflow's own `[core] fernet_key`, for variables and connections. Without any, variables are written in
+    /// the clear and those that are encrypted cannot be read; and without this no connections are read.
+    #[must_use]
+    pub fn with_fernet(mut self, keys: impl Into<Option<Fernet>>) -> Self {
+        self.0.fernet = keys.into();
         self
     }
 

@@ -1,20 +1,15 @@
-//! What does not depend on whose entries they are: variables, marks, turns, counts of refusals, objects without an entry,
+//! What does not depend on whose entries they are: marks, turns, counts of refusals, objects without an entry,
 //! what has ended and who read what are as in a database of Excom's own.
 
 use std::time::Duration;
 
-use excom_core::attempt::Caller;
-use excom_core::db::{
-    DagVersion, LedgerRow, LooseObject, Note, Pushed, Reads, RefusalCount, Variable, VariableWrite,
-};
+use excom_core::db::{DagVersion, LedgerRow, LooseObject, Note, Pushed, Reads, RefusalCount};
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Version};
 use excom_core::{ObjectName, TaskInstanceKey, Value, XComKey};
 use jiff::Timestamp;
 
-use super::super::connection::named;
 use super::super::failure::Failure;
 use super::super::ledger::note_reads;
-use super::super::variables::DELETE;
 use super::write::step;
 use super::{Airflow, Tables};
 use crate::airflow::excoms_own;
@@ -33,34 +28,12 @@ const NOTE_READS: &str = note_reads!(
 );
 
 impl Airflow<'_> {
-    async fn write_variable(&mut self, caller: &Caller, write: &VariableWrite) -> Result<Option<Variable>> {
-        self.fence(caller).await?;
-        self.0.put_variable(write).await
-    }
-
-    async fn delete_variable(&mut self, caller: &Caller, name: &str) -> Result<bool> {
-        self.fence(caller).await?;
-        Ok(self.0.change(DELETE, named! { "name" => name }).await? > 0)
-    }
-
     async fn note_reads(&mut self, reads: &[Reads]) -> Result<()> {
         self.0.note_reads(NOTE_READS, reads).await
     }
 }
 
 impl Tables {
-    pub(super) async fn write_variable(
-        &self,
-        caller: &Caller,
-        change: &VariableWrite,
-    ) -> Result<Option<Variable>> {
-        step!(self, write, write_variable(caller, change)).await
-    }
-
-    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
-        step!(self, write, delete_variable(caller, key)).await
-    }
-
     pub(super) async fn note_reads(&self, reads: &[Reads]) -> Result<()> {
         step!(self, write, note_reads(reads)).await
     }

@@ -10,6 +10,7 @@ use super::super::failure::Failure;
 use super::super::row as own;
 use super::Tables;
 use super::columns::{bytes, same};
+use crate::fernet::Fernet;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -38,21 +39,20 @@ impl Tables {
     }
 
     pub(super) async fn connection(&self, id: &str) -> Result<Option<StoredConnection>> {
-        self.own.one(CONNECTION, named! { "id" => id }, connection).await
+        let Some(fernet) = &self.fernet else { return Ok(None) };
+        self.own.one(CONNECTION, named! { "id" => id }, |found| connection(found, id, fernet)).await
     }
 }
 
-fn connection(found: &Row) -> Result<StoredConnection> {
+fn connection(found: &Row, id: &str, fernet: &Fernet) -> Result<StoredConnection> {
     let text = |at| Ok::<_, Failure>(own::optional_str(found, at)?.map(str::to_owned));
     Ok(StoredConnection {
         conn_type: text(0)?.unwrap_or_default(),
         host: text(1)?,
         schema: text(2)?,
         login: text(3)?,
-        password: text(4)?,
+        password: fernet.read_part(text(4)?, own::is(found, 7)?, (id, "password"))?,
         port: own::optional(found, 5)?,
-        extra: text(6)?,
-        is_encrypted: own::is(found, 7)?,
-        is_extra_encrypted: own::is(found, 8)?,
+        extra: fernet.read_part(text(6)?, own::is(found, 8)?, (id, "extra"))?,
     })
 }

@@ -22,6 +22,7 @@ use super::{Tables, schema};
 use crate::airflow::{no_task_instance, pushed};
 use crate::bare::{self, nothing_beside};
 use crate::expansion::{Expansion, MAX_MAP_LENGTH, is_returned};
+use crate::fernet::Fernet;
 use crate::server::airflows_db;
 
 /// What the functions of the schema `excom` say that statements which read ask, without it.
@@ -220,8 +221,15 @@ impl Bare {
         let connections = Connections::new(url, options)?.spelt(spelt);
         schema::airflow(&connections).await?;
         let own = super::super::Tables::new(connections);
-        let tables = Tables { own, expansion: Expansion::up_to(MAX_MAP_LENGTH), is_bare: true };
+        let tables = Tables { own, expansion: Expansion::up_to(MAX_MAP_LENGTH), is_bare: true, fernet: None };
         Ok(Self(Alone { tables, has_results: AtomicBool::new(true) }))
+    }
+
+    /// As [`Db::with_fernet`](super::Db::with_fernet).
+    #[must_use]
+    pub fn with_fernet(mut self, keys: impl Into<Option<Fernet>>) -> Self {
+        self.0.tables.fernet = keys.into();
+        self
     }
 
     /// The first release of Airflow that has the schema of a database. Nothing is made or changed.

@@ -50,6 +50,7 @@ mod row;
 mod runs;
 mod schema;
 mod theirs;
+mod variables;
 mod write;
 
 use std::fmt;
@@ -60,6 +61,7 @@ use super::connection::{Connections, Options};
 use super::failure::Failure;
 use super::known;
 use crate::expansion::{Expansion, MAX_MAP_LENGTH};
+use crate::fernet::Fernet;
 use crate::server::airflows_db;
 pub use bare::Bare;
 pub use schema::Found;
@@ -77,12 +79,19 @@ struct Tables {
     expansion: Expansion,
     /// Whether there is nothing of Excom's beside Airflow's tables.
     is_bare: bool,
+    /// Airflow's keys, where they were given.
+    fernet: Option<Fernet>,
 }
 
 impl Tables {
     /// Which database it is, for people.
     fn place(&self) -> &str {
         self.own.connections.place()
+    }
+
+    /// What encrypts variables, and opens them.
+    fn keys(&self) -> Fernet {
+        self.fernet.clone().unwrap_or_default()
     }
 }
 
@@ -107,6 +116,7 @@ impl Db {
             own: super::Tables::new(connections),
             expansion: Expansion::up_to(MAX_MAP_LENGTH),
             is_bare: false,
+            fernet: None,
         }))
     }
 
@@ -115,6 +125,14 @@ impl Db {
     #[must_use]
     pub fn with_max_map_length(mut self, most: u32) -> Self {
         self.0.expansion = Expansion::up_to(most);
+        self
+    }
+
+    /// With the keys of Airflow's own `[core] fernet_key`, for variables and connections. Without any, variables are written in
+    /// the clear and those that are encrypted cannot be read; and without this no connections are read.
+    #[must_use]
+    pub fn with_fernet(mut self, keys: impl Into<Option<Fernet>>) -> Self {
+        self.0.fernet = keys.into();
         self
     }
 

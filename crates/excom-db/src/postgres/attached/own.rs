@@ -1,50 +1,16 @@
-//! What does not depend on whose entries they are: variables, marks, turns and counts of refusals are as in a database of
-//! Excom's own.
+//! What does not depend on whose entries they are: marks, turns and counts of refusals are as in a database of Excom's own.
 
 use std::time::Duration;
 
-use excom_core::attempt::Caller;
-use excom_core::db::{RefusalCount, Variable, VariableWrite};
+use excom_core::db::RefusalCount;
 use jiff::Timestamp;
 
 use super::super::failure::Failure;
-use super::super::variables::BESIDE;
 use super::Tables;
 
 type Result<T> = std::result::Result<T, Failure>;
 
 impl Tables {
-    pub(super) async fn variable(&self, key: &str) -> Result<Option<Variable>> {
-        self.own.variable_by(&BESIDE, key).await
-    }
-
-    pub(super) async fn variables(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<Variable>> {
-        self.own.variables_by(&BESIDE, prefix, after, limit).await
-    }
-
-    pub(super) async fn write_variable(
-        &self,
-        caller: &Caller,
-        write: &VariableWrite,
-    ) -> excom_core::Result<Option<Variable>> {
-        match self.own.write_variable_by(&BESIDE, caller, write).await {
-            Ok(written) => Ok(written),
-            Err(failure) => Err(self.refused(failure, caller).await),
-        }
-    }
-
-    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> excom_core::Result<bool> {
-        match self.own.delete_variable_by(&BESIDE, caller, key).await {
-            Ok(deleted) => Ok(deleted),
-            Err(failure) => Err(self.refused(failure, caller).await),
-        }
-    }
-
     pub(super) async fn mark(&self, name: &str) -> Result<Option<String>> {
         self.own.mark(name).await
     }

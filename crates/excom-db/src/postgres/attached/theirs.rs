@@ -9,6 +9,7 @@ use super::super::connection::{Statement, types};
 use super::super::failure::Failure;
 use super::super::row::text;
 use super::Tables;
+use crate::fernet::Fernet;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -41,20 +42,19 @@ impl Tables {
     }
 
     pub(super) async fn connection(&self, id: &str) -> Result<Option<StoredConnection>> {
-        self.own.one(&CONNECTION, &[&id], connection).await
+        let Some(fernet) = &self.fernet else { return Ok(None) };
+        self.own.one(&CONNECTION, &[&id], |found| connection(found, id, fernet)).await
     }
 }
 
-fn connection(found: &Row) -> Result<StoredConnection> {
+fn connection(found: &Row, id: &str, fernet: &Fernet) -> Result<StoredConnection> {
     Ok(StoredConnection {
         conn_type: found.try_get::<_, Option<_>>(0)?.unwrap_or_default(),
         host: found.try_get(1)?,
         schema: found.try_get(2)?,
         login: found.try_get(3)?,
-        password: found.try_get(4)?,
+        password: fernet.read_part(found.try_get(4)?, found.try_get(7)?, (id, "password"))?,
         port: found.try_get(5)?,
-        extra: found.try_get(6)?,
-        is_encrypted: found.try_get(7)?,
-        is_extra_encrypted: found.try_get(8)?,
+        extra: fernet.read_part(found.try_get(6)?, found.try_get(8)?, (id, "extra"))?,
     })
 }

@@ -20,6 +20,7 @@ use super::{Beside, Tables, Writing, airflows, schema};
 use crate::airflow::no_task_instance;
 use crate::bare::{self, nothing_beside};
 use crate::expansion::is_returned;
+use crate::fernet::Fernet;
 use crate::server::airflows_db;
 
 /// What of a task instance is older than the start of its try.
@@ -52,6 +53,13 @@ impl Bare {
     pub fn open(path: &Path, options: Options) -> Result<Self> {
         Self::look(path)?;
         Ok(Self(Alone { tables: Tables::over(path, options, true)? }))
+    }
+
+    /// As [`Db::with_fernet`](super::Db::with_fernet).
+    #[must_use]
+    pub fn with_fernet(mut self, keys: impl Into<Option<Fernet>>) -> Self {
+        self.0.tables.fernet = keys.into();
+        self
     }
 
     /// The first release of Airflow that has the schema of a file. Nothing is made or changed.

@@ -26,6 +26,7 @@ mod row;
 mod runs;
 mod schema;
 mod theirs;
+mod variables;
 mod write;
 
 use std::fmt;
@@ -37,7 +38,7 @@ use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskSt
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb as _,
     Note, Occupied, Page, Place, Produced, Push, Pushed, Reads, RefusalCount, Removed, Rule, RunFilter,
-    RunInfo, Scan, Scope, StartMode, Started, Surroundings, Usage, Variable, VariableWrite,
+    RunInfo, Scan, Scope, StartMode, Started, Surroundings, Usage, Variable,
 };
 use excom_core::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
 use excom_core::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, Value, XComKey};
@@ -49,6 +50,7 @@ use super::writer::{Transaction, Writer};
 use super::{Options, ROW_BYTES, bytes_of, connection};
 use crate::airflow::{Row, airflows_alone, excoms_own};
 use crate::expansion::{Expansion, MAX_MAP_LENGTH};
+use crate::fernet::Fernet;
 use crate::server::airflows_db;
 pub use bare::Bare;
 pub use schema::Found;
@@ -64,6 +66,8 @@ struct Tables {
     expansion: Arc<Expansion>,
     /// Whether there are no tables of ours.
     is_bare: bool,
+    /// Airflow's keys, where they were given.
+    fernet: Option<Fernet>,
 }
 
 /// One view of Airflow's tables and ours.
@@ -71,6 +75,7 @@ struct Beside<'a> {
     view: &'a View<'a>,
     path: &'a Path,
     is_bare: bool,
+    fernet: Option<&'a Fernet>,
 }
 
 /// A transaction about both.
@@ -103,6 +108,14 @@ impl Db {
     #[must_use]
     pub fn with_max_map_length(mut self, most: u32) -> Self {
         self.0.expansion = Arc::new(Expansion::up_to(most));
+        self
+    }
+
+    /// With the keys of Airflow's own `[core] fernet_key`, for variables and connections. Without any, variables are written in
+    /// the clear and those that are encrypted cannot be read; and without this no connections are read.
+    #[must_use]
+    pub fn with_fernet(mut self, keys: impl Into<Option<Fernet>>) -> Self {
+        self.0.fernet = keys.into();
         self
     }
 
@@ -184,7 +197,7 @@ impl Tables {
             }
         };
         let expansion = Arc::new(Expansion::up_to(MAX_MAP_LENGTH));
-        Ok(Self { own: super::Db::over(path, writer), expansion, is_bare })
+        Ok(Self { own: super::Db::over(path, writer), expansion, is_bare, fernet: None })
     }
 
     /// Which file it is, for people.
@@ -194,7 +207,9 @@ impl Tables {
 
     /// Several statements on one view of the file.
     fn look<T>(&self, read: impl FnOnce(&Beside<'_>) -> Result<T, Failure>) -> Result<T> {
-        self.own.snapshot(|view| read(&Beside { view, path: &self.own.path, is_bare: self.is_bare }))
+        self.own.snapshot(|view| {
+            read(&Beside { view, path: &self.own.path, is_bare: self.is_bare, fernet: self.fernet.as_ref() })
+        })
     }
 
     /// A write of about so many bytes.
@@ -277,17 +292,6 @@ impl Tables {
     async fn note_reads(&self, reads: &[Reads]) -> Result<()> {
         let (bytes, reads) = (reads.len() * ROW_BYTES, reads.to_vec());
         self.change(bytes, move |w| w.t.note_reads(&reads, |_, attempt| w.number_of(attempt))).await
-    }
-
-    async fn write_variable(&self, caller: &Caller, write: &VariableWrite) -> Result<Option<Variable>> {
-        let (caller, write) = (caller.clone(), write.clone());
-        let work = move |w: &Writing<'_>| w.fence(&caller).and_then(|_| w.t.put_variable(&write));
-        self.change(0, work).await
-    }
-
-    async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
-        let (caller, key) = (caller.clone(), key.to_owned());
-        self.change(0, move |w| w.fence(&caller).and_then(|_| w.t.remove_variable(&key))).await
     }
 
     // ---- stored bytes and retention
@@ -383,4 +387,6 @@ look! {
     fn list(filter: &Filter, after: Option<&XComKey>, limit: u32) -> Page<EntryInfo>;
     fn places() -> Vec<Occupied>;
     fn usage(dag_id: &str, run_id: Option<&str>) -> Usage;
+    fn variable(key: &str) -> Option<Variable>;
+    fn variables(prefix: &str, after: Option<&str>, limit: u32) -> Vec<Variable>;
 }

@@ -38,6 +38,7 @@ impl Beside<'_> {
     }
 
     fn connection(&self, id: &str) -> Result<Option<StoredConnection>> {
+        let Some(fernet) = self.fernet else { return Ok(None) };
         let has_teams = has_column(self.view.connection(), "connection", "team_name")?;
         let sql = [CONNECTION, if has_teams { OF_NO_TEAM } else { "" }].concat();
         self.one(&sql, [id], |found| {
@@ -46,11 +47,9 @@ impl Beside<'_> {
                 host: found.get(1)?,
                 schema: found.get(2)?,
                 login: found.get(3)?,
-                password: found.get(4)?,
+                password: fernet.read_part(found.get(4)?, found.get(7)?, (id, "password"))?,
                 port: found.get(5)?,
-                extra: found.get(6)?,
-                is_encrypted: found.get(7)?,
-                is_extra_encrypted: found.get(8)?,
+                extra: fernet.read_part(found.get(6)?, found.get(8)?, (id, "extra"))?,
             })
         })
     }

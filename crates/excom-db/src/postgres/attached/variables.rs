@@ -1,0 +1,353 @@
+//! Variables, which are Airflow's rows, and what Excom itself kept beside them (`crate::variable`). Each write is one statement
+//! with its fence. A row of a team is read and deleted by nobody here; a set writes it, as Airflow's own does.
+
+use std::sync::Arc;
+
+use excom_core::attempt::Caller;
+use excom_core::db::{Variable, VariableWrite, not_started, superseded};
+use tokio_postgres::Row;
+
+use super::super::connection::{Parameter, Statement, types};
+use super::super::failure::{Failure, damaged};
+use super::super::row::{text, time};
+use super::super::write::Fenced;
+use super::{Tables, schema};
+use crate::fernet::{Fernet, Held};
+use crate::variable::{Theirs, held};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// What is asked: to set, make, change and delete a variable, to take ours over, one by its key, and many.
+struct Statements {
+    set: Statement<'static>,
+    make: Statement<'static>,
+    change: Statement<'static>,
+    take_over: Option<Statement<'static>>,
+    delete: Statement<'static>,
+    one: Statement<'static>,
+    many: Statement<'static>,
+}
+
+/// Whether Airflow's row `v` is of no team. Not every Airflow's has one.
+macro_rules! of_no_team {
+    () => {
+        "to_jsonb(v) ->> 'team_name' IS NULL"
+    };
+}
+
+/// Airflow's rows of no team, without a look at their texts: a column that is not there is that of `teams`.
+macro_rules! theirs {
+    ($condition:literal) => {
+        concat!(
+            "SELECT v.key, v.val, v.description, v.is_encrypted, NULL::bytea AS own_text,
+                    NULL::bytea AS own_description, NULL::int8 AS updated
+             FROM (SELECT NULL::text AS team_name) teams CROSS JOIN LATERAL (
+                 SELECT key::text COLLATE \"C\" AS key, coalesce(val, '') AS val, description,
+                        coalesce(is_encrypted, false) AS is_encrypted
+                 FROM variable WHERE team_name IS NULL) v
+             WHERE ",
+            $condition
+        )
+    };
+}
+
+/// Ours, where Airflow has none under the key.
+macro_rules! ours {
+    ($condition:literal) => {
+        concat!(
+            " UNION ALL
+             SELECT o.key, NULL, NULL, false, o.text, o.description, o.updated FROM excom.own_variable o
+             WHERE NOT EXISTS (SELECT FROM variable v WHERE v.key = o.key AND ",
+            of_no_team!(),
+            ") AND ",
+            $condition
+        )
+    };
+}
+
+/// What a write answers: whether it was let through, and the row as it is from then on.
+macro_rules! written {
+    () => {
+        ") SELECT (SELECT count(*) FROM fenced), w.key, w.val, w.description, w.is_encrypted
+           FROM (SELECT) AS one LEFT JOIN written w ON true"
+    };
+}
+
+/// The statements, with what lets a caller through as `fenced`; and those parts that are about ours.
+macro_rules! statements {
+    ($fenced:expr, $fenced_delete:expr, $gone:literal, $joined:literal, $described:literal, $none_of_ours:literal, $replaced:literal,
+     $ours_deleted:literal, $ours_counted:literal, $take_over:expr, $one:expr, $many:expr) => {
+        Statements {
+            set: Statement {
+                sql: concat!(
+                    "WITH ", $fenced, $gone, ", written AS (
+                         INSERT INTO variable AS v (key, val, description, is_encrypted)
+                         SELECT $6, $7, ", $described, ", $9 FROM fenced", $joined, "
+                         ON CONFLICT (key) DO UPDATE SET val = excluded.val, is_encrypted = excluded.is_encrypted,
+                             description = coalesce($8, v.description)
+                         RETURNING v.key::text, v.val, v.description, v.is_encrypted",
+                    written!()
+                ),
+                types: WRITE,
+            },
+            // Who finds its own token made the variable in a try whose answer was lost.
+            make: Statement {
+                sql: concat!(
+                    "WITH ", $fenced, ", written AS (
+                         INSERT INTO variable AS v (key, val, description, is_encrypted)
+                         SELECT $6, $7, $8, $9 FROM fenced ", $none_of_ours, "
+                         ON CONFLICT (key) DO UPDATE SET key = v.key
+                             WHERE v.is_encrypted AND excluded.is_encrypted AND v.val = excluded.val
+                             AND v.description IS NOT DISTINCT FROM excluded.description
+                         RETURNING v.key::text, v.val, v.description, v.is_encrypted",
+                    written!()
+                ),
+                types: WRITE,
+            },
+            change: Statement {
+                sql: concat!(
+                    "WITH ", $fenced, ", written AS (
+                         UPDATE variable v SET val = coalesce($7, v.val, ''), description = coalesce($8, v.description),
+                             is_encrypted = coalesce(CASE WHEN $7 IS NULL THEN v.is_encrypted ELSE $9 END, false)
+                         FROM fenced WHERE v.key = $6 AND ", of_no_team!(), "
+                         RETURNING v.key::text, v.val, v.description, v.is_encrypted)",
+                    $replaced,
+                    " SELECT (SELECT count(*) FROM fenced), w.key, w.val, w.description, w.is_encrypted
+                      FROM (SELECT) AS one LEFT JOIN written w ON true"
+                ),
+                types: WRITE,
+            },
+            take_over: $take_over,
+            delete: Statement {
+                sql: concat!(
+                    "WITH ", $fenced_delete, ", theirs AS (
+                         DELETE FROM variable v USING fenced WHERE v.key = $6 AND ", of_no_team!(), " RETURNING 1)",
+                    $ours_deleted,
+                    " SELECT (SELECT count(*) FROM fenced), (SELECT count(*) FROM theirs)", $ours_counted
+                ),
+                types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT_ARRAY],
+            },
+            one: Statement { sql: $one, types: types![TEXT] },
+            many: Statement { sql: $many, types: types![TEXT, TEXT, INT8] },
+        }
+    };
+}
+
+const WRITE: &[tokio_postgres::types::Type] =
+    types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, BOOL, TEXT_ARRAY];
+
+/// Lets a caller through by the function of our schema, which refuses by itself.
+macro_rules! fenced {
+    () => {
+        "fenced AS MATERIALIZED (SELECT FROM excom.fence($1, $2, $3, $4, $5))"
+    };
+}
+
+/// With what we have beside Airflow's tables.
+const BESIDE: Statements = statements!(
+    fenced!(),
+    fenced!(),
+    ", gone AS (DELETE FROM excom.own_variable o USING fenced WHERE o.key = $6 RETURNING o.description)",
+    " LEFT JOIN gone ON true",
+    "coalesce($8, convert_from(gone.description, 'UTF8'))",
+    "WHERE NOT EXISTS (SELECT FROM excom.own_variable o WHERE o.key = $6)",
+    ", gone AS (DELETE FROM excom.own_variable o USING written WHERE o.key = written.key)",
+    ", ours AS (DELETE FROM excom.own_variable o USING fenced WHERE o.key = $6 RETURNING 1)",
+    " + (SELECT count(*) FROM ours)",
+    Some(Statement {
+        sql: concat!(
+            "WITH ",
+            fenced!(),
+            ", gone AS (
+                 DELETE FROM excom.own_variable o USING fenced
+                 WHERE o.key = $6 AND o.text = $11 AND o.description IS NOT DISTINCT FROM convert_to($8, 'UTF8')
+                 AND NOT EXISTS (SELECT FROM variable v WHERE v.key = o.key) RETURNING o.key),
+             written AS (
+                 INSERT INTO variable (key, val, description, is_encrypted) SELECT $6, $7, $8, $9 FROM gone
+                 ON CONFLICT (key) DO NOTHING)
+             SELECT count(*) FROM fenced"
+        ),
+        types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, BOOL, TEXT_ARRAY, BYTEA],
+    }),
+    concat!(theirs!("v.key = $1"), ours!("o.key = $1")),
+    concat!(
+        theirs!("v.key >= $1 AND v.key > $2 AND starts_with(v.key, $1)"),
+        ours!("o.key >= $1 AND o.key > $2 AND starts_with(o.key, $1)"),
+        " ORDER BY 1 LIMIT $3"
+    )
+);
+
+/// Lets a caller through without it, where Airflow's schema is one of those given, as pushes do (`bare`).
+macro_rules! alone {
+    ($known:literal) => {
+        concat!(
+            "own AS MATERIALIZED (
+                 SELECT FROM task_instance
+                 WHERE dag_id = $1 AND run_id = $2 AND task_id = $3 AND map_index = $4 AND id = $5 FOR KEY SHARE),
+             fenced AS MATERIALIZED (
+                 SELECT FROM (SELECT) AS one WHERE ($5 IS NULL OR EXISTS (SELECT FROM own))
+                 AND EXISTS (SELECT FROM alembic_version WHERE version_num = ANY (",
+            $known,
+            ")))"
+        )
+    };
+}
+
+/// Without anything beside them.
+const ALONE: Statements = statements!(
+    alone!("$10"),
+    alone!("$7"),
+    "",
+    "",
+    "$8",
+    "",
+    "",
+    "",
+    "",
+    None,
+    theirs!("v.key = $1"),
+    concat!(theirs!("v.key >= $1 AND v.key > $2 AND starts_with(v.key, $1)"), " ORDER BY 1 LIMIT $3")
+);
+
+impl Tables {
+    fn statements(&self) -> &'static Statements {
+        if self.is_bare { &ALONE } else { &BESIDE }
+    }
+
+    pub(super) async fn variable(&self, key: &str) -> Result<Option<Variable>> {
+        let fernet = self.keys();
+        self.own.one(&self.statements().one, &[&key], |found| variable(found, &fernet)).await
+    }
+
+    pub(super) async fn variables(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Variable>> {
+        let fernet = self.keys();
+        let parameters: [Parameter<'_>; 3] = [&prefix, &after.unwrap_or_default(), &i64::from(limit)];
+        self.own.rows(&self.statements().many, &parameters, |found| variable(found, &fernet)).await
+    }
+
+    pub(super) async fn write_variable(
+        &self,
+        caller: &Caller,
+        write: &VariableWrite,
+    ) -> Result<Option<Variable>> {
+        let fernet = self.keys();
+        let held = held(write, &fernet)?;
+        let statement = match write {
+            VariableWrite::Set(_) => &self.statements().set,
+            VariableWrite::Make(_) => &self.statements().make,
+            VariableWrite::Change { .. } => {
+                self.take_over(caller, write, &fernet).await?;
+                &self.statements().change
+            }
+        };
+        let (key, _, description, _) = write.parts();
+        let found = self.ask(statement, caller, key, held.as_ref(), description, &[]).await?;
+        match found.try_get::<_, Option<&str>>(1)? {
+            Some(_) => Ok(Some(theirs(&found, 2)?.read(text(&found, 1)?, &fernet))),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
+        let fenced = Fenced::caller(caller);
+        let [dag, run, task, map_index, attempt] = fenced.parameters();
+        let known = schema::revisions();
+        let parameters: [Parameter<'_>; 7] = [dag, run, task, map_index, attempt, &key, &known];
+        let found = self.let_through(caller, &self.statements().delete, &parameters).await?;
+        Ok(found.get::<_, i64>(1) > 0)
+    }
+
+    /// What Excom itself kept becomes Airflow's row, which changes nothing for who reads it; what is to be changed is only there.
+    async fn take_over(
+        &self,
+        caller: &Caller,
+        write: &VariableWrite,
+        fernet: &Fernet,
+    ) -> excom_core::Result<()> {
+        let Some(statement) = &self.statements().take_over else { return Ok(()) };
+        let (key, _, _, at) = write.parts();
+        let told = |failure| schema::told(failure, self.place());
+        // A time is of ours alone.
+        let found = self.variable(key).await.map_err(told)?.filter(|found| found.updated_at.is_some());
+        let Some(Variable { text: Some(text), description, .. }) = found else { return Ok(()) };
+        let held = fernet.hold(&text, at)?;
+        let ours: Parameter<'_> = &text.as_bytes();
+        self.ask(statement, caller, key, Some(&held), description.as_deref(), &[ours]).await.map(drop)
+    }
+
+    async fn ask(
+        &self,
+        statement: &Statement<'_>,
+        caller: &Caller,
+        key: &str,
+        held: Option<&Held>,
+        description: Option<&str>,
+        more: &[Parameter<'_>],
+    ) -> excom_core::Result<Row> {
+        let fenced = Fenced::caller(caller);
+        let (val, is_encrypted) = (held.map(|held| &*held.text), held.is_some_and(|held| held.is_encrypted));
+        let [dag, run, task, map_index, attempt] = fenced.parameters();
+        let known = schema::revisions();
+        let mut parameters: Vec<Parameter<'_>> =
+            vec![dag, run, task, map_index, attempt, &key, &val, &description, &is_encrypted, &known];
+        parameters.extend_from_slice(more);
+        self.let_through(caller, statement, &parameters).await
+    }
+
+    /// The answer of a statement, whose first column tells whether the caller was let through.
+    async fn let_through(
+        &self,
+        caller: &Caller,
+        statement: &Statement<'_>,
+        parameters: &[Parameter<'_>],
+    ) -> excom_core::Result<Row> {
+        let mut rows = match self.own.connections.write(statement, parameters).await {
+            Ok(rows) => rows,
+            Err(failure) => return Err(self.refused(failure, caller).await),
+        };
+        let told = |failure| schema::told(failure, self.place());
+        let found = rows.pop().ok_or_else(|| told(damaged("no answer")))?;
+        if found.get::<_, i64>(0) > 0 {
+            return Ok(found);
+        }
+        schema::airflow(&self.own.connections).await?;
+        match caller {
+            Caller::Attempt(attempt) => {
+                let tries = self.attempts(&attempt.ti).await.map_err(told)?;
+                Err(match tries.last().filter(|_| tries.iter().any(|known| known.id == attempt.id)) {
+                    Some(current) => superseded(attempt, current),
+                    None => not_started(attempt),
+                })
+            }
+            _ => Err(told(damaged("no answer"))),
+        }
+    }
+}
+
+fn variable(found: &Row, fernet: &Fernet) -> Result<Variable> {
+    let key: Arc<str> = text(found, 0)?;
+    let Some(updated) = found.try_get::<_, Option<i64>>(6)? else {
+        return Ok(theirs(found, 1)?.read(key, fernet));
+    };
+    let text =
+        |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| damaged("a variable whose text is not UTF-8"));
+    Ok(Variable {
+        key,
+        text: found.try_get::<_, Option<Vec<u8>>>(4)?.map(text).transpose()?,
+        description: found.try_get::<_, Option<Vec<u8>>>(5)?.map(text).transpose()?,
+        updated_at: Some(time(updated)),
+    })
+}
+
+fn theirs(found: &Row, at: usize) -> Result<Theirs> {
+    Ok(Theirs {
+        held: Held { text: found.try_get(at)?, is_encrypted: found.try_get(at + 2)? },
+        description: found.try_get(at + 1)?,
+        has_team: false,
+    })
+}
