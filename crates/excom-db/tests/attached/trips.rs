@@ -48,3 +48,16 @@ pub(crate) fn marked(engine: &Engine, attempt: &Attempt) -> [usize; 2] {
     round_trip(engine, attempt, "[]").unwrap();
     [first, results()]
 }
+
+/// What is set with Excom's own beside Airflow's tables is there without it, and the other way round.
+pub(crate) fn variables_are_shared(database: &Database, engine: &Engine, attempt: &Attempt) {
+    let alone = Engine::builder(Arc::new(database.bare()), Arc::new(memory::Clock::new())).build();
+    let me = Caller::Attempt(attempt.clone());
+    for (own, other) in [(engine, &alone), (&alone, engine)] {
+        block_on(own.set_variable(&me, "v", "é", None)).unwrap();
+        assert_eq!(block_on(other.variable(&me, "v")).unwrap().unwrap().text, "é");
+        assert_eq!(block_on(other.variables(&me, "v", None, 9)).unwrap().len(), 1);
+        block_on(other.change_variable(&me, "v", None, Some("x"))).unwrap().unwrap();
+        assert!(block_on(own.delete_variable(&me, "v")).unwrap());
+    }
+}

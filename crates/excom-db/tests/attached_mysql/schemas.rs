@@ -10,7 +10,7 @@ use excom_db::mysql::attached::Db;
 use pollster::block_on;
 
 use crate::support::{Database, options};
-use crate::trips::{engine, marked, round_trip_of, started};
+use crate::trips::{engine, marked, round_trip_of, started, variables_are_shared};
 
 /// What Airflow's schema consists of.
 const ALL_OF_AIRFLOW: &str = "
@@ -36,6 +36,7 @@ fn airflows_schema_stays_as_it_was() {
     assert_eq!((found.airflow, found.version), ("3.3.0", Db::SCHEMA));
     let (engine, attempt) = (engine(&database), started(&database));
     round_trip_of(&engine, &attempt, "k", r#"{"b": 1, "a": [null, 1.0]}"#).unwrap();
+    variables_are_shared(&database, &engine, &attempt);
     let me = Caller::Attempt(attempt.clone());
     assert_eq!(block_on(engine.clear(&me, &Scope::TaskInstance(attempt.ti.clone()))).unwrap(), 1);
     assert_eq!(block_on(engine.history(&me, &attempt.ti.xcom("k").unwrap(), 9)).unwrap().len(), 1);

@@ -11,7 +11,7 @@ use excom_db::sqlite::{self, Options};
 use pollster::block_on;
 
 use crate::support::{Database, migrated};
-use crate::trips::{engine, marked, round_trip, started};
+use crate::trips::{engine, marked, round_trip, started, variables_are_shared};
 
 /// What Airflow's schema consists of, and how its file is kept.
 const ALL_OF_AIRFLOW: &str = "SELECT type, name, tbl_name, sql FROM sqlite_schema
@@ -36,15 +36,7 @@ fn every_schema_of_airflow_3_is_worked_with_and_stays() {
         assert_eq!((found.airflow, found.version), (release, Db::SCHEMA));
         let (engine, attempt) = (engine(&database), started(&database));
         round_trip(&engine, &attempt, r#"{"b": 1, "a": [null, 1.0]}"#).unwrap();
-        let alone = Engine::builder(Arc::new(database.bare()), Arc::new(memory::Clock::new())).build();
-        for (own, other) in [(&engine, &alone), (&alone, &engine)] {
-            let me = Caller::Attempt(attempt.clone());
-            block_on(own.set_variable(&me, "v", release, None)).unwrap();
-            assert_eq!(block_on(other.variable(&me, "v")).unwrap().unwrap().text, release);
-            assert_eq!(block_on(other.variables(&me, "v", None, 9)).unwrap().len(), 1);
-            block_on(other.change_variable(&me, "v", None, Some("x"))).unwrap().unwrap();
-            assert!(block_on(own.delete_variable(&me, "v")).unwrap());
-        }
+        variables_are_shared(&database, &engine, &attempt);
         let me = Caller::Attempt(attempt.clone());
         let all = Scope::TaskInstance(attempt.ti.clone());
         assert_eq!(block_on(engine.clear(&me, &all)).unwrap(), 1);
