@@ -32,7 +32,7 @@ pub(crate) type Sources = Arc<Option<HashSet<String>>>;
 /// What is known of documents, by the hashes that Airflow has of them, and how many elements may be expanded over.
 #[derive(Debug)]
 pub(crate) struct Expansion {
-    most: u32,
+    pub(crate) most: u32,
     known: Mutex<HashMap<String, Sources>>,
 }
 
@@ -40,11 +40,6 @@ impl Expansion {
     /// Over so many elements tasks are mapped at most.
     pub(crate) fn up_to(most: u32) -> Self {
         Self { most, known: Mutex::default() }
-    }
-
-    /// How many elements that is.
-    pub(crate) fn most(&self) -> u32 {
-        self.most
     }
 
     /// What was found in a document, if it was read already.

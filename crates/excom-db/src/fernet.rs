@@ -4,15 +4,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::cipher::{
-    AES_128, DecryptionContext, PaddedBlockDecryptingKey, PaddedBlockEncryptingKey, UnboundCipherKey,
-};
-use aws_lc_rs::hmac;
-use aws_lc_rs::iv::FixedLength;
+use aes::Aes128;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE};
 use base64::{Engine as _, alphabet};
+use cbc::cipher::block_padding::Pkcs7;
+use cbc::cipher::{BlockDecryptMut as _, BlockEncryptMut as _, KeyIvInit as _};
+use cbc::{Decryptor, Encryptor};
 use excom_core::{Error, ErrorKind, Result};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
+use sha2::Sha256;
 
 /// What a token begins with.
 const VERSION: u8 = 0x80;
@@ -49,7 +50,7 @@ pub(crate) struct Held {
 }
 
 struct Key {
-    signing: hmac::Key,
+    signing: Hmac<Sha256>,
     encryption: [u8; 16],
 }
 
@@ -136,10 +137,7 @@ impl Key {
         let text = text.replace('+', "-").replace('/', "_");
         let bytes: [u8; 32] = KEY.decode(text).ok()?.try_into().ok()?;
         let (signing, encryption) = bytes.split_at(16);
-        Some(Self {
-            signing: hmac::Key::new(hmac::HMAC_SHA256, signing),
-            encryption: encryption.try_into().ok()?,
-        })
+        Some(Self { signing: Hmac::new_from_slice(signing).ok()?, encryption: encryption.try_into().ok()? })
     }
 
     fn open(&self, token: &[u8]) -> Option<Vec<u8>> {
@@ -149,28 +147,27 @@ impl Key {
         if head[0] != VERSION {
             return None;
         }
-        hmac::verify(&self.signing, signed, tag).ok()?;
-        let key = UnboundCipherKey::new(&AES_128, &self.encryption).ok()?;
-        let key = PaddedBlockDecryptingKey::cbc_pkcs7(key).ok()?;
-        let mut text = sealed.to_vec();
-        let context = DecryptionContext::Iv128(FixedLength::from(vector));
-        let length = key.decrypt(&mut text, context).ok()?.len();
-        text.truncate(length);
-        Some(text)
+        self.signed(signed).verify_slice(tag).ok()?;
+        let cipher = Decryptor::<Aes128>::new(&self.encryption.into(), vector.into());
+        cipher.decrypt_padded_vec_mut::<Pkcs7>(sealed).ok()
     }
 
     fn seal(&self, text: &str, at: Timestamp) -> Option<Vec<u8>> {
-        let key = UnboundCipherKey::new(&AES_128, &self.encryption).ok()?;
-        let key = PaddedBlockEncryptingKey::cbc_pkcs7(key).ok()?;
-        let mut sealed = text.as_bytes().to_vec();
-        // Under a vector of random bytes.
-        let context = key.encrypt(&mut sealed).ok()?;
-        let vector: &[u8] = (&context).try_into().ok()?;
+        let mut vector = [0; VECTOR];
+        getrandom::fill(&mut vector).ok()?;
+        let cipher = Encryptor::<Aes128>::new(&self.encryption.into(), &vector.into());
+        let sealed = cipher.encrypt_padded_vec_mut::<Pkcs7>(text.as_bytes());
         let seconds = u64::try_from(at.as_second()).unwrap_or(0);
-        let mut token = [&[VERSION][..], &seconds.to_be_bytes(), vector, &sealed].concat();
-        let tag = hmac::sign(&self.signing, &token);
-        token.extend_from_slice(tag.as_ref());
+        let mut token = [&[VERSION][..], &seconds.to_be_bytes(), &vector, &sealed].concat();
+        let tag = self.signed(&token).finalize().into_bytes();
+        token.extend_from_slice(&tag);
         Some(token)
+    }
+
+    fn signed(&self, bytes: &[u8]) -> Hmac<Sha256> {
+        let mut signing = self.signing.clone();
+        signing.update(bytes);
+        signing
     }
 }
 

@@ -238,7 +238,7 @@ impl Tables {
     /// what has so many.
     async fn check_length(&self, push: &Push) -> Result<()> {
         let (ti, length) = (&push.key.ti, push.shape.mapped_length().unwrap_or(0));
-        if length <= self.expansion.most().into() || !is_returned(&push.key) {
+        if length <= self.expansion.most.into() || !is_returned(&push.key) {
             return Ok(());
         }
         let parameters: [Parameter<'_>; 3] = [&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id];
@@ -246,7 +246,7 @@ impl Tables {
         let told = |failure| schema::told(failure, connections.place());
         let rows = connections.write(&EXPANDED, &parameters).await.map_err(told)?;
         match rows[0].get(0) {
-            Some(true) => return Err(too_long(&push.key, length, self.expansion.most())),
+            Some(true) => return Err(too_long(&push.key, length, self.expansion.most)),
             Some(false) => return Ok(()),
             // The server cannot decompress.
             None => {}
