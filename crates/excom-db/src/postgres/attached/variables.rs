@@ -75,8 +75,11 @@ macro_rules! written {
 
 /// The statements, with what lets a caller through as `fenced`; and those parts that are about ours.
 macro_rules! statements {
-    ($fenced:expr, $fenced_delete:expr, $gone:literal, $joined:literal, $described:literal, $none_of_ours:literal, $replaced:literal,
-     $ours_deleted:literal, $ours_counted:literal, $take_over:expr, $one:expr, $many:expr) => {
+    {
+        fenced: $fenced:expr, fenced_delete: $fenced_delete:expr,
+        set: ($gone:literal, $joined:literal, $described:literal), make: $none_of_ours:literal, change: $replaced:literal,
+        delete: ($ours_deleted:literal, $ours_counted:literal), take_over: $take_over:expr, one: $one:expr, many: $many:expr
+    } => {
         Statements {
             set: Statement {
                 sql: concat!(
@@ -144,17 +147,21 @@ macro_rules! fenced {
 }
 
 /// With what we have beside Airflow's tables.
-const BESIDE: Statements = statements!(
-    fenced!(),
-    fenced!(),
-    ", gone AS (DELETE FROM excom.own_variable o USING fenced WHERE o.key = $6 RETURNING o.description)",
-    " LEFT JOIN gone ON true",
-    "coalesce($8, convert_from(gone.description, 'UTF8'))",
-    "WHERE NOT EXISTS (SELECT FROM excom.own_variable o WHERE o.key = $6)",
-    ", gone AS (DELETE FROM excom.own_variable o USING written WHERE o.key = written.key)",
-    ", ours AS (DELETE FROM excom.own_variable o USING fenced WHERE o.key = $6 RETURNING 1)",
-    " + (SELECT count(*) FROM ours)",
-    Some(Statement {
+const BESIDE: Statements = statements! {
+    fenced: fenced!(),
+    fenced_delete: fenced!(),
+    set: (
+        ", gone AS (DELETE FROM excom.own_variable o USING fenced WHERE o.key = $6 RETURNING o.description)",
+        " LEFT JOIN gone ON true",
+        "coalesce($8, convert_from(gone.description, 'UTF8'))"
+    ),
+    make: "WHERE NOT EXISTS (SELECT FROM excom.own_variable o WHERE o.key = $6)",
+    change: ", gone AS (DELETE FROM excom.own_variable o USING written WHERE o.key = written.key)",
+    delete: (
+        ", ours AS (DELETE FROM excom.own_variable o USING fenced WHERE o.key = $6 RETURNING 1)",
+        " + (SELECT count(*) FROM ours)"
+    ),
+    take_over: Some(Statement {
         sql: concat!(
             "WITH ",
             fenced!(),
@@ -169,13 +176,13 @@ const BESIDE: Statements = statements!(
         ),
         types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, BOOL, TEXT_ARRAY, BYTEA],
     }),
-    concat!(theirs!("v.key = $1"), ours!("o.key = $1")),
-    concat!(
+    one: concat!(theirs!("v.key = $1"), ours!("o.key = $1")),
+    many: concat!(
         theirs!("v.key >= $1 AND v.key > $2 AND starts_with(v.key, $1)"),
         ours!("o.key >= $1 AND o.key > $2 AND starts_with(o.key, $1)"),
         " ORDER BY 1 LIMIT $3"
     )
-);
+};
 
 /// Lets a caller through without it, where Airflow's schema is one of those given, as pushes do (`bare`).
 macro_rules! alone {
@@ -194,20 +201,17 @@ macro_rules! alone {
 }
 
 /// Without anything beside them.
-const ALONE: Statements = statements!(
-    alone!("$10"),
-    alone!("$7"),
-    "",
-    "",
-    "$8",
-    "",
-    "",
-    "",
-    "",
-    None,
-    theirs!("v.key = $1"),
-    concat!(theirs!("v.key >= $1 AND v.key > $2 AND starts_with(v.key, $1)"), " ORDER BY 1 LIMIT $3")
-);
+const ALONE: Statements = statements! {
+    fenced: alone!("$10"),
+    fenced_delete: alone!("$7"),
+    set: ("", "", "$8"),
+    make: "",
+    change: "",
+    delete: ("", ""),
+    take_over: None,
+    one: theirs!("v.key = $1"),
+    many: concat!(theirs!("v.key >= $1 AND v.key > $2 AND starts_with(v.key, $1)"), " ORDER BY 1 LIMIT $3")
+};
 
 impl Tables {
     fn statements(&self) -> &'static Statements {
