@@ -156,6 +156,8 @@ impl Python {
         }
         command.args(["-m", "airflow"]).args(arguments);
         command.env("TZ", "UTC").env("AIRFLOW_HOME", home).env("AIRFLOW__CORE__LOAD_EXAMPLES", "False");
+        // A DAG whose file takes longer to import is left out; here many tests share few processors.
+        command.env("AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT", "300");
         command.envs(self.database.iter().cloned());
         command
     }

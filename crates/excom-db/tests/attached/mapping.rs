@@ -113,7 +113,13 @@ fn what_airflow_compressed_is_read_too() {
     let mut reserialize = python.airflow_command(home.path(), &["dags", "reserialize"]);
     let output = reserialize.env("AIRFLOW__CORE__COMPRESS_SERIALIZED_DAGS", "True").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(database.sql("SELECT count(*) FROM serialized_dag WHERE data_compressed IS NOT NULL"), "1");
+    assert_eq!(
+        database.sql("SELECT count(*) FROM serialized_dag WHERE data_compressed IS NOT NULL"),
+        "1",
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     let code = format!("exec(open({:?}).read())", dags.join("scheduler.py"));
     let output = python.run(&code).args(["begin", RUN]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
