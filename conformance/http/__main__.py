@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from scenarios import SCENARIOS
-from sides import Airflow, Excom
+from sides import Airflow, Excom, subject
 
 DIFFERENCES = Path(__file__).with_name("differences.json")
 COMPATIBILITY = Path(__file__).parents[2] / "COMPATIBILITY.md"
@@ -25,7 +25,7 @@ COMPATIBILITY = Path(__file__).parents[2] / "COMPATIBILITY.md"
 HEADERS = ["content-range", "content-type", "correlation-id", "location"]
 
 # What each server has in its own way.
-PER_SERVER = {"timestamp": "when it was pushed", "is_encrypted": "whether it is in the database"}
+PER_SERVER = {"timestamp": "when it was pushed", "is_encrypted": "whether it is in the database", "start_date": "when it began"}
 
 # What Airflow says when its database refused something, instead of what is wrong with it.
 BY_DATABASE = "Value rejected by database"
@@ -62,9 +62,10 @@ def content(status, kind, raw):
     body = parsed(raw)
     if status >= 400:
         return refusal(body.get("detail"))
-    for entry in [body, *body.get("xcom_entries", []), *body.get("variables", [])] if isinstance(body, dict) else []:
+    inner = lambda: [body.get("dag_run", {}), *body.get("xcom_entries", []), *body.get("variables", [])]
+    for entry in [body, *inner()] if isinstance(body, dict) else []:
         for name, what in PER_SERVER.items():
-            if name in entry:
+            if entry.get(name) is not None:
                 entry[name] = what
     return body
 
@@ -100,7 +101,8 @@ def asked(server, dag, tokens, what):
         headers["content-type"] = "application/json"
     headers |= how.get("headers", {})
     headers = {name: value for name, value in headers.items() if value is not None}
-    status, head, body = server.send(method, path.replace("{dag}", dag), body and body.replace("{dag}", dag), headers)
+    path = path.replace("{dag}", dag).replace("{ti}", subject(tokens["task"]))
+    status, head, body = server.send(method, path, body and body.replace("{dag}", dag), headers)
     answer = {"status": status} | {name: head[name] for name in HEADERS if name in head}
     if not body:
         answer.pop("content-type", None)

@@ -4,6 +4,8 @@
 //! Requests leave out what Excom has no use for: what a supervisor of a later version adds is not an error. Answers are
 //! exact, because the supervisor refuses to go on when one has a field that it does not know, or lacks one.
 
+mod version;
+
 use std::sync::Arc;
 
 use excom_core::TaskState;
@@ -11,18 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The dated versions of the API, oldest first.
-pub const VERSIONS: [&str; 9] = [
-    "2025-04-11",
-    "2025-04-28",
-    "2025-05-20",
-    "2025-08-10",
-    "2025-09-23",
-    "2025-10-27",
-    "2025-11-05",
-    "2026-04-06",
-    "2026-06-30",
-];
+pub use self::version::{Dated, Fields, InVersion, VERSIONS, Version};
 
 /// Whom a task's token is for.
 pub const AUDIENCE: &str = "urn:airflow.apache.org:task";

@@ -62,10 +62,10 @@ impl Gate {
             return self.enter(request, next).await.into_response();
         }
         let name = request.headers().get(CORRELATION).cloned();
-        let mut answer = match Spoken::of(request.headers()) {
-            Ok(spoken) => {
+        let mut answer = match Spoken::note(&mut request) {
+            Ok(told) => {
                 let mut answer = self.enter(request, next).await.into_response();
-                spoken.say(answer.headers_mut());
+                Spoken::say(told, answer.headers_mut());
                 answer
             }
             Err(refusal) => {

@@ -70,15 +70,15 @@ fn write(raw: &RawValue, out: &mut String) -> Option<()> {
 }
 
 /// What is in an envelope.
-struct Object<'a> {
+pub(super) struct Object<'a> {
     /// None for a legacy dict.
-    class: Option<String>,
-    data: Option<&'a RawValue>,
+    pub(super) class: Option<String>,
+    pub(super) data: Option<&'a RawValue>,
 }
 
 /// The object that a dict is, if it is one: a class that is text and a version that is an integer, or the
 /// two names of the legacy form.
-fn object<'a>(entries: &[(String, &'a RawValue)]) -> Option<Object<'a>> {
+pub(super) fn object<'a>(entries: &[(String, &'a RawValue)]) -> Option<Object<'a>> {
     let get = |name: &str| last(entries, name);
     if let (Some(short), Some(data)) = (get(LEGACY_TYPE), get(LEGACY_DATA)) {
         let short: String = serde_json::from_str(short.get()).ok()?;

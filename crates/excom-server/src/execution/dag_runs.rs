@@ -10,6 +10,7 @@ use excom_core::db::{RunFilter, RunInfo, RunState};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::version::Spoken;
 use crate::app::App;
 use crate::auth::Running;
 use crate::refusal::{Refusal, document};
@@ -57,9 +58,10 @@ pub(super) async fn seen_by_workers(app: &App, dag_id: &str, run_id: &str) -> Re
 async fn one(
     State(app): State<App>,
     _: Running,
+    Spoken(version): Spoken,
     Path((dag, run)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    Ok(document(StatusCode::OK, &seen_by_workers(&app, &dag, &run).await?))
+    Ok(document(StatusCode::OK, &version.of(&seen_by_workers(&app, &dag, &run).await?)))
 }
 
 async fn state(

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::dag_runs::{runs, seen_by_workers};
 use super::notes::{self, Noted};
+use super::version::Spoken;
 use crate::app::App;
 use crate::auth::{Claims, Running, Task, refresh};
 use crate::refusal::{Refusal, document};
@@ -99,6 +100,7 @@ pub(super) async fn current(
 async fn run(
     State(app): State<App>,
     task: Task,
+    Spoken(version): Spoken,
     Path(id): Path<String>,
     Document(run): Document<Run>,
 ) -> Result<Response, Refusal> {
@@ -149,7 +151,7 @@ async fn run(
         next_kwargs: next_kwargs.flatten(),
         start_date: before.map(|before| before.started_at),
     };
-    let mut answer = document(StatusCode::OK, &context);
+    let mut answer = document(StatusCode::OK, &version.of(&context));
     refresh(&mut answer, &token);
     Ok(answer)
 }

@@ -1,24 +1,28 @@
-//! The dated version that a client speaks. All that there have been are taken, and answered with the newest's fields;
-//! without one it is the newest.
+//! The dated version that a client speaks. All that there have been are taken; without one it is the newest.
 
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use excom_airflow::execution::VERSIONS;
+use excom_airflow::execution::Version;
 use jiff::civil::Date;
 
 use crate::refusal::Refusal;
 
 const VERSION: HeaderName = HeaderName::from_static("airflow-api-version");
 
-/// The version that a client speaks.
-pub(crate) struct Spoken(Option<HeaderValue>);
+/// The version that a client speaks, for whoever answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spoken(pub(super) Version);
 
 impl Spoken {
-    /// What the head of a request says.
+    /// What the head of a request says, noted on it unless it is the newest.
     ///
     /// # Errors
     /// 404 for a date before the first version, 422 for what is none.
-    pub(crate) fn of(head: &HeaderMap) -> Result<Self, Refusal> {
-        let told = head.get(VERSION).cloned();
+    pub(crate) fn note(request: &mut Request) -> Result<Option<HeaderValue>, Refusal> {
+        let told = request.headers().get(VERSION).cloned();
         let text = told.as_ref().map_or(Ok(""), |told| told.to_str()).unwrap_or("?").trim();
         if !text.is_empty() {
             let date: Date = text.parse().map_err(|_| {
@@ -29,16 +33,26 @@ impl Spoken {
                     text,
                 )
             })?;
-            if *date.to_string() < *VERSIONS[0] {
-                return Err(Refusal::plain(StatusCode::NOT_FOUND, "Not Found"));
+            let version = Version::at(date);
+            let version = version.ok_or_else(|| Refusal::plain(StatusCode::NOT_FOUND, "Not Found"))?;
+            if version != Version::NEWEST {
+                request.extensions_mut().insert(Self(version));
             }
         }
-        Ok(Self(told))
+        Ok(told)
     }
 
-    /// Says it back.
-    pub(crate) fn say(self, head: &mut HeaderMap) {
-        let newest = HeaderValue::from_static(VERSIONS[VERSIONS.len() - 1]);
-        head.insert(VERSION, self.0.unwrap_or(newest));
+    /// Says back what was told.
+    pub(crate) fn say(told: Option<HeaderValue>, head: &mut HeaderMap) {
+        let newest = || HeaderValue::from_static(Version::NEWEST.name());
+        head.insert(VERSION, told.unwrap_or_else(newest));
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Spoken {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().copied().unwrap_or(Self(Version::NEWEST)))
     }
 }

@@ -114,6 +114,57 @@ fn versions_are_dates() {
     call("soon").is(422);
 }
 
+/// Supervisors refuse what their version has not: here the fields of a run by the date from which it has them.
+#[test]
+fn an_older_supervisor_is_told_what_its_version_has() {
+    let server = Server::new();
+    server.run("r1");
+    let task = server.running("wait", -1);
+    let next = json!({"at": {"__classname__": "datetime.timedelta", "__version__": 1, "__data__": 2.5}});
+    let deferred = json!({
+        "state": "deferred", "classpath": "a.Trigger", "trigger_kwargs": {}, "next_method": "go_on", "next_kwargs": next,
+    });
+    task.own(Method::PATCH, "state", &deferred).is(204);
+    let again = json!({"dag_id": "weather", "run_id": "r1", "task_id": "wait", "id": task.id});
+    let admin = server.person(Role::Admin);
+    let resumed =
+        server.call(&admin, Method::POST, "/api/excom/v1/task-instances", Some(&again)).is(201).json();
+    let token = resumed["token"].as_str().unwrap();
+    let call = |version: &str| {
+        let request = axum::http::Request::patch(format!("/execution/task-instances/{}/run", task.id))
+            .header("airflow-api-version", version)
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json");
+        server.send(request.body(begin().to_string().into()).unwrap()).is(200).json()
+    };
+    for (version, gone) in [
+        (
+            "2025-04-11",
+            &["state", "triggering_user_name", "partition_key", "note", "partition_date", "team_name"][..],
+        ),
+        ("2025-09-01", &["triggering_user_name", "partition_key", "note", "partition_date", "team_name"]),
+        ("2025-11-05", &["partition_key", "note", "partition_date", "team_name"]),
+        ("2026-04-06", &["partition_date", "team_name"]),
+        ("2026-06-30", &[]),
+    ] {
+        let told = call(version);
+        for name in ["state", "triggering_user_name", "partition_key", "note", "partition_date", "team_name"]
+        {
+            assert_eq!(
+                told["dag_run"].get(name).is_none(),
+                gone.contains(&name),
+                "{version}: {name}: {told}"
+            );
+        }
+        let is_older = version < "2026-04-06";
+        assert_eq!(told.get("upstream_map_indexes").is_some(), is_older, "{told}");
+        assert_eq!(told.get("start_date").is_none(), is_older, "{told}");
+        assert_eq!(told["dag_run"]["logical_date"], "2026-11-21T10:00:00Z");
+        let older = json!({"__type": "dict", "__var": {"at": {"__type": "timedelta", "__var": 2.5}}});
+        assert_eq!(told["next_kwargs"], if is_older { older } else { next.clone() }, "{version}");
+    }
+}
+
 #[test]
 fn what_comes_too_late_from_a_queue_does_not_start() {
     let server = Server::new();
