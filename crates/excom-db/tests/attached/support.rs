@@ -52,7 +52,7 @@ impl Database {
                 "SELECT string_agg('excom.' || relname, ', ') FROM pg_class WHERE relkind = 'r'
                  AND relnamespace = 'excom'::regnamespace AND relname NOT IN ('attached', 'airflow_schema')",
             );
-            database.sql(&format!("TRUNCATE dag_run, task_instance, variable, {ours} CASCADE"));
+            database.sql(&format!("TRUNCATE dag, dag_run, task_instance, variable, {ours} CASCADE"));
             return Some(database);
         }
         let mut database = Self::made()?;

@@ -53,8 +53,8 @@ pub(crate) struct Database {
 }
 
 /// Tables of Airflow's that tests write to, those that refer to others first.
-const WRITTEN: [&str; 6] =
-    ["variable", "task_map", "xcom", "task_instance_history", "task_instance", "dag_run"];
+const WRITTEN: [&str; 7] =
+    ["variable", "task_map", "xcom", "task_instance_history", "task_instance", "dag_run", "dag"];
 
 impl Database {
     /// One with Excom attached to it; none, and a line that counts the test as skipped, where there is no Airflow.
