@@ -1,11 +1,13 @@
 """Tasks that take connections as hooks and templates do, and one that there is not."""
 
-from airflow.sdk import BaseHook, BaseOperator, dag, task
+from airflow.sdk import BaseOperator, dag, task
 
 try:
+    from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 except ImportError:  # Before Airflow 3.2.
     from airflow.exceptions import AirflowNotFoundException
+    from airflow.hooks.base import BaseHook
 
 
 class Rendered(BaseOperator):
