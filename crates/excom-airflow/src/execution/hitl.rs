@@ -3,14 +3,11 @@
 use excom_core::AttemptId;
 use indexmap::IndexMap;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value as Json};
 
 use crate::python;
-
-/// Names that only what Python's types are written as has: in what a person sends they would make objects in a worker.
-const RESERVED: [&str; 3] = ["__classname__", "__id__", "__type"];
 
 /// A person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,14 +34,19 @@ pub struct HitlRequest {
     #[serde(default)]
     pub defaults: Option<Vec<String>>,
     /// Whether several options can be chosen.
-    #[serde(default)]
-    pub multiple: Option<bool>,
+    #[serde(default, deserialize_with = "or_none")]
+    pub multiple: bool,
     /// The fields of a form, by their names.
-    #[serde(default)]
-    pub params: Option<Map<String, Json>>,
+    #[serde(default, deserialize_with = "or_none")]
+    pub params: Map<String, Json>,
     /// Who may answer; everybody, when there is nobody.
-    #[serde(default)]
-    pub assigned_users: Option<Vec<HitlUser>>,
+    #[serde(default, deserialize_with = "or_none")]
+    pub assigned_users: Vec<HitlUser>,
+}
+
+/// Workers may send null for what there is none of.
+fn or_none<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// What is sent as an answer.
@@ -55,27 +57,6 @@ pub struct HitlChoice {
     /// The fields of the form.
     #[serde(default)]
     pub params_input: Map<String, Json>,
-}
-
-impl HitlChoice {
-    /// The name in the form's fields that nobody may send, if there is one: it tells a worker to make an object of a class.
-    pub fn reserved(&self) -> Option<&'static str> {
-        self.params_input.iter().find_map(|(name, value)| reserved(name).or_else(|| within(value)))
-    }
-}
-
-fn reserved(name: &str) -> Option<&'static str> {
-    RESERVED.into_iter().find(|reserved| *reserved == name)
-}
-
-fn within(value: &Json) -> Option<&'static str> {
-    match value {
-        Json::Object(fields) => {
-            fields.iter().find_map(|(name, value)| reserved(name).or_else(|| within(value)))
-        }
-        Json::Array(elements) => elements.iter().find_map(within),
-        _ => None,
-    }
 }
 
 /// An answer that was given.

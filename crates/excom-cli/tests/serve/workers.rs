@@ -182,8 +182,7 @@ fn tasks_trigger_runs_look_at_those_before_and_ask_people() {
     let files: [(&str, &[&str]); 1] = [("triggers.py", &["triggers"])];
     let home = folder.path().join("home");
     let left = in_excom(&python, &dags, &home, &files, &[]);
-    let of =
-        |dag: &str, task: &str, key: &str| left.get(&(dag.into(), task.into(), -1, key.into())).cloned();
+    let of = |dag: &str, task: &str, key: &str| left.get(&(dag.into(), task.into(), -1, key.into())).cloned();
     assert_eq!(of("triggers", "trigger_1", "trigger_run_id"), Some(json!("triggered__1")));
     assert_eq!(of("triggers", "again", "trigger_run_id"), None, "it is there already");
     assert_eq!(of("triggers", "counted", "return_value"), Some(json!([2, 2, "queued"])));

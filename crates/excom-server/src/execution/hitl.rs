@@ -8,9 +8,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
 use excom_airflow::execution::{HitlAnswer, HitlChoice, HitlRequest, HitlTold, HitlUser};
+use excom_airflow::rest::reserved;
 use excom_core::{Attempt, TaskInstanceKey, Value};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use super::instances::{Own, current};
 use super::notes::{Noted, note};
@@ -54,6 +56,7 @@ async fn ask(
             before.request
         }
         None => {
+            let request = HitlRequest { ti_id: attempt.id, ..request };
             let asked = Asked { created_at: app.engine.clock().now(), request };
             note(&app, &attempt, ASKED, Some(&asked)).await?;
             asked.request
@@ -107,11 +110,12 @@ pub(crate) async fn answer(
     if choice.chosen_options.is_empty() {
         return Err(none_of("chosen_options"));
     }
-    if let Some(name) = choice.reserved() {
-        let message = format!("`{name}` is a name that Airflow keeps for itself");
+    let HitlChoice { chosen_options, params_input } = choice;
+    if let Some((place, name)) = reserved(&Json::Object(params_input.clone())) {
+        let place = place.replacen("value", "params_input", 1);
+        let message = format!("`{name}`, in {place}, is a name that Airflow keeps for objects");
         return Err(Refusal::unprocessable("value_error", &["body", "params_input"], message, name));
     }
-    let HitlChoice { chosen_options, params_input } = choice;
     let responded_at = app.engine.clock().now();
     let answer = HitlAnswer { chosen_options, params_input, responded_at, responded_by_user: who };
     let noted = Value::of(&answer)?;

@@ -148,9 +148,10 @@ async fn run(
         connections: [],
         xcom_keys_to_clear: [],
         should_retry: claim.should_retry(),
+        // One that was deferred began then; to any other its start is the one that it tells.
+        start_date: before.filter(|_| next_method.is_some()).map(|before| before.started_at),
         next_method,
         next_kwargs,
-        start_date: before.map(|before| before.started_at),
     };
     let mut answer = document(StatusCode::OK, &version.of(&context));
     refresh(&mut answer, &token);

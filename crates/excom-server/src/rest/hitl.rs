@@ -60,8 +60,8 @@ pub(super) async fn read(
     let answer = noted.answer.as_ref();
     let told = json!({
         "options": request.options, "subject": request.subject, "body": request.body, "defaults": request.defaults,
-        "multiple": request.multiple.unwrap_or_default(), "params": fields(request.params.unwrap_or_default()),
-        "assigned_users": request.assigned_users.unwrap_or_default(), "created_at": created_at,
+        "multiple": request.multiple, "params": fields(request.params),
+        "assigned_users": request.assigned_users, "created_at": created_at,
         "responded_by_user": answer.and_then(|answer| answer.responded_by_user.as_ref()),
         "responded_at": answer.map(|answer| answer.responded_at),
         "chosen_options": answer.map(|answer| &answer.chosen_options),
@@ -122,7 +122,7 @@ pub(super) async fn update(
     if noted.answer.is_some() {
         return Err(answered(ti));
     }
-    let assigned = request.assigned_users.unwrap_or_default();
+    let assigned = request.assigned_users;
     if !assigned.is_empty() && !assigned.iter().any(|user| *user.id == **name) {
         let message = format!("{ti} asks others than {name}");
         return Err(Refusal::plain(StatusCode::FORBIDDEN, message));
@@ -131,7 +131,7 @@ pub(super) async fn update(
     if let Some(wrong) = choice.chosen_options.iter().find(|chosen| !request.options.contains(chosen)) {
         return refuse(format!("{wrong:?} is none of the options {:?}", request.options));
     }
-    if choice.chosen_options.len() > 1 && !request.multiple.unwrap_or_default() {
+    if choice.chosen_options.len() > 1 && !request.multiple {
         return refuse(format!("{ti} takes one option"));
     }
     let user = HitlUser { id: name.to_string(), name: name.to_string() };
