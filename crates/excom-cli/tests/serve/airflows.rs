@@ -185,6 +185,8 @@ fn tasks_are_served(database: &Database, folder: &TempDir) {
             "{run}: {refused}"
         );
     }
+    let paused = get(&server.address, "/execution/dags/weather", &token);
+    assert!(paused.starts_with("HTTP/1.1 400") && paused.contains("Airflow's own server"), "{paused}");
     let marked = "SELECT CAST(count(*) AS TEXT) FROM xcom WHERE dag_result AND key = 'return_value'";
     assert_eq!((database.sql)(marked), "1");
     assert_eq!((database.sql)("SELECT CAST(count(*) AS TEXT) FROM xcom WHERE dag_result"), "1");

@@ -191,7 +191,7 @@ fn tasks_trigger_runs_look_at_those_before_and_ask_people() {
         (&approved["chosen_options"], &approved["params_input"]),
         (&json!(["Approve"]), &json!({"inches": 3}))
     );
-    // The second of two runs, which the listing has once for both: its XComs are those of the newest.
+    // What was listed does not tell runs apart, so this is asked for by run.
     let mut pull = excom(&home);
     pull.args(["xcom", "pull", "--dag-id", "triggered", "--task-id", "looks", "--key", "return_value"]);
     let looks = |pull: &mut std::process::Command, run: &str| -> Json {

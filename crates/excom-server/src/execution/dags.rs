@@ -25,7 +25,7 @@ async fn one(State(app): State<App>, _: Running, Path(dag_id): Path<String>) -> 
         return Err(Refusal::not_found(format!("no run of the DAG `{dag_id}` is known, and no version")));
     }
     // Whether it is paused only Airflow's own server knows, and it must not be guessed.
-    if db.is_shared() {
+    if db.is_airflows() {
         let message = format!("only Airflow's own server tells of the DAG `{dag_id}`");
         return Err(Refusal::because(StatusCode::BAD_REQUEST, "not_kept_here", message));
     }

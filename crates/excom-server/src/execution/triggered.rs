@@ -40,7 +40,7 @@ pub(super) async fn trigger(
     let _alone = app.triggering.lock().await;
     let db = app.engine.db();
     let known = db.run_info(&run.dag_id, &run.run_id).await?;
-    if known.is_some_and(|known| is_registered(&known) || db.is_shared()) {
+    if known.is_some_and(|known| is_registered(&known) || db.is_airflows()) {
         let message = format!("the run {} of {} is there already", run.run_id, run.dag_id);
         return Err(Refusal::because(StatusCode::CONFLICT, "already_exists", message));
     }
