@@ -1,7 +1,11 @@
 """Tasks that take connections as hooks and templates do, and one that there is not."""
 
 from airflow.sdk import BaseHook, BaseOperator, dag, task
-from airflow.sdk.exceptions import AirflowNotFoundException
+
+try:
+    from airflow.sdk.exceptions import AirflowNotFoundException
+except ImportError:  # Before Airflow 3.2.
+    from airflow.exceptions import AirflowNotFoundException
 
 
 class Rendered(BaseOperator):

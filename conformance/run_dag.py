@@ -92,14 +92,24 @@ def instances(server, task):
     return range(math.prod(length(server, source) for source in lists))
 
 
-async def event(deferral):
-    """What a trigger fires, as the task serialized it."""
-    from airflow.sdk._shared.module_loading import import_string
-    from airflow.sdk.serde import deserialize, serialize
+async def event(trigger):
+    """What a trigger fires."""
+    async for fired in trigger.run():
+        return fired.payload
 
-    arguments = {name: deserialize(value) for name, value in (deferral["trigger_kwargs"] or {}).items()}
-    async for fired in import_string(deferral["classpath"])(**arguments).run():
-        return serialize(fired.payload)
+
+def fired(deferral):
+    """What a deferred task goes on with: its own arguments and what its trigger fired, as tasks of this release write them."""
+    try:
+        from airflow.sdk._shared.module_loading import import_string
+        from airflow.sdk.serde import deserialize, serialize
+    except ImportError:  # Before 3.2.
+        from airflow.serialization.serialized_objects import BaseSerialization
+        from airflow.utils.module_loading import import_string
+
+        deserialize, serialize = BaseSerialization.deserialize, BaseSerialization.serialize
+    given, arguments = (deserialize(deferral[name] or {}) for name in ("next_kwargs", "trigger_kwargs"))
+    return serialize(given | {"event": asyncio.run(event(import_string(deferral["classpath"])(**arguments)))})
 
 
 def next_step(server, task_id, map_index):
@@ -107,12 +117,10 @@ def next_step(server, task_id, map_index):
     stands = server.stands(task_id, map_index)
     state, attempt = stands["state"], stands["attempt"]
     if state == "deferred":
-        deferral = stands["deferral"]
-        if deferral["classpath"] is None:
+        if stands["deferral"]["classpath"] is None:
             server.answer(task_id, map_index)
             return {"id": attempt["id"]}
-        given = (deferral["next_kwargs"] or {}) | {"event": asyncio.run(event(deferral))}
-        return {"id": attempt["id"], "next_kwargs": given}
+        return {"id": attempt["id"], "next_kwargs": fired(stands["deferral"])}
     if state == "up_for_reschedule":
         wait = datetime.fromisoformat(stands["reschedule_date"]) - datetime.now(timezone.utc)
         time.sleep(max(0, wait.total_seconds()))
@@ -152,10 +160,14 @@ def main():
     os.environ["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] = f"{address}/execution/"
     os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(Path(file).parent)
 
-    from airflow.dag_processing.dagbag import BundleDagBag
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # Before 3.2.
+        from airflow.models.dagbag import DagBag
 
     path = Path(file)
-    bag = BundleDagBag(dag_folder=file, bundle_path=path.parent, bundle_name="dags-folder", safe_mode=False, load_op_links=False)
+    sys.path.append(str(path.parent))
+    bag = DagBag(dag_folder=file, safe_mode=False, load_op_links=False)
     if bag.import_errors:
         sys.exit(str(bag.import_errors))
     execute(Server(address, token, dag_id, run_id), bag.dags[dag_id], path, LOGICAL_DATE)

@@ -31,6 +31,7 @@ def put_off():
 
 @task(retries=1, retry_delay=timedelta(0))
 def fails_once(ti=None, task_state_store=None):
+    # Since Airflow 3.3.
     if ti.try_number == 1:
         ti.xcom_push("gone", "with the first try")
         task_state_store.set("cursor", {"page": 7})
@@ -40,7 +41,13 @@ def fails_once(ti=None, task_state_store=None):
 
 @dag(schedule=None)
 def waits():
-    Deferred(task_id="deferred") >> put_off() >> fails_once()
+    Deferred(task_id="deferred") >> put_off()
+
+
+@dag(schedule=None)
+def keeps():
+    fails_once()
 
 
 waits()
+keeps()

@@ -28,8 +28,42 @@ const PROOFS: &str = include_str!("../../crates/excom-testkit/proofs.txt");
 /// Those that use the real `excom` command, which is built for them.
 const OF_THE_COMMAND: [&str; 2] = ["hunt", "soak"];
 
-/// The proof that is a suite of tests.
-const ATTACHED: &str = "attached [RELEASE…]               older releases of Airflow make their databases, and the suite passes attached to them";
+/// A proof that is tests, which pass with older releases of Airflow too.
+struct Suite {
+    name: &'static str,
+    what: &'static str,
+    /// Which, unless others are named.
+    releases: &'static [&'static str],
+    tests: &'static [&'static str],
+}
+
+const SUITES: [Suite; 2] = [
+    Suite {
+        name: "attached",
+        what: "older releases make their databases, and the suite passes attached to them",
+        releases: &["3.0.6", "3.1.8", "3.2.2"],
+        tests: &[
+            "-p",
+            "excom-db",
+            "--features",
+            "postgres",
+            "--test",
+            "attached",
+            "--test",
+            "attached_sqlite",
+            "--",
+            "conformance::",
+            "outside::",
+        ],
+    },
+    Suite {
+        name: "workers",
+        what: "workers of older releases execute tasks with `excom serve` as their only server",
+        // In 3.0 `airflow dags test` fails with one of its own examples.
+        releases: &["3.1.8", "3.2.2"],
+        tests: &["-p", "excom-cli", "--test", "serve", "--", "workers::airflows", "workers::tasks"],
+    },
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -42,12 +76,16 @@ fn main() -> ExitCode {
         ("test", [step]) => test::run(Some(step)),
         ("layers", []) => layers::run(),
         ("prove", []) => {
-            say(&format!("{}\n{ATTACHED}", PROOFS.trim_end()));
+            say(&proofs());
             Ok(true)
         }
-        ("prove", [name, releases @ ..]) if name == "attached" => attached(releases),
+        ("prove", [name, releases @ ..])
+            if let Some(suite) = SUITES.iter().find(|suite| suite.name == name) =>
+        {
+            passes(suite, releases)
+        }
         ("prove", [name, ..]) if !PROOFS.lines().any(|line| line.split(' ').next() == Some(name)) => {
-            Err(format!("there is no proof `{name}`; there are\n{}\n{ATTACHED}", PROOFS.trim_end()))
+            Err(format!("there is no proof `{name}`; there are\n{}", proofs()))
         }
         ("prove", [name, ..]) if OF_THE_COMMAND.contains(&name.as_str()) => cargo::build_release("excom-cli")
             .and_then(|built| if built { cargo::run_release("excom-testkit", rest) } else { Ok(false) }),
@@ -72,17 +110,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the suite of attached databases on those that older releases of Airflow made, each by its own `db migrate`.
-fn attached(releases: &[String]) -> Result<bool, String> {
-    let releases: Vec<&str> = match releases {
-        [] => vec!["3.0.6", "3.1.8", "3.2.2"],
+/// All proofs, a line each.
+fn proofs() -> String {
+    let suites =
+        SUITES.iter().map(|Suite { name, what, .. }| format!("{:<36}{what}", format!("{name} [RELEASE…]")));
+    PROOFS.lines().map(str::to_owned).chain(suites).collect::<Vec<_>>().join("\n")
+}
+
+/// Runs a suite with each of some releases of Airflow, which are installed first.
+fn passes(suite: &Suite, releases: &[String]) -> Result<bool, String> {
+    let releases = match releases {
+        [] => suite.releases.to_vec(),
         named => named.iter().map(String::as_str).collect(),
     };
-    let tests = ["--features", "postgres", "--test", "attached", "--test", "attached_sqlite"];
-    let arguments = [&["test", "-p", "excom-db"], &tests[..], &["--", "conformance::", "outside::"]].concat();
     for release in releases {
         say(&format!("---- Airflow {release}"));
-        if !cargo::succeeds(cargo::cargo(&arguments).env("EXCOM_TEST_AIRFLOW", release))? {
+        let mut command = cargo::cargo(&["test"]);
+        if !cargo::succeeds(command.args(suite.tests).env("EXCOM_TEST_AIRFLOW", release))? {
             return Ok(false);
         }
     }

@@ -1,6 +1,6 @@
 //! Callers that ask for the same at the same time share a statement: one round trip, and one transaction, for all.
 //!
-//! Lanes take turns: each takes all that waits, asks for it, and takes what came meanwhile. So nobody waits for
+//! Lanes take turns: each takes all that waits, asks for it, and takes what came meanwhile. So nobody waits long for
 //! company, and whoever is the only one asks alone. What is shared is asked once: a caller that gets no answer asks
 //! alone, so what concerns one of them (a refusal, a lock that is held, a text that the server does not take) is told to it
 //! and holds up no other.
@@ -9,13 +9,18 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use excom_reactor::Reactor;
 use futures_util::future::{Either, select};
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
+use tokio::time::sleep;
 
 /// How many callers share a statement at most.
 const MOST: usize = 64;
+
+/// How long a lane waits for what others have under way: a few statements, but not one that hangs.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Callers with questions that can be asked together.
 pub(super) struct Together<Q, A> {
@@ -32,13 +37,16 @@ struct UnderWay {
 
 impl UnderWay {
     /// Waits until as many are taken as are under way, or fewer are. So lanes share what comes evenly, where otherwise the first
-    /// that is free would go with the first that comes, and pay for a transaction as others do for many.
+    /// that is free would go with the first that comes, and pay for a transaction as others do for many. What hangs
+    /// elsewhere holds up nobody: patience ends.
     async fn as_many<T>(&self, waiting: &mut mpsc::UnboundedReceiver<T>, taken: &mut Vec<T>) {
         let mut fewer = pin!(self.fewer.notified());
         fewer.as_mut().enable();
+        let patience = pin!(sleep(PATIENCE));
+        let mut over = select(fewer, patience);
         while taken.len() < self.questions.load(Ordering::Relaxed).min(MOST) {
             let room = MOST - taken.len();
-            match select(pin!(waiting.recv_many(taken, room)), fewer.as_mut()).await {
+            match select(pin!(waiting.recv_many(taken, room)), &mut over).await {
                 Either::Left((1.., _)) => {}
                 _ => return,
             }

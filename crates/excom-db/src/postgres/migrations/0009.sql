@@ -20,24 +20,34 @@ BEGIN
     RETURN excom.run_of(the_dag, the_run_id, the_time);
 END $$;
 
+-- Changes what a function does, where that is there to be changed; a body that is not as expected ends the migration.
+CREATE FUNCTION excom.amend(name text, VARIADIC changes text[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    body text := pg_get_functiondef(('excom.' || name)::regproc);
+BEGIN
+    FOR change IN 1 .. array_length(changes, 1) BY 2 LOOP
+        IF strpos(body, changes[change]) = 0 THEN
+            RAISE EXCEPTION 'excom.% is not as this migration expects it: it lacks `%`', name, changes[change];
+        END IF;
+        body := replace(body, changes[change], changes[change + 1]);
+    END LOOP;
+    EXECUTE body;
+END $$;
+
 DO $do$
 DECLARE
     name text;
-    body text;
 BEGIN
     FOREACH name IN ARRAY '{put,note_intent,claim_orphan}'::text[] LOOP
-        body := pg_get_functiondef(('excom.' || name)::regproc);
-        EXECUTE replace(body, 'excom.run_of(the_dag, the_run_id, the_time)',
-                        'excom.run_with(the_dag, the_run_id, the_time, the_task, the_key)');
+        PERFORM excom.amend(name, 'excom.run_of(the_dag, the_run_id, the_time)',
+                            'excom.run_with(the_dag, the_run_id, the_time, the_task, the_key)');
     END LOOP;
-    body := pg_get_functiondef('excom.start_attempt'::regproc);
-    EXECUTE replace(body, 'excom.run_of(the_dag, the_run_id, the_time)',
-                    'excom.run_with(the_dag, the_run_id, the_time, the_task)');
+    PERFORM excom.amend('start_attempt', 'excom.run_of(the_dag, the_run_id, the_time)',
+                        'excom.run_with(the_dag, the_run_id, the_time, the_task)');
     -- All that its pushes lie under is known before the first of them, new runs in the order of their locks too.
-    body := pg_get_functiondef('excom.finish'::regproc);
-    body := replace(body, 'int4 := excom.fence_across(dags, run_ids, the_dag, the_run_id, the_task, the_map, the_attempt);',
-                    'int4;');
-    EXECUTE replace(body, 'BEGIN
+    PERFORM excom.amend('finish',
+        'int4 := excom.fence_across(dags, run_ids, the_dag, the_run_id, the_task, the_map, the_attempt);', 'int4;',
+        'BEGIN
     FOR push IN', 'BEGIN
     PERFORM excom.learn(dags || the_dag, run_ids || the_run_id, tasks || keys);
     the_number := excom.fence(the_dag, the_run_id, the_task, the_map, the_attempt);
@@ -46,3 +56,5 @@ BEGIN
         GROUP BY dag, run_id ORDER BY excom.run_lock(dag, run_id)) runs;
     FOR push IN');
 END $do$;
+
+DROP FUNCTION excom.amend(text, text[]);
