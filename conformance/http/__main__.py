@@ -25,7 +25,10 @@ COMPATIBILITY = Path(__file__).parents[2] / "COMPATIBILITY.md"
 HEADERS = ["content-range", "content-type", "correlation-id", "location"]
 
 # What each server has in its own way.
-PER_SERVER = {"timestamp": "when it was pushed", "is_encrypted": "whether it is in the database", "start_date": "when it began"}
+PER_SERVER = {
+    "timestamp": "when it was pushed", "is_encrypted": "whether it is in the database", "start_date": "when it began",
+    "ti_id": "which task instance", "responded_at": "when it was answered", "responded_by": "who answered", "responded_by_user": "who answered",
+}
 
 # What Airflow says when its database refused something, instead of what is wrong with it.
 BY_DATABASE = "Value rejected by database"

@@ -115,7 +115,7 @@ class Airflow(Server):
         with create_session() as session:
             session.add(DagBundleModel(name="conformance"))
             session.flush()
-            session.add_all(DagModel(dag_id=name, bundle_name="conformance", fileloc=name, is_paused=False) for name in scenarios)
+            session.add_all(DagModel(dag_id=name, bundle_name="conformance", fileloc=name, is_paused=False, is_stale=False) for name in scenarios)
             session.flush()
             for name, steps in scenarios.items():
                 with DAG(name, schedule=None) as dag:

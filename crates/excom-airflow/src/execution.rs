@@ -4,15 +4,19 @@
 //! Requests leave out what Excom has no use for: what a supervisor of a later version adds is not an error. Answers are
 //! exact, because the supervisor refuses to go on when one has a field that it does not know, or lacks one.
 
+mod hitl;
 mod version;
 
 use std::sync::Arc;
 
 use excom_core::TaskState;
+use indexmap::IndexMap;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::IntoDeserializer as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+pub use self::hitl::{HitlAnswer, HitlChoice, HitlRequest, HitlTold, HitlUser};
 pub use self::version::{Dated, Fields, InVersion, VERSIONS, Version};
 
 /// Whom a task's token is for.
@@ -119,11 +123,33 @@ pub struct DagRun {
     pub team_name: Option<String>,
 }
 
+/// The state that a supervisor tells. One in which a person is waited for is `deferred` here, without a trigger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToldState {
+    /// The state.
+    pub state: TaskState,
+    /// Whether a person is waited for.
+    pub awaits_input: bool,
+}
+
+impl<'de> Deserialize<'de> for ToldState {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        if name == AWAITING_INPUT {
+            return Ok(Self { state: TaskState::Deferred, awaits_input: true });
+        }
+        TaskState::deserialize(name.into_deserializer()).map(|state| Self { state, awaits_input: false })
+    }
+}
+
+/// Airflow's name of the state in which a person is waited for.
+pub const AWAITING_INPUT: &str = "awaiting_input";
+
 /// How a task instance stands, or how it ended.
 #[derive(Debug, Clone, Deserialize)]
 pub struct StateUpdate {
     /// Its state.
-    pub state: TaskState,
+    pub state: ToldState,
     /// When one that was put off is to go on.
     #[serde(default)]
     pub reschedule_date: Option<Timestamp>,
@@ -140,6 +166,9 @@ pub struct StateUpdate {
     /// How long the trigger may take.
     #[serde(default)]
     pub trigger_timeout: Option<Box<RawValue>>,
+    /// How long a person may take.
+    #[serde(default)]
+    pub timeout: Option<Box<RawValue>>,
     /// The method to go on with.
     #[serde(default)]
     pub next_method: Option<String>,
@@ -151,11 +180,11 @@ pub struct StateUpdate {
 /// What a deferred task instance waits for, and goes on with. Arguments are as the task serialized them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Deferral {
-    /// The trigger's class.
-    pub classpath: String,
+    /// The trigger's class; none when it waits for a person.
+    pub classpath: Option<String>,
     /// The trigger's arguments.
     pub trigger_kwargs: Option<Box<RawValue>>,
-    /// How long the trigger may take.
+    /// How long the trigger, or the person, may take.
     pub trigger_timeout: Option<Box<RawValue>>,
     /// The method to go on with.
     pub next_method: String,
@@ -166,10 +195,14 @@ pub struct Deferral {
 impl StateUpdate {
     /// The deferral that it tells, when all of it is there.
     pub fn deferral(&self) -> Option<Deferral> {
+        let (classpath, timeout) = match self.state.awaits_input {
+            true => (None, &self.timeout),
+            false => (Some(self.classpath.clone()?), &self.trigger_timeout),
+        };
         Some(Deferral {
-            classpath: self.classpath.clone()?,
+            classpath,
             trigger_kwargs: self.trigger_kwargs.clone(),
-            trigger_timeout: self.trigger_timeout.clone(),
+            trigger_timeout: timeout.clone(),
             next_method: self.next_method.clone()?,
             next_kwargs: self.next_kwargs.clone(),
         })
@@ -194,6 +227,30 @@ pub struct Heartbeat {
     pub hostname: String,
     /// The process that executes the task.
     pub pid: i64,
+}
+
+/// A run that a task triggers. There is nothing here to reset: a client that finds the run there clears it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TriggeredRun {
+    /// The date that it is for.
+    #[serde(default)]
+    pub logical_date: Option<Timestamp>,
+    /// When it is due.
+    #[serde(default)]
+    pub run_after: Option<Timestamp>,
+    /// Its parameters.
+    #[serde(default)]
+    pub conf: IndexMap<String, Box<RawValue>>,
+    /// Whether a run that is there is cleared in its place, which the client does.
+    #[serde(default)]
+    pub reset_dag_run: bool,
+    /// The partition that it is for.
+    #[serde(default)]
+    pub partition_key: Option<String>,
+    /// A remark of a person.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 /// Tasks that a branch left out.

@@ -559,6 +559,11 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
         Ok((removed, page.next))
     }
 
+    /// Whether the tables are Airflow's, which alone makes its runs and task instances and knows of its DAGs.
+    fn is_airflows(&self) -> bool {
+        false
+    }
+
     /// Whether something else writes in the same tables, as Airflow does in its own database, and rules may catch that
     /// ([`Rule::outside`]), and [`outside`](Self::outside) finds it.
     fn is_shared(&self) -> bool {

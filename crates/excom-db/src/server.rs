@@ -392,6 +392,10 @@ macro_rules! airflows_db {
     ($db:ty, $($own:tt)*) => {
         $crate::server::metadata_db! {
             $db,
+            fn is_airflows(&self) -> bool {
+                true
+            }
+
             async fn connection(&self, id: &str) -> Result<Option<excom_core::db::StoredConnection>> {
                 self.told(self.0.connection(id).await)
             }

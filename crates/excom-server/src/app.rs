@@ -9,6 +9,7 @@ use axum::handler::Handler as _;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use excom_core::Engine;
+use tokio::sync::Mutex;
 
 use crate::auth::{Keys, Tokens};
 use crate::connections::Connections;
@@ -81,6 +82,8 @@ pub struct Parts {
     pub(crate) last_look: LastLook,
     pub(crate) limits: Limits,
     pub(crate) own: own::Shared,
+    /// Held by who looks whether a run is there that is triggered.
+    pub(crate) triggering: Mutex<()>,
 }
 
 impl Deref for App {
@@ -102,7 +105,8 @@ impl App {
         let limits = Limits::new(options.limit_requests, options.limit_bytes);
         let (metrics, own) = (Metrics::new(options.traces.as_ref()), own::Shared::new());
         let last_look = LastLook::new();
-        Self(Arc::new(Parts { engine, tokens, options, metrics, last_look, limits, own }))
+        let triggering = Mutex::new(());
+        Self(Arc::new(Parts { engine, tokens, options, metrics, last_look, limits, own, triggering }))
     }
 
     /// Whoever waits for XComs is answered at once, with what there is, from now on: the server is about to stop.

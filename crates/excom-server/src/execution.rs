@@ -2,9 +2,14 @@
 
 mod connections;
 pub(crate) mod dag_runs;
+mod dags;
+mod elsewhere;
 mod found;
+pub(crate) mod hitl;
 mod instances;
 pub(crate) mod notes;
+mod previous;
+mod triggered;
 mod variables;
 mod version;
 mod xcoms;
@@ -29,6 +34,9 @@ pub(crate) fn router(app: &App) -> Router<App> {
         .nest("/dag-runs", dag_runs::router())
         .nest("/task-reschedules", notes::reschedules())
         .nest("/store/ti", notes::store())
+        .nest("/hitlDetails", hitl::router())
+        .merge(dags::router())
+        .merge(elsewhere::router())
         .merge(connections::router());
     let open = Router::new().route("/health", get(healthy)).route("/health/ping", get(ping));
     let gate = || Gate::for_tokens(app, &[Audience::Task]).for_workers();

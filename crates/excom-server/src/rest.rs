@@ -1,5 +1,6 @@
-//! `/api/v2`: XComs, the end of runs, and variables as Airflow's REST API has them, for people and programs.
+//! `/api/v2`: XComs, the end of runs, variables, and what tasks ask people, as Airflow's REST API has them, for people and programs.
 
+mod hitl;
 mod list;
 mod one;
 mod page;
@@ -22,6 +23,10 @@ pub(crate) fn router(app: &App) -> Router<App> {
     Router::new()
         .route(entries, get(list::list).post(one::create))
         .route(&format!("{entries}/{{*xcom_key}}"), get(one::read).patch(one::update).delete(one::delete))
+        .route(
+            "/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/hitlDetails",
+            get(hitl::read).patch(hitl::update),
+        )
         .route("/dags/{dag_id}/dagRuns/{dag_run_id}/wait", get(wait::wait))
         .route("/variables", get(variables::list).post(variables::create))
         .route("/variables/", get(variables::no_key).patch(variables::no_key).delete(variables::no_key))

@@ -170,6 +170,23 @@ fn tasks_are_served(database: &Database, folder: &TempDir) {
         let pushed = exchange(&server.address, &format!("{head}authorization: Bearer {token}\r\n\r\n7"));
         assert!(pushed.starts_with("HTTP/1.1 201"), "{pushed}");
     }
+    // Runs are Airflow's own: what it has is there, and no other is made here, nor is one cleared.
+    for (run, told, why) in [
+        ("r1", "409", "already_exists"),
+        ("r2", "400", "trigger the run there"),
+        ("r1/clear", "400", "are Airflow's"),
+    ] {
+        let head =
+            format!("POST /execution/dag-runs/weather/{run} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+        let head = format!("{head}content-type: application/json\r\ncontent-length: 2\r\n");
+        let refused = exchange(&server.address, &format!("{head}authorization: Bearer {token}\r\n\r\n{{}}"));
+        assert!(
+            refused.starts_with(&format!("HTTP/1.1 {told}")) && refused.contains(why),
+            "{run}: {refused}"
+        );
+    }
+    let paused = get(&server.address, "/execution/dags/weather", &token);
+    assert!(paused.starts_with("HTTP/1.1 400") && paused.contains("Airflow's own server"), "{paused}");
     let marked = "SELECT CAST(count(*) AS TEXT) FROM xcom WHERE dag_result AND key = 'return_value'";
     assert_eq!((database.sql)(marked), "1");
     assert_eq!((database.sql)("SELECT CAST(count(*) AS TEXT) FROM xcom WHERE dag_result"), "1");

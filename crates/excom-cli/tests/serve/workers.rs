@@ -177,3 +177,41 @@ fn tasks_get_connections_as_hooks_and_templates_take_them() {
     assert_eq!(*of("taken"), taken);
     assert_eq!((of("missing"), of("rendered")), (&json!("not found"), &json!("files.example:none")));
 }
+
+#[test]
+fn a_task_triggers_runs_looks_at_those_before_and_asks_people() {
+    let python = match Python::with_airflow() {
+        Ok(python) => python,
+        Err(why) => {
+            return skipped("workers::a_task_triggers_runs_looks_at_those_before_and_asks_people", &why);
+        }
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let dags = folder.path().join("dags");
+    fs::create_dir(&dags).unwrap();
+    fs::write(dags.join("triggers.py"), include_str!("../../../../conformance/triggers.py")).unwrap();
+    let files: [(&str, &[&str]); 1] = [("triggers.py", &["triggers"])];
+    let home = folder.path().join("home");
+    let left = in_excom(&python, &dags, &home, &files, &[]);
+    let of = |dag: &str, task: &str, key: &str| left.get(&(dag.into(), task.into(), -1, key.into())).cloned();
+    assert_eq!(of("triggers", "trigger_1", "trigger_run_id"), Some(json!("triggered__1")));
+    assert_eq!(of("triggers", "again", "trigger_run_id"), None, "it is there already");
+    assert_eq!(of("triggers", "counted", "return_value"), Some(json!([2, 2, "queued"])));
+    let approved = of("triggers", "approved", "return_value").unwrap();
+    assert_eq!(
+        (&approved["chosen_options"], &approved["params_input"]),
+        (&json!(["Approve"]), &json!({"inches": 3}))
+    );
+    // What was listed does not tell runs apart, so this is asked for by run.
+    let mut pull = excom(&home);
+    pull.args(["xcom", "pull", "--dag-id", "triggered", "--task-id", "looks", "--key", "return_value"]);
+    let looks = |pull: &mut std::process::Command, run: &str| -> Json {
+        serde_json::from_slice(&pull.args(["--run-id", run]).output().unwrap().stdout).unwrap()
+    };
+    let second = looks(&mut pull, "triggered__2");
+    let before = json!(["triggered__1", "success", 1]);
+    let told = json!({
+        "conf": {"n": 2}, "date": "2026-11-02T00:00:00+00:00", "run": "triggered__1", "instance": before, "dag": false,
+    });
+    assert_eq!(second, told);
+}

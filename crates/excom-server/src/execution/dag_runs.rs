@@ -4,13 +4,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use excom_airflow::execution::{DagRun, run_type};
 use excom_core::db::{RunFilter, RunInfo, RunState};
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::version::Spoken;
+use super::{previous, triggered};
 use crate::app::App;
 use crate::auth::Running;
 use crate::refusal::{Refusal, document};
@@ -19,7 +20,9 @@ use crate::request::{Params, Path};
 pub(super) fn router() -> Router<App> {
     Router::new()
         .route("/count", get(count))
-        .route("/{dag_id}/{run_id}", get(one))
+        .route("/previous", get(previous::run))
+        .route("/{dag_id}/{run_id}", get(one).post(triggered::trigger))
+        .route("/{dag_id}/{run_id}/clear", post(triggered::clear))
         .route("/{dag_id}/{run_id}/state", get(state))
 }
 
@@ -31,9 +34,15 @@ pub(super) async fn seen_by_workers(app: &App, dag_id: &str, run_id: &str) -> Re
     let Some(info) = app.engine.db().run_info(dag_id, run_id).await? else {
         return Err(Refusal::not_found(format!("DAG run '{run_id}' of '{dag_id}' not found")));
     };
+    Ok(seen(info))
+}
+
+/// The same of one that is known.
+pub(super) fn seen(info: RunInfo) -> DagRun {
     let conf = info.run.conf.as_ref().and_then(|conf| RawValue::from_string(conf.as_str().to_owned()).ok());
-    let RunInfo { run, state, started_at, ended_at } = info;
-    Ok(DagRun {
+    let state = standing(&info);
+    let RunInfo { run, started_at, ended_at, .. } = info;
+    DagRun {
         run_type: run_type(&run.run_id),
         dag_id: run.dag_id,
         run_id: run.run_id,
@@ -44,7 +53,7 @@ pub(super) async fn seen_by_workers(app: &App, dag_id: &str, run_id: &str) -> Re
         start_date: started_at,
         end_date: ended_at,
         clear_number: 0,
-        state: name(state),
+        state,
         conf: conf.or_else(|| RawValue::from_string("{}".to_owned()).ok()),
         triggering_user_name: None,
         consumed_asset_events: [],
@@ -52,15 +61,20 @@ pub(super) async fn seen_by_workers(app: &App, dag_id: &str, run_id: &str) -> Re
         partition_date: None,
         note: None,
         team_name: None,
-    })
+    }
 }
 
 async fn one(
     State(app): State<App>,
     _: Running,
-    Spoken(version): Spoken,
+    spoken: Spoken,
     Path((dag, run)): Path<(String, String)>,
+    params: Params,
 ) -> Result<Response, Refusal> {
+    if run == "previous" && spoken.0.name() < previous::OWN_ROUTE {
+        return previous::before(&app, spoken, &dag, &params).await;
+    }
+    let Spoken(version) = spoken;
     Ok(document(StatusCode::OK, &version.of(&seen_by_workers(&app, &dag, &run).await?)))
 }
 
@@ -71,6 +85,11 @@ async fn state(
 ) -> Result<Response, Refusal> {
     let run = seen_by_workers(&app, &dag, &run).await?;
     Ok(document(StatusCode::OK, &json!({"state": run.state})))
+}
+
+/// How a run stands in Airflow's words. One that was registered and not started waits in a queue.
+pub(super) fn standing(info: &RunInfo) -> &'static str {
+    if triggered::is_registered(info) && info.state.is_none() { "queued" } else { name(info.state) }
 }
 
 /// A run's state in Airflow's words.
@@ -115,6 +134,6 @@ pub(super) async fn runs(app: &App, params: &Params) -> Result<Vec<RunInfo>, Ref
 async fn count(State(app): State<App>, _: Running, params: Params) -> Result<Response, Refusal> {
     let states: Vec<&str> = params.all("states").collect();
     let found = runs(&app, &params).await?;
-    let counted = found.iter().filter(|info| states.is_empty() || states.contains(&name(info.state)));
+    let counted = found.iter().filter(|info| states.is_empty() || states.contains(&standing(info)));
     Ok(document(StatusCode::OK, &counted.count()))
 }

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::dag_runs::{runs, seen_by_workers};
 use super::notes::{self, Noted};
+use super::previous;
 use super::version::Spoken;
 use crate::app::App;
 use crate::auth::{Claims, Running, Task, refresh};
@@ -31,6 +32,7 @@ pub(super) fn router() -> Router<App> {
         .route("/count", get(count))
         .route("/states", get(states))
         .route("/breadcrumbs", get(breadcrumbs))
+        .route("/previous/{dag_id}/{task_id}", get(previous::instance))
         .route("/{id}/run", patch(run))
         .route("/{id}/state", patch(set_state))
         .route("/{id}/heartbeat", put(heartbeat))
@@ -137,8 +139,7 @@ async fn run(
         Some(before) => Noted::of(&app, &attempt.ti, before).await?,
         None => Noted::default(),
     };
-    let (next_method, next_kwargs) =
-        noted.deferral.map(|deferral| (deferral.next_method, deferral.next_kwargs)).unzip();
+    let (next_method, next_kwargs) = noted.next()?;
     let context = RunContext {
         dag_run: seen_by_workers(&app, &attempt.ti.dag_id, &attempt.ti.run_id).await?,
         task_reschedule_count: noted.reschedule.map_or(0, |reschedule| reschedule.count),
@@ -147,9 +148,10 @@ async fn run(
         connections: [],
         xcom_keys_to_clear: [],
         should_retry: claim.should_retry(),
+        // One that was deferred began then; to any other its start is the one that it tells.
+        start_date: before.filter(|_| next_method.is_some()).map(|before| before.started_at),
         next_method,
-        next_kwargs: next_kwargs.flatten(),
-        start_date: before.map(|before| before.started_at),
+        next_kwargs,
     };
     let mut answer = document(StatusCode::OK, &version.of(&context));
     refresh(&mut answer, &token);
@@ -172,7 +174,7 @@ async fn set_state(
     Own(attempt): Own,
     Document(update): Document<StateUpdate>,
 ) -> Result<StatusCode, Refusal> {
-    let state = update.state;
+    let state = update.state.state;
     if matches!(state, TaskState::Running | TaskState::Queued | TaskState::Scheduled) {
         let message = format!("a task instance does not end as {state}");
         return Err(Refusal::unprocessable("enum", &["body", "state"], message, state.name()));
@@ -191,6 +193,7 @@ async fn set_state(
     match state {
         TaskState::Deferred => match update.deferral() {
             Some(deferral) => notes::defer(&app, &attempt, &deferral).await?,
+            None if update.state.awaits_input => return Err(missing(&["next_method"])),
             None => return Err(missing(&["classpath", "next_method"])),
         },
         TaskState::UpForReschedule => match update.reschedule_date {

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{delete, get};
-use excom_airflow::execution::{Deferral, Keep, Runner};
+use excom_airflow::execution::{Deferral, HitlAnswer, Keep, Runner};
 use excom_core::attempt::AttemptInfo;
 use excom_core::db::Note;
 use excom_core::{Attempt, Caller, TaskInstanceKey, Value};
@@ -13,7 +13,9 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use serde_json::value::RawValue;
 
+use super::hitl::{self, Asked};
 use super::instances::{Own, current};
 use crate::app::App;
 use crate::refusal::{Refusal, document};
@@ -53,6 +55,9 @@ pub(crate) struct Noted {
     pub(crate) deferral: Option<Deferral>,
     pub(crate) reschedule: Option<Reschedule>,
     pub(crate) rendered_map_index: Option<String>,
+    /// What it asks people.
+    pub(crate) asked: Option<Asked>,
+    pub(crate) answer: Option<HitlAnswer>,
 }
 
 impl Noted {
@@ -67,10 +72,25 @@ impl Noted {
                 DEFERRAL => noted.deferral = Some(read(&note)?),
                 RESCHEDULE => noted.reschedule = Some(read(&note)?),
                 MAP_INDEX => noted.rendered_map_index = Some(read(&note)?),
+                hitl::ASKED => noted.asked = Some(read(&note)?),
+                hitl::ANSWER => noted.answer = Some(read(&note)?),
                 _ => {}
             }
         }
         Ok(noted)
+    }
+
+    /// The method that it goes on with and its arguments, among them what a person answered, where that is waited for.
+    pub(super) fn next(&self) -> Result<(Option<String>, Option<Box<RawValue>>), Refusal> {
+        let Some(deferral) = &self.deferral else { return Ok((None, None)) };
+        let arguments = match self.answer.as_ref().filter(|_| deferral.classpath.is_none()) {
+            Some(answer) => Some(answer.among(deferral.next_kwargs.as_deref()).map_err(|cause| {
+                let message = format!("the arguments that the task goes on with are no object: {cause}");
+                Refusal::because(StatusCode::UNPROCESSABLE_ENTITY, "corrupt", message)
+            })?),
+            None => deferral.next_kwargs.clone(),
+        };
+        Ok((Some(deferral.next_method.clone()), arguments))
     }
 }
 
@@ -82,7 +102,7 @@ fn read<T: DeserializeOwned>(note: &Note) -> Result<T, Refusal> {
     })
 }
 
-async fn note<T: Serialize>(
+pub(super) async fn note<T: Serialize>(
     app: &App,
     attempt: &Attempt,
     name: &str,

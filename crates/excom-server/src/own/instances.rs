@@ -263,11 +263,11 @@ pub(super) struct Standing {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Deferral")]
 struct Waiting {
-    /// The trigger's class.
-    classpath: String,
+    /// The trigger's class; null when a person is waited for, whom Airflow's `hitlDetails` tell what is asked.
+    classpath: Option<String>,
     #[schemars(with = "Option<Json>")]
     trigger_kwargs: Option<Box<RawValue>>,
-    /// How long the trigger may take.
+    /// How long the trigger, or the person, may take.
     #[schemars(with = "Option<Json>")]
     trigger_timeout: Option<Box<RawValue>>,
     /// The method to go on with.
