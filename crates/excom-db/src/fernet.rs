@@ -43,10 +43,23 @@ const KEY: GeneralPurpose = GeneralPurpose::new(
 pub struct Fernet(Arc<[Key]>);
 
 /// A text as a column of Airflow's holds it, and whether it is encrypted there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) text: String,
     pub(crate) is_encrypted: bool,
+}
+
+impl Held {
+    /// Whether a key is needed to read it: Airflow marks texts that it did not encrypt because they are empty.
+    pub(crate) fn is_secret(&self) -> bool {
+        self.is_encrypted && !self.text.is_empty()
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("is_encrypted", &self.is_encrypted).finish_non_exhaustive()
+    }
 }
 
 struct Key {
@@ -80,8 +93,7 @@ impl Fernet {
 
     /// What a column says; none where it is encrypted, and no key opens it.
     pub(crate) fn read(&self, held: Held) -> Option<String> {
-        // Airflow marks texts that it did not encrypt because they are empty.
-        match held.is_encrypted && !held.text.is_empty() {
+        match held.is_secret() {
             true => self.open(&held.text),
             false => Some(held.text),
         }

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use excom_core::Result;
 use excom_core::db::{NewVariable, Variable, VariableWrite};
+use excom_core::{Error, ErrorKind, Result};
 
 use crate::fernet::{Fernet, Held};
 
@@ -30,7 +30,19 @@ pub(crate) fn held(write: &VariableWrite, fernet: &Fernet) -> Result<Option<Held
     text.map(|text| fernet.hold(text, at)).transpose()
 }
 
+/// What is told to who would write in the clear over what Airflow encrypted.
+pub(crate) fn needs_key(key: &str) -> Error {
+    let what = format!(
+        "the variable `{key}` is encrypted in Airflow's database, and without [core] fernet_key it would be in the clear; \
+         nothing was written"
+    );
+    Error::new(ErrorKind::Configuration, what).hint("set it to Airflow's own [core] fernet_key")
+}
+
 /// What Airflow's row is after a write, of which [`held`] made the text; none when nothing is to be written.
+///
+/// # Errors
+/// [`needs_key`]; what encrypting fails with.
 pub(crate) fn becomes(
     write: &VariableWrite,
     held: Option<&Held>,
@@ -50,6 +62,9 @@ pub(crate) fn becomes(
             return Ok(None);
         }
         (VariableWrite::Change { .. }, Some(found), _) if found.has_team => return Ok(None),
+        (_, Some(found), _) if found.held.is_secret() && held.is_some_and(|held| !held.is_encrypted) => {
+            return Err(needs_key(write.parts().0));
+        }
         _ => {}
     }
     let has_team = theirs.as_ref().is_some_and(|theirs| theirs.has_team);

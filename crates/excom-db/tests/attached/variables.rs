@@ -147,6 +147,16 @@ fn what_no_key_opens_is_told_and_keeps_no_list_from_being_read() {
         assert_eq!(text(&encrypted, "secret").as_deref(), Some("hunter2"), "it is as it was");
         block_on(engine.change_variable(&ana(), "secret", None, Some("a word"))).unwrap();
     }
+    // Who has no key writes nothing in the clear over it.
+    for keyless in [engine(database.open()), engine(database.bare())] {
+        let changed = block_on(keyless.change_variable(&ana(), "secret", Some("1"), None)).map(drop);
+        for refused in [changed, block_on(keyless.set_variable(&ana(), "secret", "1", None)).map(drop)] {
+            let error = refused.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Configuration);
+            assert!(format!("{error:?}").contains("`secret` is encrypted"), "{error:?}");
+        }
+        assert_eq!(text(&encrypted, "secret").as_deref(), Some("hunter2"), "it is as it was");
+    }
     // The keys of before are behind the newest, which writes.
     let both = engine(database.open().with_fernet(keys(&format!("{OTHER},{KEY}"))));
     assert_eq!(text(&both, "secret").as_deref(), Some("hunter2"));

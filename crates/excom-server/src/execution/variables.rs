@@ -65,7 +65,8 @@ async fn delete(
 
 /// Keys that begin with a text, in their order.
 async fn keys(State(app): State<App>, Running(caller): Running, params: Params) -> Result<Response, Refusal> {
-    const PAGE: u32 = 1000;
+    // Texts come with them, each of which may have a mebibyte.
+    const PAGE: u32 = 64;
     let prefix = params.text("prefix").unwrap_or_default();
     let limit = params.integer("limit")?.unwrap_or(1000_usize);
     let offset = params.count("offset")?.map_or(0, |offset| usize::try_from(offset).unwrap_or(usize::MAX));

@@ -13,7 +13,7 @@ use super::super::row::{text, time};
 use super::super::write::Fenced;
 use super::{Tables, schema};
 use crate::fernet::{Fernet, Held};
-use crate::variable::{Theirs, held};
+use crate::variable::{Theirs, held, needs_key};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -65,6 +65,13 @@ macro_rules! ours {
     };
 }
 
+/// Whether a text may be written over Airflow's row `v`: not in the clear over what is encrypted.
+macro_rules! stays_secret {
+    () => {
+        "($9 OR NOT coalesce(v.is_encrypted, false) OR coalesce(v.val, '') = '')"
+    };
+}
+
 /// What a write answers: whether it was let through, and the row as it is from then on.
 macro_rules! written {
     () => {
@@ -87,7 +94,7 @@ macro_rules! statements {
                          INSERT INTO variable AS v (key, val, description, is_encrypted)
                          SELECT $6, $7, ", $described, ", $9 FROM fenced", $joined, "
                          ON CONFLICT (key) DO UPDATE SET val = excluded.val, is_encrypted = excluded.is_encrypted,
-                             description = coalesce($8, v.description)
+                             description = coalesce($8, v.description) WHERE ", stays_secret!(), "
                          RETURNING v.key::text, v.val, v.description, v.is_encrypted",
                     written!()
                 ),
@@ -112,7 +119,7 @@ macro_rules! statements {
                     "WITH ", $fenced, ", written AS (
                          UPDATE variable v SET val = coalesce($7, v.val, ''), description = coalesce($8, v.description),
                              is_encrypted = coalesce(CASE WHEN $7 IS NULL THEN v.is_encrypted ELSE $9 END, false)
-                         FROM fenced WHERE v.key = $6 AND ", of_no_team!(), "
+                         FROM fenced WHERE v.key = $6 AND ", of_no_team!(), " AND ($7 IS NULL OR ", stays_secret!(), ")
                          RETURNING v.key::text, v.val, v.description, v.is_encrypted)",
                     $replaced,
                     " SELECT (SELECT count(*) FROM fenced), w.key, w.val, w.description, w.is_encrypted
@@ -135,6 +142,11 @@ macro_rules! statements {
         }
     };
 }
+
+const SECRET: Statement<'_> = Statement {
+    sql: "SELECT coalesce(is_encrypted, false) AND coalesce(val, '') <> '' FROM variable WHERE key = $1",
+    types: types![TEXT],
+};
 
 const WRITE: &[tokio_postgres::types::Type] =
     types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, BOOL, TEXT_ARRAY];
@@ -251,10 +263,20 @@ impl Tables {
         };
         let (key, _, description, _) = write.parts();
         let found = self.ask(statement, caller, key, held.as_ref(), description, &[]).await?;
-        match found.try_get::<_, Option<&str>>(1)? {
-            Some(_) => Ok(Some(theirs(&found, 2)?.read(text(&found, 1)?, &fernet))),
-            None => Ok(None),
+        if found.try_get::<_, Option<&str>>(1)?.is_some() {
+            return Ok(Some(theirs(&found, 2)?.read(text(&found, 1)?, &fernet)));
         }
+        let in_the_clear = held.is_some_and(|held| !held.is_encrypted);
+        if in_the_clear && !matches!(write, VariableWrite::Make(_)) && self.is_secret(key).await? {
+            return Err(needs_key(key).into());
+        }
+        Ok(None)
+    }
+
+    /// Whether Airflow's row under a key is encrypted.
+    async fn is_secret(&self, key: &str) -> Result<bool> {
+        let found = self.own.one(&SECRET, &[&key], |found| Ok(found.try_get(0)?)).await?;
+        Ok(found.unwrap_or_default())
     }
 
     pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
