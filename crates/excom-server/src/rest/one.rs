@@ -7,7 +7,7 @@ use excom_airflow::python::{deserialized, stringified};
 use excom_airflow::rest::{ChangedXCom, NewXCom, XComEntry, reserved};
 use excom_core::answer::Found;
 use excom_core::db::{RunFilter, Scope};
-use excom_core::{Answer, PullOptions, UNMAPPED, Value, XComKey};
+use excom_core::{Answer, PullOptions, RETURN_VALUE, UNMAPPED, Value, XComKey};
 use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 
@@ -166,7 +166,8 @@ pub(super) async fn create(
             format!("The XCom with key: `{}` with mentioned task instance already exists.", key.key);
         return Err(Refusal::plain(StatusCode::CONFLICT, message));
     }
-    push(&app, &asking, &key, value, StatusCode::CREATED).await
+    app.engine.push(&asking.caller, &key, value.into()).await?;
+    written(&app, &asking, &key, StatusCode::CREATED).await
 }
 
 /// Whether the task instance of an XCom is known; otherwise what of it is not.
@@ -186,7 +187,7 @@ async fn known(app: &App, key: &XComKey) -> Result<(), Refusal> {
     }))
 }
 
-/// Replaces the value of an XCom that is there.
+/// Replaces the value of an XCom that is there. One that is marked as what its DAG returns stays so.
 pub(super) async fn update(
     State(app): State<App>,
     asking: Asking,
@@ -199,17 +200,17 @@ pub(super) async fn update(
     if found(&app, &asking, &key).await?.is_none() {
         return Err(not_there(&key));
     }
-    push(&app, &asking, &key, value, StatusCode::OK).await
+    let marked = app.engine.db().results(&key.ti.dag_id, &key.ti.run_id).await?;
+    let is_result = &*key.key == RETURN_VALUE && marked.contains(&key.ti.task_id);
+    match is_result {
+        true => app.engine.push_result(&asking.caller, &key, value.into()).await?,
+        false => app.engine.push(&asking.caller, &key, value.into()).await?,
+    };
+    written(&app, &asking, &key, StatusCode::OK).await
 }
 
-async fn push(
-    app: &App,
-    asking: &Asking,
-    key: &XComKey,
-    value: Value,
-    status: StatusCode,
-) -> Result<Response, Refusal> {
-    app.engine.push(&asking.caller, key, value.into()).await?;
+/// What was just written, as it is shown.
+async fn written(app: &App, asking: &Asking, key: &XComKey, status: StatusCode) -> Result<Response, Refusal> {
     match found(app, asking, key).await? {
         Some(found) => Ok(document(status, &shown(app, key, &found).await?)),
         // Somebody was faster.
