@@ -147,7 +147,8 @@ fn what_no_key_opens_is_told_and_keeps_no_list_from_being_read() {
         assert_eq!(text(&encrypted, "secret").as_deref(), Some("hunter2"), "it is as it was");
         block_on(engine.change_variable(&ana(), "secret", None, Some("a word"))).unwrap();
     }
-    // Who has no key writes nothing in the clear over it.
+    // Who has no key writes nothing in the clear over it, and what Excom kept itself stays.
+    database.kept("secret", "ours");
     for keyless in [engine(database.open()), engine(database.bare())] {
         let changed = block_on(keyless.change_variable(&ana(), "secret", Some("1"), None)).map(drop);
         for refused in [changed, block_on(keyless.set_variable(&ana(), "secret", "1", None)).map(drop)] {
@@ -156,6 +157,7 @@ fn what_no_key_opens_is_told_and_keeps_no_list_from_being_read() {
             assert!(format!("{error:?}").contains("`secret` is encrypted"), "{error:?}");
         }
         assert_eq!(text(&encrypted, "secret").as_deref(), Some("hunter2"), "it is as it was");
+        assert_eq!(database.still_kept(), "1");
     }
     // The keys of before are behind the newest, which writes.
     let both = engine(database.open().with_fernet(keys(&format!("{OTHER},{KEY}"))));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use excom_core::attempt::Caller;
 use excom_core::db::{Variable, VariableWrite, not_started, superseded};
+use excom_core::{Error, ErrorKind};
 use tokio_postgres::Row;
 
 use super::super::connection::{Parameter, Statement, types};
@@ -75,7 +76,7 @@ macro_rules! stays_secret {
 /// What a write answers: whether it was let through, and the row as it is from then on.
 macro_rules! written {
     () => {
-        ") SELECT (SELECT count(*) FROM fenced), w.key, w.val, w.description, w.is_encrypted
+        " SELECT (SELECT count(*) FROM fenced), w.key, w.val, w.description, w.is_encrypted
            FROM (SELECT) AS one LEFT JOIN written w ON true"
     };
 }
@@ -84,18 +85,19 @@ macro_rules! written {
 macro_rules! statements {
     {
         fenced: $fenced:expr, fenced_delete: $fenced_delete:expr,
-        set: ($gone:literal, $joined:literal, $described:literal), make: $none_of_ours:literal, change: $replaced:literal,
+        set: ($ours:literal, $joined:literal, $described:literal), make: $none_of_ours:literal, replaced: $replaced:literal,
         delete: ($ours_deleted:literal, $ours_counted:literal), take_over: $take_over:expr, one: $one:expr, many: $many:expr
     } => {
         Statements {
             set: Statement {
                 sql: concat!(
-                    "WITH ", $fenced, $gone, ", written AS (
+                    "WITH ", $fenced, $ours, ", written AS (
                          INSERT INTO variable AS v (key, val, description, is_encrypted)
                          SELECT $6, $7, ", $described, ", $9 FROM fenced", $joined, "
                          ON CONFLICT (key) DO UPDATE SET val = excluded.val, is_encrypted = excluded.is_encrypted,
                              description = coalesce($8, v.description) WHERE ", stays_secret!(), "
-                         RETURNING v.key::text, v.val, v.description, v.is_encrypted",
+                         RETURNING v.key::text, v.val, v.description, v.is_encrypted)",
+                    $replaced,
                     written!()
                 ),
                 types: WRITE,
@@ -109,7 +111,7 @@ macro_rules! statements {
                          ON CONFLICT (key) DO UPDATE SET key = v.key
                              WHERE v.is_encrypted AND excluded.is_encrypted AND v.val = excluded.val
                              AND v.description IS NOT DISTINCT FROM excluded.description
-                         RETURNING v.key::text, v.val, v.description, v.is_encrypted",
+                         RETURNING v.key::text, v.val, v.description, v.is_encrypted)",
                     written!()
                 ),
                 types: WRITE,
@@ -122,8 +124,7 @@ macro_rules! statements {
                          FROM fenced WHERE v.key = $6 AND ", of_no_team!(), " AND ($7 IS NULL OR ", stays_secret!(), ")
                          RETURNING v.key::text, v.val, v.description, v.is_encrypted)",
                     $replaced,
-                    " SELECT (SELECT count(*) FROM fenced), w.key, w.val, w.description, w.is_encrypted
-                      FROM (SELECT) AS one LEFT JOIN written w ON true"
+                    written!()
                 ),
                 types: WRITE,
             },
@@ -143,10 +144,18 @@ macro_rules! statements {
     };
 }
 
+/// Whether Airflow's row under a key is encrypted, and of no team.
 const SECRET: Statement<'_> = Statement {
-    sql: "SELECT coalesce(is_encrypted, false) AND coalesce(val, '') <> '' FROM variable WHERE key = $1",
+    sql: concat!(
+        "SELECT coalesce(is_encrypted, false) AND coalesce(val, '') <> '', ",
+        of_no_team!(),
+        " FROM variable v WHERE key = $1"
+    ),
     types: types![TEXT],
 };
+
+/// How often a set is tried whose row changes meanwhile.
+const SETS: usize = 3;
 
 const WRITE: &[tokio_postgres::types::Type] =
     types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, BOOL, TEXT_ARRAY];
@@ -163,12 +172,12 @@ const BESIDE: Statements = statements! {
     fenced: fenced!(),
     fenced_delete: fenced!(),
     set: (
-        ", gone AS (DELETE FROM excom.own_variable o USING fenced WHERE o.key = $6 RETURNING o.description)",
-        " LEFT JOIN gone ON true",
-        "coalesce($8, convert_from(gone.description, 'UTF8'))"
+        ", ours AS (SELECT o.description FROM excom.own_variable o, fenced WHERE o.key = $6)",
+        " LEFT JOIN ours ON true",
+        "coalesce($8, convert_from(ours.description, 'UTF8'))"
     ),
     make: "WHERE NOT EXISTS (SELECT FROM excom.own_variable o WHERE o.key = $6)",
-    change: ", gone AS (DELETE FROM excom.own_variable o USING written WHERE o.key = written.key)",
+    replaced: ", gone AS (DELETE FROM excom.own_variable o USING written WHERE o.key = written.key)",
     delete: (
         ", ours AS (DELETE FROM excom.own_variable o USING fenced WHERE o.key = $6 RETURNING 1)",
         " + (SELECT count(*) FROM ours)"
@@ -218,7 +227,7 @@ const ALONE: Statements = statements! {
     fenced_delete: alone!("$7"),
     set: ("", "", "$8"),
     make: "",
-    change: "",
+    replaced: "",
     delete: ("", ""),
     take_over: None,
     one: theirs!("v.key = $1"),
@@ -262,21 +271,27 @@ impl Tables {
             }
         };
         let (key, _, description, _) = write.parts();
-        let found = self.ask(statement, caller, key, held.as_ref(), description, &[]).await?;
-        if found.try_get::<_, Option<&str>>(1)?.is_some() {
-            return Ok(Some(theirs(&found, 2)?.read(text(&found, 1)?, &fernet)));
+        let in_the_clear = held.as_ref().is_some_and(|held| !held.is_encrypted);
+        for _ in 0..SETS {
+            let found = self.ask(statement, caller, key, held.as_ref(), description, &[]).await?;
+            if found.try_get::<_, Option<&str>>(1)?.is_some() {
+                return Ok(Some(theirs(&found, 2)?.read(text(&found, 1)?, &fernet)));
+            }
+            if !in_the_clear || matches!(write, VariableWrite::Make(_)) {
+                return Ok(None);
+            }
+            let look = |found: &Row| Ok((found.try_get(0)?, found.try_get(1)?));
+            let (is_secret, of_no_team): (bool, bool) =
+                self.own.one(&SECRET, &[&&**key], look).await?.unwrap_or_default();
+            match write {
+                // It was encrypted a moment ago.
+                VariableWrite::Set(_) if !is_secret => {}
+                VariableWrite::Change { .. } if !(is_secret && of_no_team) => return Ok(None),
+                _ => return Err(needs_key(key).into()),
+            }
         }
-        let in_the_clear = held.is_some_and(|held| !held.is_encrypted);
-        if in_the_clear && !matches!(write, VariableWrite::Make(_)) && self.is_secret(key).await? {
-            return Err(needs_key(key).into());
-        }
-        Ok(None)
-    }
-
-    /// Whether Airflow's row under a key is encrypted.
-    async fn is_secret(&self, key: &str) -> Result<bool> {
-        let found = self.own.one(&SECRET, &[&key], |found| Ok(found.try_get(0)?)).await?;
-        Ok(found.unwrap_or_default())
+        let what = format!("the variable `{key}` is written by others all the time; it was not set");
+        Err(Error::new(ErrorKind::Unavailable, what).hint("try again").into())
     }
 
     pub(super) async fn delete_variable(&self, caller: &Caller, key: &str) -> Result<bool> {
