@@ -256,7 +256,12 @@ fn variables_are_airflows(shell: &dyn Fn() -> Shell, read: &dyn Fn(&str) -> Stri
     let malformed = with("hunter2").run(&["variable", "get", "station"]);
     malformed.contains(1, &["[core] fernet_key is malformed"]);
     assert!(!malformed.err.contains("hunter2"), "{malformed:?}");
-    assert_eq!(with("").run(&["variable", "set", "station", "roof"]), Told::nothing());
+    let keyless = with("");
+    let told = keyless.run(&["variable", "set", "station", "roof"]);
+    told.contains(1, &["the variable `station` is encrypted", "nothing was written", "[core] fernet_key"]);
+    assert_eq!(variable(&["get", "station"]), Told::out("attic\n"));
+    assert_eq!(keyless.run(&["variable", "delete", "station"]), Told::nothing());
+    assert_eq!(keyless.run(&["variable", "set", "station", "roof"]), Told::nothing());
     assert_eq!(read(), ["roof".to_owned(), "0".to_owned()]);
     assert_eq!(variable(&["get", "station"]), Told::out("roof\n"));
     assert!(variable(&["list"]).out.contains("roof"));
