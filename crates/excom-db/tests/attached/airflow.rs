@@ -122,7 +122,11 @@ impl Airflow {
         let (dag, run, task, map_index) = (&&*ti.dag_id, &&*ti.run_id, &&*ti.task_id, &ti.map_index);
         match (self.state_of(attempt)?, mode) {
             (Some(true), _) => {
-                let sql = format!("UPDATE task_instance SET state = 'running', end_date = NULL WHERE {KEY}");
+                // What was removed meanwhile is not brought back.
+                let sql = format!(
+                    "UPDATE task_instance SET state = 'running', end_date = NULL
+                     WHERE {KEY} AND COALESCE(state, '') <> 'removed'"
+                );
                 return self.ask(&sql, &[dag, run, task, map_index]).map(drop);
             }
             (Some(false), _) | (None, StartMode::Resume) => return Ok(()),

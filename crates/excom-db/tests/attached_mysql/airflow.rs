@@ -129,7 +129,11 @@ impl Airflow {
         let ti = &attempt.ti;
         match (self.state_of(attempt)?, mode) {
             (Some(true), _) => {
-                let sql = format!("UPDATE task_instance SET state = 'running', end_date = NULL WHERE {KEY}");
+                // What was removed meanwhile is not brought back.
+                let sql = format!(
+                    "UPDATE task_instance SET state = 'running', end_date = NULL
+                     WHERE {KEY} AND COALESCE(state, '') <> 'removed'"
+                );
                 return self.ask(&sql, of(ti, at)).map(drop);
             }
             (Some(false), _) | (None, StartMode::Resume) => return Ok(()),
