@@ -9,7 +9,7 @@ pub(crate) mod hitl;
 mod instances;
 pub(crate) mod notes;
 mod previous;
-mod triggered;
+pub(crate) mod triggered;
 mod variables;
 mod version;
 mod xcoms;

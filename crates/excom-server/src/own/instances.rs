@@ -21,6 +21,7 @@ use super::openapi::{Created, Reply};
 use crate::app::App;
 use crate::auth::{Asking, Role, TaskClaim};
 use crate::execution::notes::{Noted, go_on_with};
+use crate::execution::triggered::is_registered;
 use crate::refusal::Refusal;
 use crate::request::{Document, Path};
 
@@ -132,7 +133,7 @@ pub(super) async fn start_run(
     let NewRun { dag_id, run_id, logical_date, run_after, conf } = asked;
     TaskInstanceKey::new(dag_id.clone(), run_id.clone(), "_", UNMAPPED)?;
     let now = app.engine.clock().now();
-    let run = DagRun {
+    let mut run = DagRun {
         logical_date,
         conf: conf.map(|conf| parameters(&conf)).transpose()?,
         ..DagRun::new(dag_id, run_id, run_after.or(logical_date).unwrap_or(now))
@@ -141,6 +142,14 @@ pub(super) async fn start_run(
     loop {
         // One that is known only because something was pushed into it has not been started.
         let known = app.engine.db().run_info(&run.dag_id, &run.run_id).await?;
+        // What is not said of one that was triggered is as it was triggered.
+        if let Some(known) = known.as_ref().filter(|known| known.state.is_none() && is_registered(known)) {
+            if run_after.or(logical_date).is_none() {
+                run.run_after = known.run.run_after;
+            }
+            run.logical_date = logical_date.or(known.run.logical_date);
+            run.conf = run.conf.or_else(|| known.run.conf.clone());
+        }
         if let Some((known, state)) = known.and_then(|known| Some((known.run, known.state?))) {
             // Dates are kept in milliseconds.
             let kept = |date: Option<Timestamp>| date.map(Timestamp::as_millisecond);

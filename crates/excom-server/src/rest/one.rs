@@ -7,7 +7,7 @@ use excom_airflow::python::{deserialized, stringified};
 use excom_airflow::rest::{ChangedXCom, NewXCom, XComEntry, reserved};
 use excom_core::answer::Found;
 use excom_core::db::{RunFilter, Scope};
-use excom_core::{Answer, PullOptions, RETURN_VALUE, UNMAPPED, Value, XComKey};
+use excom_core::{Answer, PullOptions, RETURN_VALUE, TaskInstanceKey, UNMAPPED, Value, XComKey};
 use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 
@@ -200,8 +200,9 @@ pub(super) async fn update(
     if found(&app, &asking, &key).await?.is_none() {
         return Err(not_there(&key));
     }
-    let marked = app.engine.db().results(&key.ti.dag_id, &key.ti.run_id).await?;
-    let is_result = &*key.key == RETURN_VALUE && marked.contains(&key.ti.task_id);
+    let TaskInstanceKey { dag_id, run_id, task_id, .. } = &key.ti;
+    let is_result =
+        &*key.key == RETURN_VALUE && app.engine.db().results(dag_id, run_id).await?.contains(task_id);
     match is_result {
         true => app.engine.push_result(&asking.caller, &key, value.into()).await?,
         false => app.engine.push(&asking.caller, &key, value.into()).await?,

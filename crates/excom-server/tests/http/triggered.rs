@@ -28,9 +28,13 @@ fn a_run_that_is_triggered_waits_until_somebody_starts_it() {
     let admin = server.person(Role::Admin);
     let listed = server.call(&admin, Method::GET, "/api/excom/v1/runs?dag_id=other", None).is(200).json();
     assert_eq!((&listed["items"][0]["run_id"], &listed["items"][0]["state"]), (&json!("t1"), &json!(null)));
-    let start = json!({"dag_id": "other", "run_id": "t1", "logical_date": date, "conf": {"n": 1}});
+    let start = json!({"dag_id": "other", "run_id": "t1"});
     server.call(&admin, Method::POST, "/api/excom/v1/runs", Some(&start)).is(201);
-    assert_eq!(task.get("/dag-runs/other/t1/state").json(), json!({"state": "running"}));
+    let told = task.get("/dag-runs/other/t1").is(200).json();
+    assert_eq!(
+        (&told["state"], &told["logical_date"], &told["conf"]),
+        (&json!("running"), &json!(date), &json!({"n": 1}))
+    );
     trigger(&task, "t1", &json!({})).is(409);
 }
 
@@ -43,7 +47,19 @@ fn a_run_without_anything_said_is_due_now_and_has_no_parameters() {
     let told = task.get("/dag-runs/other/t2").is(200).json();
     assert_eq!((&told["logical_date"], &told["conf"]), (&json!(null), &json!({})));
     assert!(told["run_after"].is_string(), "{told}");
+    assert_eq!(task.get("/dag-runs/count?dag_id=other&states=queued").is(200).text, "1");
     trigger(&task, "t2", &json!({})).is(409);
+}
+
+#[test]
+fn who_was_superseded_triggers_and_clears_nothing() {
+    let server = Server::new();
+    server.run("r1");
+    let (late, task) = (server.running("extract", -1), server.running("extract", -1));
+    trigger(&late, "t1", &json!({})).is(410);
+    late.call(Method::POST, "/dag-runs/weather/r1/clear", None).is(410);
+    task.own(Method::PUT, "heartbeat", &json!({"hostname": "vm", "pid": 12})).is(204);
+    task.get("/dag-runs/other/t1").is(404);
 }
 
 #[test]
@@ -55,6 +71,7 @@ fn what_is_no_run_is_not_triggered() {
     trigger(&task, "t1", &json!({"conf": [1]})).is(422);
     trigger(&task, "t1", &json!({"logical_date": "2026-11-20"})).is(422);
     trigger(&task, "t1", &json!({"weather": 1})).is(422);
+    trigger(&task, "t1", &json!({"conf": {"large": "x".repeat(1 << 20)}})).is(413);
     let refused = trigger(&task, "t1", &json!({"partition_key": "p"})).is(400).json();
     assert_eq!(refused["detail"]["reason"], "not_partitioned");
     trigger(&task, &"a".repeat(251), &json!({})).is(422);
