@@ -16,6 +16,12 @@ pub const AIRFLOW: &str = "3.3.2";
 /// Names another release, by which `cargo xtask prove attached` has older ones make their databases.
 const OTHER_AIRFLOW: &str = "EXCOM_TEST_AIRFLOW";
 
+/// The release of Airflow that tests work with: 3.3.2, unless a proof named an older one.
+#[must_use]
+pub fn airflow_release() -> String {
+    std::env::var(OTHER_AIRFLOW).unwrap_or_else(|_| AIRFLOW.to_owned())
+}
+
 /// What the environment has: Airflow with its task SDK, its object storage backend with all compressions, and
 /// numpy for its scalars.
 const PACKAGES: [&str; 5] =
