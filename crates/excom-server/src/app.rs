@@ -18,7 +18,7 @@ use crate::health::LastLook;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
-use crate::telemetry::{Steps, Traces};
+use crate::telemetry::Traces;
 use crate::{execution, health, metrics, own, rest};
 
 /// What routes are set to.
@@ -97,13 +97,10 @@ impl Deref for App {
 impl App {
     /// An engine behind tokens that keys sign.
     pub fn new(engine: Engine, keys: Keys, options: Options) -> Self {
-        if options.traces.is_some() {
-            // An engine behind several apps has one watch, which knows by itself whose request it is.
-            engine.watch(Arc::new(Steps));
-        }
         let tokens = Tokens::new(keys, Arc::clone(engine.clock()));
         let limits = Limits::new(options.limit_requests, options.limit_bytes);
         let (metrics, own) = (Metrics::new(options.traces.as_ref()), own::Shared::new());
+        metrics.watch(&engine);
         let last_look = LastLook::new();
         let triggering = Mutex::new(());
         Self(Arc::new(Parts { engine, tokens, options, metrics, last_look, limits, own, triggering }))

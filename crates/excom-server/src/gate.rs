@@ -104,7 +104,7 @@ impl Gate {
 
 /// Lets a request through, counts it, and answers also what a mistake of ours has ended in the middle.
 pub(crate) async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
-    let begun = Instant::now();
+    let (begun, _under_way) = (Instant::now(), gate.app.metrics.begun());
     let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
     Noted::route(&request, &route);
     // Bodies are bounded by who reads them.

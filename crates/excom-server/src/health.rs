@@ -2,8 +2,7 @@
 //! is looked for once for all who ask at a time, and what is found holds for a while.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
@@ -12,6 +11,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::get;
 use excom_core::{Engine, Error, ErrorKind, Result};
+use futures_util::future::join;
 use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, timeout};
@@ -31,23 +31,35 @@ const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// The last look, or the one that is under way.
 #[derive(Debug)]
 pub(crate) struct LastLook {
-    works: AtomicBool,
+    worked: Mutex<Worked>,
     look: Mutex<Option<Look>>,
 }
 
-/// A look, and what comes of it: the document that says so, or the reason why pushes and pulls would not work.
+/// Which parts did what they are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Worked {
+    pub(crate) database: bool,
+    pub(crate) store: bool,
+}
+
+/// A look, and what comes of it.
 #[derive(Debug, Clone)]
 struct Look {
     begun: Instant,
     found: watch::Receiver<Option<Found>>,
 }
 
-type Found = std::result::Result<Json, Json>;
+/// The document that says that pushes and pulls would work, or the reasons why not.
+type Found = std::result::Result<Json, Vec<Json>>;
 
 impl LastLook {
     /// That of an engine that was just opened, and so works.
     pub(crate) fn new() -> Self {
-        Self { works: AtomicBool::new(true), look: Mutex::new(None) }
+        Self { worked: Mutex::new(Worked { database: true, store: true }), look: Mutex::new(None) }
+    }
+
+    fn worked(&self) -> MutexGuard<'_, Worked> {
+        self.worked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -65,24 +77,27 @@ fn look(app: &App, every: Duration) -> Look {
     let (sender, found) = watch::channel(None);
     let app = app.clone();
     drop(tokio::spawn(async move {
-        let found = within(&app.engine).await;
-        app.last_look.works.store(found.is_ok(), Ordering::Relaxed);
+        let (worked, found) = within(&app.engine).await;
+        *app.last_look.worked() = worked;
         sender.send_replace(Some(found));
     }));
     last.insert(Look { begun: Instant::now(), found }).clone()
 }
 
 /// Asks the store and the database for little: what is wrong inside of them keeps nobody from pushing, and is the doctor's.
-async fn within(engine: &Engine) -> Found {
+async fn within(engine: &Engine) -> (Worked, Found) {
     let (backend, db) = (engine.backend(), engine.db());
-    let checked = async {
-        in_time(&backend, backend.check()).await?;
-        in_time(&db, db.check()).await
+    let (store, database) = join(in_time(&backend, backend.check()), in_time(&db, db.check())).await;
+    let worked = Worked { database: database.is_ok(), store: store.is_ok() };
+    let found = match (store, database) {
+        (Ok(()), Ok(database)) => {
+            Ok(json!({"status": "ready", "database": database, "backend": backend.to_string()}))
+        }
+        (store, database) => {
+            Err(store.err().iter().chain(database.err().iter()).map(reason).collect::<Vec<_>>())
+        }
     };
-    match checked.await {
-        Ok(database) => Ok(json!({"status": "ready", "database": database, "backend": backend.to_string()})),
-        Err(error) => Err(reason(&error)),
-    }
+    (worked, found)
 }
 
 /// What somebody answers, unless that takes too long.
@@ -97,11 +112,11 @@ fn reason(error: &Error) -> Json {
     json!({"code": error.code(), "message": error.to_string(), "hints": error.hints()})
 }
 
-/// Whether pushes and pulls worked when it was last looked. When that is long ago it is looked again, beside: nobody waits, and
+/// What worked when it was last looked. When that is long ago it is looked again, beside: nobody waits, and
 /// the next one is told.
-pub(crate) fn worked(app: &App) -> bool {
+pub(crate) fn worked(app: &App) -> Worked {
     drop(look(app, SCRAPE_EVERY));
-    app.last_look.works.load(Ordering::Relaxed)
+    *app.last_look.worked()
 }
 
 pub(crate) fn router(app: &App) -> Router<App> {
@@ -116,7 +131,7 @@ async fn ready(State(app): State<App>) -> Response {
     let mut look = look(&app, LOOK_EVERY);
     match look.found.wait_for(Option::is_some).await.as_deref() {
         Ok(Some(Ok(ready))) => document(StatusCode::OK, ready),
-        Ok(Some(Err(reason))) => not_ready(reason),
-        Ok(None) | Err(_) => not_ready(&reason(&Error::new(ErrorKind::Other, "it could not be looked"))),
+        Ok(Some(Err(reasons))) => not_ready(reasons),
+        Ok(None) | Err(_) => not_ready(&[reason(&Error::new(ErrorKind::Other, "it could not be looked"))]),
     }
 }

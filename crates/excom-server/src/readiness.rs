@@ -72,7 +72,7 @@ impl Readiness {
                 live().await
             }
             (Standing::Closed { code, message, hints }, "/health/ready") => {
-                not_ready(&json!({"code": code, "message": message, "hints": hints}))
+                not_ready(&[json!({"code": code, "message": message, "hints": hints})])
             }
             (Standing::Closed { .. }, metrics::ROUTE) if self.0.watchers.get().is_some() => {
                 Noted::route(&request, metrics::ROUTE);
@@ -110,6 +110,6 @@ pub(crate) async fn live() -> Response {
 }
 
 /// The answer of `/health/ready` when pushes and pulls would not work.
-pub(crate) fn not_ready(reason: &Json) -> Response {
-    document(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "not ready", "reasons": [reason]}))
+pub(crate) fn not_ready(reasons: &[Json]) -> Response {
+    document(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "not ready", "reasons": reasons}))
 }

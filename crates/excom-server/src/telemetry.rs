@@ -139,6 +139,11 @@ impl Traces {
         self.0.tally.counts.clone()
     }
 
+    /// How many wait, or are on their way.
+    pub(crate) fn pending(&self) -> u64 {
+        self.0.tally.pending.load(Ordering::Relaxed)
+    }
+
     /// Takes a span that has ended, unless too many wait.
     fn take(&self, ended: Ended) {
         let tally = &self.0.tally;

@@ -78,6 +78,10 @@ impl Buffer {
         gathered.distinct >= FLUSH_AT
     }
 
+    fn count(&self) -> usize {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).distinct
+    }
+
     /// The next rows to write. What is taken a step at a time stays safe when the writing future is
     /// dropped half-way.
     fn take(&self) -> Vec<Reads> {
@@ -181,6 +185,11 @@ impl Engine {
         version: crate::Version,
     ) -> Result<()> {
         self.note_reads(reader, std::iter::once(TargetRef::Entry(key, version))).await
+    }
+
+    /// How many reads are gathered and not yet written: distinct pairs of a reader and what it read.
+    pub fn reads_waiting(&self) -> usize {
+        self.0.reads.count()
     }
 
     /// Writes the gathered reads.

@@ -26,7 +26,9 @@ fn why_not(scenario: &str) -> Option<&'static str> {
     let is_older = ["3.0.", "3.1.", "3.2."].iter().any(|older| airflow_release().starts_with(older));
     match NOT_OURS.iter().find(|(name, _)| *name == scenario) {
         Some((_, why)) => Some(why),
-        None if is_older && SINCE_3_3.contains(&scenario) => Some("before Airflow 3.3 nothing marks a result"),
+        None if is_older && SINCE_3_3.contains(&scenario) => {
+            Some("before Airflow 3.3 nothing marks a result")
+        }
         None => None,
     }
 }

@@ -66,17 +66,18 @@ impl Found {
             }
             Self::Large(key) => key,
         };
-        let payload = match app.engine.open(caller, &key).await? {
-            Ok(payload) => payload,
+        let opened = match app.engine.open_version(caller, &key).await? {
+            Ok(opened) => opened,
             Err(answer) => {
                 app.metrics.answered(&answer);
                 return Err(Refusal::of_answer(&answer));
             }
         };
-        app.metrics.opened();
+        app.metrics.opened(&opened);
         let around = |text: Bytes| stream::once(ready(Ok(text)));
         let before = around(Bytes::copy_from_slice(before.as_bytes()));
-        let text = before.chain(payload.into_stream()).chain(around(Bytes::from_static(after.as_bytes())));
+        let text =
+            before.chain(opened.payload.into_stream()).chain(around(Bytes::from_static(after.as_bytes())));
         Ok(text_of(StatusCode::OK, Body::from_stream(text)))
     }
 }
@@ -92,10 +93,10 @@ pub(super) fn array(app: &App, caller: &Caller, found: Vec<Found>) -> Response {
             async move {
                 let text: ByteStream = match found {
                     Found::Whole(value) => Box::pin(stream::once(ready(Ok(value.bytes().clone())))),
-                    Found::Large(key) => match app.engine.open(&caller, &key).await? {
-                        Ok(payload) => {
-                            app.metrics.opened();
-                            payload.into_stream()
+                    Found::Large(key) => match app.engine.open_version(&caller, &key).await? {
+                        Ok(opened) => {
+                            app.metrics.opened(&opened);
+                            opened.payload.into_stream()
                         }
                         Err(answer) => {
                             app.metrics.answered(&answer);

@@ -229,10 +229,10 @@ async fn push(
         false => return Err(not_json()),
     };
     known(&app, &caller, &key.ti).await?;
-    match is_result {
-        true => app.engine.push_result(&caller, &key, value.into()).await?,
-        false => app.engine.push(&caller, &key, value.into()).await?,
-    };
+    app.metrics.pushed(match is_result {
+        true => app.engine.push_result(&caller, &key, value.into()).await,
+        false => app.engine.push(&caller, &key, value.into()).await,
+    })?;
     Ok(document(StatusCode::CREATED, &json!({"message": "XCom successfully set"})))
 }
 

@@ -70,7 +70,7 @@ pub(super) async fn read(
         Refusal::of_answer(&answer)
     };
     let opened = app.engine.open_version(&asking.caller, &key).await?.map_err(refused)?;
-    app.metrics.opened();
+    app.metrics.opened(&opened);
     let payload = match opened.payload {
         // What is damaged at its beginning, and so any value of one frame, is told with a status.
         Payload::Stream(mut stream) => {
@@ -148,9 +148,9 @@ pub(super) async fn write(
                 );
                 return Err(Refusal::unprocessable("value_error", &["header", "Excom-Version"], message, ()));
             }
-            app.engine.push_version(&asking.caller, &key, version, payload).await?
+            app.metrics.pushed(app.engine.push_version(&asking.caller, &key, version, payload).await)?
         }
-        None => app.engine.push(&asking.caller, &key, payload).await?,
+        None => app.metrics.pushed(app.engine.push(&asking.caller, &key, payload).await)?,
     };
     let status = if receipt.already { StatusCode::OK } else { StatusCode::CREATED };
     Ok(Reply(status, receipt))

@@ -157,6 +157,11 @@ impl Waits {
         Ok(standing)
     }
 
+    /// How many XComs and runs are waited for.
+    pub(crate) fn count(&self) -> usize {
+        self.waiting().count()
+    }
+
     /// Whether the server stops.
     pub(crate) fn over(&self) -> watch::Receiver<bool> {
         self.over.subscribe()
@@ -168,11 +173,15 @@ impl Waits {
 }
 
 impl Waiting {
-    /// Refuses to wait for more than so much at once.
-    fn admit(&self, count: usize) -> Result<(), Refusal> {
+    fn count(&self) -> usize {
         let xcoms: usize = self.waiters.values().map(|waiter| waiter.left.len()).sum();
         let runs: usize = self.runs.values().map(watch::Sender::receiver_count).sum();
-        let others = xcoms + runs;
+        xcoms + runs
+    }
+
+    /// Refuses to wait for more than so much at once.
+    fn admit(&self, count: usize) -> Result<(), Refusal> {
+        let others = self.count();
         if others + count > MOST_OF_ALL {
             let message = format!("{others} XComs and runs are waited for, the most are {MOST_OF_ALL}");
             return Err(Refusal::because(StatusCode::TOO_MANY_REQUESTS, "too_many", message));

@@ -166,7 +166,7 @@ pub(super) async fn create(
             format!("The XCom with key: `{}` with mentioned task instance already exists.", key.key);
         return Err(Refusal::plain(StatusCode::CONFLICT, message));
     }
-    app.engine.push(&asking.caller, &key, value.into()).await?;
+    app.metrics.pushed(app.engine.push(&asking.caller, &key, value.into()).await)?;
     written(&app, &asking, &key, StatusCode::CREATED).await
 }
 
@@ -203,10 +203,10 @@ pub(super) async fn update(
     let TaskInstanceKey { dag_id, run_id, task_id, .. } = &key.ti;
     let is_result =
         &*key.key == RETURN_VALUE && app.engine.db().results(dag_id, run_id).await?.contains(task_id);
-    match is_result {
-        true => app.engine.push_result(&asking.caller, &key, value.into()).await?,
-        false => app.engine.push(&asking.caller, &key, value.into()).await?,
-    };
+    app.metrics.pushed(match is_result {
+        true => app.engine.push_result(&asking.caller, &key, value.into()).await,
+        false => app.engine.push(&asking.caller, &key, value.into()).await,
+    })?;
     written(&app, &asking, &key, StatusCode::OK).await
 }
 

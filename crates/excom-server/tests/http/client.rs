@@ -120,7 +120,12 @@ impl Server {
 
     /// One that keeps values over 1000 bytes outside of the database.
     pub(crate) fn offloading() -> Self {
-        Self::new().with_backend(memory::Backend::new(Arc::new(memory::Store::new()), 1000))
+        let server = Self::new();
+        let backend = memory::Backend::new(Arc::new(memory::Store::new()), 1000);
+        let engine = Engine::builder(server.engine.db().clone(), server.clock.clone());
+        let engine = engine.backend(Arc::new(backend)).build();
+        let options = server.options.clone();
+        server.over(engine, options)
     }
 
     /// The same with values in a backend.

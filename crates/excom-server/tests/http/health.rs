@@ -87,6 +87,9 @@ async fn gauge(server: &Server) -> bool {
     let (status, metrics) = asked(server, "/metrics", &server.person(Role::Read)).await;
     let ready = metrics.contains("\nexcom_ready 1\n");
     assert!(status == 200 && (ready || metrics.contains("\nexcom_ready 0\n")), "{metrics}");
+    // It is the store that is away here, and nothing else.
+    let store = format!("\nexcom_store_ready {}\n", u8::from(ready));
+    assert!(metrics.contains(&store) && metrics.contains("\nexcom_database_ready 1\n"), "{metrics}");
     ready
 }
 

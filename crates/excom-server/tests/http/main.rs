@@ -13,6 +13,7 @@ mod instances;
 mod keys;
 mod limits;
 mod looks;
+mod metrics;
 mod openapi;
 mod own;
 mod own_variables;

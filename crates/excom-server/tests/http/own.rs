@@ -123,31 +123,6 @@ fn people_who_may_only_read_push_nothing_and_tasks_push_as_themselves() {
 }
 
 #[test]
-fn metrics_count_requests_by_route_and_answers_by_kind() {
-    let server = Server::new();
-    server.run("r1");
-    let task = server.running("extract", -1);
-    task.push("extract/k", &json!(1)).is(201);
-    task.get("/xcoms/weather/r1/extract/k").is(200);
-    task.get("/xcoms/weather/r1/extract/other").is(404);
-    server.call("", Method::GET, "/nothing", None).is(404);
-    server.call("", Method::GET, "/metrics", None).is(401);
-    server.call(&task.token, Method::GET, "/metrics", None).is(403);
-    let told = server.call(&server.person(Role::Read), Method::GET, "/metrics", None).is(200).text;
-    let route = "/execution/xcoms/{dag_id}/{run_id}/{task_id}/{*key}";
-    for line in [
-        &format!("excom_requests_total{{route=\"{route}\",method=\"GET\",status=\"404\"}} 1"),
-        &format!("excom_requests_total{{route=\"{route}\",method=\"POST\",status=\"201\"}} 1"),
-        "excom_requests_total{route=\"none\",method=\"GET\",status=\"404\"} 1",
-        "excom_answers_total{answer=\"found\"} 1",
-        "excom_answers_total{answer=\"not_yet\"} 1",
-        &format!("excom_request_duration_seconds_count{{route=\"{route}\",method=\"GET\"}} 2"),
-    ] {
-        assert!(told.contains(line), "{line} is not in {told}");
-    }
-}
-
-#[test]
 fn values_are_told_to_the_digit() {
     let server = Server::new();
     server.run("r1");
