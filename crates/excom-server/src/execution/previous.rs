@@ -5,9 +5,11 @@ use std::vec;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use excom_airflow::execution::AWAITING_INPUT;
 use excom_core::db::RunFilter;
 use excom_core::run::RunInfo;
 use excom_core::{DagRun, TaskInstanceKey, TaskState};
+use futures_util::future::try_join_all;
 use jiff::{Timestamp, Unit};
 use serde::Deserialize as _;
 use serde::de::IntoDeserializer as _;
@@ -24,11 +26,18 @@ use crate::request::{Params, Path};
 /// How many runs are read together: each may have parameters of a megabyte.
 const FEW: u32 = 20;
 
+/// In how many runs a task's instance is looked for.
+const MOST_RUNS: usize = 10_000;
+
 /// Since when there is a route for previous runs; before, they were asked for as if it were the run `previous`.
 pub(super) const OWN_ROUTE: &str = "2026-04-06";
 
 /// The states of runs.
 const STATES: [&str; 4] = ["queued", "running", "success", "failed"];
+
+/// States of Airflow's that no task instance is in here: who waits for people is `deferred`, and who is to be started anew
+/// is `queued`.
+const NEVER: [&str; 2] = [AWAITING_INPUT, "restarting"];
 
 /// Runs of a DAG, newest first.
 struct Earlier<'a> {
@@ -53,14 +62,20 @@ impl<'a> Earlier<'a> {
             if let Some(info) = self.page.next() {
                 return Ok(Some(info));
             }
-            if self.ended {
-                return Ok(None);
-            }
-            let page = self.app.engine.db().runs(&self.filter, self.before.as_ref(), FEW).await?;
-            self.ended = page.len() < FEW as usize;
-            self.before = page.last().map(|last| last.run.clone());
+            let Some(page) = self.few().await? else { return Ok(None) };
             self.page = page.into_iter();
         }
+    }
+
+    /// The next few, or none when there are no more.
+    async fn few(&mut self) -> Result<Option<Vec<RunInfo>>, Refusal> {
+        if self.ended {
+            return Ok(None);
+        }
+        let page = self.app.engine.db().runs(&self.filter, self.before.as_ref(), FEW).await?;
+        self.ended = page.len() < FEW as usize;
+        self.before = page.last().map(|last| last.run.clone());
+        Ok(Some(page))
     }
 }
 
@@ -114,22 +129,38 @@ pub(super) async fn instance(
 ) -> Result<Response, Refusal> {
     let date = params.dates("logical_date")?.pop();
     let map_index = params.integer("map_index")?.unwrap_or(-1);
-    let state = params.text("state").map(|state| {
-        let named = TaskState::deserialize(state.into_deserializer());
-        named.map_err(|cause: Unknown| unknown(state, &cause.to_string()))
-    });
-    let state = state.transpose()?;
-    let mut earlier = Earlier::than(&app, &dag_id, date);
-    while let Some(info) = earlier.next().await? {
-        if date.is_some() && info.run.logical_date.is_none() {
-            continue;
+    let state = match params.text("state") {
+        Some(state) if NEVER.contains(&state) => return Ok(document(StatusCode::OK, &())),
+        Some(state) => Some(
+            TaskState::deserialize(state.into_deserializer())
+                .map_err(|cause: Unknown| unknown(state, &cause.to_string()))?,
+        ),
+        None => None,
+    };
+    let (mut earlier, mut looked) = (Earlier::than(&app, &dag_id, date), 0);
+    while let Some(mut runs) = earlier.few().await? {
+        if looked == MOST_RUNS {
+            let message = format!(
+                "none of the {MOST_RUNS} runs of {dag_id} before it has such an instance of {task_id}"
+            );
+            let refusal = Refusal::because(StatusCode::BAD_REQUEST, "too_many", message);
+            return Err(refusal.with("hints", vec!["ask for what is before an earlier `logical_date`"]));
         }
-        let DagRun { dag_id, run_id, logical_date, .. } = info.run;
-        let ti = TaskInstanceKey::new(dag_id, run_id, task_id.as_str(), map_index)?;
-        let found = app.engine.task_instance(&ti).await?;
-        let Some(found) = found.filter(|found| state.is_none_or(|state| state == found.state)) else {
-            continue;
-        };
+        looked += runs.len();
+        runs.retain(|info| date.is_none() || info.run.logical_date.is_some());
+        let instances = runs.iter().map(|RunInfo { run, .. }| {
+            TaskInstanceKey::new(run.dag_id.clone(), run.run_id.clone(), task_id.as_str(), map_index)
+        });
+        let instances = instances.collect::<Result<Vec<_>, _>>()?;
+        let found = try_join_all(instances.iter().map(|ti| app.engine.task_instance(ti))).await?;
+        let found = found.into_iter().zip(runs).find_map(|(found, info)| {
+            Some((
+                found.filter(|found| state.is_none_or(|state| state == found.state))?,
+                info.run.logical_date,
+            ))
+        });
+        let Some((found, logical_date)) = found else { continue };
+        let ti = &found.key;
         let attempt = found.attempt.as_ref();
         let took = attempt.and_then(|attempt| Some(attempt.ended_at? - attempt.started_at));
         let told = json!({

@@ -1,7 +1,12 @@
 //! Runs that tasks trigger, clear and ask for, and what they ask for that is not kept here.
 
+use std::ops::Range;
+
 use axum::http::{Method, Request};
+use excom_core::DagRun;
 use excom_server::Role;
+use futures_util::future::try_join_all;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value as Json, json};
 
 use crate::client::{Server, Worker, begin};
@@ -210,10 +215,42 @@ fn the_instance_of_a_task_in_a_run_before_is_told_or_null() {
     assert_eq!(before("extract")["run_id"], "r2");
     assert_eq!(before("extract?state=failed"), json!(null));
     assert_eq!(before("extract?map_index=3"), json!(null));
+    // What Airflow has and no instance here ever is.
+    assert_eq!(
+        [before("extract?state=awaiting_input"), before("extract?state=restarting")],
+        [json!(null), json!(null)]
+    );
     assert_eq!(before("nobody"), json!(null));
     assert_eq!(before("extract?logical_date=2026-11-21T10:00:00Z"), json!(null));
     first.get("/task-instances/previous/weather/extract?state=tired").is(422);
     first.get("/task-instances/previous/weather/extract?map_index=x").is(422);
+}
+
+#[test]
+fn an_instance_is_looked_for_in_so_many_runs() {
+    let server = Server::new();
+    server.run("r1");
+    let first = server.running("extract", -1);
+    let since: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let later = |runs: Range<i64>| {
+        let known = runs.map(async |n| {
+            let run = DagRun::new("weather", format!("later{n}"), since + SignedDuration::from_secs(n));
+            server.engine.db().register_run(&run).await
+        });
+        runtime.block_on(try_join_all(known)).unwrap();
+    };
+    later(0..9_999);
+    let path = "/task-instances/previous/weather/extract";
+    assert_eq!(first.get(path).is(200).json()["run_id"], "r1", "behind 9,999 runs");
+    later(9_999..10_001);
+    let refused = first.get(path).is(400).json();
+    assert_eq!(refused["detail"]["reason"], "too_many", "{refused}");
+    // With a date, runs without one are passed over.
+    assert_eq!(
+        first.get(&format!("{path}?logical_date=2026-12-31T00:00:00Z")).is(200).json()["run_id"],
+        "r1"
+    );
 }
 
 #[test]
