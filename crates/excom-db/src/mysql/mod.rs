@@ -20,6 +20,7 @@ mod retain;
 mod row;
 mod runs;
 mod schema;
+mod survey;
 mod variables;
 mod write;
 
@@ -30,6 +31,7 @@ use excom_core::Result;
 use connection::Connections;
 pub use connection::Options;
 use failure::Failure;
+pub use survey::survey;
 
 use crate::server::metadata_db;
 
