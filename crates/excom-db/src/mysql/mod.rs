@@ -9,6 +9,7 @@ mod connection;
 mod expiry;
 mod failure;
 mod kept;
+mod known;
 mod ledger;
 mod loose;
 mod names;
@@ -60,7 +61,7 @@ impl Db {
     pub async fn open(url: &str, options: &Options) -> Result<Self> {
         let connections = Connections::new(url, options)?;
         schema::migrate(&connections).await?;
-        connections.remember().await;
+        known::name(&connections).await;
         Ok(Self(Tables { connections }))
     }
 
