@@ -451,7 +451,7 @@ impl Connections {
         match timeout(self.patience, self.known.difference(&mut connection)).await {
             Err(_) => Err(Failure::Silent),
             Ok(Err(failure)) if failure.is_no_table() => Err(another("none of Excom's tables are there")),
-            Ok(Err(failure)) => Err(failure),
+            Ok(Err(failure)) => Err(failure.held_by(None)),
             Ok(Ok(Some(told))) => Err(another(told)),
             Ok(Ok(None)) => Ok(connection),
         }
