@@ -1,15 +1,12 @@
 //! What is told of a database by `survey`, which each dialect asks in its own words.
 
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 use excom_core::{Error, ErrorKind};
 use serde::Serialize;
 
 /// How many of each kind are told.
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) const MOST: i64 = 5;
 
 /// What the JSON text of an Airflow 2 may hold and that of an Airflow 3 may not: what it is called, and the texts.
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) const HELD: [(&str, &[&str]); 2] = [("NaN", &["NaN", "Infinity"]), ("NUL", &["\\u0000"])];
 
 /// What is found in a database.
@@ -17,7 +14,7 @@ pub(crate) const HELD: [(&str, &[&str]); 2] = [("NaN", &["NaN", "Infinity"]), ("
 pub struct Survey {
     /// How much of the table was looked at, in percent; where it is less than all, what is said is an estimate.
     pub percent: f64,
-    /// The largest tables, with their indexes; rows as the server last counted them.
+    /// The largest tables, with their indexes; rows as a server last counted them.
     pub tables: Vec<Part>,
     /// All XComs.
     pub all: Part,
@@ -48,7 +45,6 @@ pub struct Part {
 }
 
 /// The refusal of a database without the table in which XComs are.
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) fn no_table(place: &str, table: &str) -> Error {
     let what = format!("{place} has no table `{table}`, so there are no XComs to look at");
     Error::new(ErrorKind::Configuration, what)

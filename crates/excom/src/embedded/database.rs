@@ -85,28 +85,21 @@ pub fn attach_script(settings: &Settings) -> Result<String> {
     }
 }
 
-/// Looks at what fills the database that settings name, on PostgreSQL, MySQL or MariaDB: Excom's own, or that of an Airflow,
-/// 2 or 3, whether Excom is attached to it or not. Each question may take so long, and nothing is written.
+/// Looks at what fills the database that settings name: Excom's own, or that of an Airflow, 2 or 3, whether Excom is
+/// attached to it or not. Each question may take so long, and nothing is written.
 ///
 /// # Errors
-/// [`ErrorKind::Configuration`] when the database is an SQLite file or has no XComs, or the user may not look; when it
-/// cannot be reached.
+/// [`ErrorKind::Configuration`] when the database has no XComs, or the user may not look; when it cannot be reached.
 pub fn survey(settings: &Settings, patience: Duration) -> Result<Survey> {
-    let url = settings.database.url.as_ref().filter(|url| url.sqlite_file().is_none());
-    let Some(url) = url else {
-        let what = format!(
-            "{}: it is looked at what fills a database on PostgreSQL, MySQL and MariaDB; tables, DAGs, keys, values to \
-             offload, rows in the way of an upgrade and orphans were not looked at here",
-            name(settings)
-        );
-        return Err(Error::new(ErrorKind::Configuration, what).hint(
-            "`excom doctor` tells how many entries there are, and `excom xcom list` which, with their sizes",
-        ));
+    let threshold = settings.xcom.inline_limit.0;
+    let Some(url) = &*settings.database.url else {
+        return sqlite::survey(&Home::of(settings).database(), false, threshold, patience);
     };
-    match kind(url) {
-        Some(Kind::Postgres) => postgres::survey(url, settings, patience),
-        Some(Kind::Mysql) => mysql::survey(url, settings, patience),
-        None => Err(unknown(url, settings)),
+    match (attached_file(url, settings), kind(url)) {
+        (Some(file), _) => sqlite::survey(file, true, threshold, patience),
+        (None, Some(Kind::Postgres)) => postgres::survey(url, settings, patience),
+        (None, Some(Kind::Mysql)) => mysql::survey(url, settings, patience),
+        (None, None) => Err(unknown(url, settings)),
     }
 }
 
