@@ -35,8 +35,10 @@ mod packing;
 pub mod postgres;
 mod server;
 pub mod sqlite;
+mod survey;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod trust;
 mod variable;
 
 pub use fernet::Fernet;
+pub use survey::{Part, Survey};

@@ -125,6 +125,34 @@ impl Mysql {
         if self.is_ready()? { Ok(()) } else { Err(self.silent("start again")) }
     }
 
+    /// Does from now on what another server does and has done, which has to keep a log and another `server-id`. What it
+    /// has already it must not have made otherwise.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub fn follow(&self, primary: &Self) -> Result<()> {
+        let statements = format!(
+            "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = '{USER}',
+                 MASTER_PASSWORD = '{PASSWORD}', MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1;
+             START SLAVE",
+            primary.port
+        );
+        self.sql("excom", &statements).map(drop)
+    }
+
+    /// Waits until all is done that a server had done that is followed.
+    ///
+    /// # Errors
+    /// When that does not come to its end.
+    pub fn catch_up(&self, primary: &Self) -> Result<()> {
+        let done = primary.sql("excom", "SELECT @@gtid_binlog_pos")?;
+        let limit = START_LIMIT.as_secs();
+        match &*self.sql("excom", &format!("SELECT MASTER_GTID_WAIT('{done}', {limit})"))? {
+            "0" => Ok(()),
+            _ => Err(format!("it is behind: {}", self.sql("excom", "SHOW SLAVE STATUS")?).into()),
+        }
+    }
+
     /// What is known of a server that did not do something: the end of its log.
     fn silent(&self, what: &str) -> crate::Error {
         let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();

@@ -102,7 +102,7 @@ fn upgrade(found: &Survey) -> Check {
         return match (is_unfinished, found.upgrade.is_empty()) {
             (true, _) => Check::told("upgrade", "not all that stands in the way of one was looked for", data),
             (_, true) => {
-                let told = "values are jsonb already: nothing in them stands in the way of an upgrade";
+                let told = "values are JSON already: nothing in them stands in the way of an upgrade";
                 Check::fine("upgrade", told, data)
             }
             _ if found.percent < 100.0 => {

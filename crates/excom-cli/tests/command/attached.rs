@@ -130,14 +130,14 @@ fn the_command_works_in_airflows_own_database() {
         "orphans     none   ok",
         "key         weather/count/return_value   1 XCom, ",
         "0 values, 0 bytes as stored over [xcom] inline_limit = 64KiB",
-        "values are jsonb already",
+        "values are JSON already",
     ] {
         assert!(told.out.contains(part), "no {part} in {}", told.out);
     }
     let report = user.run(&["doctor", "--database", "--json"]).json();
     assert_eq!(report["ok"], true, "{report}");
     let told = Shell::new().run(&["doctor", "--database"]);
-    assert!(told.code == 1 && told.out.contains("on PostgreSQL alone"), "{told:?}");
+    assert!(told.code == 1 && told.out.contains("no table `excom_entry`"), "{told:?}");
     let told = own.run(&["doctor", "--database"]);
     assert!(told.code == 1 && told.out.contains("no table `excom.entry`"), "{told:?}");
 
@@ -353,6 +353,12 @@ fn the_command_works_in_airflows_own_file() {
         told.code == 0 && told.out.contains("attached to Airflow 3.3.0, schema 2, durability normal"),
         "{told:?}"
     );
+    let told = shell.run(&["doctor", "--database"]);
+    assert_eq!((told.code, told.err.as_str()), (0, ""), "{told:?}");
+    for part in ["dag         weather   1 XCom, 6 bytes", "orphans     none   ok", "values are JSON already"]
+    {
+        assert!(told.out.contains(part), "no {part} in {}", told.out);
+    }
     let write = |json: &str, days: u32| {
         let sql = "UPDATE xcom SET value = ?1, timestamp = strftime('%Y-%m-%d %H:%M:%f000', 'now', ?2)";
         airflows.execute(sql, (json, format!("-{days} days"))).unwrap();
@@ -431,4 +437,22 @@ fn the_command_works_in_airflows_own_mysql() {
     what_airflow_wrote_moves_and_expires(&user, &write, &|| sql("SELECT value FROM xcom"));
     let told = user.run(&["doctor"]);
     assert!(told.code == 0 && told.out.contains("attached to Airflow 3.3.0, schema 2"), "{told:?}");
+
+    assert_eq!(user.count("push", &["365"]), Told::nothing());
+    let told = user.run(&["doctor", "--database"]);
+    assert_eq!((told.code, told.err.as_str()), (0, ""), "{told:?}");
+    for part in [
+        "xcoms       1 XCom, 3 bytes as stored   all of the table looked at",
+        "dag         weather   1 XCom, ",
+        "key         weather/count/return_value   1 XCom, ",
+        "orphans     none   ok",
+        "values are JSON already",
+    ] {
+        assert!(told.out.contains(part), "no {part} in {}", told.out);
+    }
+    sql("DELETE FROM xcom");
+    let told = user.run(&["doctor", "--database"]);
+    assert!(told.out.contains("orphans     1 XCom"), "{told:?}");
+    let own = shell(&url).with("EXCOM__DATABASE__MODE", "own").run(&["doctor", "--database"]);
+    assert!(own.code == 1 && own.out.contains("no table `excom_entry`"), "{own:?}");
 }

@@ -31,6 +31,14 @@ fn it_tells_what_is_loaded_and_proves_that_it_works() {
     assert_eq!(check(&report, "size")["data"]["files"], 0, "the doctor's own values are gone");
     let list = shell.run(&["xcom", "list", "--json"]).json();
     assert_eq!(list["items"].as_array().unwrap().len(), 1);
+
+    let told = shell.run(&["doctor", "--database"]);
+    assert_eq!((told.code, told.err.as_str()), (0, ""), "{told:?}");
+    for part in
+        ["xcoms       1 XCom, 1 ", "\ntable       ", "\nkey         weather/count/return_value   1 XCom, "]
+    {
+        assert!(told.out.contains(part), "no {part} in {}", told.out);
+    }
 }
 
 #[test]
@@ -41,6 +49,7 @@ fn what_is_damaged_is_a_problem_and_no_crash() {
     let told = shell.run(&["doctor"]);
     assert_eq!(told.code, 1, "{told:?}");
     assert!(told.out.contains("excom.db   problem\n"), "{told:?}");
+    assert_eq!(shell.run(&["doctor", "--database"]).code, 1);
     let report = shell.run(&["doctor", "--json"]).json();
     assert_eq!(report["ok"], false);
     assert_eq!(check(&report, "metadata")["data"]["code"], "corrupt");

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use excom_core::{Error, ErrorKind, Result};
@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
 use super::failure::Failure;
+use super::known::Known;
 use super::row;
 use crate::away::{Away, PAUSES};
 use crate::trust;
@@ -43,6 +44,9 @@ const SESSION: &str = "SET NAMES utf8mb4;
 /// A lock of a table is waited for as long as one of a row.
 const TABLE_LOCK: &str = ", lock_wait_timeout = ";
 
+/// What is known of tables is what holds now: MySQL would tell what it told a day ago. MariaDB passes over this.
+const NO_MEMORY: &str = " /*!80000 , information_schema_stats_expiry = 0 */";
+
 /// How much the server takes in one statement.
 const LARGEST: &str = "SELECT CAST(@@max_allowed_packet AS SIGNED)";
 
@@ -52,11 +56,6 @@ const HOLDER: &str = "SELECT CONCAT('session ', w.blocking_pid,
         ', in a transaction since ', w.blocking_trx_started)
     FROM sys.innodb_lock_waits w LEFT JOIN information_schema.processlist p ON p.id = w.blocking_pid
     WHERE w.waiting_pid = :id ORDER BY w.blocking_trx_started LIMIT 1";
-
-/// The database's own name, which it gets once.
-const NAME: &str = "SELECT value FROM excom_mark WHERE name = 'database'";
-
-const MAKE_NAME: &str = "INSERT IGNORE INTO excom_mark (name, value) VALUES ('database', UUID())";
 
 /// What our database beside Airflow's is called, unless the URL says (`beside`).
 const OURS: &str = "excom";
@@ -102,6 +101,8 @@ pub(super) struct Connection {
     conn: Conn,
     /// The most bytes of a statement with its parameters.
     largest: u64,
+    /// The number of the last entry that was made, as long as it is not known whether it stays.
+    entry: i64,
     beside: Option<Arc<Beside>>,
 }
 
@@ -163,6 +164,14 @@ impl Connection {
         Ok(self.conn.affected_rows())
     }
 
+    /// Makes an entry, which gets a number.
+    pub(super) async fn make_entry(&mut self, sql: &str, parameters: Params) -> Result<(), Failure> {
+        self.change(sql, parameters).await?;
+        let number = self.conn.last_insert_id().and_then(|number| i64::try_from(number).ok());
+        self.entry = self.entry.max(number.unwrap_or(0));
+        Ok(())
+    }
+
     /// An insert; `false` when the row is there already, and then nothing changes.
     pub(super) async fn insert(&mut self, sql: &str, parameters: Params) -> Result<bool, Failure> {
         match self.change(sql, parameters).await {
@@ -208,9 +217,7 @@ pub(super) struct Connections {
     permits: Semaphore,
     patience: Duration,
     away: Away,
-    /// By what the database is known again over each new connection. After a failover another server may answer at its
-    /// address: there an XCom would seem never to have been pushed, so nothing is asked of it.
-    name: OnceLock<String>,
+    known: Known,
     /// One at a time finds out who holds a lock, over a connection that is not of the pool.
     asking: tokio::sync::Mutex<()>,
     target: Target,
@@ -259,7 +266,7 @@ impl Connections {
             permits: Semaphore::new(options.connections.max(1)),
             patience: options.patience,
             away: Away::default(),
-            name: OnceLock::new(),
+            known: Known::default(),
             asking: tokio::sync::Mutex::default(),
             target,
             reactor: Reactor::start("excom-mysql")?,
@@ -279,6 +286,11 @@ impl Connections {
     /// Which database, safe to show.
     pub(super) fn place(&self) -> &str {
         &self.target.place
+    }
+
+    /// By what the database is known.
+    pub(super) fn known(&self) -> &Known {
+        &self.known
     }
 
     /// A statement that changes nothing.
@@ -328,6 +340,29 @@ impl Connections {
         self.reactor.run(self.lend(&work)).await
     }
 
+    /// A question over a connection of its own, which the server ends after a time.
+    pub(super) async fn look(
+        &self,
+        patience: Duration,
+        sql: &str,
+        parameters: Params,
+    ) -> Result<Vec<Row>, Failure> {
+        let (millis, seconds) = (patience.as_millis().max(1), patience.as_secs_f64());
+        // Comments are read by one of the two servers each.
+        let bounds = format!(
+            "SET SESSION autocommit = 1 /*M! , max_statement_time = {seconds} */
+                 /*!80000 , max_execution_time = {millis} */;
+             START TRANSACTION READ ONLY"
+        );
+        self.reactor
+            .run(async {
+                let mut connection = self.connect().await?;
+                connection.script(&bounds).await?;
+                connection.rows(sql, parameters).await
+            })
+            .await
+    }
+
     async fn repeated<T, W>(&self, once: bool, work: impl Fn() -> W) -> Done<T>
     where
         W: Future<Output = Result<T, Failure>>,
@@ -372,7 +407,8 @@ impl Connections {
                 (done, holder.ok().flatten())
             }
         };
-        let (connection, result) = done.map_err(|_| Failure::Silent)?;
+        let (mut connection, result) = done.map_err(|_| Failure::Silent)?;
+        let entry = std::mem::take(&mut connection.entry);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             // The others are of the same server, which is not there any more.
@@ -381,6 +417,9 @@ impl Connections {
                 Err(failure)
             }
             result => {
+                if result.is_ok() {
+                    self.known.note(entry);
+                }
                 idle.push(connection);
                 result.map_err(|failure| failure.held_by(holder))
             }
@@ -399,7 +438,9 @@ impl Connections {
                 }
             }
         }
-        let Some(name) = self.name.get() else { return connection };
+        if !self.known.is_named() {
+            return connection;
+        }
         let another = |told| Failure::Told(trust::another(self.place(), told));
         let mut connection = match connection {
             Err(failure) if failure.is_no_database() => {
@@ -407,33 +448,12 @@ impl Connections {
             }
             connection => connection?,
         };
-        match timeout(self.patience, connection.one(NAME, Params::Empty)).await {
+        match timeout(self.patience, self.known.difference(&mut connection)).await {
             Err(_) => Err(Failure::Silent),
             Ok(Err(failure)) if failure.is_no_table() => Err(another("none of Excom's tables are there")),
-            Ok(Err(failure)) => Err(failure),
-            Ok(Ok(Some(found))) if row::str(&found, 0)? == name => Ok(connection),
-            Ok(Ok(_)) => Err(another("its tables are of another one, or were emptied")),
-        }
-    }
-
-    /// Learns how the database is called that was just opened.
-    pub(super) async fn remember(&self) {
-        for first in [true, false] {
-            let found = self.read(NAME, Params::Empty).await;
-            if let Some(Ok(name)) =
-                found.ok().and_then(|found| Some(row::str(found.first()?, 0).map(str::to_owned)))
-            {
-                drop(self.name.set(name));
-                return;
-            }
-            // Who may not write there does without.
-            if first {
-                let made = self.alone(|mut connection: Connection| async {
-                    let made = connection.change(MAKE_NAME, Params::Empty).await;
-                    (connection, made)
-                });
-                drop(made.await);
-            }
+            Ok(Err(failure)) => Err(failure.held_by(None)),
+            Ok(Ok(Some(told))) => Err(another(told)),
+            Ok(Ok(None)) => Ok(connection),
         }
     }
 
@@ -506,7 +526,8 @@ impl Target {
                 conn.query_drop("SET SESSION time_zone = '+00:00'").await?;
             }
             let largest: Option<i64> = conn.exec_first(LARGEST, ()).await?;
-            Ok(Connection { conn, largest: largest.unwrap_or_default() as u64, beside: self.beside.clone() })
+            let largest = largest.unwrap_or_default() as u64;
+            Ok(Connection { conn, largest, entry: 0, beside: self.beside.clone() })
         });
         match connected.await {
             Ok(connected) => connected.map_err(Failure::Unconnected),
@@ -618,7 +639,7 @@ impl Target {
             // A peer that is gone without a word is noticed within this time.
             .tcp_keepalive(Some(patience));
         let locked = (patience * 2 / 3).as_secs().max(1);
-        let session = format!("{SESSION}{locked}{TABLE_LOCK}{locked}");
+        let session = format!("{SESSION}{locked}{TABLE_LOCK}{locked}{NO_MEMORY}");
         Ok(Self { opts: opts.into(), session, connect_timeout, place, database, ours, beside: None })
     }
 }

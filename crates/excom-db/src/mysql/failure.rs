@@ -93,6 +93,11 @@ impl Failure {
         }
     }
 
+    /// Whether the server ended it because it took too long, or waited for too long.
+    pub(super) fn is_interrupted(&self) -> bool {
+        matches!(self.code(), Some(1205 | 1317 | 1969 | 3024))
+    }
+
     /// Whether a table is not there.
     pub(super) fn is_no_table(&self) -> bool {
         self.code() == Some(1146)

@@ -9,6 +9,7 @@ mod connection;
 mod expiry;
 mod failure;
 mod kept;
+mod known;
 mod ledger;
 mod loose;
 mod names;
@@ -20,6 +21,7 @@ mod retain;
 mod row;
 mod runs;
 mod schema;
+mod survey;
 mod variables;
 mod write;
 
@@ -30,6 +32,7 @@ use excom_core::Result;
 use connection::Connections;
 pub use connection::Options;
 use failure::Failure;
+pub use survey::survey;
 
 use crate::server::metadata_db;
 
@@ -58,7 +61,7 @@ impl Db {
     pub async fn open(url: &str, options: &Options) -> Result<Self> {
         let connections = Connections::new(url, options)?;
         schema::migrate(&connections).await?;
-        connections.remember().await;
+        known::name(&connections).await;
         Ok(Self(Tables { connections }))
     }
 

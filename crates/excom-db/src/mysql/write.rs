@@ -251,7 +251,7 @@ impl Connection {
             "head" => &*packed.head,
             "body" => &packed.body[..],
         };
-        self.change(MAKE_ENTRY, row).await?;
+        self.make_entry(MAKE_ENTRY, row).await?;
         if push.result {
             self.mark_result(of, push.version).await?;
         }

@@ -38,7 +38,7 @@ use connection::Connections;
 pub use connection::Options;
 use failure::Failure;
 use names::Names;
-pub use survey::{Part, Survey, survey};
+pub use survey::survey;
 use together::Together;
 
 use crate::server::metadata_db;

@@ -7,57 +7,19 @@
 
 use std::time::Duration;
 
-use excom_core::{Error, ErrorKind, Result};
-use serde::Serialize;
+use excom_core::{Error, Result};
 use tokio_postgres::Row;
 
 use super::attached;
 use super::connection::{Connections, Options, Parameter, Statement, types};
 use super::failure::Failure;
+use crate::survey::{HELD, MOST, Part, Survey, no_table};
 
 /// Pages of the table that are looked at: 400 MB.
 const PAGES: f64 = 50_000.0;
 
-/// How many of each kind are told.
-const MOST: i64 = 5;
-
 /// The most bytes of a value that `jsonb` takes.
 const JSONB_LIMIT: i64 = 268_435_455;
-
-/// What is found in a database.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Survey {
-    /// How much of the table was looked at, in percent; where it is less than all, what is said is an estimate.
-    pub percent: f64,
-    /// The largest tables, with their indexes; rows as the server last counted them.
-    pub tables: Vec<Part>,
-    /// All XComs.
-    pub all: Part,
-    /// The DAGs with the most bytes.
-    pub dags: Vec<Part>,
-    /// Keys of tasks with the most bytes, as `dag/task/key`.
-    pub keys: Vec<Part>,
-    /// Values over the threshold that are in the database.
-    pub large: Part,
-    /// What an upgrade to Airflow 3 cannot take, or changes; nothing where the values are `jsonb` already.
-    pub upgrade: Vec<Part>,
-    /// What an attached Excom noted of rows that are gone: its upkeep forgets it within the hour, and purges what it
-    /// refers to.
-    pub orphans: Part,
-    /// What took too long, and was not found out.
-    pub unfinished: Vec<&'static str>,
-}
-
-/// Some rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Part {
-    /// Which.
-    pub name: String,
-    /// How many.
-    pub count: u64,
-    /// Their bytes, as stored.
-    pub bytes: u64,
-}
 
 /// What the column of values is, how many pages its table has, and whether an attached Excom has something to look at.
 const FACTS: Statement<'_> = Statement {
@@ -144,7 +106,8 @@ const ORPHANS: Statement<'_> = Statement {
 /// bytes. No look takes longer than `patience`.
 ///
 /// # Errors
-/// [`ErrorKind::Configuration`] when it has no such table, or the user may not look; [`ErrorKind::Unavailable`].
+/// [`ErrorKind::Configuration`](excom_core::ErrorKind::Configuration) when it has no such table, or the user may not look;
+/// [`ErrorKind::Unavailable`](excom_core::ErrorKind::Unavailable).
 pub async fn survey(
     url: &str,
     options: &Options,
@@ -158,10 +121,7 @@ pub async fn survey(
     let told = |failure| look.told(failure);
     let facts = connections.look(patience, &FACTS, &[&table]).await.map_err(told)?;
     let Some(facts) = facts.first() else {
-        let what =
-            format!("{} has no table `{table}`, so there are no XComs to look at", connections.place());
-        return Err(Error::new(ErrorKind::Configuration, what)
-            .hint("check [database] url, and [database] mode: `attached` for the database of an Airflow"));
+        return Err(no_table(connections.place(), table));
     };
     let (column, pages, is_attached): (String, f64, bool) = (facts.get(0), facts.get(1), facts.get(2));
     let percent = (100.0 * PAGES / pages.max(1.0)).min(100.0);
@@ -183,7 +143,7 @@ pub async fn survey(
     }
     if is_airflows && column == "bytea" {
         found.upgrade = look.parts("too large", &TOO_LARGE, &[&JSONB_LIMIT]).await?;
-        for (name, texts) in [("NaN", &["NaN", "Infinity"][..]), ("NUL", &["\\u0000"][..])] {
+        for (name, texts) in HELD {
             found.upgrade.extend(look.parts(name, &HOLDING, &[&percent, &texts, &name]).await?);
         }
     }

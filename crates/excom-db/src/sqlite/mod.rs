@@ -21,6 +21,7 @@ mod retain;
 mod row;
 mod runs;
 mod schema;
+mod survey;
 mod variables;
 mod write;
 mod writer;
@@ -49,6 +50,7 @@ pub use connection::{Durability, Options};
 use failure::Failure;
 use names::{Lookup, Names};
 use read::View;
+pub use survey::survey;
 use writer::{Transaction, Writer};
 
 use crate::dictionary::{self, Dictionaries, SAMPLES, SMALL};

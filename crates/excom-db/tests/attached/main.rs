@@ -10,6 +10,7 @@ mod conformance;
 mod failover;
 #[path = "../server/faults.rs"]
 mod faults;
+mod filled;
 #[path = "../server/full.rs"]
 mod full;
 #[path = "../postgres/held.rs"]

@@ -23,6 +23,10 @@ use crate::support::template;
 /// The server.
 static SERVER: LazyLock<Mutex<Server>> = LazyLock::new(|| Mutex::new(Server::start().unwrap()));
 
+/// One that others can follow.
+static LOGGING: LazyLock<Mutex<Server>> =
+    LazyLock::new(|| Mutex::new(Server::start_with(&["--log-bin=log", "--server-id=7"]).unwrap()));
+
 pub(crate) struct Alone {
     server: MutexGuard<'static, Server>,
     database: String,
@@ -51,9 +55,18 @@ impl Alone {
 
     /// One with a database to which Excom is attached; or a line that counts the test as skipped.
     pub(crate) fn start(test: &str) -> Option<Self> {
+        Self::start_on(&SERVER, test)
+    }
+
+    /// The same on a server that others can follow.
+    pub(crate) fn with_log(test: &str) -> Option<Self> {
+        Self::start_on(&LOGGING, test)
+    }
+
+    fn start_on(server: &'static LazyLock<Mutex<Server>>, test: &str) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         template().inspect_err(|why| skipped(test, why)).ok()?;
-        let server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+        let server = server.lock().unwrap_or_else(PoisonError::into_inner);
         let alone = Self { server, database: format!("f{}", COUNT.fetch_add(1, Ordering::Relaxed)) };
         let make = format!("CREATE DATABASE {} CHARACTER SET utf8mb4", alone.database);
         alone.sql("excom", &make).unwrap();

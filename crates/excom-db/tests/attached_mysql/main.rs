@@ -12,6 +12,8 @@ mod conformance;
 mod failover;
 #[path = "../server/faults.rs"]
 mod faults;
+#[path = "../attached/filled.rs"]
+mod filled;
 #[path = "../server/full.rs"]
 mod full;
 #[path = "../mysql/held.rs"]
@@ -34,6 +36,7 @@ mod real;
 mod rough;
 mod schemas;
 mod support;
+mod survey;
 #[path = "../attached/trips.rs"]
 mod trips;
 #[path = "../attached/variables.rs"]

@@ -9,6 +9,8 @@ use excom_testkit::mysql::Mysql;
 use excom_testkit::python::Python;
 use excom_testkit::skip::skipped;
 
+use crate::held::Held;
+
 /// The server of all tests. It ends with the process.
 static SERVER: LazyLock<Mysql> = LazyLock::new(|| Mysql::start().unwrap());
 
@@ -172,6 +174,11 @@ impl Database {
 
     pub(crate) fn sql(&self, sql: &str) -> String {
         SERVER.sql(&self.name, sql).unwrap()
+    }
+
+    /// A session that locks something until it is dropped.
+    pub(crate) fn held(&self, statements: &str) -> Held<'static> {
+        Held::start(&SERVER, &self.name, statements)
     }
 
     /// How many times something in this database waited for what waited for it. The server counts all of them together,

@@ -7,6 +7,8 @@ mod airflow;
 mod bare;
 #[path = "../attached/conformance.rs"]
 mod conformance;
+#[path = "../attached/filled.rs"]
+mod filled;
 #[path = "../attached/mapping.rs"]
 mod mapping;
 #[path = "../attached/outside.rs"]
@@ -17,6 +19,7 @@ mod played;
 mod real;
 mod schemas;
 mod support;
+mod survey;
 #[path = "../attached/trips.rs"]
 mod trips;
 #[path = "../attached/variables.rs"]

@@ -13,6 +13,9 @@ use excom_testkit::skip::skipped;
 use crate::held::Held;
 use crate::rough::{await_commit, elsewhere, hold_commits, kill};
 
+/// What a server needs that others follow.
+const LOG: [&str; 2] = ["--log-bin=log", "--server-id=7"];
+
 pub(crate) struct Alone {
     server: Server,
     database: &'static str,
@@ -32,6 +35,12 @@ impl Alone {
     pub(crate) fn start(test: &str) -> Option<Self> {
         Server::available().inspect_err(|why| skipped(test, why)).ok()?;
         Some(Self { server: Server::start().unwrap(), database: "excom" })
+    }
+
+    /// The same on a server that others can follow.
+    pub(crate) fn with_log(test: &str) -> Option<Self> {
+        Server::available().inspect_err(|why| skipped(test, why)).ok()?;
+        Some(Self { server: Server::start_with(&LOG).unwrap(), database: "excom" })
     }
 
     pub(crate) fn database(&self) -> &str {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-#[cfg(feature = "postgres")]
 use std::time::Duration;
 
 use excom_core::{Error, ErrorKind, MetadataDb, Result};
@@ -12,8 +11,7 @@ use serde::Serialize;
 use super::Home;
 use crate::config::{DatabaseMode, Extras, Origin, Settings, Url};
 
-#[cfg(feature = "postgres")]
-pub use excom_db::postgres::{Part, Survey};
+pub use excom_db::{Part, Survey};
 
 /// The schema of a metadata database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -87,28 +85,22 @@ pub fn attach_script(settings: &Settings) -> Result<String> {
     }
 }
 
-/// Looks at what fills the database that settings name, on PostgreSQL: Excom's own, or that of an Airflow, 2 or 3, whether
-/// Excom is attached to it or not. Each question may take so long, and nothing is written.
+/// Looks at what fills the database that settings name: Excom's own, or that of an Airflow, 2 or 3, whether Excom is
+/// attached to it or not. Each question may take so long, and nothing is written.
 ///
 /// # Errors
-/// [`ErrorKind::Configuration`] when the database is not on PostgreSQL or has no XComs, or the user may not look; when it
-/// cannot be reached.
-#[cfg(feature = "postgres")]
+/// [`ErrorKind::Configuration`] when the database has no XComs, or the user may not look; when it cannot be reached.
 pub fn survey(settings: &Settings, patience: Duration) -> Result<Survey> {
-    let url = settings.database.url.as_ref().filter(|url| kind(url) == Some(Kind::Postgres));
-    let Some(url) = url else {
-        let what = format!(
-            "{}: on PostgreSQL alone it is looked at what fills a database; tables, DAGs, keys, values to offload, rows in \
-             the way of an upgrade and orphans were not looked at here",
-            name(settings)
-        );
-        return Err(Error::new(ErrorKind::Configuration, what).hint(
-            "`excom doctor` tells how many entries there are, and `excom xcom list` which, with their sizes",
-        ));
+    let threshold = settings.xcom.inline_limit.0;
+    let Some(url) = &*settings.database.url else {
+        return sqlite::survey(&Home::of(settings).database(), false, threshold, patience);
     };
-    let is_airflows = *settings.database.mode == DatabaseMode::Attached;
-    let (options, threshold) = (postgres::options(settings), settings.xcom.inline_limit.0);
-    pollster::block_on(excom_db::postgres::survey(url.secret(), &options, is_airflows, threshold, patience))
+    match (attached_file(url, settings), kind(url)) {
+        (Some(file), _) => sqlite::survey(file, true, threshold, patience),
+        (None, Some(Kind::Postgres)) => postgres::survey(url, settings, patience),
+        (None, Some(Kind::Mysql)) => mysql::survey(url, settings, patience),
+        (None, None) => Err(unknown(url, settings)),
+    }
 }
 
 /// The URL of Airflow's database.
@@ -182,6 +174,12 @@ fn beside(airflow: &'static str, found: u32, newest: u32, settings: &Settings) -
 /// Airflow's tables with nothing of ours beside them, as settings ask for.
 fn alone(airflow: &'static str, without: &'static str, settings: &Settings) -> Schema {
     Schema { database: name(settings), airflow: Some(airflow), found: 0, newest: 0, without: Some(without) }
+}
+
+/// Whether the database is Airflow's.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+fn is_attached(settings: &Settings) -> bool {
+    *settings.database.mode == DatabaseMode::Attached
 }
 
 /// Whether settings ask for that.
@@ -299,7 +297,7 @@ mod server {
 
 #[cfg(feature = "postgres")]
 mod postgres {
-    use excom_db::postgres::{Db, Options};
+    use excom_db::postgres::{Db, Options, survey as survey_of};
 
     use super::*;
 
@@ -319,6 +317,11 @@ mod postgres {
 
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
         Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
+    }
+
+    pub(super) fn survey(url: &Url, settings: &Settings, patience: Duration) -> Result<Survey> {
+        let (options, threshold) = (options(settings), settings.xcom.inline_limit.0);
+        pollster::block_on(survey_of(url.secret(), &options, is_attached(settings), threshold, patience))
     }
 }
 
@@ -402,7 +405,7 @@ mod attached_mysql {
 
 #[cfg(feature = "mysql")]
 mod mysql {
-    use excom_db::mysql::{Db, Options};
+    use excom_db::mysql::{Db, Options, survey as survey_of};
 
     use super::*;
 
@@ -418,11 +421,16 @@ mod mysql {
     pub(super) fn open(url: &Url, settings: &Settings) -> Result<Arc<dyn MetadataDb>> {
         Ok(Arc::new(pollster::block_on(Db::open(url.secret(), &options(settings)))?))
     }
+
+    pub(super) fn survey(url: &Url, settings: &Settings, patience: Duration) -> Result<Survey> {
+        let (options, threshold) = (options(settings), settings.xcom.inline_limit.0);
+        pollster::block_on(survey_of(url.secret(), &options, is_attached(settings), threshold, patience))
+    }
 }
 
 /// What stands for a kind that this program was built without.
 macro_rules! without {
-    ($feature:literal, $name:ident, $($function:ident -> $made:ty),*) => {
+    ($feature:literal, $name:ident, $($function:ident($($more:ty)?) -> $made:ty),*) => {
         #[cfg(not(feature = $feature))]
         mod $name {
             use super::*;
@@ -439,20 +447,23 @@ macro_rules! without {
                 ))
             }
 
-            $(pub(super) fn $function(url: &Url, _settings: &Settings) -> Result<$made> {
+            $(pub(super) fn $function(url: &Url, _settings: &Settings $(, _: $more)?) -> Result<$made> {
                 Err(without(url))
             })*
         }
     };
 }
 
-without!("postgres", postgres, schema -> Schema, open -> Arc<dyn MetadataDb>);
+without!(
+    "postgres", postgres,
+    schema() -> Schema, open() -> Arc<dyn MetadataDb>, survey(Duration) -> Survey
+);
 without!(
     "postgres", attached,
-    schema -> Schema, open -> Arc<dyn MetadataDb>, attach -> Schema, script -> String
+    schema() -> Schema, open() -> Arc<dyn MetadataDb>, attach() -> Schema, script() -> String
 );
-without!("mysql", mysql, schema -> Schema, open -> Arc<dyn MetadataDb>);
+without!("mysql", mysql, schema() -> Schema, open() -> Arc<dyn MetadataDb>, survey(Duration) -> Survey);
 without!(
     "mysql", attached_mysql,
-    schema -> Schema, open -> Arc<dyn MetadataDb>, attach -> Schema, script -> String
+    schema() -> Schema, open() -> Arc<dyn MetadataDb>, attach() -> Schema, script() -> String
 );

@@ -154,6 +154,25 @@ macro_rules! rows {
 }
 pub(super) use rows;
 
+/// Airflow's row `x` of an entry `e` of a statement around this, by its key.
+macro_rules! its_row {
+    () => {
+        concat!(
+            " FROM excom_dag_run r JOIN excom_name d ON d.id = r.dag JOIN excom_name t ON t.id = e.task
+              JOIN excom_name k ON k.id = e.xcom_key JOIN airflow.xcom x ON ",
+            same!("x.dag_id", "d.text"),
+            " AND ",
+            same!("x.run_id", "r.run_id"),
+            " AND ",
+            same!("x.task_id", "t.text"),
+            " AND x.map_index = e.map_index AND ",
+            same!("x.key", "k.text"),
+            " WHERE r.id = e.run "
+        )
+    };
+}
+pub(super) use its_row;
+
 /// What [`row::entry`](super::row::entry) reads of `e` and `x`.
 macro_rules! entry {
     () => {

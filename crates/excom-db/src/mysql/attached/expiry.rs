@@ -12,7 +12,7 @@ use super::super::names::{Ti, Xcom};
 use super::super::retain::SWEEP_EVERY;
 use super::super::row;
 use super::super::write::REMOVE_ENTRY;
-use super::columns::{counts, rows, same};
+use super::columns::{counts, its_row, rows, same};
 use super::write::step;
 use super::{Airflow, Tables};
 
@@ -105,19 +105,19 @@ const BESIDE: Statements = Statements {
 /// Entries of ours that are not Airflow's row any more: all of ours are looked at.
 const STALE: &str = concat!(
     "SELECT e.run, e.task, e.xcom_key, e.map_index, e.version, CASE WHEN e.codec = 2 THEN e.body END
-     FROM excom_entry e WHERE NOT EXISTS (
-         SELECT 1 FROM excom_dag_run r JOIN excom_name d ON d.id = r.dag JOIN excom_name t ON t.id = e.task
-         JOIN excom_name k ON k.id = e.xcom_key JOIN airflow.xcom x ON ",
-    same!("x.dag_id", "d.text"),
-    " AND ",
-    same!("x.run_id", "r.run_id"),
-    " AND ",
-    same!("x.task_id", "t.text"),
-    " AND x.map_index = e.map_index AND ",
-    same!("x.key", "k.text"),
-    " AND ",
+     FROM excom_entry e WHERE NOT EXISTS (SELECT 1",
+    its_row!(),
+    "AND ",
     counts!(),
-    " WHERE r.id = e.run)"
+    ")"
+);
+
+/// Entries of ours whose row of Airflow's is gone: how many, and their bytes.
+pub(in super::super) const ORPHANS: &str = concat!(
+    "SELECT '', COUNT(*), CAST(COALESCE(SUM(e.size), 0) AS SIGNED)
+     FROM excom_entry e WHERE NOT EXISTS (SELECT 1",
+    its_row!(),
+    ")"
 );
 
 /// One of them, while it is the version that it was.

@@ -41,10 +41,12 @@ use excom_core::Result;
 
 use super::connection::{Connection, Connections, Options};
 use super::failure::Failure;
+use super::known;
 use crate::expansion::{Expansion, MAX_MAP_LENGTH};
 use crate::fernet::Fernet;
 use crate::server::airflows_db;
 pub use bare::Bare;
+pub(super) use expiry::ORPHANS;
 pub use schema::Found;
 
 /// The metadata database of an Airflow 3 on MySQL or MariaDB, with Excom's database beside it.
@@ -100,7 +102,7 @@ impl Db {
             return Err(schema::missing(&found, airflows.place(), airflows.ours()));
         }
         let own = super::Tables { connections: Connections::beside(url, options)? };
-        own.connections.remember().await;
+        known::name(&own.connections).await;
         let expansion = Expansion::up_to(MAX_MAP_LENGTH);
         Ok(Self(Tables {
             own,

@@ -167,7 +167,7 @@ impl Airflow<'_> {
             "head" => packed.head,
             "body" => body,
         };
-        self.0.change(NOTE, note).await?;
+        self.0.make_entry(NOTE, note).await?;
         let (key, version) = (key.clone(), *version);
         Ok(Some(Kept { key, version, past: false, size, hash, secret: false, reference: None }))
     }

@@ -392,7 +392,7 @@ impl Airflow<'_> {
             "head" => &*written.head,
             "body" => &written.body[..],
         };
-        self.0.change(NOTE, note).await?;
+        self.0.make_entry(NOTE, note).await?;
         if let Some(length) = length {
             self.0.change(PUT_LENGTH, with(of_ti(&push.key.ti), "length", length)).await?;
         } else if is_returned(&push.key) && push.shape.mapped_length().is_none() {

@@ -71,15 +71,19 @@ pub(super) const NOTHING_KNOWN: (&str, &str) = (
                         NULL AS codec, NULL AS body) e ON 0 ",
 );
 
-/// The row `x` of an entry `e` that is known, in the run `r` with the names `d`, `t` and `k`, where it counts.
+/// The row `x` of an entry `e` that is known, in the run `r` with the names `d`, `t` and `k`, by its key.
+macro_rules! its_row {
+    () => {
+        " CROSS JOIN xcom x ON x.dag_id = d.text AND x.run_id = r.run_id AND x.task_id = t.text
+              AND x.map_index = e.map_index AND x.key = k.text "
+    };
+}
+pub(super) use its_row;
+
+/// The same where it counts.
 macro_rules! row {
     () => {
-        concat!(
-            " CROSS JOIN xcom x ON x.dag_id = d.text AND x.run_id = r.run_id AND x.task_id = t.text
-                  AND x.map_index = e.map_index AND x.key = k.text AND ",
-            counts!(),
-            " "
-        )
+        concat!(its_row!(), "AND ", counts!(), " ")
     };
 }
 pub(super) use row;

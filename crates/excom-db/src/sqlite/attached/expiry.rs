@@ -8,7 +8,7 @@ use super::super::failure::Failure;
 use super::super::loose::loosen;
 use super::super::retain::SWEEP_EVERY;
 use super::Writing;
-use super::columns::{counts, micros, millis, row};
+use super::columns::{counts, its_row, micros, millis, row};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -80,18 +80,29 @@ pub(super) const BESIDE: Statements = Statements {
     )),
 };
 
-/// Entries `e` of ours that are not Airflow's row any more: all of ours are looked at.
-macro_rules! stale {
-    () => {
+/// Entries `e` of ours without a row of Airflow's, which is found so: all of ours are looked at.
+macro_rules! without {
+    ($row:expr) => {
         concat!(
             "NOT EXISTS (
                  SELECT 1 FROM excom_dag_run r JOIN excom_name d ON d.id = r.dag JOIN excom_name t ON t.id = e.task
                       JOIN excom_name k ON k.id = e.key",
-            row!(),
+            $row,
             "WHERE r.id = e.run)"
         )
     };
 }
+
+/// Those that are not Airflow's row any more.
+macro_rules! stale {
+    () => {
+        without!(row!())
+    };
+}
+
+/// Those whose row is gone: how many, and their bytes.
+pub(in super::super) const ORPHANS: &str =
+    concat!("SELECT '', count(*), ifnull(sum(e.size), 0) FROM excom_entry e WHERE ", without!(its_row!()));
 
 /// What is known in `g` of a run that is gone.
 macro_rules! gone {

@@ -53,6 +53,7 @@ use crate::expansion::{Expansion, MAX_MAP_LENGTH};
 use crate::fernet::Fernet;
 use crate::server::airflows_db;
 pub use bare::Bare;
+pub(super) use expiry::ORPHANS;
 pub use schema::Found;
 
 /// The metadata database of an Airflow 3 on SQLite, with Excom's tables beside Airflow's.
