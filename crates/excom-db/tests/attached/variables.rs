@@ -153,7 +153,7 @@ fn what_no_key_opens_is_told_and_keeps_no_list_from_being_read() {
         let changed = block_on(keyless.change_variable(&ana(), "secret", Some("1"), None)).map(drop);
         for refused in [changed, block_on(keyless.set_variable(&ana(), "secret", "1", None)).map(drop)] {
             let error = refused.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Configuration);
+            assert_eq!(error.kind(), ErrorKind::InvalidRequest, "a task's process does not repeat it");
             assert!(format!("{error:?}").contains("`secret` is encrypted"), "{error:?}");
         }
         assert_eq!(text(&encrypted, "secret").as_deref(), Some("hunter2"), "it is as it was");
