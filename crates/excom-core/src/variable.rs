@@ -42,7 +42,7 @@ pub struct NewVariable {
 
 impl From<NewVariable> for Variable {
     fn from(NewVariable { key, text, description, updated_at }: NewVariable) -> Self {
-        Self { key, text: Some(text), description, updated_at: Some(updated_at) }
+        Self { key, text: Some(text), description, updated_at: Some(updated_at), is_encrypted: false }
     }
 }
 

@@ -20,7 +20,9 @@ pub(crate) struct Theirs {
 impl Theirs {
     /// The variable that it is.
     pub(crate) fn read(self, key: Arc<str>, fernet: &Fernet) -> Variable {
-        Variable { key, text: fernet.read(self.held), description: self.description, updated_at: None }
+        let Self { held, description, .. } = self;
+        let is_encrypted = held.is_encrypted;
+        Variable { key, text: fernet.read(held), description, updated_at: None, is_encrypted }
     }
 }
 

@@ -26,10 +26,10 @@ pub struct VariableEntry {
 
 impl From<Variable> for VariableEntry {
     fn from(variable: Variable) -> Self {
-        let Variable { key, text, description, .. } = variable;
+        let Variable { key, text, description, is_encrypted, .. } = variable;
         let description = description.filter(|description| !description.is_empty());
         let value = text.map(|text| masked(&key, &text));
-        Self { value, key, description, is_encrypted: false, team_name: None }
+        Self { value, key, description, is_encrypted, team_name: None }
     }
 }
 

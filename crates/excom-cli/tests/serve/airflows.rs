@@ -208,14 +208,15 @@ fn tasks_are_served(database: &Database, folder: &TempDir) {
     let (status, refused) = variable(&running, "/execution/variables/station");
     assert!(status == "503" && refused["detail"]["message"].as_str().unwrap().contains("[core] fernet_key"));
     let listed = get(&running.0.address, "/api/v2/variables", &running.0.token);
-    assert!(listed.contains(r#""key":"station","value":null"#), "{listed}");
+    let told = r#""key":"station","value":null,"description":null,"is_encrypted":true"#;
+    assert!(listed.contains(told), "{listed}");
     assert!(running.0.stop().success());
     let running = serve(&settings("NONE"));
     assert_eq!(ask(&running, "my_db").0, "404");
-    assert!(running.0.stop().success());
     // Nor is anything written in the clear over what is encrypted, which a worker must not repeat.
     let refused = put(&running.0, "station");
     assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("[core] fernet_key"), "{refused}");
+    assert!(running.0.stop().success());
     let written = std::fs::read_to_string(&log).unwrap();
     assert!(written.contains("/execution/connections/{*id}") && !written.contains("hunter"), "{written}");
 }

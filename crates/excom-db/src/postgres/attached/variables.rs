@@ -392,3 +392,4 @@ fn theirs(found: &Row, at: usize) -> Result<Theirs> {
         has_team: false,
     })
 }
+        is_encrypted: false,
