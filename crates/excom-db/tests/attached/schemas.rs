@@ -11,6 +11,11 @@ use pollster::block_on;
 use crate::support::{Database, migrated, options};
 use crate::trips::{engine, marked, round_trip, started, variables_are_shared};
 
+/// One with Airflow's tables alone.
+fn alone(database: &Database) -> Engine {
+    Engine::builder(Arc::new(database.bare()), Arc::new(memory::Clock::new())).build()
+}
+
 /// What Airflow's schema consists of.
 const ALL_OF_AIRFLOW: &str = "
     SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
@@ -56,7 +61,7 @@ fn airflow_is_migrated_meanwhile() {
     migrated(&database.name, Some("3.2.0")).unwrap();
     block_on(Db::attach(&database.url(), &options())).unwrap();
     let (engine, attempt) = (engine(&database), started(&database));
-    let alone = Engine::builder(Arc::new(database.bare()), Arc::new(memory::Clock::new())).build();
+    let alone = alone(&database);
     assert_eq!((marked(&engine, &attempt), marked(&alone, &attempt)), ([0, 0], [0, 0]));
     round_trip(&engine, &attempt, "1").unwrap();
 
@@ -94,7 +99,7 @@ fn airflow_is_migrated_meanwhile() {
 fn airflow_is_migrated_between_two_statements_of_a_push() {
     let Some(database) = Database::made() else { return };
     let attempt = started(&database);
-    let alone = Engine::builder(Arc::new(database.bare()), Arc::new(memory::Clock::new())).build();
+    let alone = alone(&database);
     // The first statement finds the schema before when it has waited for the task instance, and whatever follows the newest.
     database.sql("UPDATE alembic_version SET version_num = '1d6611b6ab7c'");
     let migration = "DO $$ BEGIN

@@ -36,14 +36,15 @@ macro_rules! of_no_team {
     };
 }
 
-/// Airflow's rows of no team, without a look at their texts: a column that is not there is that of `teams`.
+/// Airflow's rows of no team, without a look at their texts: a column that is not there is that of `teams`. `name` is the key in
+/// the collation of Airflow's index, `key` is the one that compares and sorts by bytes.
 macro_rules! theirs {
     ($condition:literal) => {
         concat!(
             "SELECT v.key, v.val, v.description, v.is_encrypted, NULL::bytea AS own_text,
                     NULL::bytea AS own_description, NULL::int8 AS updated
              FROM (SELECT NULL::text AS team_name) teams CROSS JOIN LATERAL (
-                 SELECT key::text COLLATE \"C\" AS key, coalesce(val, '') AS val, description,
+                 SELECT key AS name, key::text COLLATE \"C\" AS key, coalesce(val, '') AS val, description,
                         coalesce(is_encrypted, false) AS is_encrypted
                  FROM variable WHERE team_name IS NULL) v
              WHERE ",
@@ -58,7 +59,7 @@ macro_rules! ours {
         concat!(
             " UNION ALL
              SELECT o.key, NULL, NULL, false, o.text, o.description, o.updated FROM excom.own_variable o
-             WHERE NOT EXISTS (SELECT FROM variable v WHERE v.key = o.key AND ",
+             WHERE NOT EXISTS (SELECT FROM variable v WHERE v.key = o.key COLLATE \"default\" AND ",
             of_no_team!(),
             ") AND ",
             $condition
@@ -189,7 +190,7 @@ const BESIDE: Statements = statements! {
             ", gone AS (
                  DELETE FROM excom.own_variable o USING fenced
                  WHERE o.key = $6 AND o.text = $11 AND o.description IS NOT DISTINCT FROM convert_to($8, 'UTF8')
-                 AND NOT EXISTS (SELECT FROM variable v WHERE v.key = o.key) RETURNING o.key),
+                 AND NOT EXISTS (SELECT FROM variable v WHERE v.key = $6) RETURNING o.key),
              written AS (
                  INSERT INTO variable (key, val, description, is_encrypted) SELECT $6, $7, $8, $9 FROM gone
                  ON CONFLICT (key) DO NOTHING)
@@ -197,7 +198,7 @@ const BESIDE: Statements = statements! {
         ),
         types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, BOOL, TEXT_ARRAY, BYTEA],
     }),
-    one: concat!(theirs!("v.key = $1"), ours!("o.key = $1")),
+    one: concat!(theirs!("v.name = $1 AND v.key = $1"), ours!("o.key = $1")),
     many: concat!(
         theirs!("v.key >= $1 AND v.key > $2 AND starts_with(v.key, $1)"),
         ours!("o.key >= $1 AND o.key > $2 AND starts_with(o.key, $1)"),
@@ -230,7 +231,7 @@ const ALONE: Statements = statements! {
     replaced: "",
     delete: ("", ""),
     take_over: None,
-    one: theirs!("v.key = $1"),
+    one: theirs!("v.name = $1 AND v.key = $1"),
     many: concat!(theirs!("v.key >= $1 AND v.key > $2 AND starts_with(v.key, $1)"), " ORDER BY 1 LIMIT $3")
 };
 
