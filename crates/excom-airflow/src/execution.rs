@@ -7,9 +7,11 @@
 mod hitl;
 mod version;
 
+use std::fmt;
 use std::sync::Arc;
 
 use excom_core::TaskState;
+use excom_core::variable::Unshown;
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde::de::IntoDeserializer as _;
@@ -270,8 +272,8 @@ pub enum Left {
     Instance(String, i32),
 }
 
-/// A variable that is set.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// A variable that is set. Its `Debug` does not show to what.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetVariable {
     /// Its text.
@@ -280,6 +282,15 @@ pub struct SetVariable {
     /// What it is for.
     #[serde(default)]
     pub description: Option<String>,
+}
+
+impl fmt::Debug for SetVariable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SetVariable")
+            .field("val", &self.val.as_ref().map(|_| Unshown))
+            .field("description", &self.description)
+            .finish()
+    }
 }
 
 /// A connection as a worker is told it. It holds credentials, so it has no `Debug`.

@@ -20,7 +20,9 @@ pub(crate) struct Theirs {
 impl Theirs {
     /// The variable that it is.
     pub(crate) fn read(self, key: Arc<str>, fernet: &Fernet) -> Variable {
-        Variable { key, text: fernet.read(self.held), description: self.description, updated_at: None }
+        let Self { held, description, .. } = self;
+        let is_encrypted = held.is_encrypted;
+        Variable { key, text: fernet.read(held), description, updated_at: None, is_encrypted }
     }
 }
 
@@ -30,13 +32,14 @@ pub(crate) fn held(write: &VariableWrite, fernet: &Fernet) -> Result<Option<Held
     text.map(|text| fernet.hold(text, at)).transpose()
 }
 
-/// What is told to who would write in the clear over what Airflow encrypted.
+/// What is told to who would write in the clear over what Airflow encrypted. The request is refused, as trying it again would
+/// not help: a task's process repeats what is answered as the server's own failure.
 pub(crate) fn needs_key(key: &str) -> Error {
     let what = format!(
         "the variable `{key}` is encrypted in Airflow's database, and without [core] fernet_key it would be in the clear; \
          nothing was written"
     );
-    Error::new(ErrorKind::Configuration, what).hint("set it to Airflow's own [core] fernet_key")
+    Error::new(ErrorKind::InvalidRequest, what).hint("set it to Airflow's own [core] fernet_key")
 }
 
 /// What Airflow's row is after a write, of which [`held`] made the text; none when nothing is to be written.

@@ -24,7 +24,7 @@ use super::connection::Connection;
 use super::extension::{self, Text};
 use super::frame;
 use super::json::{Json, to_message_pack};
-use super::message::{Producer, Reply, Request};
+use super::message::{Producer, Reply, Request, VariableText};
 
 /// Who pushed a value that came through Airflow's supervisor, which does not tell.
 const UNTOLD: &str = "airflow";
@@ -303,7 +303,7 @@ impl TaskChannel for SupervisorChannel {
 
     async fn variable(&self, key: &str) -> Result<Option<String>> {
         match self.ask(&Request::GetVariable { key: key.to_owned() }).await {
-            Ok(Some(Reply::VariableResult { value, .. })) => Ok(value),
+            Ok(Some(Reply::VariableResult { value, .. })) => Ok(value.map(|VariableText(text)| text)),
             Err(error) if error.kind() == ErrorKind::NoValue => Ok(None),
             other => Err(other.map_or_else(|error| error, |other| unexpected(&other))),
         }
@@ -312,7 +312,10 @@ impl TaskChannel for SupervisorChannel {
     async fn set_variable(&self, key: &str, text: Option<&str>) -> Result<()> {
         let key = key.to_owned();
         self.done(&match text {
-            Some(text) => Request::PutVariable { key, value: Some(text.to_owned()), description: None },
+            Some(text) => {
+                let value = Some(VariableText(text.to_owned()));
+                Request::PutVariable { key, value, description: None }
+            }
             None => Request::DeleteVariable { key },
         })
         .await

@@ -3,6 +3,9 @@
 //! Names and fields are the protocol's own. Keys that are not known are ignored; the messages that Airflow
 //! reads strictly are written without any other key.
 
+use std::fmt;
+
+use excom_core::variable::Unshown;
 use excom_core::{TaskInstanceKey, XComKey};
 use jiff::Timestamp;
 use rmpv::Value as MessagePack;
@@ -64,7 +67,7 @@ pub(crate) enum Request {
     },
     PutVariable {
         key: String,
-        value: Option<String>,
+        value: Option<VariableText>,
         description: Option<String>,
     },
     DeleteVariable {
@@ -146,7 +149,7 @@ pub(crate) enum Reply {
     XComCountResponse { len: u64 },
     XComSequenceIndexResult { root: Json },
     XComSequenceSliceResult { root: Vec<Json> },
-    VariableResult { key: String, value: Option<String> },
+    VariableResult { key: String, value: Option<VariableText> },
     OKResponse { ok: bool },
     ErrorResponse(ErrorResponse),
     ExcomAnswers(extension::Answers),
@@ -154,6 +157,17 @@ pub(crate) enum Reply {
     ExcomItems(extension::Items),
     ExcomIndexesResult(extension::Indexes),
     ExcomReceipt(extension::Pushed),
+}
+
+/// A variable's text. Its `Debug`, which errors quote, does not show it.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct VariableText(pub(crate) String);
+
+impl fmt::Debug for VariableText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Unshown.fmt(f)
+    }
 }
 
 /// Why a request was not done. Airflow sends it in the place of the message and in the place of the error.

@@ -1,16 +1,17 @@
 //! Variables as Airflow's REST API has them.
 
+use std::fmt;
 use std::sync::Arc;
 
-use excom_core::variable::{KEY_LIMIT, Variable};
+use excom_core::variable::{KEY_LIMIT, Unshown, Variable};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::masked::masked;
 use crate::python::dumped;
 
-/// A variable, with `***` in the place of what looks like a secret by its name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// A variable, with `***` in the place of what looks like a secret by its name. Its `Debug` shows no text at all.
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct VariableEntry {
     /// Its key.
     pub key: Arc<str>,
@@ -24,12 +25,24 @@ pub struct VariableEntry {
     pub team_name: Option<String>,
 }
 
+impl fmt::Debug for VariableEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VariableEntry")
+            .field("key", &self.key)
+            .field("value", &self.value.as_ref().map(|_| Unshown))
+            .field("description", &self.description)
+            .field("is_encrypted", &self.is_encrypted)
+            .field("team_name", &self.team_name)
+            .finish()
+    }
+}
+
 impl From<Variable> for VariableEntry {
     fn from(variable: Variable) -> Self {
-        let Variable { key, text, description, .. } = variable;
+        let Variable { key, text, description, is_encrypted, .. } = variable;
         let description = description.filter(|description| !description.is_empty());
         let value = text.map(|text| masked(&key, &text));
-        Self { value, key, description, is_encrypted: false, team_name: None }
+        Self { value, key, description, is_encrypted, team_name: None }
     }
 }
 
@@ -42,8 +55,8 @@ pub struct VariableEntries {
     pub total_entries: usize,
 }
 
-/// A variable that is made or changed.
-#[derive(Debug, Clone, Deserialize)]
+/// A variable that is made or changed. Its `Debug` does not show what it becomes.
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VariableBody {
     /// Its key.
@@ -60,6 +73,17 @@ pub struct VariableBody {
 
 fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
+}
+
+impl fmt::Debug for VariableBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VariableBody")
+            .field("key", &self.key)
+            .field("value", &Unshown)
+            .field("description", &self.description)
+            .field("team_name", &self.team_name)
+            .finish()
+    }
 }
 
 impl VariableBody {
@@ -79,5 +103,29 @@ impl VariableBody {
         self.team_name
             .as_ref()
             .map(|_| ("team_name", "there are no teams, so none has a variable".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::SetVariable;
+
+    #[test]
+    fn debug_shows_no_text() {
+        let body: VariableBody = serde_json::from_str(r#"{"key": "k", "value": "hunter2"}"#).unwrap();
+        let set: SetVariable = serde_json::from_str(r#"{"value": "hunter2"}"#).unwrap();
+        let variable = Variable {
+            key: "k".into(),
+            text: Some("hunter2".to_owned()),
+            description: None,
+            updated_at: None,
+            is_encrypted: false,
+        };
+        let entry = VariableEntry::from(variable);
+        assert_eq!(entry.value.as_deref(), Some("hunter2"), "its name says nothing");
+        for shown in [format!("{body:?}"), format!("{set:?}"), format!("{entry:?}")] {
+            assert!(shown.contains('…') && !shown.contains("hunter2"), "{shown}");
+        }
     }
 }

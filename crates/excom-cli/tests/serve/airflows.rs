@@ -153,10 +153,13 @@ fn tasks_are_served(database: &Database, folder: &TempDir) {
     let told = json!({"key": "station", "value": "attic é"});
     assert_eq!(variable(&running, "/execution/variables/station"), ("200".to_owned(), told));
     let (server, token) = running;
-    let put = "{\"value\": \"roof\", \"description\": null}";
-    let head = "PUT /execution/variables/made HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
-    let head = format!("{head}content-type: application/json\r\ncontent-length: {}\r\n", put.len());
-    let made = exchange(&server.address, &format!("{head}authorization: Bearer {token}\r\n\r\n{put}"));
+    let put = |server: &Served, key: &str| {
+        let put = "{\"value\": \"roof\", \"description\": null}";
+        let head = format!("PUT /execution/variables/{key} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+        let head = format!("{head}content-type: application/json\r\ncontent-length: {}\r\n", put.len());
+        exchange(&server.address, &format!("{head}authorization: Bearer {token}\r\n\r\n{put}"))
+    };
+    let made = put(&server, "made");
     assert!(made.starts_with("HTTP/1.1 201"), "{made}");
     assert!(!(database.sql)("SELECT val FROM variable WHERE key = 'made'").contains("roof"));
     let exported = folder.path().join("variables.json");
@@ -205,10 +208,14 @@ fn tasks_are_served(database: &Database, folder: &TempDir) {
     let (status, refused) = variable(&running, "/execution/variables/station");
     assert!(status == "503" && refused["detail"]["message"].as_str().unwrap().contains("[core] fernet_key"));
     let listed = get(&running.0.address, "/api/v2/variables", &running.0.token);
-    assert!(listed.contains(r#""key":"station","value":null"#), "{listed}");
+    let told = r#""key":"station","value":null,"description":null,"is_encrypted":true"#;
+    assert!(listed.contains(told), "{listed}");
     assert!(running.0.stop().success());
     let running = serve(&settings("NONE"));
     assert_eq!(ask(&running, "my_db").0, "404");
+    // Nor is anything written in the clear over what is encrypted, which a worker must not repeat.
+    let refused = put(&running.0, "station");
+    assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("[core] fernet_key"), "{refused}");
     assert!(running.0.stop().success());
     let written = std::fs::read_to_string(&log).unwrap();
     assert!(written.contains("/execution/connections/{*id}") && !written.contains("hunter"), "{written}");

@@ -1,17 +1,19 @@
 //! Variables: text that all DAGs share, and what the environment has instead.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use crate::attempt::Caller;
-use crate::variable::{NewVariable, OVERRIDES, Variable, VariableWrite, check_key, unreadable};
+use crate::variable::{NewVariable, OVERRIDES, Unshown, Variable, VariableWrite, check_key, unreadable};
 use crate::{Error, ErrorKind, Result};
 
 /// The most bytes of a variable's text or description.
 const TEXT_LIMIT: usize = 1 << 20;
 
 /// A variable as whoever reads it sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct VariableValue {
@@ -22,6 +24,16 @@ pub struct VariableValue {
     pub overridden_by: Option<String>,
     /// What the database holds.
     pub stored: Option<Variable>,
+}
+
+impl fmt::Debug for VariableValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VariableValue")
+            .field("text", &Unshown)
+            .field("overridden_by", &self.overridden_by)
+            .field("stored", &self.stored)
+            .finish()
+    }
 }
 
 /// What setting a variable did.

@@ -420,6 +420,7 @@ impl MetadataDb for Db {
                 .or_else(|| before.and_then(|before| before.description.as_deref()))
                 .map(str::to_owned),
             updated_at: Some(updated_at),
+            is_encrypted: false,
         };
         tables.variables.insert(key.clone(), variable.clone());
         Ok(Some(variable))

@@ -114,5 +114,6 @@ pub(super) fn variable(found: &Row) -> Result<Variable> {
         text: Some(row::str(found, 1)?.to_owned()),
         description: row::optional_str(found, 2)?.map(str::to_owned),
         updated_at: Some(row::time(found, 3)?),
+        is_encrypted: false,
     })
 }

@@ -2,17 +2,18 @@
 //!
 //! Lanes take turns: each takes all that waits, asks for it, and takes what came meanwhile. So nobody waits long for
 //! company, and whoever is the only one asks alone. What is shared is asked once: a caller that gets no answer asks
-//! alone, so what concerns one of them (a refusal, a lock that is held, a text that the server does not take) is told to it
-//! and holds up no other.
+//! alone, so what concerns one of them (a refusal, a lock that is held, a text that the server does not take, a panic) is told
+//! to it and holds up no other.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use excom_reactor::Reactor;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, FutureExt as _, select};
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tokio::time::sleep;
 
@@ -100,8 +101,10 @@ impl<Q: Send + 'static, A: Send + 'static> Together<Q, A> {
                     drop(waiting);
                     let (questions, callers): (Vec<_>, Vec<_>) = taken.drain(..).unzip();
                     let asked = others.ask(questions.len());
-                    let answers = ask(questions).await;
+                    // Nothing of a question that panics is left, and nobody would take the place of a lane that ends.
+                    let answers = AssertUnwindSafe(ask(questions)).catch_unwind().await;
                     drop(asked);
+                    let Ok(answers) = answers else { continue };
                     for (answer, caller) in answers.into_iter().zip(callers) {
                         // A caller that gave up needs none.
                         drop(caller.send(answer));
@@ -124,7 +127,7 @@ impl<Q, A> Here<'_, Q, A> {
         self.alone
     }
 
-    /// Asks with others; no answer when the lane has ended under way.
+    /// Asks with others; no answer when that panicked, or the lane has ended under way.
     pub(super) async fn ask(&self, question: Q) -> Option<A> {
         let (caller, answer) = oneshot::channel();
         self.together.questions.send((question, caller)).ok()?;
@@ -135,5 +138,36 @@ impl<Q, A> Here<'_, Q, A> {
 impl<Q, A> Drop for Here<'_, Q, A> {
     fn drop(&mut self) {
         self.together.here.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use pollster::block_on;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_no_lane_and_leaves_nobody_waiting() {
+        let reactor = Reactor::start("together").unwrap();
+        let doubled = |questions: Vec<u32>| async move {
+            assert!(!questions.contains(&7), "7 panics");
+            questions.into_iter().map(|question| question * 2).collect()
+        };
+        let together = Together::start(&reactor, 2, doubled);
+        let ask = |question| {
+            let here = together.enter();
+            async move { here.ask(question).await }
+        };
+        // More often than there are lanes.
+        for _ in 0..5 {
+            assert_eq!(block_on(ask(7)), None);
+            assert_eq!(block_on(ask(2)), Some(4));
+        }
+        // Who shared the question has no answer either, and asks alone.
+        let told = block_on(join_all([1, 7, 3].map(ask)));
+        assert!(told[1].is_none() && told.iter().flatten().all(|told| [2, 6].contains(told)), "{told:?}");
+        assert_eq!(block_on(join_all([1, 2, 3].map(ask))), [Some(2), Some(4), Some(6)]);
     }
 }

@@ -195,5 +195,6 @@ fn variable(found: &Row) -> Result<Variable, Failure> {
         text: Some(text(found.try_get(1)?)?),
         description: found.try_get::<_, Option<Vec<u8>>>(2)?.map(text).transpose()?,
         updated_at: Some(row::time(found.try_get(3)?)),
+        is_encrypted: false,
     })
 }

@@ -83,5 +83,6 @@ fn variable(found: &Row<'_>) -> Result<Variable> {
         text: Some(found.get(1)?),
         description: found.get(2)?,
         updated_at: Some(row::time(found.get(3)?)),
+        is_encrypted: false,
     })
 }

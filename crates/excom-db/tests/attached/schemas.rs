@@ -11,6 +11,11 @@ use pollster::block_on;
 use crate::support::{Database, migrated, options};
 use crate::trips::{engine, marked, round_trip, started, variables_are_shared};
 
+/// One with Airflow's tables alone.
+fn alone(database: &Database) -> Engine {
+    Engine::builder(Arc::new(database.bare()), Arc::new(memory::Clock::new())).build()
+}
+
 /// What Airflow's schema consists of.
 const ALL_OF_AIRFLOW: &str = "
     SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
@@ -56,7 +61,7 @@ fn airflow_is_migrated_meanwhile() {
     migrated(&database.name, Some("3.2.0")).unwrap();
     block_on(Db::attach(&database.url(), &options())).unwrap();
     let (engine, attempt) = (engine(&database), started(&database));
-    let alone = Engine::builder(Arc::new(database.bare()), Arc::new(memory::Clock::new())).build();
+    let alone = alone(&database);
     assert_eq!((marked(&engine, &attempt), marked(&alone, &attempt)), ([0, 0], [0, 0]));
     round_trip(&engine, &attempt, "1").unwrap();
 
@@ -94,7 +99,7 @@ fn airflow_is_migrated_meanwhile() {
 fn airflow_is_migrated_between_two_statements_of_a_push() {
     let Some(database) = Database::made() else { return };
     let attempt = started(&database);
-    let alone = Engine::builder(Arc::new(database.bare()), Arc::new(memory::Clock::new())).build();
+    let alone = alone(&database);
     // The first statement finds the schema before when it has waited for the task instance, and whatever follows the newest.
     database.sql("UPDATE alembic_version SET version_num = '1d6611b6ab7c'");
     let migration = "DO $$ BEGIN
@@ -200,8 +205,87 @@ fn runs_and_states_are_airflows() {
     let nul = Value::parse(r#""\u0000""#.to_owned()).unwrap();
     let error = block_on(engine.push(&me, &attempt.ti.return_value(), nul.into())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidValue, "{error:?}");
-    let error = block_on(engine.set_variable(&me, "v", "a\0", None)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidValue, "{error:?}");
     block_on(engine.set_attempt_state(&attempt, excom_core::TaskState::Success)).unwrap();
     assert_eq!(database.sql("SELECT state FROM task_instance"), "running", "Airflow's to write");
+}
+
+#[test]
+fn one_variable_of_many_is_found_by_airflows_index() {
+    let Some(database) = Database::attached() else { return };
+    database.sql(
+        "INSERT INTO variable (key, val, is_encrypted) SELECT 'k' || i, i, false FROM generate_series(1, 5000) i",
+    );
+    database.sql("ANALYZE variable");
+    for key in ["ours", "changed"] {
+        database.kept(key, "old");
+    }
+    let whole = || {
+        database.sessions_end();
+        database.sql("SELECT coalesce(seq_scan, 0) FROM pg_stat_user_tables WHERE relname = 'variable'")
+    };
+    let by_index = || {
+        let sql = "SELECT coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = 'variable'";
+        database.sql(sql).parse::<u64>().unwrap()
+    };
+    let before = (whole(), by_index());
+    for (engine, ours) in [(engine(&database), Some("old")), (alone(&database), None)] {
+        let text =
+            |key| block_on(engine.variable(&Caller::user("ana"), key)).unwrap().map(|found| found.text);
+        assert_eq!(["k77", "none", "ours"].map(text), [Some("77".to_owned()), None, ours.map(str::to_owned)]);
+        let change = |key| block_on(engine.change_variable(&Caller::user("ana"), key, Some("new"), None));
+        assert_eq!(["k78", "changed"].map(|key| change(key).unwrap().is_some()), [true; 2]);
+    }
+    assert_eq!(whole(), before.0, "the table is never read as a whole");
+    assert!(by_index() >= before.1 + 10, "each of them looked");
+}
+
+#[test]
+fn a_variable_with_a_nul_is_refused_in_the_clear_and_stays_ours() {
+    let Some(database) = Database::attached() else { return };
+    let (engine, alone, ana) = (engine(&database), alone(&database), Caller::user("ana"));
+    let refused = |result: Result<()>, told: &str| {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidValue, "{error:?}");
+        let hints = error.hints().join("; ");
+        let all = ["`v`", told, "has a NUL character", "nothing was written"];
+        assert!(all.iter().all(|part| error.to_string().contains(part)), "{error:?}");
+        assert!(!hints.is_empty() && !format!("{error:?}").contains("hunter2"), "{error:?}");
+    };
+    for engine in [&engine, &alone] {
+        let set = |text, description| block_on(engine.set_variable(&ana, "v", text, description)).map(drop);
+        refused(set("hunter2\0", None), "the text of");
+        refused(set("hunter2", Some("a\0")), "the description of");
+        refused(block_on(engine.make_variable(&ana, "v", "hunter2\0", None)).map(drop), "the text of");
+        assert_eq!(block_on(engine.variable(&ana, "v")).unwrap(), None);
+    }
+    // What Excom kept itself may have one, and is read; a change of its description would make it Airflow's row.
+    for (text, description, part) in [
+        (r"hunter2\000", "ours", "excom.own_variable, and cannot become Airflow's row: its text"),
+        ("hunter2", r"ours\000", "its description"),
+    ] {
+        database.kept("v", text);
+        database.sql(&format!("UPDATE excom.own_variable SET description = '{description}'"));
+        let change = |text| block_on(engine.change_variable(&ana, "v", text, Some("new"))).map(drop);
+        refused(change(None), part);
+        refused(change(Some("new")), part);
+        if description != "ours" {
+            refused(block_on(engine.set_variable(&ana, "v", "new", None)).map(drop), part);
+        }
+        assert_eq!(database.still_kept(), "1");
+        assert!(block_on(engine.variable(&ana, "v")).unwrap().unwrap().text.starts_with("hunter2"));
+        block_on(engine.set_variable(&ana, "v", "new", Some("new"))).unwrap();
+        assert_eq!(
+            (database.still_kept(), database.sql("SELECT val FROM variable")),
+            ("0".into(), "new".into())
+        );
+        assert!(block_on(engine.delete_variable(&ana, "v")).unwrap());
+    }
+    // Encrypted it may have any.
+    let keys = excom_db::Fernet::parse(crate::variables::KEY).unwrap();
+    let encrypted =
+        Engine::builder(Arc::new(database.open().with_fernet(keys)), Arc::new(memory::Clock::new()));
+    let encrypted = encrypted.build();
+    database.kept("v", r"hunter2\000");
+    block_on(encrypted.change_variable(&ana, "v", None, Some("new"))).unwrap();
+    assert_eq!(block_on(encrypted.variable(&ana, "v")).unwrap().unwrap().text, "hunter2\0");
 }

@@ -150,15 +150,20 @@ impl Database {
         SERVER.sql(&self.name, sql).unwrap()
     }
 
-    /// How many deadlocks there were. A session counts its own at the latest when it ends.
+    /// How many deadlocks there were.
     pub(crate) fn deadlocks(&self) -> String {
+        self.sessions_end();
+        self.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    }
+
+    /// Waits for Excom's sessions to end: one tells what it counted at the latest then.
+    pub(crate) fn sessions_end(&self) {
         let others = "SELECT count(*) FROM pg_stat_activity
                       WHERE datname = current_database() AND application_name = 'excom'";
         let begun = Instant::now();
         while self.sql(others) != "0" {
             assert!(begun.elapsed().as_secs() < 30, "sessions end with those that opened them");
         }
-        self.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     }
 
     pub(crate) fn open(&self) -> Db {

@@ -98,6 +98,8 @@ fn are_read_by_each_other(database: &Database, engine: &Engine, key: &str) {
     assert_eq!(keys_of(engine), "both empty gone theirs");
     assert_eq!((listed[0].text.as_deref(), listed[0].description.as_deref()), (Some("1"), Some("how many")));
     assert_eq!(listed[0].updated_at, None, "Airflow notes no time");
+    // Of an empty text too, which Airflow marks and does not encrypt.
+    assert!(listed.iter().all(|found| found.is_encrypted == !key.is_empty()), "{listed:?}");
 
     set(engine, "both", "2", None);
     set(engine, "ours", "{\"a\": 1}", Some("of Excom"));
@@ -142,8 +144,10 @@ fn what_no_key_opens_is_told_and_keeps_no_list_from_being_read() {
         let listed = list(&engine);
         assert_eq!(listed.iter().map(|found| found.text.as_deref()).collect::<Vec<_>>(), [Some("1"), None]);
         assert_eq!(listed[1].description.as_deref(), Some("a word"));
+        assert_eq!(listed.iter().map(|found| found.is_encrypted).collect::<Vec<_>>(), [false, true]);
         let changed = block_on(engine.change_variable(&ana(), "secret", None, Some("two words"))).unwrap();
-        assert_eq!(changed.unwrap().text, None);
+        let changed = changed.unwrap();
+        assert_eq!((changed.text, changed.is_encrypted), (None, true));
         assert_eq!(text(&encrypted, "secret").as_deref(), Some("hunter2"), "it is as it was");
         block_on(engine.change_variable(&ana(), "secret", None, Some("a word"))).unwrap();
     }
@@ -153,7 +157,7 @@ fn what_no_key_opens_is_told_and_keeps_no_list_from_being_read() {
         let changed = block_on(keyless.change_variable(&ana(), "secret", Some("1"), None)).map(drop);
         for refused in [changed, block_on(keyless.set_variable(&ana(), "secret", "1", None)).map(drop)] {
             let error = refused.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Configuration);
+            assert_eq!(error.kind(), ErrorKind::InvalidRequest, "a task's process does not repeat it");
             assert!(format!("{error:?}").contains("`secret` is encrypted"), "{error:?}");
         }
         assert_eq!(text(&encrypted, "secret").as_deref(), Some("hunter2"), "it is as it was");
@@ -183,6 +187,7 @@ fn what_excom_kept_itself_is_read_until_it_is_written() {
     let all = "changed deleted described kept made set shadowed";
     assert_eq!(keys_of(&engine), all);
     assert!(list(&engine)[0].updated_at.is_some());
+    assert!(list(&engine).iter().all(|found| !found.is_encrypted), "only Airflow's are");
 
     set(&engine, "set", "new", None);
     assert_eq!(text(&engine, "set").as_deref(), Some("new"));
@@ -210,7 +215,7 @@ fn what_excom_kept_itself_is_read_until_it_is_written() {
     }
     assert_eq!(keys_of(&engine), "changed described kept made set");
     let set = block_on(engine.stored_variable(&ana(), "set")).unwrap().unwrap();
-    assert_eq!((set.description.as_deref(), set.updated_at), (Some("ours"), None));
+    assert_eq!((set.description.as_deref(), set.updated_at, set.is_encrypted), (Some("ours"), None, true));
     assert_eq!(database.sql("SELECT count(*) FROM variable WHERE is_encrypted"), "3");
 }
 

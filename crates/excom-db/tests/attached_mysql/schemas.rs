@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use excom_core::db::Scope;
-use excom_core::{Caller, ErrorKind, PullOptions, Result, Value, memory};
+use excom_core::{Caller, Engine, ErrorKind, PullOptions, Result, Value, memory};
 use excom_db::mysql;
 use excom_db::mysql::attached::Db;
 use pollster::block_on;
@@ -198,6 +198,33 @@ fn a_variable_whose_key_airflows_column_takes_for_another_is_refused() {
         assert!(!block_on(engine.delete_variable(&ana, key)).unwrap());
     }
     assert_eq!(block_on(engine.variable(&ana, "key")).unwrap().unwrap().text, "1");
-    let error = block_on(engine.set_variable(&ana, "key", "1", Some(&"x".repeat(70_000)))).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::TooLarge, "Airflow's column holds 64 KiB: {error:?}");
+}
+
+#[test]
+fn a_description_that_airflows_column_cannot_hold_is_refused_by_name() {
+    let Some(database) = Database::attached() else { return };
+    let (engine, ana) = (engine(&database), Caller::user("ana"));
+    let long = "é".repeat(32_767) + "x";
+    block_on(engine.set_variable(&ana, "key", "1", Some(&long))).unwrap();
+    // Also that of one which Excom kept itself, and a change would make Airflow's row.
+    database.kept("ours", "old");
+    database
+        .sql(&format!("UPDATE excom_{}.excom_variable SET description = REPEAT('x', 65536)", database.name));
+    let (long, alone) =
+        (long + "x", Engine::builder(Arc::new(database.bare()), Arc::new(memory::Clock::new())).build());
+    let change = |text| block_on(engine.change_variable(&ana, "ours", Some(text), None)).map(drop);
+    for (key, refused) in [
+        ("key", block_on(engine.set_variable(&ana, "key", "2", Some(&long))).map(drop)),
+        ("new", block_on(alone.make_variable(&ana, "new", "2", Some(&long))).map(drop)),
+        ("ours", change("2")),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
+        let told = format!("the description of the variable `{key}` has 65536 bytes");
+        assert!(error.to_string().starts_with(&told) && error.to_string().contains("65535"), "{error:?}");
+        assert!(!error.hints().is_empty() && error.to_string().contains("nothing was written"), "{error:?}");
+    }
+    let text = |key| block_on(engine.variable(&ana, key)).unwrap().map(|found| found.text);
+    assert_eq!(["key", "new", "ours"].map(text), [Some("1".into()), None, Some("old".into())]);
+    assert_eq!(database.still_kept(), "1");
 }

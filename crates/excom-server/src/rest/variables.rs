@@ -76,8 +76,9 @@ fn compare(name: &str) -> Option<Compare<Variable>> {
         "description" => {
             |a, b| (a.description.is_none(), &a.description).cmp(&(b.description.is_none(), &b.description))
         }
+        "is_encrypted" => |a, b| a.is_encrypted.cmp(&b.is_encrypted),
         // They have it all alike here, or it is nothing that can be told.
-        "id" | "_val" | "is_encrypted" | "team_name" => |_, _| Ordering::Equal,
+        "id" | "_val" | "team_name" => |_, _| Ordering::Equal,
         _ => return None,
     })
 }

@@ -172,3 +172,14 @@ fn unknown_keys_are_ignored_and_unknown_types_named() {
     let body = MessagePack::Map(vec![("type".into(), "MakeCoffee".into())]);
     assert!(message::<Request>(body).unwrap_err().to_string().contains("MakeCoffee"));
 }
+
+#[test]
+fn debug_shows_no_variables_text() {
+    let told = VariableText("hunter2".to_owned());
+    let put = Request::PutVariable { key: "k".into(), value: Some(told.clone()), description: None };
+    let result = Reply::VariableResult { key: "k".into(), value: Some(told) };
+    for (shown, name) in [(format!("{put:?}"), "PutVariable"), (format!("{result:?}"), "VariableResult")] {
+        assert!(shown.starts_with(name) && shown.contains("value: Some(…)"), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

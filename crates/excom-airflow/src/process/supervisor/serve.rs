@@ -15,7 +15,9 @@ use tokio::time::{sleep, timeout};
 use super::super::extension::{self, AnswerOnWire, End, Ending, TaskAnswerOnWire};
 use super::super::frame::{self, Frame};
 use super::super::json::{Json, to_json};
-use super::super::message::{ErrorResponse, FinalState, Producer, Reply, Request, Skipped, StartupDetails};
+use super::super::message::{
+    ErrorResponse, FinalState, Producer, Reply, Request, Skipped, StartupDetails, VariableText,
+};
 use super::{Background, Heard, Timeouts, failure, output, peer};
 
 /// How often, and how long after each other, it is asked whose a connection is: the system's tables may be
@@ -151,11 +153,11 @@ impl Service {
             // Nothing is left of earlier tries when a task starts, so there is nothing to clear.
             Request::DeleteXCom { .. } => return Err(unsupported("removing an XCom")),
             Request::GetVariable { key } => match channel.variable(&key).await? {
-                Some(text) => Reply::VariableResult { key, value: Some(text) },
+                Some(text) => Reply::VariableResult { key, value: Some(VariableText(text)) },
                 None => not_found("VARIABLE_NOT_FOUND"),
             },
             Request::PutVariable { key, value, .. } => {
-                let text = value.ok_or_else(|| unsupported("a variable without a text"))?;
+                let VariableText(text) = value.ok_or_else(|| unsupported("a variable without a text"))?;
                 channel.set_variable(&key, Some(&text)).await?;
                 return Ok(None);
             }

@@ -110,6 +110,9 @@ const WRITTEN: &str = concat!("SELECT ", bytes!("v.key"), " FROM airflow.variabl
 
 const DELETE: &str = concat!("DELETE v FROM airflow.variable v WHERE v.team_name IS NULL AND ", of_key!());
 
+/// The most bytes of a description: Airflow's column is a `TEXT`.
+const DESCRIPTION_LIMIT: usize = 65_535;
+
 /// What a write of a variable needs besides.
 struct How<'a> {
     held: Option<&'a Held>,
@@ -140,6 +143,7 @@ impl Airflow<'_> {
         };
         let is_new = theirs.is_none();
         let Some(row) = becomes(write, how.held, theirs, ours, how.fernet)? else { return Ok(None) };
+        self.has_room(key, row.description.as_deref())?;
         let put = named! {
             "name" => &**key,
             "text" => &*row.held.text,
@@ -162,6 +166,21 @@ impl Airflow<'_> {
             self.0.change(DELETE_OURS, of()).await?;
         }
         Ok(Some(row.read(key.clone(), how.fernet)))
+    }
+
+    /// Refuses a description that Airflow's column cannot hold, the one that is written or that of a variable of our own.
+    fn has_room(&self, key: &str, description: Option<&str>) -> Result<()> {
+        let size = description.map_or(0, str::len);
+        if size <= DESCRIPTION_LIMIT {
+            return Ok(());
+        }
+        let what = format!(
+            "the description of the variable `{key}` has {size} bytes, and Airflow's column in {} holds at most \
+             {DESCRIPTION_LIMIT}; nothing was written",
+            self.0.place()
+        );
+        let hint = "give it a shorter description, and keep what is long in the variable's text";
+        Err(Error::new(ErrorKind::TooLarge, what).hint(hint).into())
     }
 
     /// Refuses a key for which Airflow's column takes another one.

@@ -36,14 +36,15 @@ macro_rules! of_no_team {
     };
 }
 
-/// Airflow's rows of no team, without a look at their texts: a column that is not there is that of `teams`.
+/// Airflow's rows of no team, without a look at their texts: a column that is not there is that of `teams`. `name` is the key in
+/// the collation of Airflow's index, `key` is the one that compares and sorts by bytes.
 macro_rules! theirs {
     ($condition:literal) => {
         concat!(
             "SELECT v.key, v.val, v.description, v.is_encrypted, NULL::bytea AS own_text,
                     NULL::bytea AS own_description, NULL::int8 AS updated
              FROM (SELECT NULL::text AS team_name) teams CROSS JOIN LATERAL (
-                 SELECT key::text COLLATE \"C\" AS key, coalesce(val, '') AS val, description,
+                 SELECT key AS name, key::text COLLATE \"C\" AS key, coalesce(val, '') AS val, description,
                         coalesce(is_encrypted, false) AS is_encrypted
                  FROM variable WHERE team_name IS NULL) v
              WHERE ",
@@ -58,7 +59,7 @@ macro_rules! ours {
         concat!(
             " UNION ALL
              SELECT o.key, NULL, NULL, false, o.text, o.description, o.updated FROM excom.own_variable o
-             WHERE NOT EXISTS (SELECT FROM variable v WHERE v.key = o.key AND ",
+             WHERE NOT EXISTS (SELECT FROM variable v WHERE v.key = o.key COLLATE \"default\" AND ",
             of_no_team!(),
             ") AND ",
             $condition
@@ -189,7 +190,7 @@ const BESIDE: Statements = statements! {
             ", gone AS (
                  DELETE FROM excom.own_variable o USING fenced
                  WHERE o.key = $6 AND o.text = $11 AND o.description IS NOT DISTINCT FROM convert_to($8, 'UTF8')
-                 AND NOT EXISTS (SELECT FROM variable v WHERE v.key = o.key) RETURNING o.key),
+                 AND NOT EXISTS (SELECT FROM variable v WHERE v.key = $6) RETURNING o.key),
              written AS (
                  INSERT INTO variable (key, val, description, is_encrypted) SELECT $6, $7, $8, $9 FROM gone
                  ON CONFLICT (key) DO NOTHING)
@@ -197,7 +198,7 @@ const BESIDE: Statements = statements! {
         ),
         types: types![TEXT, TEXT, TEXT, INT4, UUID, TEXT, TEXT, TEXT, BOOL, TEXT_ARRAY, BYTEA],
     }),
-    one: concat!(theirs!("v.key = $1"), ours!("o.key = $1")),
+    one: concat!(theirs!("v.name = $1 AND v.key = $1"), ours!("o.key = $1")),
     many: concat!(
         theirs!("v.key >= $1 AND v.key > $2 AND starts_with(v.key, $1)"),
         ours!("o.key >= $1 AND o.key > $2 AND starts_with(o.key, $1)"),
@@ -230,7 +231,7 @@ const ALONE: Statements = statements! {
     replaced: "",
     delete: ("", ""),
     take_over: None,
-    one: theirs!("v.key = $1"),
+    one: theirs!("v.name = $1 AND v.key = $1"),
     many: concat!(theirs!("v.key >= $1 AND v.key > $2 AND starts_with(v.key, $1)"), " ORDER BY 1 LIMIT $3")
 };
 
@@ -262,6 +263,22 @@ impl Tables {
     ) -> Result<Option<Variable>> {
         let fernet = self.keys();
         let held = held(write, &fernet)?;
+        let (key, _, description, _) = write.parts();
+        if let Some(part) = nul_in(held.as_ref(), description) {
+            let what = format!(
+                "the {part} of the variable `{key}` has a NUL character, which Airflow's column in {} cannot hold; nothing \
+                 was written",
+                self.place()
+            );
+            let error = Error::new(ErrorKind::InvalidValue, what).hint("take it out");
+            return Err(match part {
+                TEXT => {
+                    error.hint("or set [core] fernet_key to Airflow's own: an encrypted text may have any")
+                }
+                _ => error,
+            }
+            .into());
+        }
         let statement = match write {
             VariableWrite::Set(_) => &self.statements().set,
             VariableWrite::Make(_) => &self.statements().make,
@@ -270,10 +287,17 @@ impl Tables {
                 &self.statements().change
             }
         };
-        let (key, _, description, _) = write.parts();
         let in_the_clear = held.as_ref().is_some_and(|held| !held.is_encrypted);
         for _ in 0..SETS {
-            let found = self.ask(statement, caller, key, held.as_ref(), description, &[]).await?;
+            let found = match self.ask(statement, caller, key, held.as_ref(), description, &[]).await {
+                // A set without a description takes over that of ours.
+                Err(error) if error.kind() == ErrorKind::InvalidValue => {
+                    let ours = self.variable(key).await?.filter(|found| found.updated_at.is_some());
+                    let part = ours.and_then(|ours| nul_in(None, ours.description.as_deref()));
+                    return Err(part.map_or(error, |part| self.stays_ours(key, part)).into());
+                }
+                answer => answer?,
+            };
             if found.try_get::<_, Option<&str>>(1)?.is_some() {
                 return Ok(Some(theirs(&found, 2)?.read(text(&found, 1)?, &fernet)));
             }
@@ -317,8 +341,22 @@ impl Tables {
         let found = self.variable(key).await.map_err(told)?.filter(|found| found.updated_at.is_some());
         let Some(Variable { text: Some(text), description, .. }) = found else { return Ok(()) };
         let held = fernet.hold(&text, at)?;
+        if let Some(part) = nul_in(Some(&held), description.as_deref()) {
+            return Err(self.stays_ours(key, part));
+        }
         let ours: Parameter<'_> = &text.as_bytes();
         self.ask(statement, caller, key, Some(&held), description.as_deref(), &[ours]).await.map(drop)
+    }
+
+    /// What is told of a variable of our own that Airflow's row cannot be.
+    fn stays_ours(&self, key: &str, part: &str) -> Error {
+        let what = format!(
+            "the variable `{key}` is one that Excom kept itself in excom.own_variable, and cannot become Airflow's row: its \
+             {part} has a NUL character, which Airflow's column in {} cannot hold; nothing was written",
+            self.place()
+        );
+        Error::new(ErrorKind::InvalidValue, what)
+            .hint("set it anew, with a text and a description that have none, or delete it")
     }
 
     async fn ask(
@@ -370,6 +408,19 @@ impl Tables {
     }
 }
 
+/// The parts of a variable that are texts of people.
+const TEXT: &str = "text";
+const DESCRIPTION: &str = "description";
+
+/// The part that PostgreSQL cannot hold. A token has no NUL.
+fn nul_in(held: Option<&Held>, description: Option<&str>) -> Option<&'static str> {
+    let has_nul = |text: &str| text.contains('\0');
+    match held.is_some_and(|held| has_nul(&held.text)) {
+        true => Some(TEXT),
+        false => description.is_some_and(has_nul).then_some(DESCRIPTION),
+    }
+}
+
 fn variable(found: &Row, fernet: &Fernet) -> Result<Variable> {
     let key: Arc<str> = text(found, 0)?;
     let Some(updated) = found.try_get::<_, Option<i64>>(6)? else {
@@ -382,6 +433,7 @@ fn variable(found: &Row, fernet: &Fernet) -> Result<Variable> {
         text: found.try_get::<_, Option<Vec<u8>>>(4)?.map(text).transpose()?,
         description: found.try_get::<_, Option<Vec<u8>>>(5)?.map(text).transpose()?,
         updated_at: Some(time(updated)),
+        is_encrypted: false,
     })
 }
 
