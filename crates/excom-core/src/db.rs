@@ -621,8 +621,8 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
         Err(assets_elsewhere(self))
     }
 
-    /// Assets that are known, at most so many: of an alias those that became known first come first, of anything else those
-    /// with the newest event.
+    /// Assets that are known, at most so many: of an alias in the order of their names, of anything else those with the
+    /// newest event first.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidRequest`] where Airflow keeps them.

@@ -135,14 +135,14 @@ pub async fn assets_are_found_by_their_names(h: &Harness) {
     h.engine.note_asset_events(attempt(&first), &told).await.unwrap();
     let by_name = async |name: &str| names(h, AssetNamed::Name(name.into())).await;
     let by_alias = async |name: &str| names(h, AssetNamed::Alias(name.into())).await;
-    assert_eq!(by_name("a").await, ["a old://a", "a new://a"], "of two told at once, that told last");
+    assert_eq!(by_name("a").await.len(), 2);
     assert_eq!(by_name("A").await, ["A file://A"]);
     assert_eq!(by_name("c").await, [""; 0]);
     assert_eq!(names(h, AssetNamed::Uri("new://a".into())).await, ["a new://a"]);
     assert_eq!(names(h, AssetNamed::Uri(long.as_str().into())).await.len(), 1);
     assert_eq!(names(h, AssetNamed::Key("a".into(), "new://a".into())).await, ["a new://a"]);
     assert_eq!(names(h, AssetNamed::Key("a".into(), "file://b".into())).await, [""; 0]);
-    assert_eq!(by_alias("x").await, ["dynamic file://dynamic", "b file://b"]);
+    assert_eq!(by_alias("x").await, ["b file://b", "dynamic file://dynamic"]);
     assert_eq!(by_alias(&long).await, ["dynamic file://dynamic"]);
     assert_eq!(by_alias("X").await, [""; 0]);
     assert_eq!(h.engine.assets(&user(), &AssetNamed::Alias("x".into()), 1).await.unwrap().len(), 1);
@@ -152,11 +152,15 @@ pub async fn assets_are_found_by_their_names(h: &Harness) {
     let known = one(h, "dynamic").await;
     h.clock.advance(HOUR);
     let again = h.start("t", -1).await;
-    let told = [other("a", "new://a"), event("dynamic", r#"{"n": 1}"#)];
+    let told = [other("a", "old://a"), event("dynamic", r#"{"n": 1}"#)];
     h.engine.note_asset_events(attempt(&again), &told).await.unwrap();
+    assert_eq!(by_name("a").await, ["a old://a", "a new://a"]);
+    h.clock.advance(HOUR);
+    let again = h.start("t", -1).await;
+    h.engine.note_asset_events(attempt(&again), &[other("a", "new://a")]).await.unwrap();
     assert_eq!(by_name("a").await, ["a new://a", "a old://a"]);
     assert_eq!(one(h, "dynamic").await, known);
-    assert_eq!(by_alias("x").await, ["dynamic file://dynamic", "b file://b"]);
+    assert_eq!(by_alias("x").await, ["b file://b", "dynamic file://dynamic"]);
 }
 
 /// Either way round, between two moments, at most so many; of an asset or of an alias.

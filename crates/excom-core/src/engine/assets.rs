@@ -22,8 +22,8 @@ impl Engine {
         self.0.db.note_asset_events(attempt, events, self.0.clock.now()).await
     }
 
-    /// Assets that are known, at most so many: of an alias the first known come first, of anything else those with the newest
-    /// event.
+    /// Assets that are known, at most so many: of an alias in the order of their names, of anything else those with the
+    /// newest event first.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) where Airflow keeps them; when the database cannot be

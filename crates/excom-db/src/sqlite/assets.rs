@@ -127,7 +127,7 @@ impl View<'_> {
                 |row| asset(row, 0),
             ),
             AssetNamed::Alias(alias) => self.rows(
-                assets!("id IN (SELECT asset FROM excom_asset_alias WHERE alias = ?1) ORDER BY id LIMIT ?2"),
+                assets!("id IN (SELECT asset FROM excom_asset_alias WHERE alias = ?1) ORDER BY name, uri LIMIT ?2"),
                 (&**alias, limit),
                 |row| asset(row, 0),
             ),

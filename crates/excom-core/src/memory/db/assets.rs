@@ -102,8 +102,9 @@ impl Tables {
             AssetNamed::Alias(alias) => aliased(asset, alias),
         };
         let mut found: Vec<&(Asset, Timestamp)> = known.iter().filter(|(asset, _)| is_named(asset)).collect();
-        if !matches!(named, AssetNamed::Alias(_)) {
-            found.sort_by_key(|(asset, seen)| Reverse((*seen, asset.id)));
+        match named {
+            AssetNamed::Alias(_) => found.sort_by(|(a, _), (b, _)| (&a.name, &a.uri).cmp(&(&b.name, &b.uri))),
+            _ => found.sort_by_key(|(asset, seen)| Reverse((*seen, asset.id))),
         }
         found.into_iter().take(limit as usize).map(|(asset, _)| asset.clone()).collect()
     }
