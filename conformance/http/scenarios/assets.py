@@ -2,7 +2,7 @@
 
 import json
 
-from .steps import as_
+from .steps import VERSIONS, as_, step
 
 ROWS = {"name": "{dag}.rows", "uri": "file://{dag}/rows"}
 PART = {"name": "{dag}.part", "uri": "file://{dag}/part"}
@@ -68,6 +68,10 @@ ASSETS = {
             OF_ROWS + "&before=2026-01-01T00:00:00Z", OF_ROWS + "&after=2026-01-01T00:00:00Z&before=2999-01-01T00:00:00%2B02:00",
             "name={dag}.part&uri=file://{dag}/part", "name={dag}.no-outlet&uri=file://{dag}/no-outlet",
         ),
+        *[
+            step(f"GET /execution/asset-events/by-asset?{OF_ROWS}", headers={"airflow-api-version": version})
+            for version in VERSIONS[-3:]
+        ],
         *asked("asset-events/by-asset-alias", "name={dag}.x", "name={dag}.y&ascending=false&limit=5", "name={dag}.no-outlet"),
         *[
             as_(token, f"GET /execution/{route}")

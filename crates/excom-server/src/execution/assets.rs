@@ -22,6 +22,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
 use super::instances::Own;
+use super::version::Spoken;
 use crate::app::App;
 use crate::auth::Running;
 use crate::refusal::{Refusal, document};
@@ -29,6 +30,9 @@ use crate::request::Params;
 
 /// The most assets or events in an answer.
 const MOST: u32 = 1000;
+
+/// Since when events tell which partition they are of.
+const PARTITIONS: &str = "2026-04-06";
 
 /// The group of all assets: which one a DAG gives them is not told.
 const GROUP: &str = "asset";
@@ -179,7 +183,7 @@ impl<'a> From<&'a Asset> for Told<'a> {
     }
 }
 
-fn seen(event: &AssetEvent) -> impl Serialize {
+fn seen(event: &AssetEvent, Spoken(version): Spoken) -> impl Serialize {
     #[derive(Serialize)]
     struct Seen<'a> {
         id: i64,
@@ -191,7 +195,8 @@ fn seen(event: &AssetEvent) -> impl Serialize {
         source_dag_id: &'a str,
         source_run_id: &'a str,
         source_map_index: i32,
-        partition_key: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        partition_key: Option<Option<&'a str>>,
     }
     Seen {
         id: event.id,
@@ -203,7 +208,7 @@ fn seen(event: &AssetEvent) -> impl Serialize {
         source_dag_id: &event.by.dag_id,
         source_run_id: &event.by.run_id,
         source_map_index: event.by.map_index,
-        partition_key: event.partition_key.as_deref(),
+        partition_key: (version.name() >= PARTITIONS).then_some(event.partition_key.as_deref()),
     }
 }
 
@@ -256,6 +261,7 @@ async fn by_alias(State(app): State<App>, Running(caller): Running, params: Para
 async fn events_of_asset(
     State(app): State<App>,
     Running(caller): Running,
+    spoken: Spoken,
     params: Params,
 ) -> Result<Response, Refusal> {
     kept_here(&app)?;
@@ -271,17 +277,18 @@ async fn events_of_asset(
         _ => AssetNamed::Key(name, uri),
     };
     let asset = app.engine.assets(&caller, &named, 1).await?.pop();
-    events(&app, &caller, asset.map(|asset| EventsOf::Asset(asset.id)), &params).await
+    events(&app, &caller, asset.map(|asset| EventsOf::Asset(asset.id)), spoken, &params).await
 }
 
 async fn events_of_alias(
     State(app): State<App>,
     Running(caller): Running,
+    spoken: Spoken,
     params: Params,
 ) -> Result<Response, Refusal> {
     kept_here(&app)?;
     let alias = required(&params, "name")?;
-    events(&app, &caller, Some(EventsOf::Alias(alias)), &params).await
+    events(&app, &caller, Some(EventsOf::Alias(alias)), spoken, &params).await
 }
 
 /// Events of what is known. More than are told together are not left out: whoever asks must say which are wanted.
@@ -289,6 +296,7 @@ async fn events(
     app: &App,
     caller: &Caller,
     of: Option<EventsOf>,
+    spoken: Spoken,
     params: &Params,
 ) -> Result<Response, Refusal> {
     let date = |name: &str| Ok::<_, Refusal>(params.dates(name)?.pop());
@@ -311,7 +319,8 @@ async fn events(
             vec!["ask for fewer: with a limit of at most 1000, with the newest first, or of a time"],
         ));
     }
-    Ok(document(StatusCode::OK, &json!({"asset_events": found.iter().map(seen).collect::<Vec<_>>()})))
+    let told: Vec<_> = found.iter().map(|event| seen(event, spoken)).collect();
+    Ok(document(StatusCode::OK, &json!({"asset_events": told})))
 }
 
 /// Whether a task may run with the inlets and outlets that it has: where they are kept here every asset may be used.

@@ -49,7 +49,7 @@ fn an_outlet_of_a_task_that_succeeded_has_events() {
     let mut part = told("rows", &json!({"n": 2}));
     part["partition_key"] = json!("2026-11-21");
     let outlets = json!([asset("rows"), asset("rows"), asset("plain")]);
-    let events_told = json!([told("rows", &json!({"n": 1})), part, told("no outlet", &json!({}))]);
+    let events_told = json!([told("rows", &json!({"n": 1})), part, told("no-outlet", &json!({}))]);
     succeeds(&task, &outlets, &events_told).is(204);
     // The answer was lost.
     succeeds(&task, &outlets, &events_told).is(200);
@@ -69,8 +69,8 @@ fn an_outlet_of_a_task_that_succeeded_has_events() {
     let of_rows = [(json!({"n": 1}), Json::Null), (json!({"n": 2}), json!("2026-11-21"))];
     assert_eq!(extras(&later, "rows"), of_rows);
     assert_eq!(extras(&later, "plain"), [(json!({}), Json::Null)], "one that nothing is said of");
-    assert_eq!(extras(&later, "no outlet"), []);
-    assert_eq!(later.get("/assets/by-name?name=no%20outlet").is(404).json()["detail"]["reason"], "not_found");
+    assert_eq!(extras(&later, "no-outlet"), []);
+    assert_eq!(later.get("/assets/by-name?name=no-outlet").is(404).json()["detail"]["reason"], "not_found");
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn an_alias_has_events_of_what_the_task_named() {
         aliased("x", "made", &json!({"a": 1, "b": 2})),
         aliased("y", "made", &json!({"b": 2, "a": 1})),
         aliased("x", "made", &json!({"a": 2})),
-        aliased("no outlet", "unknown", &json!({})),
+        aliased("no-outlet", "unknown", &json!({})),
     ]);
     succeeds(&task, &json!([alias("x"), alias("y")]), &events_told).is(204);
     let later = server.running("reads", -1);
@@ -92,7 +92,7 @@ fn an_alias_has_events_of_what_the_task_named() {
     assert_eq!(later.get("/assets/by-alias?alias_name=nothing").is(200).json(), json!([]));
     assert_eq!(extras(&later, "made").len(), 2, "two aliases with the same have one event");
     let of = |alias: &str| events(&later, &format!("by-asset-alias?name={alias}")).len();
-    assert_eq!((of("x"), of("y"), of("no%20outlet")), (2, 1, 0));
+    assert_eq!((of("x"), of("y"), of("no-outlet")), (2, 1, 0));
 }
 
 #[test]
