@@ -28,7 +28,9 @@ use crate::value::{ContentHash, Value};
 pub use crate::variable::{NewVariable, Variable, VariableWrite};
 pub use kept::{Kept, LooseObject, Outside, Place, Scan};
 pub use ledger::{LedgerRow, ReadTarget, Reads, RefusalCount};
-pub use refusals::{assets_elsewhere, being_removed, intent_gone, key_gone, not_started, superseded, version_taken};
+pub use refusals::{
+    assets_elsewhere, being_removed, intent_gone, key_gone, not_started, superseded, version_taken,
+};
 pub use retention::{Cutoffs, Due, Expires, Removed, Rule};
 
 use crate::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};

@@ -232,7 +232,7 @@ fn a_task_reads_the_events_of_assets_that_others_made() {
     let expected = json!({
         "rows": [{"count": 3, "é": null}, {"count": 4}], "last": {"count": 4},
         "by": ["assets", "makes_more", "manual__1", -1],
-        "found": [["part", "file://part", {"part": 1}, {"size": 7}]], "part": {"size": 7}, "none": [],
+        "found": [["part", "file://part/", {"part": 1}, {"size": 7}]], "part": {"size": 7}, "none": [],
     });
     assert_eq!(read, Some(&expected), "{left:?}");
 }

@@ -89,10 +89,7 @@ pub async fn asset_events_are_noted_once(h: &Harness) {
 
     // A later attempt makes its own, and the first one none.
     let second = h.start("t", 3).await;
-    refused(
-        h.engine.note_asset_events(attempt(&first), &[event("z", "{}")]).await,
-        ErrorKind::Superseded,
-    );
+    refused(h.engine.note_asset_events(attempt(&first), &[event("z", "{}")]).await, ErrorKind::Superseded);
     h.engine.note_asset_events(attempt(&second), &[event("a", "{}")]).await.unwrap();
     assert_eq!(events(h, &all(EventsOf::Asset(a.id)), 10).await.len(), 3);
     let unknown = Attempt { id: h.engine.clock().attempt_id(), ti: attempt(&first).ti.clone() };
@@ -174,7 +171,8 @@ pub async fn asset_events_come_in_order_of_time(h: &Harness) {
     for n in 0..5 {
         let caller = h.start(&format!("t{n}"), -1).await;
         let extra = format!(r#"{{"n":{n}}}"#);
-        let told = [aliased("a", &extra, if n % 2 == 0 { &["even"] } else { &[] }), aliased("b", &extra, &["even"])];
+        let told =
+            [aliased("a", &extra, if n % 2 == 0 { &["even"] } else { &[] }), aliased("b", &extra, &["even"])];
         h.engine.note_asset_events(attempt(&caller), &told).await.unwrap();
         h.clock.advance(HOUR);
     }
@@ -195,7 +193,10 @@ pub async fn asset_events_come_in_order_of_time(h: &Harness) {
     assert_eq!(numbers(between(hour(1), hour(3)), 10).await, [1, 2, 3], "both moments count");
     let late = Duration::from_micros(1);
     assert_eq!(numbers(between(hour(1) + late, hour(3) - late), 10).await, [2]);
-    assert_eq!(numbers(AssetEventFilter { newest_first: true, ..between(hour(1), hour(9)) }, 2).await, [4, 3]);
+    assert_eq!(
+        numbers(AssetEventFilter { newest_first: true, ..between(hour(1), hour(9)) }, 2).await,
+        [4, 3]
+    );
     let alias = EventsOf::Alias("even".into());
     assert_eq!(numbers(all(alias.clone()), 10).await, [0, 0, 1, 2, 2, 3, 4, 4]);
     assert_eq!(numbers(newest(&alias), 3).await, [4, 4, 3]);

@@ -1,8 +1,8 @@
 //! What a database refuses by the rules of its writing methods, in the same words whichever it is.
 
 use crate::attempt::{Attempt, AttemptInfo};
-use crate::entry::Version;
 use crate::db::MetadataDb;
+use crate::entry::Version;
 use crate::{Error, ErrorKind, XComKey};
 
 /// The refusal of a write by an attempt that was replaced.

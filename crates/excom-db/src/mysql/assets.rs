@@ -119,7 +119,12 @@ macro_rules! of_alias {
 }
 
 impl Connection {
-    async fn note_asset_events(&mut self, attempt: &Attempt, events: &[NewAssetEvent], at: i64) -> Result<()> {
+    async fn note_asset_events(
+        &mut self,
+        attempt: &Attempt,
+        events: &[NewAssetEvent],
+        at: i64,
+    ) -> Result<()> {
         let (own, number) = self.noting(attempt).await?;
         let own = with(write::ti(own), "number", number);
         if self.one(NOTED, own.clone()).await?.is_some() {
@@ -144,7 +149,8 @@ impl Connection {
             if event.aliases.is_empty() {
                 continue;
             }
-            let id = self.one(LAST, named! {}).await?.ok_or_else(|| damaged("an event without its number"))?;
+            let id =
+                self.one(LAST, named! {}).await?.ok_or_else(|| damaged("an event without its number"))?;
             let id = row::int(&id, 0)?;
             for alias in &event.aliases {
                 self.change(ALIAS, named! { "alias" => &**alias, "event" => id }).await?;
@@ -178,7 +184,9 @@ impl Tables {
     pub(super) async fn assets(&self, named: &AssetNamed, limit: u32) -> Result<Vec<Asset>> {
         let asset = |found: &Row| asset(found, 0);
         let (sql, parameters) = match named {
-            AssetNamed::Key(name, uri) => (BY_KEY, named! { "name" => &**name, "uri" => &**uri, "limit" => limit }),
+            AssetNamed::Key(name, uri) => {
+                (BY_KEY, named! { "name" => &**name, "uri" => &**uri, "limit" => limit })
+            }
             AssetNamed::Name(name) => (BY_NAME, named! { "name" => &**name, "limit" => limit }),
             AssetNamed::Uri(uri) => (BY_URI, named! { "uri" => &**uri, "limit" => limit }),
             AssetNamed::Alias(alias) => (BY_ALIAS, named! { "alias" => &**alias, "limit" => limit }),

@@ -16,8 +16,8 @@ use super::write::Fenced;
 const NOTE: Statement<'_> = Statement {
     sql: "SELECT excom.note_asset_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     types: types![
-        TEXT, TEXT, TEXT, INT4, UUID, INT8, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY,
-        TEXT_ARRAY
+        TEXT, TEXT, TEXT, INT4, UUID, INT8, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY,
+        INT4_ARRAY, TEXT_ARRAY
     ],
 };
 

@@ -54,7 +54,8 @@ const FORGET: Statement<'_> = Statement {
 /// The ledger has no index on time, so this reads all of it: once an hour, whichever process comes. An asset of which an event
 /// is just being noted stays.
 const SWEEP: Statement<'_> = Statement {
-    sql: "WITH counts AS (DELETE FROM excom.refusal WHERE last < $1 RETURNING 1),
+    sql:
+        "WITH counts AS (DELETE FROM excom.refusal WHERE last < $1 RETURNING 1),
           reads AS (DELETE FROM excom.ledger WHERE last < $1 RETURNING 1),
           events AS (DELETE FROM excom.asset_event WHERE at < $1 RETURNING 1),
           aliases AS (DELETE FROM excom.asset_alias WHERE at < $1),

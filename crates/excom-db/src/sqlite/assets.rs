@@ -40,7 +40,9 @@ impl Transaction<'_> {
                     "INSERT INTO excom_asset (name, uri, extra, seen) VALUES (?1, ?2, ?3, ?4)
                      ON CONFLICT DO UPDATE SET seen = max(seen, excluded.seen) RETURNING id",
                 )?
-                .query_row(params![&*event.name, &*event.uri, event.asset_extra.as_str(), at], |found| found.get(0))?;
+                .query_row(params![&*event.name, &*event.uri, event.asset_extra.as_str(), at], |found| {
+                    found.get(0)
+                })?;
             self.execute(
                 "INSERT INTO excom_asset_event (asset, at, run, task, map_index, number, partition_key, extra)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -114,20 +116,24 @@ impl View<'_> {
     pub(super) fn assets(&self, named: &AssetNamed, limit: u32) -> Result<Vec<Asset>> {
         match named {
             AssetNamed::Key(name, uri) => {
-                self.rows(assets!("name = ?1 AND uri = ?2 LIMIT ?3"), (&**name, &**uri, limit), |row| asset(row, 0))
+                self.rows(assets!("name = ?1 AND uri = ?2 LIMIT ?3"), (&**name, &**uri, limit), |row| {
+                    asset(row, 0)
+                })
             }
             AssetNamed::Name(name) => self.rows(
                 assets!("name = ?1 ORDER BY seen DESC, id DESC LIMIT ?2"),
                 (&**name, limit),
                 |row| asset(row, 0),
             ),
-            AssetNamed::Uri(uri) => self.rows(
-                assets!("uri = ?1 ORDER BY seen DESC, id DESC LIMIT ?2"),
-                (&**uri, limit),
-                |row| asset(row, 0),
-            ),
+            AssetNamed::Uri(uri) => {
+                self.rows(assets!("uri = ?1 ORDER BY seen DESC, id DESC LIMIT ?2"), (&**uri, limit), |row| {
+                    asset(row, 0)
+                })
+            }
             AssetNamed::Alias(alias) => self.rows(
-                assets!("id IN (SELECT asset FROM excom_asset_alias WHERE alias = ?1) ORDER BY name, uri LIMIT ?2"),
+                assets!(
+                    "id IN (SELECT asset FROM excom_asset_alias WHERE alias = ?1) ORDER BY name, uri LIMIT ?2"
+                ),
                 (&**alias, limit),
                 |row| asset(row, 0),
             ),
@@ -139,15 +145,27 @@ impl View<'_> {
         match &filter.of {
             EventsOf::Asset(id) => {
                 let sql = match filter.newest_first {
-                    false => events!("(SELECT * FROM excom_asset_event WHERE asset = ?1 AND at BETWEEN ?2 AND ?3) e", "e.at, e.id"),
-                    true => events!("(SELECT * FROM excom_asset_event WHERE asset = ?1 AND at BETWEEN ?2 AND ?3) e", "e.at DESC, e.id DESC"),
+                    false => events!(
+                        "(SELECT * FROM excom_asset_event WHERE asset = ?1 AND at BETWEEN ?2 AND ?3) e",
+                        "e.at, e.id"
+                    ),
+                    true => events!(
+                        "(SELECT * FROM excom_asset_event WHERE asset = ?1 AND at BETWEEN ?2 AND ?3) e",
+                        "e.at DESC, e.id DESC"
+                    ),
                 };
                 self.rows(sql, (id, first, last, limit), event)
             }
             EventsOf::Alias(alias) => {
                 let sql = match filter.newest_first {
-                    false => events!("(SELECT event, at FROM excom_asset_alias WHERE alias = ?1 AND at BETWEEN ?2 AND ?3) l JOIN excom_asset_event e ON e.id = l.event", "l.at, l.event"),
-                    true => events!("(SELECT event, at FROM excom_asset_alias WHERE alias = ?1 AND at BETWEEN ?2 AND ?3) l JOIN excom_asset_event e ON e.id = l.event", "l.at DESC, l.event DESC"),
+                    false => events!(
+                        "(SELECT event, at FROM excom_asset_alias WHERE alias = ?1 AND at BETWEEN ?2 AND ?3) l JOIN excom_asset_event e ON e.id = l.event",
+                        "l.at, l.event"
+                    ),
+                    true => events!(
+                        "(SELECT event, at FROM excom_asset_alias WHERE alias = ?1 AND at BETWEEN ?2 AND ?3) l JOIN excom_asset_event e ON e.id = l.event",
+                        "l.at DESC, l.event DESC"
+                    ),
                 };
                 self.rows(sql, (&**alias, first, last, limit), event)
             }

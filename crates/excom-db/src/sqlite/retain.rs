@@ -22,7 +22,8 @@ impl Transaction<'_> {
         (removed.past_bytes, removed.bytes) = self.strip(cutoffs)?;
         removed.past_entries = self.forget(cutoffs)?;
         if self.take_turn("ledger_swept", cutoffs.at, SWEEP_EVERY)? {
-            removed.reads = self.sweep(cutoffs)? + self.forget_asset_events(cutoffs.reads.as_millisecond())?;
+            removed.reads =
+                self.sweep(cutoffs)? + self.forget_asset_events(cutoffs.reads.as_millisecond())?;
         }
         if let Some(before) = cutoffs.runs {
             removed.runs = self.drop_runs(before.as_millisecond(), cutoffs.limit)?;

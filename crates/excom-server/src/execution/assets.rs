@@ -228,13 +228,21 @@ fn required(params: &Params, name: &str) -> Result<Arc<str>, Refusal> {
     params.text(name).map(Arc::from).ok_or_else(missing)
 }
 
-async fn by_name(State(app): State<App>, Running(caller): Running, params: Params) -> Result<Response, Refusal> {
+async fn by_name(
+    State(app): State<App>,
+    Running(caller): Running,
+    params: Params,
+) -> Result<Response, Refusal> {
     let name = required(&params, "name")?;
     let missing = format!("Asset with name {name} not found");
     one(&app, &caller, AssetNamed::Name(name), missing).await
 }
 
-async fn by_uri(State(app): State<App>, Running(caller): Running, params: Params) -> Result<Response, Refusal> {
+async fn by_uri(
+    State(app): State<App>,
+    Running(caller): Running,
+    params: Params,
+) -> Result<Response, Refusal> {
     let uri = required(&params, "uri")?;
     let missing = format!("Asset with URI {uri} not found");
     one(&app, &caller, AssetNamed::Uri(uri), missing).await
@@ -247,7 +255,11 @@ async fn one(app: &App, caller: &Caller, named: AssetNamed, missing: String) -> 
     Ok(document(StatusCode::OK, &Told::from(asset)))
 }
 
-async fn by_alias(State(app): State<App>, Running(caller): Running, params: Params) -> Result<Response, Refusal> {
+async fn by_alias(
+    State(app): State<App>,
+    Running(caller): Running,
+    params: Params,
+) -> Result<Response, Refusal> {
     kept_here(&app)?;
     let named = AssetNamed::Alias(required(&params, "alias_name")?);
     let found = app.engine.assets(&caller, &named, MOST + 1).await?;

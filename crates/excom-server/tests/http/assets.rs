@@ -188,9 +188,13 @@ fn what_cannot_be_told_of_an_asset_ends_nothing() {
     let later = server.running("reads", -1);
     assert_eq!(extras(&later, "rows"), [(json!({}), json!("é".repeat(250)))]);
     // One that fails makes none.
-    let failed = json!({"state": "failed", "end_date": "2026-11-21T10:00:09Z", "task_outlets": [asset("other")]});
+    let failed =
+        json!({"state": "failed", "end_date": "2026-11-21T10:00:09Z", "task_outlets": [asset("other")]});
     later.own(Method::PATCH, "state", &failed);
     let last = server.running("looks", -1);
     last.get("/assets/by-name?name=other").is(404);
-    assert_eq!(last.own(Method::GET, "validate-inlets-and-outlets", &json!({})).is(200).json()["inactive_assets"], json!([]));
+    assert_eq!(
+        last.own(Method::GET, "validate-inlets-and-outlets", &json!({})).is(200).json()["inactive_assets"],
+        json!([])
+    );
 }
