@@ -388,6 +388,7 @@ macro_rules! metadata_db {
 pub(crate) use metadata_db;
 
 /// The same for a database of Excom's own, which keeps assets.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 macro_rules! own_db {
     ($db:ty $(, $($own:tt)*)?) => {
         $crate::server::metadata_db! {
@@ -421,6 +422,7 @@ macro_rules! own_db {
         }
     };
 }
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) use own_db;
 
 /// The same for a database that is Airflow's, where Airflow writes too; and for Airflow's tables alone.

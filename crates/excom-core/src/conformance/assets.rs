@@ -95,6 +95,17 @@ pub async fn asset_events_are_noted_once(h: &Harness) {
     let unknown = Attempt { id: h.engine.clock().attempt_id(), ti: attempt(&first).ti.clone() };
     refused(h.engine.note_asset_events(&unknown, &told).await, ErrorKind::NotStarted);
 
+    // Of repetitions that come at once one notes them.
+    let racer = h.start("racer", -1).await;
+    let (engine, told) = (&h.engine, [event("raced", "{}"), event("raced", "{}")]);
+    std::thread::scope(|scope| {
+        let note = || pollster::block_on(engine.note_asset_events(attempt(&racer), &told)).unwrap();
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(note)).collect();
+        all.into_iter().for_each(|one| one.join().unwrap());
+    });
+    let raced = EventsOf::Asset(one(h, "raced").await.id);
+    assert_eq!(events(h, &all(raced), 10).await.len(), 2);
+
     // All or nothing.
     let other = h.start("other", -1).await;
     for (wrong, kind) in [
