@@ -65,7 +65,10 @@ def content(status, kind, raw):
     body = parsed(raw)
     if status >= 400:
         return refusal(body.get("detail"))
-    inner = lambda: [body.get("dag_run", {}), *body.get("xcom_entries", []), *body.get("variables", [])]
+    events = body.get("asset_events", []) if isinstance(body, dict) else []
+    for event in events:
+        event["id"] = "its number"
+    inner = lambda: [body.get("dag_run", {}), *body.get("xcom_entries", []), *body.get("variables", []), *events]
     for entry in [body, *inner()] if isinstance(body, dict) else []:
         for name, what in PER_SERVER.items():
             if entry.get(name) is not None:

@@ -1,7 +1,7 @@
 """The two servers: how each comes to its runs, task instances and tokens.
 
 Both have the same for every scenario: a DAG with its name and the tasks `one`, `two` and `many`, the last with three map
-indexes; the run `r1`, and those that its steps name, of which `r4` has ended; in `r1` the task instances `one` and `many[1]` have started.
+indexes; in Airflow, where steps name assets, the asset `rows` of its own; the run `r1`, and those that its steps name, of which `r4` has ended; in `r1` the task instances `one` and `many[1]` have started.
 """
 
 import datetime
@@ -99,6 +99,7 @@ class Airflow(Server):
 
     def prepare(self, scenarios):
         """Makes what is there before the scenarios, and returns by scenario the tokens with which task instances start."""
+        from airflow.models.asset import AssetActive, AssetModel
         from airflow.models.dag import DagModel
         from airflow.models.dag_version import DagVersion
         from airflow.models.dagbundle import DagBundleModel
@@ -118,6 +119,11 @@ class Airflow(Server):
             session.add_all(DagModel(dag_id=name, bundle_name="conformance", fileloc=name, is_paused=False, is_stale=False) for name in scenarios)
             session.flush()
             for name, steps in scenarios.items():
+                if "asset" in str(steps):
+                    known = AssetModel(name=f"{name}.rows", uri=f"file://{name}/rows", group="asset", extra={})
+                    session.add(known)
+                    session.flush()
+                    session.add(AssetActive.for_asset(known))
                 with DAG(name, schedule=None) as dag:
                     for task_id in dict(TASKS):
                         EmptyOperator(task_id=task_id)

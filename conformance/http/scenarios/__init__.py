@@ -7,6 +7,7 @@ the task `one` in `r1`. The rest of the line is the body, as it
 is.
 """
 
+from .assets import ASSETS
 from .connections import CONNECTIONS
 from .entries import REST
 from .runs import RUNS
@@ -14,4 +15,4 @@ from .variables import REST_VARIABLES, VARIABLES
 from .waits import WAITS
 from .xcoms import TOKENS, XCOMS
 
-SCENARIOS = XCOMS | TOKENS | RUNS | VARIABLES | CONNECTIONS | REST | WAITS | REST_VARIABLES
+SCENARIOS = XCOMS | TOKENS | RUNS | ASSETS | VARIABLES | CONNECTIONS | REST | WAITS | REST_VARIABLES

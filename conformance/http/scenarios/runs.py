@@ -67,7 +67,6 @@ RUNS = {
         as_("queued", "GET /execution/dag-runs/previous?dag_id={dag}&logical_date=2026-11-01T00:00:00Z"),
         as_("queued", "GET /execution/task-instances/previous/{dag}/one"),
     ],
-    "runs.assets": ["GET /execution/assets/by-name?name=a", as_(None, "GET /execution/assets/by-name?name=a")],
     "runs.dags": ["GET /execution/dags/never", as_("queued", "GET /execution/dags/{dag}"), as_(None, "GET /execution/dags/{dag}")],
     "runs.clear": [
         "POST /execution/dag-runs/{dag}/nowhere/clear",

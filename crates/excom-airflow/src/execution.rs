@@ -158,6 +158,12 @@ pub struct StateUpdate {
     /// How people see its map index.
     #[serde(default)]
     pub rendered_map_index: Option<String>,
+    /// The outlets of one that ended well: assets, references to them and aliases.
+    #[serde(default)]
+    pub task_outlets: Vec<AssetProfile>,
+    /// What it says of events of its outlets.
+    #[serde(default)]
+    pub outlet_events: Vec<OutletEvent>,
     // What one that is deferred waits for, and goes on with: a `Deferral`.
     /// The trigger's class.
     #[serde(default)]
@@ -177,6 +183,48 @@ pub struct StateUpdate {
     /// Its arguments, but for the trigger's event.
     #[serde(default)]
     pub next_kwargs: Option<Box<RawValue>>,
+}
+
+/// What an outlet is.
+#[derive(Debug, Clone, Deserialize)]
+pub struct AssetProfile {
+    /// Its name, if it has one.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Its URI, if it has one.
+    #[serde(default)]
+    pub uri: Option<String>,
+    /// `Asset`, `AssetNameRef`, `AssetUriRef` or `AssetAlias`.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// What a task says of an event.
+#[derive(Debug, Clone, Deserialize)]
+pub struct OutletEvent {
+    /// Of which asset.
+    pub dest_asset_key: AssetKey,
+    /// Under which alias, if under one.
+    #[serde(default)]
+    pub source_alias_name: Option<String>,
+    /// What is said of the asset, for one that is made under an alias.
+    #[serde(default)]
+    pub dest_asset_extra: Option<Box<RawValue>>,
+    /// What is said with the event.
+    #[serde(default)]
+    pub extra: Option<Box<RawValue>>,
+    /// Which part of the asset it is of, if one.
+    #[serde(default)]
+    pub partition_key: Option<String>,
+}
+
+/// What identifies an asset.
+#[derive(Debug, Clone, Deserialize)]
+pub struct AssetKey {
+    /// Its name.
+    pub name: String,
+    /// Its URI.
+    pub uri: String,
 }
 
 /// What a deferred task instance waits for, and goes on with. Arguments are as the task serialized them.

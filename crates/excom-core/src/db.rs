@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::asset::{Asset, AssetEvent, AssetEventFilter, AssetNamed, NewAssetEvent};
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::dictionary::{Dictionary, Training};
 use crate::entry::{Entry, EntryInfo, PastEntry, Stored, Version};
@@ -27,7 +28,9 @@ use crate::value::{ContentHash, Value};
 pub use crate::variable::{NewVariable, Variable, VariableWrite};
 pub use kept::{Kept, LooseObject, Outside, Place, Scan};
 pub use ledger::{LedgerRow, ReadTarget, Reads, RefusalCount};
-pub use refusals::{being_removed, intent_gone, key_gone, not_started, superseded, version_taken};
+pub use refusals::{
+    assets_elsewhere, being_removed, intent_gone, key_gone, not_started, superseded, version_taken,
+};
 pub use retention::{Cutoffs, Due, Expires, Removed, Rule};
 
 use crate::{Error, ErrorKind, ObjectName, Result, SequenceKey, Slice, TaskInstanceKey, XComKey};
@@ -602,6 +605,39 @@ pub trait MetadataDb: Send + Sync + fmt::Debug + fmt::Display {
     /// [`ErrorKind::Configuration`] where something in it is encrypted, and no key opens it.
     async fn connection(&self, _id: &str) -> Result<Option<StoredConnection>> {
         Ok(None)
+    }
+
+    // ---- assets; where the tables are Airflow's these stay as they are, because its scheduler would not hear of events
+
+    /// Notes the events that an attempt made, unless some of this attempt are noted already. Assets that are not known become
+    /// known.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`], [`ErrorKind::NotStarted`]; [`ErrorKind::InvalidRequest`] where Airflow keeps them.
+    async fn note_asset_events(
+        &self,
+        _attempt: &Attempt,
+        _events: &[NewAssetEvent],
+        _at: Timestamp,
+    ) -> Result<()> {
+        Err(assets_elsewhere(self))
+    }
+
+    /// Assets that are known, at most so many: of an alias in the order of their names, of anything else those with the
+    /// newest event first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRequest`] where Airflow keeps them.
+    async fn assets(&self, _named: &AssetNamed, _limit: u32) -> Result<Vec<Asset>> {
+        Err(assets_elsewhere(self))
+    }
+
+    /// Events in the order of their time, at most so many.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRequest`] where Airflow keeps them.
+    async fn asset_events(&self, _filter: &AssetEventFilter, _limit: u32) -> Result<Vec<AssetEvent>> {
+        Err(assets_elsewhere(self))
     }
 
     // ---- dictionaries; a database that has none leaves these as they are

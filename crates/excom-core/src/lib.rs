@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod answer;
+pub mod asset;
 pub mod attempt;
 pub mod backend;
 pub mod channel;

@@ -387,6 +387,44 @@ macro_rules! metadata_db {
 
 pub(crate) use metadata_db;
 
+/// The same for a database of Excom's own, which keeps assets.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+macro_rules! own_db {
+    ($db:ty $(, $($own:tt)*)?) => {
+        $crate::server::metadata_db! {
+            $db,
+            async fn note_asset_events(
+                &self,
+                attempt: &Attempt,
+                events: &[excom_core::asset::NewAssetEvent],
+                at: Timestamp,
+            ) -> Result<()> {
+                self.told(self.0.note_asset_events(attempt, events, at).await)
+            }
+
+            async fn assets(
+                &self,
+                named: &excom_core::asset::AssetNamed,
+                limit: u32,
+            ) -> Result<Vec<excom_core::asset::Asset>> {
+                self.told(self.0.assets(named, limit).await)
+            }
+
+            async fn asset_events(
+                &self,
+                filter: &excom_core::asset::AssetEventFilter,
+                limit: u32,
+            ) -> Result<Vec<excom_core::asset::AssetEvent>> {
+                self.told(self.0.asset_events(filter, limit).await)
+            }
+
+            $($($own)*)?
+        }
+    };
+}
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) use own_db;
+
 /// The same for a database that is Airflow's, where Airflow writes too; and for Airflow's tables alone.
 macro_rules! airflows_db {
     ($db:ty, $($own:tt)*) => {

@@ -1,5 +1,6 @@
 //! `/execution`: Airflow's Task Execution API, for its workers.
 
+mod assets;
 mod connections;
 pub(crate) mod dag_runs;
 mod dags;
@@ -36,6 +37,7 @@ pub(crate) fn router(app: &App) -> Router<App> {
         .nest("/store/ti", notes::store())
         .nest("/hitlDetails", hitl::router())
         .merge(dags::router())
+        .merge(assets::router())
         .merge(elsewhere::router())
         .merge(connections::router());
     let open = Router::new().route("/health", get(healthy)).route("/health/ping", get(ping));

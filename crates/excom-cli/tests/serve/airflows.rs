@@ -188,6 +188,26 @@ fn tasks_are_served(database: &Database, folder: &TempDir) {
             "{run}: {refused}"
         );
     }
+    // So are assets, which its scheduler would have to hear of: a task that has some is told before it runs, and none is dropped.
+    let own = "/execution/task-instances/00000000-0000-0000-0000-000000000007";
+    for path in [
+        &format!("{own}/validate-inlets-and-outlets"),
+        "/execution/assets/by-name?name=a",
+        "/execution/asset-events/by-asset-alias?name=a",
+    ] {
+        let refused = get(&server.address, path, &token);
+        assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("Airflow's own server"), "{refused}");
+    }
+    let ended = json!({
+        "state": "success", "end_date": "2026-11-21T10:00:09Z", "outlet_events": [],
+        "task_outlets": [{"name": "a", "uri": "file://a", "type": "Asset"}],
+    });
+    let ended = ended.to_string();
+    let head = format!("PATCH {own}/state HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+    let head = format!("{head}content-type: application/json\r\ncontent-length: {}\r\n", ended.len());
+    let refused = exchange(&server.address, &format!("{head}authorization: Bearer {token}\r\n\r\n{ended}"));
+    assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("inlets or outlets"), "{refused}");
+    assert_eq!((database.sql)("SELECT state FROM task_instance WHERE task_id = 'count'"), "running");
     let paused = get(&server.address, "/execution/dags/weather", &token);
     assert!(paused.starts_with("HTTP/1.1 400") && paused.contains("Airflow's own server"), "{paused}");
     let marked = "SELECT CAST(count(*) AS TEXT) FROM xcom WHERE dag_result AND key = 'return_value'";

@@ -215,3 +215,24 @@ fn a_task_triggers_runs_looks_at_those_before_and_asks_people() {
     });
     assert_eq!(second, told);
 }
+
+#[test]
+fn a_task_reads_the_events_of_assets_that_others_made() {
+    let python = match Python::with_airflow() {
+        Ok(python) => python,
+        Err(why) => return skipped("workers::a_task_reads_the_events_of_assets_that_others_made", &why),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let dags = folder.path().join("dags");
+    fs::create_dir(&dags).unwrap();
+    fs::write(dags.join("assets.py"), include_str!("../../../../conformance/assets.py")).unwrap();
+    let files: [(&str, &[&str]); 1] = [("assets.py", &["assets"])];
+    let left = in_excom(&python, &dags, &folder.path().join("home"), &files, &[]);
+    let read = left.get(&("assets".into(), "reads".into(), -1, "return_value".into()));
+    let expected = json!({
+        "rows": [{"count": 3, "é": null}, {"count": 4}], "last": {"count": 4},
+        "by": ["assets", "makes_more", "manual__1", -1],
+        "found": [["part", "file://part/", {"part": 1}, {"size": 7}]], "part": {"size": 7}, "none": [],
+    });
+    assert_eq!(read, Some(&expected), "{left:?}");
+}

@@ -22,6 +22,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a scenario that does not hold panics: it is a test")]
 
+mod assets;
 mod attempts;
 mod backends;
 mod combinations;
@@ -44,6 +45,7 @@ mod variables;
 use std::future::Future;
 use std::sync::Arc;
 
+pub use assets::*;
 pub use attempts::*;
 pub use backends::backend;
 pub use combinations::combination;
@@ -387,6 +389,10 @@ macro_rules! conformance_scenarios {
                 reads_and_pushes_of_an_attempt_are_known
                 traces_go_backwards_and_forwards
                 traces_are_bounded
+                asset_events_are_noted_once
+                assets_are_found_by_their_names
+                asset_events_come_in_order_of_time
+                asset_events_go_with_time_and_with_their_run
             }
         }
     };

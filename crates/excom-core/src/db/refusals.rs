@@ -1,6 +1,7 @@
 //! What a database refuses by the rules of its writing methods, in the same words whichever it is.
 
 use crate::attempt::{Attempt, AttemptInfo};
+use crate::db::MetadataDb;
 use crate::entry::Version;
 use crate::{Error, ErrorKind, XComKey};
 
@@ -59,4 +60,13 @@ pub fn key_gone(key: &XComKey, id: &str) -> Error {
         format!("the key `{id}` was retired while the secret {key} was pushed"),
     )
     .hint("push again")
+}
+
+/// The refusal of assets where another keeps them.
+pub fn assets_elsewhere(db: &(impl MetadataDb + ?Sized)) -> Error {
+    Error::new(
+        ErrorKind::InvalidRequest,
+        format!("assets and their events are kept by Airflow's own server, and not in {db} by Excom"),
+    )
+    .hint("run DAGs that need them with Airflow's own server")
 }

@@ -65,7 +65,7 @@ pub struct Removed {
     pub past_bytes: u64,
     /// Earlier versions that were forgotten.
     pub past_entries: u64,
-    /// Ledger rows, and counts of what would be refused.
+    /// Ledger rows, events of assets, and counts of what would be refused.
     pub reads: u64,
     /// Old runs without any entry or history, with their task instances: finished ones, and those that only
     /// seem to run, because no task of them started for as long.
@@ -104,7 +104,8 @@ pub struct Cutoffs {
     pub past_bytes: Timestamp,
     /// Versions that ended before are forgotten.
     pub past_entries: Timestamp,
-    /// Ledger rows, and counts of what would be refused, last used before go.
+    /// Ledger rows, and counts of what would be refused, last used before go; events of assets made before, and assets
+    /// without newer ones.
     pub reads: Timestamp,
     /// Now.
     pub at: Timestamp,

@@ -4,6 +4,7 @@
 //! is [`Engine::maintain`], a future that the host drives.
 
 mod access;
+mod assets;
 mod backends;
 mod credential;
 mod declared;

@@ -1,6 +1,7 @@
 //! A metadata database in memory: the contract's rules in their plainest form.
 
 mod around;
+mod assets;
 mod expiry;
 mod kept;
 mod runs;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::asset::{Asset, AssetEvent, AssetEventFilter, AssetNamed, NewAssetEvent};
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Note,
@@ -437,6 +439,23 @@ impl MetadataDb for Db {
         let fits = |key: &str| key.starts_with(prefix) && after.is_none_or(|after| key > after);
         let found = tables.variables.values().filter(|variable| fits(&variable.key));
         Ok(found.take(limit as usize).cloned().collect())
+    }
+
+    async fn note_asset_events(
+        &self,
+        attempt: &Attempt,
+        events: &[NewAssetEvent],
+        at: Timestamp,
+    ) -> Result<()> {
+        self.lock().note_asset_events(attempt, events, at)
+    }
+
+    async fn assets(&self, named: &AssetNamed, limit: u32) -> Result<Vec<Asset>> {
+        Ok(self.lock().known_assets(named, limit))
+    }
+
+    async fn asset_events(&self, filter: &AssetEventFilter, limit: u32) -> Result<Vec<AssetEvent>> {
+        Ok(self.lock().asset_events(filter, limit))
     }
 
     async fn note_dag_version(

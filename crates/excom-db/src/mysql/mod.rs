@@ -4,6 +4,7 @@
 //! writes is one transaction of several. Who waits for whom is said in `names`.
 
 mod around;
+mod assets;
 pub mod attached;
 mod connection;
 mod expiry;
@@ -34,7 +35,7 @@ pub use connection::Options;
 use failure::Failure;
 pub use survey::survey;
 
-use crate::server::metadata_db;
+use crate::server::own_db;
 
 /// The metadata database on a MySQL or MariaDB server.
 ///
@@ -90,4 +91,4 @@ impl fmt::Debug for Db {
     }
 }
 
-metadata_db!(Db);
+own_db!(Db);

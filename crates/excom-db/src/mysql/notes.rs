@@ -72,7 +72,7 @@ impl Connection {
     }
 
     /// The task instance of an attempt that may write, and its number.
-    async fn noting(&mut self, attempt: &Attempt) -> Result<(Ti, u32)> {
+    pub(super) async fn noting(&mut self, attempt: &Attempt) -> Result<(Ti, u32)> {
         let caller = Caller::Attempt(attempt.clone());
         let Some(own) = self.own(&caller).await? else {
             return Err(excom_core::db::not_started(attempt).into());

@@ -62,7 +62,9 @@ const IS_SPENT: &str = concat!(spent!(), " AND r.id = :run");
 const TAKE_RUN: &str = "SELECT id FROM excom_dag_run WHERE id = :run FOR UPDATE SKIP LOCKED";
 
 /// All that is a run's.
-const DROP_RUN: [&str; 6] = [
+const DROP_RUN: [&str; 8] = [
+    "DELETE FROM excom_asset_alias WHERE event IN (SELECT id FROM excom_asset_event WHERE run = :run)",
+    "DELETE FROM excom_asset_event WHERE run = :run",
     "DELETE FROM excom_task_instance WHERE run = :run",
     "DELETE FROM excom_attempt WHERE run = :run",
     "DELETE FROM excom_note WHERE run = :run",
@@ -165,6 +167,7 @@ impl Tables {
         if self.take_turn("ledger_swept", cutoffs.at, SWEEP_EVERY).await? {
             let before = cutoffs.reads.as_millisecond();
             removed.reads = step!(self, write, connection.sweep(before)).await?;
+            removed.reads += step!(self, write, connection.forget_asset_events(before)).await?;
         }
         if let Some(before) = cutoffs.runs {
             let before = before.as_millisecond();

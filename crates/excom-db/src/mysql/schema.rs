@@ -16,10 +16,11 @@ struct Migration {
 }
 
 /// Each brings the schema from the version before to its own, counted from 1.
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration { sql: include_str!("migrations/0001.sql"), works_since: 1 },
     Migration { sql: include_str!("migrations/0002.sql"), works_since: 2 },
     Migration { sql: include_str!("migrations/0003.sql"), works_since: 2 },
+    Migration { sql: include_str!("migrations/0004.sql"), works_since: 2 },
 ];
 
 /// The schema's version that this code reads and writes.

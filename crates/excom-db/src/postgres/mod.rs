@@ -5,6 +5,7 @@
 //! two statements. Who waits for whom is said there.
 
 mod around;
+mod assets;
 pub mod attached;
 mod connection;
 mod expiry;
@@ -41,7 +42,7 @@ use names::Names;
 pub use survey::survey;
 use together::Together;
 
-use crate::server::metadata_db;
+use crate::server::own_db;
 
 /// Lanes of pushes: one writes while another waits for the disk.
 const WRITERS: usize = 2;
@@ -120,7 +121,7 @@ impl fmt::Debug for Db {
     }
 }
 
-metadata_db!(
+own_db!(
     Db,
     async fn expire_next(
         &self,

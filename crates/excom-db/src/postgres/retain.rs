@@ -52,11 +52,17 @@ const FORGET: Statement<'_> = Statement {
     types: types![INT8, INT8],
 };
 
-/// The ledger has no index on time, so this reads all of it: once an hour, whichever process comes.
+/// The ledger has no index on time, so this reads all of it: once an hour, whichever process comes. An asset of which an event
+/// is just being noted stays.
 const SWEEP: Statement<'_> = Statement {
-    sql: "WITH counts AS (DELETE FROM excom.refusal WHERE last < $1 RETURNING 1),
-          reads AS (DELETE FROM excom.ledger WHERE last < $1 RETURNING 1)
-          SELECT (SELECT count(*) FROM counts) + (SELECT count(*) FROM reads)",
+    sql:
+        "WITH counts AS (DELETE FROM excom.refusal WHERE last < $1 RETURNING 1),
+          reads AS (DELETE FROM excom.ledger WHERE last < $1 RETURNING 1),
+          events AS (DELETE FROM excom.asset_event WHERE at < $1 RETURNING 1),
+          aliases AS (DELETE FROM excom.asset_alias WHERE at < $1),
+          assets AS (DELETE FROM excom.asset WHERE id = ANY (ARRAY(
+              SELECT id FROM excom.asset WHERE seen < $1 FOR UPDATE SKIP LOCKED)))
+          SELECT (SELECT count(*) FROM counts) + (SELECT count(*) FROM reads) + (SELECT count(*) FROM events)",
     types: types![INT8],
 };
 

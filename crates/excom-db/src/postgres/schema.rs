@@ -13,7 +13,7 @@ struct Migration {
 }
 
 /// Each brings the schema from the version before to its own, counted from 1.
-const MIGRATIONS: [Migration; 9] = [
+const MIGRATIONS: [Migration; 10] = [
     Migration { sql: include_str!("migrations/0001.sql"), works_since: 1 },
     Migration { sql: include_str!("migrations/0002.sql"), works_since: 2 },
     Migration { sql: include_str!("migrations/0003.sql"), works_since: 3 },
@@ -23,6 +23,7 @@ const MIGRATIONS: [Migration; 9] = [
     Migration { sql: include_str!("migrations/0007.sql"), works_since: 4 },
     Migration { sql: include_str!("migrations/0008.sql"), works_since: 4 },
     Migration { sql: include_str!("migrations/0009.sql"), works_since: 4 },
+    Migration { sql: include_str!("migrations/0010.sql"), works_since: 4 },
 ];
 
 /// The schema's version that this code reads and writes.

@@ -4,6 +4,7 @@
 //! has gathered together. WAL mode, so readers and the writer do not wait for each other.
 
 mod around;
+mod assets;
 pub mod attached;
 mod connection;
 mod dictionaries;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use excom_core::asset::{Asset, AssetEvent, AssetEventFilter, AssetNamed, NewAssetEvent};
 use excom_core::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use excom_core::db::{
     Cutoffs, DagRun, DagVersion, Due, Filter, Health, Item, Kept, LedgerRow, LooseObject, MetadataDb, Note,
@@ -428,6 +430,24 @@ impl MetadataDb for Db {
 
     async fn variables(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Variable>> {
         self.read(|view| view.variables(prefix, after, limit))
+    }
+
+    async fn note_asset_events(
+        &self,
+        attempt: &Attempt,
+        events: &[NewAssetEvent],
+        at: Timestamp,
+    ) -> Result<()> {
+        let (attempt, events) = (attempt.clone(), events.to_vec());
+        self.write(move |t| t.note_asset_events(&attempt, &events, at)).await
+    }
+
+    async fn assets(&self, named: &AssetNamed, limit: u32) -> Result<Vec<Asset>> {
+        self.read(|view| view.assets(named, limit))
+    }
+
+    async fn asset_events(&self, filter: &AssetEventFilter, limit: u32) -> Result<Vec<AssetEvent>> {
+        self.read(|view| view.asset_events(filter, limit))
     }
 
     async fn note_dag_version(

@@ -22,7 +22,8 @@ impl Transaction<'_> {
         (removed.past_bytes, removed.bytes) = self.strip(cutoffs)?;
         removed.past_entries = self.forget(cutoffs)?;
         if self.take_turn("ledger_swept", cutoffs.at, SWEEP_EVERY)? {
-            removed.reads = self.sweep(cutoffs)?;
+            removed.reads =
+                self.sweep(cutoffs)? + self.forget_asset_events(cutoffs.reads.as_millisecond())?;
         }
         if let Some(before) = cutoffs.runs {
             removed.runs = self.drop_runs(before.as_millisecond(), cutoffs.limit)?;
@@ -88,8 +89,8 @@ impl Transaction<'_> {
         Ok(counts + self.run("DELETE FROM excom_ledger WHERE first + last < ?1", [before])?)
     }
 
-    /// Runs that are old and hold nothing go, with their task instances, attempts, notes and
-    /// reads, and then versions of DAGs that no run refers to any more.
+    /// Runs that are old and hold nothing go, with their task instances, attempts, notes, reads and
+    /// events of assets, and then versions of DAGs that no run refers to any more.
     fn drop_runs(&self, before: i64, limit: u32) -> Result<u64> {
         let mut statement = self.connection.prepare_cached(
             "SELECT id, state IS 0 FROM excom_dag_run r
@@ -117,6 +118,7 @@ impl Transaction<'_> {
             self.run("DELETE FROM excom_note WHERE run = ?1", [run])?;
             self.run("DELETE FROM excom_result WHERE run = ?1", [run])?;
             self.run("DELETE FROM excom_ledger WHERE run = ?1", [run])?;
+            self.drop_asset_events(*run)?;
             self.run("DELETE FROM excom_dag_run WHERE id = ?1", [run])?;
         }
         if !runs.is_empty() {

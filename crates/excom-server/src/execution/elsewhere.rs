@@ -1,4 +1,4 @@
-//! What tasks ask Airflow's own server for and Excom keeps nothing of: assets, and tests of connections. The refusal is one that
+//! What tasks ask Airflow's own server for and Excom keeps nothing of: what they store with assets, and tests of connections. The refusal is one that
 //! a worker neither repeats nor takes for "none", so that a task's log shows why.
 
 use axum::Router;
@@ -12,8 +12,6 @@ use crate::refusal::Refusal;
 pub(super) fn router() -> Router<App> {
     let all = |what: &'static str| any(move |_: Task| async move { refused(what) });
     Router::new()
-        .route("/assets/{*rest}", all("assets are"))
-        .route("/asset-events/{*rest}", all("events of assets are"))
         .route("/store/asset/{*rest}", all("what tasks keep of assets is"))
         .route("/connection-tests/{*rest}", all("tests of connections are"))
 }

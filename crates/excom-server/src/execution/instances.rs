@@ -18,6 +18,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::assets;
 use super::dag_runs::{runs, seen_by_workers};
 use super::notes::{self, Noted};
 use super::previous;
@@ -40,7 +41,7 @@ pub(super) fn router() -> Router<App> {
         .route("/{id}/rendered-map-index", patch(rendered_map_index))
         .route("/{id}/skip-downstream", patch(skip_downstream))
         .route("/{id}/previous-successful-dagrun", get(previous_success))
-        .route("/{id}/validate-inlets-and-outlets", get(inactive_assets))
+        .route("/{id}/validate-inlets-and-outlets", get(assets::inactive))
 }
 
 /// The attempt that a path names as `{id}`, when it is the one that asks; it runs.
@@ -187,6 +188,9 @@ async fn set_state(
         let message = format!("{} is {}, and only one that runs can become {state}", info.key, found.state);
         return Err(Refusal::invalid_state(found.state, message));
     }
+    if state == TaskState::Success {
+        assets::check_partitions(&update.outlet_events)?;
+    }
     if let Some(label) = &update.rendered_map_index {
         notes::label(&app, &attempt, label).await?;
     }
@@ -200,6 +204,7 @@ async fn set_state(
             Some(date) => notes::put_off(&app, &attempt, &found, date).await?,
             None => return Err(missing(&["reschedule_date"])),
         },
+        TaskState::Success => assets::note_events(&app, &attempt, &update).await?,
         _ => {}
     }
     app.engine.set_attempt_state(&attempt, state).await?;
@@ -293,11 +298,6 @@ async fn previous_success(State(app): State<App>, Own(attempt): Own) -> Result<R
             "end_date": last.as_ref().and_then(|last| last.ended_at),
         }),
     ))
-}
-
-/// Assets are Airflow's scheduler's; none is inactive.
-async fn inactive_assets(_: Own) -> Response {
-    document(StatusCode::OK, &json!({"inactive_assets": []}))
 }
 
 /// The task instances of runs that parameters choose.

@@ -273,8 +273,6 @@ fn what_airflows_own_server_keeps_is_refused_and_says_so() {
     server.run("r1");
     let task = server.running("extract", -1);
     for path in [
-        "/assets/by-name?name=a",
-        "/asset-events/by-asset?name=a",
         "/store/asset/by-name/get?name=a&key=k",
         "/connection-tests/01936a5e-7b1c-7000-8000-000000000001/connection",
     ] {

@@ -407,7 +407,7 @@ settings! {
         history_bytes: Age = Age(DAY.saturating_mul(7)),
             "How long an earlier version's bytes are kept.";
         ledger_retention: Age = Age(DAY.saturating_mul(90)),
-            "How long it stays known who read what.";
+            "How long it stays known who read what, and which events assets had.";
         abandoned_after: Age = Age(Duration::from_secs(3600)),
             "A push of a stored object that has not finished after this time counts as abandoned.";
     }

@@ -129,6 +129,7 @@ impl Tables {
         self.reads.retain(|_, (_, _, last)| *last >= cutoffs.reads);
         self.refusals.retain(|row| row.last >= cutoffs.reads);
         removed.reads = (reads - self.reads.len() - self.refusals.len()) as u64;
+        removed.reads += self.assets.forget_before(cutoffs.reads);
         if let Some(before) = cutoffs.runs {
             let used: HashSet<(Arc<str>, Arc<str>)> = self
                 .entries
@@ -169,6 +170,7 @@ impl Tables {
             for (dag, run) in &gone {
                 self.runs.remove(&(dag.clone(), run.clone()));
                 self.instances.retain(|ti, _| ti.dag_id != *dag || ti.run_id != *run);
+                self.assets.forget_run(dag, run);
             }
             removed.runs = gone.len() as u64;
             self.drop_versions(before);

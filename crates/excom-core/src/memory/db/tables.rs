@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::assets::Assets;
 use crate::attempt::{Attempt, AttemptInfo, Caller, TaskInstanceInfo, TaskState};
 use crate::db::{
     DagVersion, Item, LedgerRow, LooseObject, Note, Push, Pushed, ReadTarget, RefusalCount, RunInfo, Scope,
@@ -28,6 +29,7 @@ pub(super) struct Tables {
     /// One for each rule, DAG, task and target.
     pub(super) refusals: Vec<RefusalCount>,
     pub(super) variables: BTreeMap<Arc<str>, Variable>,
+    pub(super) assets: Assets,
     /// Objects without an entry.
     pub(super) loose: HashMap<(XComKey, Version), (LooseObject, Use)>,
     pub(super) marks: BTreeMap<String, String>,
