@@ -99,7 +99,7 @@ fn are_read_by_each_other(database: &Database, engine: &Engine, key: &str) {
     assert_eq!((listed[0].text.as_deref(), listed[0].description.as_deref()), (Some("1"), Some("how many")));
     assert_eq!(listed[0].updated_at, None, "Airflow notes no time");
     // Of an empty text too, which Airflow marks and does not encrypt.
-    assert!(listed.iter().all(|found| found.is_encrypted == !key.is_empty()), "{listed:?}");
+    assert!(listed.iter().all(|found| found.is_encrypted != key.is_empty()), "{listed:?}");
 
     set(engine, "both", "2", None);
     set(engine, "ours", "{\"a\": 1}", Some("of Excom"));

@@ -45,9 +45,9 @@ impl<const N: usize> Kinds<N> {
         kinds
     }
 
-    fn of(&self, labels: Labels<N>) -> Kind {
-        let seconds = self.seconds.get_or_create_owned(&labels);
-        Kind { seconds, waiting: self.waiting.get_or_create_owned(&labels) }
+    fn of(&self, labels: &Labels<N>) -> Kind {
+        let seconds = self.seconds.get_or_create_owned(labels);
+        Kind { seconds, waiting: self.waiting.get_or_create_owned(labels) }
     }
 }
 
@@ -73,12 +73,12 @@ impl Steps {
     pub(super) fn new(registry: &mut Registry, traced: bool) -> Self {
         let database = Kinds::new(registry, "database", "step");
         let [entries, produced, push] =
-            ["entries", "produced", "push"].map(|step| database.of([("step", step.to_owned())]));
+            ["entries", "produced", "push"].map(|step| database.of(&[("step", step.to_owned())]));
         Self { entries, produced, push, stores: Kinds::new(registry, "store", "store and step"), traced }
     }
 
     fn of_store(&self, store: &str, step: &str) -> Kind {
-        self.stores.of([("store", store.to_owned()), ("step", step.to_owned())])
+        self.stores.of(&[("store", store.to_owned()), ("step", step.to_owned())])
     }
 }
 
