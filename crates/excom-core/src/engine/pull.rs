@@ -26,6 +26,9 @@ use crate::{Error, ErrorKind, ObjectName, Result, SequenceKey, XComKey};
 /// How many values of one call are loaded at the same time.
 const LOADS_AT_ONCE: usize = 32;
 
+/// How many versions that were replaced since are looked through for what ended the one before.
+const LOOKED_BACK: u32 = 100;
+
 /// For how many XComs of one call it is found out at the same time why they are not there.
 const EXPLAINED_AT_ONCE: usize = 16;
 
@@ -454,11 +457,18 @@ impl Engine {
         }
     }
 
-    /// Why there is no entry.
+    /// Why there was no entry when it was looked for.
     async fn explain(&self, key: &XComKey) -> Result<Answer> {
-        let around = self.0.db.surroundings(key).await?;
+        let mut around = self.0.db.surroundings(key).await?;
         let state = around.ti.as_ref().map(|ti| ti.state);
-        let earlier = around.last.as_ref().filter(|last| last.reason != EndReason::Replaced);
+        let earlier = match around.last.take() {
+            // It has been pushed again since, more than once. Why there was none is what ended the last one before.
+            Some(last) if last.reason == EndReason::Replaced => {
+                let past = self.0.db.history(key, LOOKED_BACK).await?;
+                past.into_iter().find(|past| past.reason != EndReason::Replaced)
+            }
+            last => last,
+        };
         let answer = match (state, earlier) {
             (Some(TaskState::Skipped), _) => Answer::Skipped(Box::new(key.clone())),
             (Some(state), earlier) if !state.is_finished() => Answer::NotYet(Box::new(NotYet {
@@ -467,17 +477,10 @@ impl Engine {
                 earlier: earlier.map(|last| (last.ended_at, last.reason)),
             })),
             (_, Some(last)) => {
-                let ended = Box::new(Ended {
-                    key: key.clone(),
-                    at: last.ended_at,
-                    by: last.by.clone(),
-                    last: last.clone(),
-                });
-                if last.reason == EndReason::Expired {
-                    Answer::Expired(ended)
-                } else {
-                    Answer::Cleared(ended)
-                }
+                let is_expired = last.reason == EndReason::Expired;
+                let ended =
+                    Box::new(Ended { key: key.clone(), at: last.ended_at, by: last.by.clone(), last });
+                if is_expired { Answer::Expired(ended) } else { Answer::Cleared(ended) }
             }
             _ => Answer::Missing(Box::new(Missing { key: key.clone(), state, near: nearest(key, around) })),
         };
