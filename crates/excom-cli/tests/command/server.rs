@@ -29,7 +29,7 @@ fn several_homes_share_mysql() {
     let server = Mysql::start().unwrap();
     let url = server.url("excom").replacen("mysql", "mysql+pymysql", 1);
     let shells = shared(&url, || assert_eq!(server.sql("excom", "SHOW TABLES").unwrap(), ""));
-    what_fills_it_is_told(&shells[0], 3, "excom_slot");
+    what_fills_it_is_told(&shells[0], 3, "excom_history");
     drop(server);
     without_a_server(&shells);
 }
