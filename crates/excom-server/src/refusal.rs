@@ -44,6 +44,11 @@ impl Refusal {
         self.status == StatusCode::NOT_FOUND
     }
 
+    /// Whether what was sent can never be taken, whoever sends it again.
+    pub(crate) fn is_for_good(&self) -> bool {
+        matches!(self.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY)
+    }
+
     /// A part of the request that cannot be understood.
     pub(crate) fn unprocessable(
         kind: &str,

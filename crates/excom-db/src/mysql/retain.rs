@@ -63,7 +63,8 @@ const TAKE_RUN: &str = "SELECT id FROM excom_dag_run WHERE id = :run FOR UPDATE 
 
 /// All that is a run's.
 const DROP_RUN: [&str; 8] = [
-    "DELETE FROM excom_asset_alias WHERE event IN (SELECT id FROM excom_asset_event WHERE run = :run)",
+    // A subquery would be asked for each alias that there is.
+    "DELETE a FROM excom_asset_event e JOIN excom_asset_alias a ON a.event = e.id WHERE e.run = :run",
     "DELETE FROM excom_asset_event WHERE run = :run",
     "DELETE FROM excom_task_instance WHERE run = :run",
     "DELETE FROM excom_attempt WHERE run = :run",

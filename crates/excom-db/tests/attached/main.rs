@@ -37,7 +37,7 @@ mod writers;
 use excom_db::postgres::attached::Db;
 
 /// Scenarios of what is Airflow's here, and why they do not hold.
-const NOT_OURS: [(&str, &str); 8] = [
+const NOT_OURS: [(&str, &str); 12] = [
     ("a_value_comes_back_as_it_was_pushed", "jsonb refuses NUL characters: see formats.rs for all others"),
     ("attempts_are_remembered", "a try number is no free label: Airflow counts the tries"),
     ("a_run_begins_once", "Airflow begins runs"),
@@ -46,6 +46,10 @@ const NOT_OURS: [(&str, &str); 8] = [
     ("retention_expires_and_forgets", "it ends with a run that goes, which `airflow db clean` does"),
     ("old_runs_go_with_all_that_is_theirs", "runs are removed by `airflow db clean`"),
     ("killed_runs_go_by_and_by", "runs are removed by `airflow db clean`"),
+    ("assets_are_found_by_their_names", "assets are Airflow's, and refused"),
+    ("asset_events_are_noted_once", "assets are Airflow's, and refused"),
+    ("asset_events_come_in_order_of_time", "assets are Airflow's, and refused"),
+    ("asset_events_go_with_time_and_with_their_run", "assets are Airflow's, and refused"),
 ];
 
 /// A dict that a task pushes: `jsonb` puts keys in order.

@@ -4,7 +4,7 @@
 //! Where the database is Airflow's, its scheduler would have to hear of them, so everything about them is refused: before a
 //! task with inlets or outlets runs, so that its log says why.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::Router;
@@ -28,7 +28,7 @@ use crate::auth::Running;
 use crate::refusal::{Refusal, document};
 use crate::request::Params;
 
-/// The most assets or events in an answer.
+/// The most assets or events in an answer, and of what a task tells when it ends.
 const MOST: u32 = 1000;
 
 /// Since when events tell which partition they are of.
@@ -54,6 +54,14 @@ pub(super) async fn note_events(app: &App, attempt: &Attempt, update: &StateUpda
         return Ok(());
     }
     kept_here(app)?;
+    for (what, count) in
+        [("outlets", update.task_outlets.len()), ("events of outlets", update.outlet_events.len())]
+    {
+        if count > MOST as usize {
+            let message = format!("{count} {what} of {}, the most are {MOST}", attempt.ti);
+            return Err(Refusal::because(StatusCode::PAYLOAD_TOO_LARGE, "too_many", message));
+        }
+    }
     let events = told(app, attempt, update).await?;
     Ok(app.engine.note_asset_events(attempt, &events).await?)
 }
@@ -107,13 +115,10 @@ async fn told(app: &App, attempt: &Attempt, update: &StateUpdate) -> Result<Vec<
     let is_alias = |alias: &str| {
         task_outlets.iter().any(|outlet| outlet.kind == "AssetAlias" && outlet.name.as_deref() == Some(alias))
     };
-    let direct = events.len();
+    // What is equal as JSON is one event, wherever its texts have spaces and whatever the order of keys.
+    let mut places: HashMap<(String, String, String, String), usize> = HashMap::new();
     for told in outlet_events {
         let Some(alias) = told.source_alias_name.as_deref().filter(|alias| is_alias(alias)) else { continue };
-        let alike = |a: &Value, b: &Value| {
-            let parsed = |value: &Value| value.get::<Json>().ok();
-            a == b || parsed(a).zip(parsed(b)).is_some_and(|(a, b)| a == b)
-        };
         let event = NewAssetEvent {
             name: told.dest_asset_key.name.as_str().into(),
             uri: told.dest_asset_key.uri.as_str().into(),
@@ -122,16 +127,22 @@ async fn told(app: &App, attempt: &Attempt, update: &StateUpdate) -> Result<Vec<
             partition_key: None,
             aliases: Vec::new(),
         };
-        let same = |known: &&mut NewAssetEvent| {
-            (&known.name, &known.uri) == (&event.name, &event.uri)
-                && alike(&known.asset_extra, &event.asset_extra)
-                && alike(&known.extra, &event.extra)
+        let alike = |value: &Value| match value.get::<Json>() {
+            Ok(mut json) => {
+                json.sort_all_objects();
+                json.to_string()
+            }
+            Err(_) => value.as_str().to_owned(),
         };
-        let alias: Arc<str> = alias.into();
-        match events[direct..].iter_mut().find(same) {
-            Some(known) if known.aliases.contains(&alias) => {}
-            Some(known) => known.aliases.push(alias),
-            None => events.push(NewAssetEvent { aliases: vec![alias], ..event }),
+        let same =
+            (event.name.to_string(), event.uri.to_string(), alike(&event.asset_extra), alike(&event.extra));
+        let place = *places.entry(same).or_insert_with(|| {
+            events.push(event);
+            events.len() - 1
+        });
+        let aliases = &mut events[place].aliases;
+        if !aliases.iter().any(|known| **known == *alias) {
+            aliases.push(alias.into());
         }
     }
     Ok(events)

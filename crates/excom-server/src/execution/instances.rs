@@ -204,7 +204,15 @@ async fn set_state(
             Some(date) => notes::put_off(&app, &attempt, &found, date).await?,
             None => return Err(missing(&["reschedule_date"])),
         },
-        TaskState::Success => assets::note_events(&app, &attempt, &update).await?,
+        TaskState::Success => {
+            if let Err(refusal) = assets::note_events(&app, &attempt, &update).await {
+                // A worker that is refused tells nothing more of the task, which would run for ever.
+                if refusal.is_for_good() {
+                    app.engine.set_attempt_state(&attempt, TaskState::Failed).await?;
+                }
+                return Err(refusal);
+            }
+        }
         _ => {}
     }
     app.engine.set_attempt_state(&attempt, state).await?;

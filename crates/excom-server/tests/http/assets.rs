@@ -154,7 +154,9 @@ fn more_events_than_are_told_together_are_not_left_out() {
     let server = Server::new();
     server.run("r1");
     let many: Vec<Json> = (0..1001).map(|n| told("rows", &json!({"n": n}))).collect();
-    succeeds(&server.running("makes", -1), &json!([asset("rows")]), &json!(many)).is(204);
+    for (map_index, some) in (0..).zip(many.chunks(600)) {
+        succeeds(&server.running("makes", map_index), &json!([asset("rows")]), &json!(some)).is(204);
+    }
     let task = server.running("reads", -1);
     let all = "by-asset?name=rows&uri=file://rows";
     let refused = task.get(&format!("/asset-events/{all}")).is(400).json();
@@ -165,7 +167,7 @@ fn more_events_than_are_told_together_are_not_left_out() {
 }
 
 #[test]
-fn what_cannot_be_told_of_an_asset_ends_nothing() {
+fn what_cannot_be_told_of_an_asset_is_no_success() {
     let server = Server::new();
     server.run("r1");
     let task = server.running("makes", -1);
@@ -178,11 +180,20 @@ fn what_cannot_be_told_of_an_asset_ends_nothing() {
         let refused = succeeds(&task, &json!([]), &part(key)).is(422).json();
         assert_eq!(refused["detail"]["reason"], "invalid_partition_key", "{refused}");
     }
-    succeeds(&task, &json!([asset(&"x".repeat(1501))]), &json!([])).is(422);
-    succeeds(&task, &json!([asset("rows")]), &json!([told("rows", &json!([1]))])).is(422);
+    // A worker tells nothing more of a task that ended so: it has failed, and nothing is known.
     let large = json!({"x": "x".repeat(1 << 16)});
-    succeeds(&task, &json!([asset("rows")]), &json!([told("rows", &large)])).is(413);
-    // It still runs, and nothing is known.
+    let many: Vec<Json> = (0..1001).map(|n| asset(&format!("rows{n}"))).collect();
+    for (n, outlets, events, status) in [
+        (0, json!([asset(&"x".repeat(1501))]), json!([]), 422),
+        (1, json!([asset("rows")]), json!([told("rows", &json!([1]))]), 422),
+        (2, json!([asset("rows")]), json!([told("rows", &large)]), 413),
+        (3, json!(many), json!([]), 413),
+    ] {
+        let name = format!("wrong{n}");
+        let wrong = server.running(&name, -1);
+        succeeds(&wrong, &outlets, &events).is(status);
+        assert_eq!(succeeds(&wrong, &outlets, &events).is(409).json()["detail"]["previous_state"], "failed");
+    }
     task.get("/assets/by-name?name=rows").is(404);
     succeeds(&task, &json!([asset("rows")]), &part(&"é".repeat(250))).is(204);
     let later = server.running("reads", -1);

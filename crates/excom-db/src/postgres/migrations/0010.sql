@@ -9,6 +9,7 @@ CREATE TABLE excom.asset (
 );
 CREATE INDEX asset_name ON excom.asset USING hash (name);
 CREATE INDEX asset_uri ON excom.asset USING hash (uri);
+CREATE INDEX asset_seen ON excom.asset (seen);
 
 CREATE TABLE excom.asset_event (
     id            int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -35,6 +36,7 @@ CREATE TABLE excom.asset_alias (
     PRIMARY KEY (digest, at, event)
 );
 CREATE INDEX asset_alias_event ON excom.asset_alias (event);
+CREATE INDEX asset_alias_at ON excom.asset_alias (at);
 
 -- What texts are found by.
 CREATE FUNCTION excom.digest_of(VARIADIC texts text[]) RETURNS bytea LANGUAGE sql STABLE AS $$
